@@ -1,0 +1,102 @@
+"""What the flight loop hands from part to part: tile records, detections, encoded products."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+NO_CLASS = 255
+"""Class index of a tile that was screened and shown to no net."""
+
+
+class Flag(enum.IntFlag):
+    """What happened to a tile."""
+
+    NONE = 0
+    SCREENED = 1
+    """Skipped before the net; it has no posterior."""
+    DETECTION = 2
+    """Its posterior passed the threshold of its class."""
+
+
+class Kind(enum.IntEnum):
+    """Kinds of product, as they are numbered on the link."""
+
+    SWATH = 0
+    """About a swath: name, shape, classes, counts (JSON); what the others refer to."""
+    RECORD = 1
+    THUMBNAIL = 2
+    IMAGE = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """A rectangle of the swath in full-resolution coordinates, clipped to the swath."""
+
+    line: int
+    sample: int
+    lines: int
+    samples: int
+
+    def overlap(self, other: Box) -> float:
+        """Shared area over the smaller area, 0 to 1 (the metric SAHI calls IOS)."""
+        height = min(self.line + self.lines, other.line + other.lines) - max(self.line, other.line)
+        width = min(self.sample + self.samples, other.sample + other.samples) - max(
+            self.sample, other.sample
+        )
+        if height <= 0 or width <= 0:
+            return 0.0
+        smaller = min(self.lines * self.samples, other.lines * other.samples)
+        return height * width / smaller
+
+
+@dataclass(frozen=True, slots=True)
+class TileRecord:
+    """What every tile leaves.
+
+    `index` counts the tiles of a swath from 0 in the order in which they were decided, `box` is
+    where the tile lay, `scale` its binning factor, `class_index` the best class of the bundle
+    (NO_CLASS if screened), `posterior` its posterior (0..1) after temperature.
+    """
+
+    index: int
+    box: Box
+    scale: int
+    class_index: int
+    posterior: float
+    flags: Flag
+
+
+@dataclass(frozen=True, slots=True)
+class Detection:
+    """A tile that passed the threshold of a class, with the pixels that the net saw.
+
+    `tile_index` is its record's index; `pixels` uint8, shape (tile, tile) or (tile, tile, 3).
+    `merged` counts the detections of the same feature that it stands for, itself included.
+    """
+
+    tile_index: int
+    box: Box
+    scale: int
+    class_index: int
+    posterior: float
+    pixels: npt.NDArray[np.uint8]
+    merged: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Product:
+    """A piece of data that can be sent alone, encoded once.
+
+    `tile_index` is the tile it belongs to (-1 for Kind.SWATH), `data` its encoded bytes.
+    """
+
+    kind: Kind
+    tile_index: int
+    class_index: int
+    posterior: float
+    detection: bool
+    data: bytes

@@ -1,0 +1,44 @@
+"""The `winnow` command: train, evaluate, convert, simulate, receive, report.
+
+Each package registers its own commands; heavy imports (Keras, TensorFlow, matplotlib) happen inside
+the commands, so that `winnow --help` stays quick and the receiving half needs no TensorFlow.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+import winnow_convert.commands
+import winnow_ground.commands
+import winnow_train.commands
+from winnow_edge.errors import WinnowEdgeError
+from winnow_ground.errors import GroundError
+
+app = typer.Typer(
+    name="winnow",
+    help="The ground half of Winnow: train and quantize what flies, simulate it, receive it.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    rich_markup_mode="rich",
+)
+winnow_train.commands.register(app)
+winnow_convert.commands.register(app)
+winnow_ground.commands.register(app)
+
+
+def main() -> None:
+    """Run `winnow`; an expected error prints one line on stderr and sets the exit code."""
+    try:
+        app()
+    except (GroundError, WinnowEdgeError) as error:
+        print(f"winnow: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        print("winnow: interrupted", file=sys.stderr)
+        sys.exit(130)
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(0)
