@@ -1,0 +1,76 @@
+# Winnow. `make demo` and `make test` set themselves up in .venv; nothing else has to be done first.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+# The newest of the supported Pythons that is here; override with `make PYTHON=...`.
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
+	$$p -c 'import sys; sys.exit(not (3,11) <= sys.version_info[:2] <= (3,13))' 2>/dev/null \
+	&& { command -v $$p; break; }; done)
+VENV := .venv
+BIN := $(VENV)/bin
+MANIFESTS := pyproject.toml edge/pyproject.toml constraints.txt
+# Arguments of `make demo`: SWATH=path shows any image instead of the rendered scene.
+SWATH ?=
+DEMO_OUT ?= demo-out
+WORKERS ?= auto
+
+# uv installs in seconds; where it is not to be had, pip does the same more slowly.
+define install
+$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt uv \
+	&& $(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints.txt $(1) \
+	|| $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt $(1)
+endef
+
+.PHONY: help demo test test-slow lint format types bench pin clean
+help: ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+$(BIN)/python:
+	@test -n "$(PYTHON)" || { echo "winnow: no Python 3.11, 3.12 or 3.13 found; install one or say make PYTHON=/path/to/python" >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); echo "winnow: $(PYTHON) has no working venv module; on Debian: apt-get install python3-venv" >&2; exit 1; }
+
+# The base: the edge and the receiving half of the ground, without TensorFlow.
+$(VENV)/.base: $(MANIFESTS) | $(BIN)/python
+	@echo "winnow: installing (once)" >&2
+	@$(call install,-e ./edge -e .)
+	@touch $@
+
+# Everything: training, conversion, tests, linters.
+$(VENV)/.all: $(MANIFESTS) | $(BIN)/python
+	@echo "winnow: installing everything, TensorFlow too (once)" >&2
+	@$(call install,-e ./edge -e '.[all]')
+	@touch $(VENV)/.base $@
+
+demo: $(VENV)/.base ## render a Mars-like swath, fly the shipped bundle over it, downlink 5 %, report
+	@$(BIN)/winnow demo --out $(DEMO_OUT) $(if $(SWATH),--swath '$(SWATH)')
+
+test: $(VENV)/.all ## all tests but the slow ones
+	$(BIN)/python -m pytest -n $(WORKERS) -m 'not slow' tests
+
+test-slow: $(VENV)/.all ## the slow tests: long fuzzing, long streams
+	$(BIN)/python -m pytest -m slow tests
+
+lint: $(VENV)/.all ## ruff: style, and format
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: $(VENV)/.all ## ruff: mend what it can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+types: $(VENV)/.all ## mypy, strict
+	$(BIN)/mypy
+
+bench: $(VENV)/.all ## pytest-benchmark suites
+	$(BIN)/python -m pytest benchmarks --benchmark-only
+
+pin: $(BIN)/python ## resolve constraints.txt anew
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	@printf '%s\n' '-e ./edge' '-e .[all]' hatchling uv > .pin.in
+	@{ echo '# Versions that resolve together on Python 3.11, 3.12 and 3.13. Made by `make pin`.'; \
+	   $(BIN)/uv pip compile .pin.in --quiet --universal --python-version 3.11 --upgrade --no-annotate --no-header \
+	   --no-emit-package winnow-edge --no-emit-package winnow-ground; } > .pin.out && mv .pin.out constraints.txt; rm -f .pin.in
+
+clean: ## remove the environment and everything made
+	rm -rf $(VENV) $(DEMO_OUT) .mypy_cache .ruff_cache .hypothesis .benchmarks

@@ -1,0 +1,28 @@
+"""Fixtures shared by all suites."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def mars_data() -> Path:
+    """The folder with the Mars data sets: $WINNOW_DATA, else ../shared/data beside the checkout."""
+    folder = Path(os.environ.get("WINNOW_DATA", ROOT.parent / "shared" / "data"))
+    if not folder.is_dir():
+        pytest.skip(f"no Mars data at {folder}; set WINNOW_DATA to the folder that holds it")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def backbone_weights() -> Path:
+    """The folder with ImageNet backbones: $WINNOW_WEIGHTS, else ../shared/weights."""
+    folder = Path(os.environ.get("WINNOW_WEIGHTS", ROOT.parent / "shared" / "weights"))
+    if not folder.is_dir():
+        pytest.skip(f"no backbone weights at {folder}; set WINNOW_WEIGHTS to their folder")
+    return folder
