@@ -198,7 +198,11 @@ class Mission:
             "bundle": bundle_sha256,
             "tiling": dataclasses.asdict(self.tiling),
             "screening": dataclasses.asdict(self.screening),
-            "thresholds": {k: rule.threshold for k, rule in sorted(self.classes.items())},
+            "thresholds": {
+                name: rule.threshold
+                for name, rule in self.classes.items()
+                if rule.threshold is not None
+            },
             "products": [
                 self.products.thumbnail_pixels,
                 self.products.thumbnail_quality,
