@@ -141,11 +141,13 @@ class Compute:
 @dataclass(frozen=True, slots=True)
 class Simulation:
     """What `winnow simulate` plays: `swaths` (paths or globs, relative to the mission file),
-    `plan` an ION contact plan, `contacts` the most contacts to play (0: all), `seed`.
+    `plan` an ION or HDTN contact plan, `node` the spacecraft's number in it (None: the only node
+    that sends), `contacts` the most contacts to play (0: all), `seed` of the packet loss.
     """
 
     swaths: tuple[str, ...] = ()
     plan: str | None = None
+    node: int | None = _number(None, 0, 2**63)
     contacts: int = _number(0, 0, 100_000)
     seed: int = _number(0, 0, 2**32 - 1)
 
