@@ -1,0 +1,441 @@
+"""The bundle: the one file that flies, a model plus everything needed to trust and use it.
+
+``NAME.winnow`` is a zip archive of stored (uncompressed) members in this order:
+
+=====================  ===========================================================================
+`manifest.json`        what the model is and how its numbers are read (`Manifest`)
+`model.tflite`         the int8 model: batch 1, static shapes, int8 logits
+`model_edgetpu.tflite`  optional: the same model compiled for the Edge TPU
+`golden.npz`           rendered tiles and the exact logits they must give, per runtime (`Golden`)
+`card.md`              for people: what it was trained on, how good it is, what to beware of
+=====================  ===========================================================================
+
+The manifest holds the SHA-256 of every other member and the archive's comment that of the manifest.
+The encoding is canonical (fixed order, time stamps and flags), so the same content gives the same
+bytes, and a bundle that is not byte for byte what its content encodes to is refused: no flipped bit
+goes unseen, not even in a zip header. Layout: `docs/bundle.md`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import io
+import json
+import os
+import struct
+import zipfile
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from winnow_edge.errors import BundleError, OutputError
+
+FORMAT_VERSION = 1
+SUFFIX = ".winnow"
+HEADS = ("softmax", "sigmoid")
+MANIFEST, MODEL, MODEL_EDGETPU, GOLDEN, CARD = (
+    "manifest.json",
+    "model.tflite",
+    "model_edgetpu.tflite",
+    "golden.npz",
+    "card.md",
+)
+_REQUIRED = (MANIFEST, MODEL, GOLDEN, CARD)
+_ORDER = (MANIFEST, MODEL, MODEL_EDGETPU, GOLDEN, CARD)
+_LARGEST = 64 * 2**20
+"""No bundle for a board comes near this (bytes); a larger file is not read into memory."""
+
+Int8Array = npt.NDArray[np.int8]
+
+
+@dataclass(frozen=True)
+class InputSpec:
+    """The net's input, int8 of shape (1, height, width, channels).
+
+    A real value is ``scale * (q - zero_point)``; pixels 0..255 with scale 1.0 and zero point -128
+    are quantized exactly by flipping their top bit (``u8 ^ 0x80``).
+    """
+
+    height: int
+    width: int
+    channels: int
+    scale: float
+    zero_point: int
+
+    @property
+    def exact_pixels(self) -> bool:
+        """Whether ``(u8 ^ 0x80).view(int8)`` is the quantized pixel."""
+        return self.scale == 1.0 and self.zero_point == -128
+
+
+@dataclass(frozen=True)
+class OutputSpec:
+    """The net's int8 logits: a real logit is ``scale * (q - zero_point)``."""
+
+    scale: float
+    zero_point: int
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a bundle says about its model.
+
+    `head` is "softmax" (one class per tile) or "sigmoid" (each class on its own); real logits are
+    divided by `temperature` before it. `thresholds` maps a class to the posterior (0..1) from which
+    a tile is a detection of it; a class without one is never a detection unless the mission sets
+    its threshold. `sha256` maps member names to hex digests.
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    head: str
+    input: InputSpec
+    output: OutputSpec
+    temperature: float
+    thresholds: dict[str, float]
+    training: dict[str, Any] = field(default_factory=dict)
+    metrics: dict[str, Any] = field(default_factory=dict)
+    versions: dict[str, Any] = field(default_factory=dict)
+    licence: str = ""
+    attribution: str = ""
+    sha256: dict[str, str] = field(default_factory=dict)
+    format_version: int = FORMAT_VERSION
+
+
+@dataclass(frozen=True)
+class Golden:
+    """Self-test vectors: `tiles` int8 (n, height, width, channels), `logits` int8 (n, classes) by
+    runtime name. Logits are exact for the runtime they belong to and no other."""
+
+    tiles: Int8Array
+    logits: dict[str, Int8Array]
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """An opened, verified bundle; `sha256` is the hex digest of the whole file."""
+
+    path: Path
+    sha256: str
+    manifest: Manifest
+    model: bytes
+    golden: Golden
+    card: str
+    model_edgetpu: bytes | None = None
+
+
+def bundles_folder() -> Path:
+    """The folder of the bundles that are installed with this package."""
+    return Path(__file__).parent / "bundles"
+
+
+def shipped_bundles() -> list[Path]:
+    """Bundles that are installed with this package, by name."""
+    return sorted(bundles_folder().glob(f"*{SUFFIX}"))
+
+
+def find_bundle(name: str | os.PathLike[str], *, beside: Path | None = None) -> Path:
+    """The file that `name` means: a path (absolute, or relative to the folder of the file `beside`
+    or to the working directory), or the bare name of a shipped bundle.
+
+    Raises BundleError naming the shipped bundles if there is no such file.
+    """
+    given = Path(name).expanduser()
+    folders = [*([beside.parent] if beside is not None else []), Path()]
+    candidates = [given] if given.is_absolute() else [folder / given for folder in folders]
+    if given.name == str(given):
+        candidates.append(bundles_folder() / f"{given.name.removesuffix(SUFFIX)}{SUFFIX}")
+    for candidate in candidates:
+        if candidate.is_file():
+            return candidate
+    shipped = ", ".join(path.stem for path in shipped_bundles()) or "none"
+    raise BundleError(
+        "no such bundle", where=name, hint=f"give a {SUFFIX} file or a shipped name: {shipped}"
+    )
+
+
+def open_bundle(path: str | os.PathLike[str]) -> Bundle:
+    """Read and verify a bundle: archive, format version, every digest, manifest, canonical bytes.
+
+    The model is not run; `winnow_edge.runtimes.load_classifier` does the golden self-test.
+    Raises BundleError that says what differs.
+    """
+    path = Path(path)
+    try:
+        if path.stat().st_size > _LARGEST:
+            raise BundleError(
+                f"is larger than {_LARGEST >> 20} MiB", where=path, hint="not a bundle"
+            )
+        data = path.read_bytes()
+    except FileNotFoundError:
+        raise BundleError("no such bundle", where=path, hint=f"give a {SUFFIX} file") from None
+    except OSError as error:
+        raise BundleError(f"cannot be read: {error.strerror}", where=path) from None
+    return parse_bundle(data, path)
+
+
+def parse_bundle(data: bytes, path: Path) -> Bundle:
+    """`open_bundle` for bytes at hand; `path` only names them in errors and in the result."""
+    members, comment = _unpack(data, path)
+    manifest = _read_manifest(members[MANIFEST], path)
+    for name in _ORDER[1:]:
+        wanted, there = manifest.sha256.get(name), name in members
+        if (wanted is not None) != there:
+            has = "is there but has no digest" if there else "is missing"
+            raise _damaged(path, f"member {name} {has}")
+        if wanted is not None and (got := _digest(members[name])) != wanted:
+            raise _damaged(
+                path, f"{name} has SHA-256 {got[:12]}…, the manifest says {wanted[:12]}…"
+            )
+    if comment != _comment(members[MANIFEST]):
+        raise _damaged(path, f"the archive comment does not carry the digest of {MANIFEST}")
+    if _pack(members) != data:
+        raise _damaged(path, "its bytes are not the canonical encoding of its members")
+    golden = _read_golden(members[GOLDEN], manifest, path)
+    try:
+        card = members[CARD].decode("utf-8")
+    except UnicodeDecodeError:
+        raise _damaged(path, f"{CARD} is not UTF-8") from None
+    return Bundle(
+        path=path,
+        sha256=_digest(data),
+        manifest=manifest,
+        model=members[MODEL],
+        golden=golden,
+        card=card,
+        model_edgetpu=members.get(MODEL_EDGETPU),
+    )
+
+
+def encode_bundle(
+    manifest: Manifest,
+    *,
+    model: bytes,
+    golden: Golden,
+    card: str,
+    model_edgetpu: bytes | None = None,
+) -> bytes:
+    """The bytes of a bundle; the digests of `manifest` are filled in here."""
+    members = {MODEL: model, GOLDEN: _write_golden(golden), CARD: card.encode("utf-8")}
+    if model_edgetpu is not None:
+        members[MODEL_EDGETPU] = model_edgetpu
+    digests = {name: _digest(content) for name, content in members.items()}
+    content = dataclasses.asdict(dataclasses.replace(manifest, sha256=digests))
+    text = json.dumps(content, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False)
+    return _pack({MANIFEST: (text + "\n").encode("utf-8"), **members})
+
+
+def write_bundle(
+    path: str | os.PathLike[str],
+    manifest: Manifest,
+    *,
+    model: bytes,
+    golden: Golden,
+    card: str,
+    model_edgetpu: bytes | None = None,
+) -> Bundle:
+    """Write a bundle aside, sync it and move it into place: whatever happens, `path` is either the
+    old file or the whole new one. The same arguments give the same bytes.
+
+    Raises OutputError where `path` cannot be written and BundleError where the arguments would make
+    a bundle that does not open.
+    """
+    path = Path(path)
+    data = encode_bundle(
+        manifest, model=model, golden=golden, card=card, model_edgetpu=model_edgetpu
+    )
+    bundle = parse_bundle(data, path)
+    aside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        try:
+            with aside.open("wb") as out:
+                out.write(data)
+                out.flush()
+                os.fsync(out.fileno())
+            aside.replace(path)
+        finally:
+            aside.unlink(missing_ok=True)
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+    except OSError as error:
+        raise OutputError(
+            f"cannot be written: {error.strerror}", where=path, hint="give --out a writable path"
+        ) from None
+    return bundle
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def _damaged(path: Path, what: str) -> BundleError:
+    return BundleError(f"damaged bundle: {what}", where=path, hint="copy or convert it again")
+
+
+# The archive. Written by hand so that its bytes depend on no library version; APPNOTE.TXT 6.3.10
+# (PKWARE), sections 4.3.7 local header, 4.3.12 central directory, 4.3.16 its end record.
+_LOCAL = struct.Struct("<4s5H3L2H")
+_CENTRAL = struct.Struct("<4s6H3L5H2L")
+_END = struct.Struct("<4s4H2LH")
+_VERSION_NEEDED = 10
+_MADE_BY_UNIX = 3 << 8 | 20
+_TIME, _DATE = 0, 1 << 5 | 1  # 1980-01-01 00:00, the first time a zip can hold
+_MODE = 0o100644 << 16
+
+
+def _comment(manifest: bytes) -> bytes:
+    return b"winnow bundle; manifest sha256 " + _digest(manifest).encode("ascii")
+
+
+def _pack(members: Mapping[str, bytes]) -> bytes:
+    body, central = io.BytesIO(), io.BytesIO()
+    names = [name for name in _ORDER if name in members]
+    for name in names:
+        data, encoded, offset = members[name], name.encode("ascii"), body.tell()
+        common = (0, 0, _TIME, _DATE, zlib.crc32(data), len(data), len(data), len(encoded), 0)
+        body.write(_LOCAL.pack(b"PK\x03\x04", _VERSION_NEEDED, *common) + encoded)
+        body.write(data)
+        tail = (0, 0, 0, _MODE, offset)
+        central.write(
+            _CENTRAL.pack(b"PK\x01\x02", _MADE_BY_UNIX, _VERSION_NEEDED, *common, *tail) + encoded
+        )
+    directory, start, comment = central.getvalue(), body.tell(), _comment(members[MANIFEST])
+    count = len(names)
+    end = _END.pack(b"PK\x05\x06", 0, 0, count, count, len(directory), start, len(comment))
+    return body.getvalue() + directory + end + comment
+
+
+def _unpack(data: bytes, path: Path) -> tuple[dict[str, bytes], bytes]:
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            for info in archive.infolist():
+                if info.filename not in _ORDER:
+                    raise _damaged(path, f"unknown member {info.filename!r}")
+                if info.compress_type != zipfile.ZIP_STORED or info.file_size > len(data):
+                    raise _damaged(path, f"{info.filename} is not a stored member")
+            members = {info.filename: archive.read(info) for info in archive.infolist()}
+            comment = archive.comment
+    except BundleError:
+        raise
+    except zipfile.BadZipFile as error:
+        if not data.startswith(b"PK"):
+            raise BundleError("is not a bundle (not a zip archive)", where=path) from None
+        raise _damaged(path, str(error).rstrip(".")) from None
+    except Exception as error:  # zipfile lets struct, Unicode, NotImplemented ... errors through
+        raise _damaged(path, f"unreadable archive ({error})") from None
+    missing = [name for name in _REQUIRED if name not in members]
+    if missing:
+        raise BundleError(f"is not a bundle: no {', '.join(missing)} in it", where=path)
+    return members, comment
+
+
+def _write_golden(golden: Golden) -> bytes:
+    out = io.BytesIO()
+    arrays: dict[str, Any] = {"tiles": golden.tiles}
+    for runtime in sorted(golden.logits):
+        arrays[f"logits_{runtime}"] = golden.logits[runtime]
+    np.savez_compressed(out, **arrays)  # numpy dates its members 1980
+    return out.getvalue()
+
+
+def _read_golden(data: bytes, manifest: Manifest, path: Path) -> Golden:
+    try:
+        with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
+            tiles = arrays["tiles"]
+            logits = {
+                name.removeprefix("logits_"): arrays[name]
+                for name in arrays.files
+                if name.startswith("logits_")
+            }
+    except Exception as error:  # numpy raises KeyError, ValueError, BadZipFile, zlib.error ...
+        raise _damaged(path, f"{GOLDEN} cannot be read ({error})") from None
+    spec = manifest.input
+    shape = (len(tiles), spec.height, spec.width, spec.channels)
+    if tiles.dtype != np.int8 or tiles.shape != shape:
+        raise BundleError(
+            f"golden tiles are {tiles.dtype} {tiles.shape}, the input is int8 {shape}", where=path
+        )
+    for runtime, values in logits.items():
+        if values.dtype != np.int8 or values.shape != (len(tiles), len(manifest.classes)):
+            raise BundleError(
+                f"golden logits of {runtime} are {values.dtype} {values.shape}, must be int8 "
+                f"({len(tiles)}, {len(manifest.classes)})",
+                where=path,
+            )
+    return Golden(tiles=tiles, logits=logits)
+
+
+def _read_manifest(data: bytes, path: Path) -> Manifest:
+    try:
+        raw = json.loads(data.decode("utf-8"))
+    except ValueError as error:
+        raise _damaged(path, f"{MANIFEST} is not JSON ({error})") from None
+    if not isinstance(raw, dict):
+        raise _damaged(path, f"{MANIFEST} is not an object")
+    version = raw.get("format_version")
+    if version != FORMAT_VERSION:
+        raise BundleError(
+            f"has bundle format version {version!r}, this winnow-edge reads {FORMAT_VERSION}",
+            where=path,
+            hint="update winnow-edge, or convert the model again",
+        )
+    try:
+        manifest = Manifest(
+            **{
+                **raw,
+                "classes": tuple(raw["classes"]),
+                "input": InputSpec(**raw["input"]),
+                "output": OutputSpec(**raw["output"]),
+            }
+        )
+    except (KeyError, TypeError) as error:
+        raise BundleError(f"{MANIFEST} is not a bundle manifest ({error})", where=path) from None
+    for problem in _problems(manifest):
+        raise BundleError(f"{MANIFEST}: {problem}", where=path)
+    return manifest
+
+
+def _problems(manifest: Manifest) -> Sequence[str]:
+    """What is wrong with a manifest's values, in words; empty if nothing is."""
+    problems = []
+    spec, classes = manifest.input, manifest.classes
+    if not classes or len(set(classes)) != len(classes) or len(classes) > 255:
+        problems.append("`classes` must be 1 to 255 different names")
+    if not all(isinstance(name, str) and name for name in classes):
+        problems.append("`classes` must be names")
+    if manifest.head not in HEADS:
+        problems.append(f"`head` is {manifest.head!r}, legal is one of: {', '.join(HEADS)}")
+    for key in ("height", "width", "channels"):
+        value = getattr(spec, key)
+        if type(value) is not int or not 1 <= value <= 4096:
+            problems.append(f"`input.{key}` is {value!r}, legal is 1 to 4096")
+    if spec.channels not in (1, 3):
+        problems.append(f"`input.channels` is {spec.channels!r}, legal is 1 or 3")
+    for name, quantized in (("input", spec), ("output", manifest.output)):
+        if not _positive(quantized.scale):
+            problems.append(f"`{name}.scale` is {quantized.scale!r}, must be above 0")
+        if type(quantized.zero_point) is not int or not -128 <= quantized.zero_point <= 127:
+            problems.append(f"`{name}.zero_point` is {quantized.zero_point!r}, legal: -128 to 127")
+    if not _positive(manifest.temperature):
+        problems.append(f"`temperature` is {manifest.temperature!r}, must be above 0")
+    for name, threshold in manifest.thresholds.items():
+        if name not in classes:
+            problems.append(f"`thresholds` names {name!r}, which is not a class")
+        if not isinstance(threshold, int | float) or not 0 <= threshold <= 1:
+            problems.append(f"`thresholds.{name}` is {threshold!r}, legal is 0 to 1")
+    if not all(isinstance(v, str) for v in manifest.sha256.values()):
+        problems.append("`sha256` must map member names to digests")
+    return problems
+
+
+def _positive(value: object) -> bool:
+    return isinstance(value, int | float) and 0 < value < float("inf")

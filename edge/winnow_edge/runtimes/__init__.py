@@ -1,0 +1,136 @@
+"""Runtimes: what executes a bundle's model. One file each behind `Classifier`.
+
+==========  ======================================================================================
+`litert`    LiteRT on the CPU (ai-edge-litert); the default
+`tflite`    its predecessor tflite-runtime, for boards that only have that (extra `tflite`)
+`edgetpu`   Coral Edge TPU through the `libedgetpu` delegate
+`fake`      no interpreter at all: a documented function of the tile, for tests
+==========  ======================================================================================
+
+The runtime asked for is the runtime used, or RuntimeUnavailableError. "auto" takes the Edge TPU
+where a device, its library and a compiled model are there, else LiteRT, and logs which.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Protocol
+
+import numpy as np
+
+from winnow_edge.bundle import Bundle, Int8Array
+from winnow_edge.errors import BundleError, RuntimeUnavailableError
+from winnow_edge.runtimes import edgetpu, fake, litert, tflite
+
+log = logging.getLogger(__name__)
+
+RUNTIMES = ("litert", "tflite", "edgetpu", "fake")
+
+GOLDEN_TOLERANCE = 8
+"""Largest logit difference (in int8 steps) from LiteRT's golden logits that a runtime without
+golden logits of its own may show: kernels round differently, a broken model is off by far more."""
+
+
+class Classifier(Protocol):
+    """A loaded model on one thread. Several are loaded for several threads; none may be shared."""
+
+    requested: str
+    """The runtime that was asked for."""
+    actual: str
+    """The runtime that runs."""
+
+    def infer(self, tile: Int8Array, logits: Int8Array) -> None:
+        """Logits of a quantized tile.
+
+        `tile` int8 (height, width) or (height, width, channels) is copied once, straight into the
+        interpreter; the result is written to `logits`, int8 (classes,).
+        """
+
+    def invoke_only(self) -> None:
+        """Run the net on whatever its input holds: the bare cost, for bench."""
+
+
+def load_classifier(bundle: Bundle, runtime: str = "auto", *, self_test: bool = True) -> Classifier:
+    """Load a bundle's model into a runtime and check it against the golden tiles.
+
+    Raises RuntimeUnavailableError if the runtime is not there, BundleError if the model does not
+    fit the manifest or its logits are not the golden ones.
+    """
+    if runtime not in ("auto", *RUNTIMES):
+        raise RuntimeUnavailableError(
+            f"unknown runtime {runtime!r}", hint=f"known: auto, {', '.join(RUNTIMES)}"
+        )
+    classifier = _load(bundle, runtime)
+    if self_test:
+        check_golden(classifier, bundle)
+    return classifier
+
+
+def available_runtimes() -> dict[str, str | None]:
+    """Runtimes by name, with None where usable here and else the reason why not."""
+    return {
+        "litert": litert.why_not(),
+        "tflite": tflite.why_not(),
+        "edgetpu": edgetpu.why_not(),
+        "fake": None,
+    }
+
+
+def _load(bundle: Bundle, runtime: str) -> Classifier:
+    if runtime == "auto":
+        if edgetpu.device() is not None:
+            try:
+                return edgetpu.load(bundle, requested="auto")
+            except RuntimeUnavailableError as error:
+                log.warning("Edge TPU not used: %s", error)
+        log.info("runtime auto: litert")
+        return litert.load(bundle, requested="auto")
+    if runtime == "tflite":
+        return tflite.load(bundle, requested=runtime)
+    if runtime == "edgetpu":
+        return edgetpu.load(bundle, requested=runtime)
+    if runtime == "fake":
+        return fake.FakeClassifier(bundle, requested=runtime)
+    return litert.load(bundle, requested=runtime)
+
+
+def check_golden(classifier: Classifier, bundle: Bundle) -> int:
+    """Run the golden tiles and compare the logits; returns the largest difference in int8 steps.
+
+    A runtime with golden logits in the bundle must give exactly those. One without is compared with
+    LiteRT's within GOLDEN_TOLERANCE. Raises BundleError naming tile, class and difference.
+    """
+    golden, classes = bundle.golden, bundle.manifest.classes
+    exact = classifier.actual in golden.logits
+    wanted = golden.logits.get(classifier.actual, golden.logits.get("litert"))
+    if wanted is None or isinstance(classifier, fake.FakeClassifier):
+        log.info("no golden logits for runtime %s: no self-test", classifier.actual)
+        return 0
+    tolerance = 0 if exact else GOLDEN_TOLERANCE
+    logits, largest = np.empty(len(classes), np.int8), 0
+    for index, tile in enumerate(golden.tiles):
+        classifier.infer(tile, logits)
+        off = logits.astype(np.int16) - wanted[index]
+        worst = int(np.abs(off).argmax())
+        largest = max(largest, abs(int(off[worst])))
+        if abs(int(off[worst])) > tolerance:
+            raise BundleError(
+                f"golden self-test failed on {classifier.actual}: tile {index}, class "
+                f"{classes[worst]!r}: logit {logits[worst]}, must be {wanted[index, worst]} "
+                f"(off by {off[worst]:+d})",
+                where=bundle.path,
+                hint="the model or this runtime is not what was verified; convert it again",
+            )
+    if not exact:
+        log.info("%s: logits within %d of LiteRT's", classifier.actual, largest)
+    return largest
+
+
+__all__ = [
+    "GOLDEN_TOLERANCE",
+    "RUNTIMES",
+    "Classifier",
+    "available_runtimes",
+    "check_golden",
+    "load_classifier",
+]

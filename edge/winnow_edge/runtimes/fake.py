@@ -1,0 +1,32 @@
+"""A runtime without an interpreter, for tests of everything around it.
+
+The class of a tile is its brightness: with n classes, the mean pixel (0..255, rounded down) and
+class centres at ``(2 k + 1) * 128 / n``, the logit of class k is ``127 - 2 * |mean - centre|``,
+rounded down and clipped to int8. So a black tile is the first class and a white one the last.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from winnow_edge.bundle import Bundle, Int8Array
+
+NAME = "fake"
+
+
+class FakeClassifier:
+    """See the module; needs only the bundle's manifest."""
+
+    def __init__(self, bundle: Bundle, *, requested: str = NAME) -> None:
+        self.requested, self.actual = requested, NAME
+        spec, count = bundle.manifest.input, len(bundle.manifest.classes)
+        self._shape = (spec.height, spec.width, spec.channels)
+        self._centres = (2 * np.arange(count) + 1) * 128 // count
+
+    def infer(self, tile: Int8Array, logits: Int8Array) -> None:
+        """See `Classifier.infer`."""
+        mean = int(tile.reshape(self._shape).sum(dtype=np.int64)) // tile.size + 128
+        logits[...] = np.clip(127 - 2 * np.abs(mean - self._centres), -128, 127)
+
+    def invoke_only(self) -> None:
+        """Does nothing: there is no net."""

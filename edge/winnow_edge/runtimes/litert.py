@@ -1,0 +1,104 @@
+"""LiteRT on the CPU (ai-edge-litert): the default runtime."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib import import_module
+from typing import Any
+
+import numpy as np
+
+from winnow_edge.bundle import Bundle, Int8Array
+from winnow_edge.errors import BundleError, RuntimeUnavailableError
+
+NAME = "litert"
+
+
+def why_not() -> str | None:
+    """None if LiteRT can be imported, else the reason."""
+    try:
+        import_module("ai_edge_litert.interpreter")
+    except ImportError as error:
+        return f"ai-edge-litert cannot be imported ({error})"
+    return None
+
+
+def load(bundle: Bundle, *, requested: str = NAME) -> InterpreterClassifier:
+    """The bundle's model on LiteRT, one thread.
+
+    Raises RuntimeUnavailableError without ai-edge-litert, BundleError if the model does not load or
+    does not fit the manifest.
+    """
+    if (reason := why_not()) is not None:
+        raise RuntimeUnavailableError(reason, where=NAME, hint="pip install ai-edge-litert")
+    make = import_module("ai_edge_litert.interpreter").Interpreter
+    return InterpreterClassifier(
+        bundle, requested, NAME, lambda: make(model_content=bundle.model, num_threads=1)
+    )
+
+
+class InterpreterClassifier:
+    """A TFLite-style interpreter (LiteRT, tflite-runtime) behind the `Classifier` contract.
+
+    `make` returns the interpreter. The input is written through a view of the interpreter's own
+    memory, so a tile is copied once; the view is made anew per tile because the interpreter refuses
+    to run while anyone holds one (it may move its memory).
+    """
+
+    def __init__(
+        self, bundle: Bundle, requested: str, actual: str, make: Callable[[], Any]
+    ) -> None:
+        self.requested, self.actual = requested, actual
+        try:
+            self._interpreter = make()
+            self._interpreter.allocate_tensors()
+        except (RuntimeError, ValueError) as error:
+            text = str(error).strip().splitlines() or ["no reason given"]
+            raise BundleError(
+                f"model.tflite does not load on {actual}: {text[0]}", where=bundle.path
+            ) from None
+        source = _one(self._interpreter.get_input_details(), "input", bundle)
+        sink = _one(self._interpreter.get_output_details(), "output", bundle)
+        _check_details(source, sink, bundle)
+        self._input = self._interpreter.tensor(source["index"])
+        self._output = self._interpreter.tensor(sink["index"])
+        spec = bundle.manifest.input
+        self._shape = (1, spec.height, spec.width, spec.channels)
+        self.invoke_only: Callable[[], None] = self._interpreter.invoke
+
+    def infer(self, tile: Int8Array, logits: Int8Array) -> None:
+        """See `Classifier.infer`."""
+        self._input()[...] = tile.reshape(self._shape)
+        self._interpreter.invoke()
+        logits[...] = self._output().reshape(-1)
+
+
+def _one(details: list[dict[str, Any]], what: str, bundle: Bundle) -> dict[str, Any]:
+    if len(details) != 1:
+        raise BundleError(f"the model has {len(details)} {what}s, must have 1", where=bundle.path)
+    return details[0]
+
+
+def _check_details(source: dict[str, Any], sink: dict[str, Any], bundle: Bundle) -> None:
+    """The model's own tensors must be what the manifest says."""
+    manifest = bundle.manifest
+    spec, out, classes = manifest.input, manifest.output, len(manifest.classes)
+    shape = (1, spec.height, spec.width, spec.channels)
+    got = tuple(int(n) for n in sink["shape"])
+    for what, details, fits, wanted, quantized in (
+        ("input", source, tuple(int(n) for n in source["shape"]) == shape, shape, spec),
+        ("output", sink, got[0] == 1 and int(np.prod(got)) == classes, (1, classes), out),
+    ):
+        if details["dtype"] is not np.int8 or not fits:
+            raise BundleError(
+                f"the model's {what} is {np.dtype(details['dtype'])} "
+                f"{tuple(int(n) for n in details['shape'])}, the manifest says int8 {wanted}",
+                where=bundle.path,
+            )
+        scale, zero = details["quantization"]
+        if np.float32(quantized.scale) != np.float32(scale) or quantized.zero_point != zero:
+            raise BundleError(
+                f"the model's {what} has scale {scale:g} and zero point {zero}, the manifest says "
+                f"{quantized.scale:g} and {quantized.zero_point}",
+                where=bundle.path,
+            )
