@@ -1,0 +1,66 @@
+"""Keeping the store within the mission's quota: the least useful data goes first."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from winnow_edge.mission import Mission
+from winnow_edge.ranking import State, values
+from winnow_edge.records import Kind
+
+if TYPE_CHECKING:
+    from winnow_edge.store import Store
+
+SLACK: Final = 1 / 64
+"""Share of the quota freed beyond need, so that not every band pays for sorting the store."""
+
+
+def keep_quota(store: Store, mission: Mission) -> None:
+    """Evict until the data fits the quota again, inside a transaction of `store`.
+
+    In order: data that the ground has acknowledged (its state stays), images and thumbnails by
+    value per byte, then records likewise, then what is in flight. Swath products stay, without
+    them nothing else could be read.
+    """
+    quota = int(mission.store.quota_mb * 1e6)
+    held = store.data_bytes()
+    if held <= quota:
+        return
+    target = quota - int(quota * SLACK)
+    heavy = (Kind.THUMBNAIL, Kind.IMAGE)
+    for states, kinds, new_state in (
+        ((State.ACKNOWLEDGED,), (*heavy, Kind.RECORD), State.ACKNOWLEDGED),
+        ((State.STORED,), heavy, State.EVICTED),
+        ((State.STORED,), (Kind.RECORD,), State.EVICTED),
+        ((State.SENT,), (*heavy, Kind.RECORD), State.EVICTED),
+    ):
+        held -= _evict(store, mission, held - target, states, kinds, new_state)
+        if held <= target:
+            break
+    store.set_meta("data_bytes", held)
+
+
+def _evict(
+    store: Store,
+    mission: Mission,
+    wanted: int,
+    states: tuple[State, ...],
+    kinds: tuple[Kind, ...],
+    new_state: State,
+) -> int:
+    """Drop the data of the least useful of these products; the bytes that this freed."""
+    table = store.table(states, kinds=kinds, with_data=True)
+    if not len(table):
+        return 0
+    sizes = table.rows["bytes"].astype(np.int64)
+    order = np.argsort(values(table, mission) / np.maximum(sizes, 1), kind="stable")
+    freed = np.cumsum(sizes[order])
+    count = int(np.searchsorted(freed, wanted)) + 1
+    chosen = order[:count]
+    store.db.executemany(
+        "UPDATE product SET data = NULL, state = ? WHERE id = ?",
+        ((int(new_state), int(number)) for number in table.rows["id"][chosen]),
+    )
+    return int(freed[len(chosen) - 1])

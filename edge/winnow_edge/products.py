@@ -1,0 +1,249 @@
+"""Products: tile records and detections as bytes that stand alone, and what they are worth.
+
+Record, thumbnail and image begin with the same 24-octet head (big-endian, `HEAD`), so that each
+says where it lies without the others; thumbnail and image go on with a JPEG, a swath product is
+JSON. The layouts are documented in docs/downlink-format.md.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import struct
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from winnow_edge.errors import PacketError
+from winnow_edge.mission import Mission, Products
+from winnow_edge.records import NO_CLASS, Box, Detection, Flag, Kind, Product, TileRecord
+
+HEAD: Final = struct.Struct(">HIIIHHBBHBB")
+"""swath u16, tile index u32, line u32, sample u32, lines - 1 u16, samples - 1 u16, scale u8,
+class u8, posterior u16 (65535 = 1), flags u8, merged u8."""
+
+POSTERIOR_MAX: Final = 65_535
+MERGED_MAX: Final = 255
+SWATH_TILE: Final = -1
+"""Tile index of a product that is about its whole swath."""
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """What every product but the swath's says about itself.
+
+    `swath_id` numbers the swaths of a store, `merged` counts the detections that it stands for
+    (1 for a record; counts over 255 are sent as 255).
+    """
+
+    swath_id: int
+    record: TileRecord
+    merged: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A decoded thumbnail or image: its head and its JPEG file as it came down."""
+
+    head: Head
+    jpeg: bytes
+
+    def pixels(self) -> npt.NDArray[np.uint8]:
+        """The picture, uint8, shape (rows, columns) or (rows, columns, 3).
+
+        Raises PacketError if it is no JPEG.
+        """
+        try:
+            with Image.open(io.BytesIO(self.jpeg), formats=("JPEG",)) as image:
+                return np.asarray(image)
+        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+            raise PacketError("a picture is not a JPEG", where=self._where()) from error
+
+    def _where(self) -> str:
+        return f"swath {self.head.swath_id}, tile {self.head.record.index}"
+
+
+def encode_record(rec: TileRecord, swath_id: int) -> bytes:
+    """A tile's record, 24 octets. Raises ValueError if a field does not fit its place."""
+    return encode_head(Head(swath_id, rec))
+
+
+def encode_head(head: Head) -> bytes:
+    """The 24 octets of `HEAD`. Raises ValueError if a field does not fit its place."""
+    record, box = head.record, head.record.box
+    if not 0.0 <= record.posterior <= 1.0:
+        raise ValueError(f"posterior {record.posterior} is not in 0..1")
+    try:
+        return HEAD.pack(
+            head.swath_id,
+            record.index,
+            box.line,
+            box.sample,
+            box.lines - 1,
+            box.samples - 1,
+            record.scale,
+            record.class_index,
+            round(record.posterior * POSTERIOR_MAX),
+            int(record.flags),
+            min(head.merged, MERGED_MAX),
+        )
+    except struct.error as error:
+        raise ValueError(f"{head} does not fit its 24 octets: {error}") from error
+
+
+def decode_head(data: bytes) -> Head:
+    """The head of a record, thumbnail or image. Raises PacketError if it is cut short."""
+    if len(data) < HEAD.size:
+        raise PacketError(f"a product of {len(data)} octets has no head of {HEAD.size}")
+    swath, index, line, sample, lines, samples, scale, cls, posterior, flags, merged = (
+        HEAD.unpack_from(data)
+    )
+    box = Box(line, sample, lines + 1, samples + 1)
+    record = TileRecord(index, box, scale, cls, posterior / POSTERIOR_MAX, Flag(flags))
+    return Head(swath, record, merged)
+
+
+def decode_record(data: bytes) -> Head:
+    """The inverse of `encode_record`; the posterior comes back to within 1/131070.
+
+    Raises PacketError if `data` is not 24 octets long.
+    """
+    if len(data) != HEAD.size:
+        raise PacketError(f"a record has {HEAD.size} octets, this one {len(data)}")
+    return decode_head(data)
+
+
+def decode_picture(data: bytes) -> Picture:
+    """A thumbnail or image; its JPEG is not decoded before `Picture.pixels` is called.
+
+    Raises PacketError if there is no head or nothing after it.
+    """
+    head = decode_head(data)
+    if len(data) == HEAD.size:
+        raise PacketError("a picture ends after its head")
+    return Picture(head, bytes(data[HEAD.size :]))
+
+
+def encode_thumbnail(detection: Detection, products: Products, swath_id: int) -> bytes:
+    """Head and a JPEG of the tile, its longer side reduced to `products.thumbnail_pixels`."""
+    image = Image.fromarray(detection.pixels)
+    longer = max(image.size)
+    if longer > products.thumbnail_pixels:
+        size = [max(1, round(side * products.thumbnail_pixels / longer)) for side in image.size]
+        image = image.resize((size[0], size[1]), Image.Resampling.BOX)
+    return _picture(detection, image, products.thumbnail_quality, swath_id)
+
+
+def encode_image(detection: Detection, products: Products, swath_id: int) -> bytes:
+    """Head and a JPEG of the whole tile as the net saw it."""
+    image = Image.fromarray(detection.pixels)
+    return _picture(detection, image, products.image_quality, swath_id)
+
+
+def _picture(detection: Detection, image: Image.Image, quality: int, swath_id: int) -> bytes:
+    record = TileRecord(
+        detection.tile_index,
+        detection.box,
+        detection.scale,
+        detection.class_index,
+        detection.posterior,
+        Flag.DETECTION,
+    )
+    out = io.BytesIO()
+    out.write(encode_head(Head(swath_id, record, detection.merged)))
+    # Huffman tables of the picture's own instead of the standard's 420 octets: a third less.
+    image.save(out, "JPEG", quality=quality, optimize=True)
+    return out.getvalue()
+
+
+def encode_swath(info: dict[str, Any]) -> bytes:
+    """A swath product: compact JSON in UTF-8, keys in their given order."""
+    return json.dumps(info, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def decode_swath(data: bytes) -> dict[str, Any]:
+    """The inverse of `encode_swath`. Raises PacketError if it is no JSON object."""
+    try:
+        info = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise PacketError("a swath product is not JSON") from error
+    if not isinstance(info, dict):
+        raise PacketError("a swath product is not a JSON object")
+    return info
+
+
+def record_product(rec: TileRecord, swath_id: int) -> Product:
+    """The product of a tile's record."""
+    return Product(
+        Kind.RECORD,
+        rec.index,
+        rec.class_index,
+        rec.posterior,
+        bool(rec.flags & Flag.DETECTION),
+        encode_record(rec, swath_id),
+    )
+
+
+def detection_products(detection: Detection, products: Products, swath_id: int) -> list[Product]:
+    """The thumbnail and the image of a detection, encoded once."""
+    encoders = ((Kind.THUMBNAIL, encode_thumbnail), (Kind.IMAGE, encode_image))
+    return [
+        Product(
+            kind,
+            detection.tile_index,
+            detection.class_index,
+            detection.posterior,
+            True,
+            encode(detection, products, swath_id),
+        )
+        for kind, encode in encoders
+    ]
+
+
+class Valued(Protocol):
+    """What `value` looks at: a `Product`, a row of the store or of a received product."""
+
+    @property
+    def kind(self) -> Kind: ...
+    @property
+    def class_index(self) -> int: ...
+    @property
+    def posterior(self) -> float: ...
+    @property
+    def detection(self) -> bool: ...
+
+
+def value(product: Valued, mission: Mission, classes: tuple[str, ...]) -> float:
+    """What a product is worth, in the mission's own units of utility.
+
+    A detection's utility x posterior is shared out to its record, thumbnail and image by
+    [products]; any other product (record of a tile without detection, swath) is worth
+    `background_utility`. `classes` names the classes of the product's swath.
+    """
+    unit = unit_value(product.kind, product.class_index, product.detection, mission, classes)
+    return unit * product.posterior if product.detection else unit
+
+
+def unit_value(
+    kind: Kind, class_index: int, detection: bool, mission: Mission, classes: tuple[str, ...]
+) -> float:
+    """What a product would be worth at posterior 1."""
+    if not detection or kind is Kind.SWATH:
+        return mission.products.background_utility
+    shares = {
+        Kind.RECORD: mission.products.record_share,
+        Kind.THUMBNAIL: mission.products.thumbnail_share,
+        Kind.IMAGE: mission.products.image_share,
+    }
+    return class_utility(class_index, mission, classes) * shares[kind]
+
+
+def class_utility(class_index: int, mission: Mission, classes: tuple[str, ...]) -> float:
+    """The mission's utility of a class; 1.0 (the default of `ClassRule`) where it names none."""
+    if class_index == NO_CLASS or class_index >= len(classes):
+        return 0.0
+    rule = mission.classes.get(classes[class_index])
+    return rule.utility if rule is not None else 1.0

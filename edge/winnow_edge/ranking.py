@@ -1,0 +1,129 @@
+"""In which order products go down: pure functions of a table of products and the mission.
+
+The policies of the mission file: *fifo* in order of acquisition; *confidence* detections by
+posterior; *utility-per-byte* value by link bytes, the greedy order for a knapsack (Dantzig,
+"Discrete-Variable Extremum Problems", Operations Research 5, 1957); *diversity* by maximal marginal
+relevance (Carbonell and Goldstein, "The Use of MMR, Diversity-Based Reranking", SIGIR 1998). The
+simulator adds others by passing a key of its own to `order_by`.
+"""
+
+from __future__ import annotations
+
+import enum
+import sqlite3
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from winnow_edge.mission import POLICIES, Mission
+from winnow_edge.products import unit_value
+from winnow_edge.records import Kind
+
+PRODUCT_HEADER_BYTES: Final = 8
+"""What a product costs in a container beside its own bytes (docs/downlink-format.md)."""
+
+ROW: Final = np.dtype(
+    [
+        ("id", "u4"),
+        ("swath", "u2"),
+        ("kind", "u1"),
+        ("tile", "i4"),
+        ("class_index", "u1"),
+        ("posterior", "f4"),
+        ("detection", "?"),
+        ("bytes", "u4"),
+        ("born", "u2"),
+    ]
+)
+
+Order = npt.NDArray[np.intp]
+
+
+class State(enum.IntEnum):
+    """Where a product of the store stands."""
+
+    STORED = 0
+    """On board; takes part in the ranking."""
+    SENT = 1
+    """In flight: sent, and not heard of since."""
+    ACKNOWLEDGED = 2
+    """On the ground; never sent again."""
+    EVICTED = 3
+    """Given up to the quota; its data is gone."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProductTable:
+    """Products as columns, 23 bytes each, in order of acquisition.
+
+    `rows` is a structured array of dtype `ROW`: product id, swath id, kind, tile index, class
+    index, posterior, detection, length of its data in bytes, and the contact number at which its
+    swath began. `classes` names the classes of each swath.
+    """
+
+    rows: npt.NDArray[np.void]
+    classes: dict[int, tuple[str, ...]]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, chosen: npt.NDArray[Any] | slice) -> ProductTable:
+        return ProductTable(self.rows[chosen], self.classes)
+
+    @classmethod
+    def read(cls, cursor: sqlite3.Cursor, classes: dict[int, tuple[str, ...]]) -> ProductTable:
+        """From a query that gives the columns of `ROW`, holding few Python objects at a time."""
+        parts = [np.empty(0, ROW)]
+        while chunk := cursor.fetchmany(4096):
+            parts.append(np.array(chunk, ROW))
+        return cls(np.concatenate(parts), classes)
+
+
+def values(table: ProductTable, mission: Mission) -> npt.NDArray[np.float64]:
+    """`products.value` of every product: float64, shape (n,), in the mission's units of utility."""
+    rows = table.rows
+    kinds = rows.dtype["kind"], rows.dtype["class_index"]
+    assert kinds == (np.dtype("u1"), np.dtype("u1"))
+    groups = (rows["swath"].astype(np.int64) << 17) | (rows["kind"].astype(np.int64) << 9)
+    groups |= (rows["class_index"].astype(np.int64) << 1) | rows["detection"]
+    found, inverse = np.unique(groups, return_inverse=True)
+    units = np.array(
+        [
+            unit_value(
+                Kind(int(g >> 9) & 0xFF),
+                int(g >> 1) & 0xFF,
+                bool(g & 1),
+                mission,
+                table.classes[int(g >> 17)],
+            )
+            for g in found
+        ],
+        dtype=np.float64,
+    )
+    if not len(units):
+        return np.empty(0, np.float64)
+    return np.asarray(np.where(rows["detection"], rows["posterior"], 1.0) * units[inverse])
+
+
+def rank(table: ProductTable, policy: str, mission: Mission) -> Order:
+    """Indices into `table`, the product to send first at the front: intp, shape (n,).
+
+    Products that are worth the same go in order of acquisition. Raises ValueError for a policy
+    that is not in `POLICIES`.
+    """
+    if policy not in POLICIES:
+        raise ValueError(f"unknown policy {policy!r}, known: {', '.join(POLICIES)}")
+    rows = table.rows
+    if policy == "fifo":
+        return order_by(table, np.zeros(len(table)))
+    if policy == "confidence":
+        return order_by(table, np.where(rows["detection"], rows["posterior"], -1.0))
+    density = values(table, mission) / (rows["bytes"] + float(PRODUCT_HEADER_BYTES))
+    return order_by(table, density)
+
+
+def order_by(table: ProductTable, key: npt.NDArray[np.float64]) -> Order:
+    """Indices into `table` by falling `key`, ties in order of acquisition."""
+    return np.lexsort((table.rows["id"], -key))

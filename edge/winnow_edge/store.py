@@ -1,0 +1,610 @@
+"""The product store: one SQLite file in WAL mode that survives a power cut at any write.
+
+Every band is one transaction with `synchronous=FULL`, so that what was committed is on the disk
+and nothing half-written is ever seen (SQLite's documentation, "Write-Ahead Logging"). Over the
+mission's quota the least useful data goes first: what the ground has acknowledged, then the images
+and thumbnails of least value per byte, at last records. Rows stay, so that what was evicted is
+counted and nothing is made twice.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final
+
+from winnow_edge import eviction
+from winnow_edge.errors import StoreError
+from winnow_edge.mission import Mission
+from winnow_edge.products import SWATH_TILE, encode_swath
+from winnow_edge.ranking import ProductTable, State
+from winnow_edge.records import NO_CLASS, Kind, Product
+
+STORE_FILE: Final = "store.db"
+SCHEMA_VERSION: Final = 1
+APPLICATION_ID: Final = 0x574E_4F57  # "WNOW", where `file` and SQLite look for it
+MAX_SWATHS: Final = 65_535  # the swath's number has 16 bits in a product's head
+WAL_PAGES: Final = 256  # the log is copied back into the file every megabyte of 4096-octet pages
+WAL_LIMIT: Final = 4_000_000
+CACHE_KIB: Final = 1024
+BUSY_S: Final = 20.0
+
+_SCHEMA: Final = """
+CREATE TABLE meta (key TEXT PRIMARY KEY, value) WITHOUT ROWID;
+CREATE TABLE swath (
+    id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, samples INTEGER NOT NULL,
+    classes TEXT NOT NULL, bundle TEXT NOT NULL, digest TEXT NOT NULL, fingerprint TEXT,
+    info TEXT NOT NULL, born INTEGER NOT NULL, next_tile INTEGER NOT NULL,
+    next_line INTEGER NOT NULL, pending BLOB, summary TEXT
+);
+CREATE TABLE product (
+    id INTEGER PRIMARY KEY, swath INTEGER NOT NULL REFERENCES swath (id), kind INTEGER NOT NULL,
+    tile INTEGER NOT NULL, class INTEGER NOT NULL, posterior REAL NOT NULL,
+    detection INTEGER NOT NULL, state INTEGER NOT NULL, bytes INTEGER NOT NULL, data BLOB
+);
+CREATE UNIQUE INDEX product_once ON product (swath, tile, kind) WHERE kind <> 0;
+CREATE INDEX product_heavy ON product (kind, state) WHERE kind >= 2;
+CREATE TABLE container (
+    id INTEGER PRIMARY KEY, contact INTEGER NOT NULL, state INTEGER NOT NULL,
+    products BLOB NOT NULL
+);
+CREATE INDEX container_open ON container (state) WHERE state = 1;
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class SwathRow:
+    """A swath of the store; `summary` is None until it is complete.
+
+    `born` is the number of contacts that had been held when the swath began.
+    """
+
+    id: int
+    name: str
+    samples: int
+    classes: tuple[str, ...]
+    bundle: str
+    digest: str
+    fingerprint: str | None
+    info: dict[str, Any]
+    born: int
+    next_tile: int
+    next_line: int
+    summary: dict[str, Any] | None
+
+    @property
+    def complete(self) -> bool:
+        return self.summary is not None
+
+
+@dataclass(frozen=True, slots=True)
+class ProductRow:
+    """A product of the store without its data; `bytes` is the length of its data."""
+
+    id: int
+    swath: int
+    kind: Kind
+    tile_index: int
+    class_index: int
+    posterior: float
+    detection: bool
+    state: State
+    bytes: int
+
+
+class Store:
+    """The product store of one spacecraft in a folder; a context manager.
+
+    Attributes: `path` (Path) the SQLite file, `mission` (Mission or None), `store_id` (int) 32
+    random bits that tell this store's numbers from another's.
+    """
+
+    def __init__(self, db: sqlite3.Connection, path: Path, mission: Mission | None) -> None:
+        self.db, self.path, self.mission = db, path, mission
+        self.store_id = int(self.meta("store_id", 0))
+
+    @classmethod
+    def open(
+        cls,
+        folder: str | Path,
+        *,
+        mission: Mission | None,
+        read_only: bool = False,
+        create: bool = True,
+    ) -> Store:
+        """Open the store in `folder`; make it if there is none, unless `read_only` or not `create`.
+
+        `mission` gives quota and utilities and must be the one that the store was made for; None
+        (for readers) accepts any. Raises StoreError: no store, not a store, of a newer version, of
+        another mission, or a disk that is full or read-only.
+        """
+        folder = Path(folder)
+        path = folder / STORE_FILE
+        exists = path.is_file()
+        if not exists and (read_only or not create):
+            raise StoreError("no store here", where=folder, hint="`winnow-edge run` makes one")
+        with _explained(path):
+            if not exists:
+                folder.mkdir(parents=True, exist_ok=True)
+            db = _connect_read_only(path) if read_only else _connect(path)
+            try:
+                _check(db, path)
+                if not read_only:
+                    _prepare(db)
+                store = cls(db, path, mission)
+                store._adopt(read_only)
+            except BaseException:
+                db.close()
+                raise
+        return store
+
+    def close(self) -> None:
+        """Close the file; the log is copied back into it first."""
+        self.db.close()
+
+    def __enter__(self) -> Store:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    @contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """One transaction: all of it is committed, or none. Raises StoreError."""
+        with _explained(self.path):
+            self.db.execute("BEGIN IMMEDIATE")
+            try:
+                yield self.db
+                self.db.execute("COMMIT")
+            except BaseException:
+                # A full disk makes SQLite roll back by itself.
+                if self.db.in_transaction:
+                    self.db.execute("ROLLBACK")
+                raise
+
+    def begin_swath(
+        self,
+        name: str,
+        *,
+        samples: int,
+        classes: tuple[str, ...],
+        bundle: str,
+        digest: str,
+        fingerprint: str | None,
+        info: dict[str, Any],
+    ) -> SwathWriter:
+        """A writer for a new swath, or for one that a killed run left unfinished.
+
+        `digest` is `Mission.processing_digest`, `fingerprint` identifies the file's content (None
+        for a pipe), `info` anything else that the ground should know (JSON); it comes down with
+        the swath's product. Of a swath that is complete, `writer.complete` is True. Raises
+        StoreError if the name is known with other content or processing.
+        """
+        row = self.swath(name)
+        if row is None:
+            row = self._new_swath(name, samples, classes, bundle, digest, fingerprint, info)
+        else:
+            _check_same(row, samples, digest, fingerprint, self.path)
+        (pending,) = self._all("SELECT pending FROM swath WHERE id = ?", (row.id,))[0]
+        return SwathWriter(self, row, pending)
+
+    def _new_swath(
+        self,
+        name: str,
+        samples: int,
+        classes: tuple[str, ...],
+        bundle: str,
+        digest: str,
+        fingerprint: str | None,
+        info: dict[str, Any],
+    ) -> SwathRow:
+        with self.transaction() as db:
+            (swaths,) = db.execute("SELECT COUNT(*) FROM swath").fetchone()
+            if swaths >= MAX_SWATHS:
+                raise StoreError(
+                    f"holds {MAX_SWATHS} swaths, the most it can number",
+                    where=self.path,
+                    hint="start another with --store",
+                )
+            cursor = db.execute(
+                "INSERT INTO swath (name, samples, classes, bundle, digest, fingerprint, info,"
+                " born, next_tile, next_line) VALUES (?, ?, ?, ?, ?, ?, ?, ?, 0, 0)",
+                (
+                    name,
+                    samples,
+                    json.dumps(classes),
+                    bundle,
+                    digest,
+                    fingerprint,
+                    json.dumps(info),
+                    int(self.meta("contact", 0)),
+                ),
+            )
+            row = self._swath_where("id = ?", cursor.lastrowid)
+            assert row is not None
+            self._insert(db, row.id, [_swath_product(self._about(row))])
+        return row
+
+    def swath(self, name: str) -> SwathRow | None:
+        """The swath of that name, or None."""
+        return self._swath_where("name = ?", name)
+
+    def swaths(self) -> list[SwathRow]:
+        """All swaths in the order in which they began."""
+        return [_swath_row(row) for row in self._all(f"{_SELECT_SWATH} ORDER BY id")]
+
+    def products(
+        self,
+        *,
+        swath_id: int | None = None,
+        kinds: Sequence[Kind] = tuple(Kind),
+        states: Sequence[State] = tuple(State),
+    ) -> Iterator[ProductRow]:
+        """Products in the order in which they were made, without their data."""
+        sql = (
+            "SELECT id, swath, kind, tile, class, posterior, detection, state, bytes FROM product"
+            f" WHERE {_among('state', states)} AND {_among('kind', kinds)}"
+            f"{'' if swath_id is None else f' AND swath = {int(swath_id)}'} ORDER BY id"
+        )
+        with _explained(self.path):
+            for row in self.db.execute(sql):
+                number, swath, kind, tile, cls, posterior, detection, state, size = row
+                yield ProductRow(
+                    number,
+                    swath,
+                    Kind(kind),
+                    tile,
+                    cls,
+                    posterior,
+                    bool(detection),
+                    State(state),
+                    size,
+                )
+
+    def table(
+        self,
+        states: Sequence[State] = (State.STORED,),
+        *,
+        kinds: Sequence[Kind] = tuple(Kind),
+        with_data: bool = False,
+    ) -> ProductTable:
+        """The products in `states` as columns, for `ranking.rank`.
+
+        `with_data` leaves out those whose data is gone.
+        """
+        sql = (
+            "SELECT product.id, swath, kind, tile, class, posterior, detection, bytes, born"
+            " FROM product JOIN swath ON swath.id = swath"
+            f" WHERE {_among('state', states)} AND {_among('kind', kinds)}"
+            f"{' AND data IS NOT NULL' if with_data else ''} ORDER BY product.id"
+        )
+        classes = {row.id: row.classes for row in self.swaths()}
+        with _explained(self.path):
+            return ProductTable.read(self.db.execute(sql), classes)
+
+    def data(self, product_id: int) -> bytes:
+        """A product's encoded bytes. Raises StoreError if there are none (evicted)."""
+        rows = self._all("SELECT data FROM product WHERE id = ?", (product_id,))
+        if not rows or rows[0][0] is None:
+            raise StoreError(f"product {product_id} holds no data", where=self.path)
+        return bytes(rows[0][0])
+
+    def counts(self) -> dict[str, dict[str, int]]:
+        """How many products there are: {kind: {state: count}}, names in lower case."""
+        counts = {k.name.lower(): {s.name.lower(): 0 for s in State} for k in Kind}
+        for kind, state, n in self._all("SELECT kind, state, COUNT(*) FROM product GROUP BY 1, 2"):
+            counts[Kind(kind).name.lower()][State(state).name.lower()] = n
+        return counts
+
+    def data_bytes(self) -> int:
+        """Bytes of product data that the store holds now; what the quota bounds."""
+        return int(self.meta("data_bytes", 0))
+
+    def meta(self, key: str, default: Any = None) -> Any:
+        """A value of the store's own: contact, store_id, data_bytes and such."""
+        rows = self._all("SELECT value FROM meta WHERE key = ?", (key,))
+        return rows[0][0] if rows else default
+
+    def set_meta(self, key: str, value: Any) -> None:
+        """Set a value of the store's own, inside a transaction."""
+        self.db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
+
+    def _insert(self, db: sqlite3.Connection, swath: int, products: Sequence[Product]) -> None:
+        db.executemany(
+            "INSERT INTO product (swath, kind, tile, class, posterior, detection, state, bytes,"
+            f" data) VALUES ({swath}, ?, ?, ?, ?, ?, 0, ?, ?)",
+            (
+                (p.kind, p.tile_index, p.class_index, p.posterior, p.detection, len(p.data), p.data)
+                for p in products
+            ),
+        )
+        self.set_meta("data_bytes", self.data_bytes() + sum(len(p.data) for p in products))
+
+    def _about(self, row: SwathRow, summary: dict[str, Any] | None = None) -> dict[str, Any]:
+        """What the ground is told about a swath."""
+        return {
+            "id": row.id,
+            "swath": row.name,
+            "mission": self.meta("mission"),
+            "bundle": row.bundle,
+            "classes": row.classes,
+            "samples": row.samples,
+            "complete": summary is not None,
+            **row.info,
+            **(summary or {}),
+        }
+
+    def _adopt(self, read_only: bool) -> None:
+        """A new store belongs to the first mission that opens it."""
+        made_for = self.meta("mission")
+        if self.mission is not None and made_for is None and not read_only:
+            with self.transaction():
+                self.set_meta("mission", self.mission.name)
+        elif self.mission is not None and made_for not in (None, self.mission.name):
+            raise StoreError(
+                f"belongs to mission {made_for!r}, not {self.mission.name!r}",
+                where=self.path,
+                hint="name another folder with --store",
+            )
+
+    def _swath_where(self, where: str, value: object) -> SwathRow | None:
+        rows = self._all(f"{_SELECT_SWATH} WHERE {where}", (value,))
+        return _swath_row(rows[0]) if rows else None
+
+    def _all(self, sql: str, arguments: Sequence[object] = ()) -> list[tuple[Any, ...]]:
+        with _explained(self.path):
+            return self.db.execute(sql, arguments).fetchall()
+
+
+class SwathWriter:
+    """Writes one swath, a band at a time.
+
+    Attributes: `swath_id`; `complete`; `next_tile`, tiles of a lower index are committed;
+    `next_line`, lines before it are done with; `pending`, what was saved with the last band (bytes
+    or None); `summary` of a complete swath (dict or None).
+    """
+
+    def __init__(self, store: Store, row: SwathRow, pending: bytes | None) -> None:
+        self._store, self._row = store, row
+        self.swath_id = row.id
+        self.next_tile, self.next_line = row.next_tile, row.next_line
+        self.pending = pending
+        self.summary = row.summary
+
+    @property
+    def complete(self) -> bool:
+        return self.summary is not None
+
+    def commit(
+        self, *, products: Sequence[Product], next_tile: int, next_line: int, pending: bytes
+    ) -> None:
+        """Store a band in one transaction and keep to the quota.
+
+        Raises StoreError: the disk is full or read-only, a product is there already, or another
+        process writes the same swath. The store is then as it was before.
+        """
+        if next_tile < self.next_tile or next_line < self.next_line:
+            raise ValueError("a band cannot end before the one that was committed last")
+        store = self._store
+        with store.transaction() as db:
+            self._advance(db, next_tile, next_line, pending)
+            store._insert(db, self.swath_id, products)
+            if store.mission is not None:
+                eviction.keep_quota(store, store.mission)
+        self.next_tile, self.next_line, self.pending = next_tile, next_line, pending
+
+    def finish(self, summary: dict[str, Any]) -> None:
+        """Mark the swath complete and store its product, JSON of `info` and `summary`.
+
+        Where the product made at the beginning has left the store already, another follows it.
+        """
+        store = self._store
+        product = _swath_product(store._about(self._row, summary))
+        with store.transaction() as db:
+            self._advance(db, self.next_tile, self.next_line, None)
+            db.execute(
+                "UPDATE swath SET summary = ? WHERE id = ?", (json.dumps(summary), self.swath_id)
+            )
+            number, state, size = db.execute(
+                "SELECT id, state, bytes FROM product WHERE swath = ? AND kind = ?",
+                (self.swath_id, Kind.SWATH),
+            ).fetchone()
+            if state == State.STORED:
+                db.execute(
+                    "UPDATE product SET data = ?, bytes = ? WHERE id = ?",
+                    (product.data, len(product.data), number),
+                )
+                store.set_meta("data_bytes", store.data_bytes() + len(product.data) - size)
+            else:
+                store._insert(db, self.swath_id, [product])
+        self.summary, self.pending = summary, None
+
+    def _advance(
+        self, db: sqlite3.Connection, next_tile: int, next_line: int, pending: bytes | None
+    ) -> None:
+        """Move the swath on, if it still stands where this writer left it."""
+        done = db.execute(
+            "UPDATE swath SET next_tile = ?, next_line = ?, pending = ?"
+            " WHERE id = ? AND next_tile = ? AND next_line = ? AND summary IS NULL",
+            (next_tile, next_line, pending, self.swath_id, self.next_tile, self.next_line),
+        )
+        if done.rowcount != 1:
+            raise StoreError(
+                f"another process writes swath {self._row.name!r}",
+                where=self._store.path,
+                hint="let one run finish before the next",
+            )
+
+
+_SELECT_SWATH: Final = (
+    "SELECT id, name, samples, classes, bundle, digest, fingerprint, info, born, next_tile,"
+    " next_line, summary FROM swath"
+)
+
+
+def _among(column: str, numbers: Sequence[int]) -> str:
+    """An SQL condition; `numbers` are members of enumerations, so nothing needs quoting."""
+    return f"{column} IN ({', '.join(str(int(n)) for n in numbers)})"
+
+
+def _swath_row(row: tuple[Any, ...]) -> SwathRow:
+    number, name, samples, classes, bundle, digest, fingerprint, info, born, tile, line, end = row
+    return SwathRow(
+        number,
+        name,
+        samples,
+        tuple(json.loads(classes)),
+        bundle,
+        digest,
+        fingerprint,
+        json.loads(info),
+        born,
+        tile,
+        line,
+        json.loads(end) if end is not None else None,
+    )
+
+
+def _swath_product(about: dict[str, Any]) -> Product:
+    return Product(Kind.SWATH, SWATH_TILE, NO_CLASS, 0.0, False, encode_swath(about))
+
+
+def _check_same(
+    row: SwathRow, samples: int, digest: str, fingerprint: str | None, path: Path
+) -> None:
+    """A swath goes on only where content, shape and processing are the same."""
+    for what, known, given in (
+        ("content", row.fingerprint, fingerprint),
+        ("samples per line", row.samples, samples),
+        ("processing (mission file or bundle)", row.digest, digest),
+    ):
+        if known != given:
+            raise StoreError(
+                f"swath {row.name!r} is known with other {what}",
+                where=path,
+                hint="give it another --name or --store",
+            )
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    # isolation_level None: transactions begin where we say so. The flight loop may commit from
+    # another thread than the one that opened the store (never two at once).
+    db = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
+    try:
+        db.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
+        # Fails on a file that is no database before anything is written to it.
+        db.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()
+        db.execute("PRAGMA journal_mode = WAL")
+        db.execute("PRAGMA synchronous = FULL")
+        db.execute(f"PRAGMA wal_autocheckpoint = {WAL_PAGES}")
+        db.execute(f"PRAGMA journal_size_limit = {WAL_LIMIT}")
+    except BaseException:
+        db.close()
+        raise
+    return db
+
+
+def _connect_read_only(path: Path) -> sqlite3.Connection:
+    """A connection that changes nothing, also on a disk where nothing can be written.
+
+    In WAL mode SQLite wants an index of the log beside the file. Where it cannot make one and there
+    is no log to read, the file alone is the whole store and is opened as immutable.
+    """
+    uri = path.absolute().as_uri()
+    try:
+        return _readable(f"{uri}?mode=ro")
+    except sqlite3.OperationalError:
+        log = path.with_name(path.name + "-wal")
+        if log.exists() and log.stat().st_size:
+            raise
+        return _readable(f"{uri}?mode=ro&immutable=1")
+
+
+def _readable(uri: str) -> sqlite3.Connection:
+    db = sqlite3.connect(uri, uri=True, timeout=BUSY_S, isolation_level=None)
+    try:
+        db.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
+        db.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()
+    except BaseException:
+        db.close()
+        raise
+    return db
+
+
+def _check(db: sqlite3.Connection, path: Path) -> None:
+    """Raises StoreError if the database is not a store, or one of a newer version."""
+    (application,) = db.execute("PRAGMA application_id").fetchone()
+    (version,) = db.execute("PRAGMA user_version").fetchone()
+    (tables,) = db.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()
+    if tables and application != APPLICATION_ID:
+        raise StoreError("is not a Winnow store", where=path)
+    if version > SCHEMA_VERSION:
+        raise StoreError(
+            f"has format version {version}, this program knows {SCHEMA_VERSION}",
+            where=path,
+            hint="update winnow-edge",
+        )
+
+
+def _prepare(db: sqlite3.Connection) -> None:
+    """Make the tables in one transaction, so that a killed start leaves nothing half-made."""
+    (version,) = db.execute("PRAGMA user_version").fetchone()
+    if version == SCHEMA_VERSION:
+        return
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        (version,) = db.execute("PRAGMA user_version").fetchone()
+        if version == 0:
+            for statement in _SCHEMA.split(";"):
+                db.execute(statement)
+            db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+            db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+            start = {"store_id": secrets.randbits(32), "contact": 0, "data_bytes": 0}
+            db.executemany("INSERT INTO meta VALUES (?, ?)", start.items())
+        db.execute("COMMIT")
+    except BaseException:
+        if db.in_transaction:
+            db.execute("ROLLBACK")
+        raise
+
+
+@contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    """SQLite's and the system's errors as one-line StoreErrors that say what to do."""
+    try:
+        yield
+    except sqlite3.IntegrityError as error:
+        raise StoreError(
+            f"a product is there already ({error})",
+            where=path,
+            hint="the swath was written by another run",
+        ) from error
+    except sqlite3.Error as error:
+        raise StoreError(str(error), where=path, hint=_hint(error)) from error
+    except OSError as error:
+        raise StoreError(error.strerror or str(error), where=error.filename or path) from error
+
+
+def _hint(error: sqlite3.Error) -> str | None:
+    hints = {
+        "SQLITE_FULL": "free some disk space and run again; what was committed is safe",
+        "SQLITE_IOERR": "the disk is full or failing; what was committed is safe",
+        "SQLITE_READONLY": "the disk or folder is read-only; name another with --store",
+        "SQLITE_CANTOPEN": "the folder cannot be written; name another with --store",
+        "SQLITE_NOTADB": "not a store; name another folder with --store",
+        "SQLITE_CORRUPT": "the file is damaged; keep it aside and name another with --store",
+        "SQLITE_BUSY": "another process holds the store; try again when it is done",
+    }
+    name = getattr(error, "sqlite_errorname", "") or ""
+    return next((hint for key, hint in hints.items() if name.startswith(key)), None)
