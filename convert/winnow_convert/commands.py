@@ -2,8 +2,82 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Annotated, Any
+
 import typer
 
 
 def register(app: typer.Typer) -> None:
     """Add this package's commands to `app`."""
+    app.command("convert")(convert)
+
+
+def convert(
+    model: Annotated[Path, typer.Argument(help="Run folder of `winnow train`.")],
+    out: Annotated[Path, typer.Option(help="The bundle to write, NAME.winnow.")],
+    data: Annotated[
+        Path, typer.Option(envvar="WINNOW_DATA", help="Folder that holds the data sets.")
+    ],
+    calibration: Annotated[
+        int | None, typer.Option(help="Calibration tiles, drawn from train alone.")
+    ] = None,
+    max_accuracy_loss: Annotated[
+        float | None, typer.Option(help="Gate: float minus int8 accuracy on val, as a share.")
+    ] = None,
+    max_recall_loss: Annotated[
+        float | None, typer.Option(help="Gate: float minus int8 macro recall on val.")
+    ] = None,
+    min_agreement: Annotated[
+        float | None, typer.Option(help="Gate: share of val tiles with the same best class.")
+    ] = None,
+    min_rank_correlation: Annotated[
+        float | None, typer.Option(help="Gate: correlation of the downlink order.")
+    ] = None,
+    json_output: Annotated[
+        bool, typer.Option("--json", help="Print the report as one JSON object.")
+    ] = False,
+) -> None:
+    """Quantize a trained MODEL to int8, prove it on val, and write the bundle that flies.
+
+    Calibrates on train, compares float and int8 on val, and writes nothing if the loss passes the
+    gate (exit code 5). Limits come from the recipe's \\[convert] table; options override them.
+    """
+    from winnow_convert.convert import convert as run
+    from winnow_convert.convert import write
+    from winnow_convert.options import make_options
+    from winnow_convert.report import as_json, print_report, progress_bar
+    from winnow_convert.source import load_source
+
+    given: dict[str, Any] = {
+        "calibration": calibration,
+        "max_accuracy_loss": max_accuracy_loss,
+        "max_recall_loss": max_recall_loss,
+        "min_agreement": min_agreement,
+        "min_rank_correlation": min_rank_correlation,
+    }
+    _check_out(out)
+    source = load_source(model)
+    options = make_options(source.recipe_options, given, source.folder)
+    with progress_bar() as progress:
+        converted = run(source, data, options, progress)
+    if converted.failures and not json_output:
+        print_report(converted, None)
+    bundle = write(converted, out)
+    if json_output:
+        typer.echo(as_json(converted, bundle))
+    else:
+        print_report(converted, bundle)
+
+
+def _check_out(out: Path) -> None:
+    """Refuse an unwritable place before minutes of work, not after."""
+    import os
+
+    from winnow_ground.errors import OutputError
+
+    folder = out.parent
+    if not folder.is_dir():
+        raise OutputError("no such folder", where=folder, hint="create it or give another --out")
+    if out.is_dir() or not os.access(folder, os.W_OK):
+        raise OutputError("cannot be written", where=out, hint="give --out a writable path")

@@ -1,0 +1,101 @@
+"""What `winnow convert` prints: progress on stderr, the report on stdout."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterator
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from winnow_convert.convert import Converted
+from winnow_convert.data import Progress as Step
+from winnow_edge.bundle import Bundle
+
+
+@contextlib.contextmanager
+def progress_bar() -> Iterator[Step]:
+    """A callback that draws one bar per step on stderr (nothing where that is no terminal)."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    console = Console(stderr=True)
+    with Progress(
+        *columns, TimeElapsedColumn(), console=console, disable=not console.is_terminal
+    ) as bars:
+        tasks = {}
+
+        def step(name: str, done: int, total: int) -> None:
+            if name not in tasks:
+                tasks[name] = bars.add_task(name, total=total)
+            bars.update(tasks[name], completed=done)
+
+        yield step
+
+
+def as_json(converted: Converted, bundle: Bundle) -> str:
+    """The report as one line of JSON."""
+    return json.dumps(
+        {
+            "bundle": str(bundle.path),
+            "sha256": bundle.sha256,
+            "bytes": bundle.path.stat().st_size,
+            "model_bytes": len(bundle.model),
+            "name": bundle.manifest.name,
+            "temperature": bundle.manifest.temperature,
+            "thresholds": bundle.manifest.thresholds,
+            "metrics": bundle.manifest.metrics,
+        }
+    )
+
+
+def print_report(converted: Converted, bundle: Bundle | None) -> None:
+    """Tables of float against int8; what was written, if anything was."""
+    console = Console(width=None if Console().is_terminal else 100)
+    metrics, change = converted.manifest.metrics, converted.manifest.metrics["quantization"]
+    table = Table(title=f"{converted.source.name} on {metrics['n']} tiles of val")
+    for heading in ("", "float", "int8", "change"):
+        table.add_column(heading, justify="left" if not heading else "right")
+    for key in ("accuracy", "macro_f1", "macro_recall", "ece", "nll"):
+        old, new = metrics["float"][key], metrics["int8"][key]
+        table.add_row(key.replace("_", " "), f"{old:.4f}", f"{new:.4f}", f"{new - old:+.4f}")
+    for name, was in metrics["float"]["per_class"].items():
+        now = metrics["int8"]["per_class"][name]
+        interval = change["recall_change"].get(name)
+        spread = f" [{interval['low']:+.3f}, {interval['high']:+.3f}]" if interval else ""
+        table.add_row(
+            f"recall {name} ({was['support']})",
+            f"{was['recall']:.4f}",
+            f"{now['recall']:.4f}",
+            f"{now['recall'] - was['recall']:+.4f}{spread}",
+        )
+    console.print(table)
+    moved = change["posterior_change"]
+    for name, text in (
+        ("argmax agreement", f"{change['agreement']:.4f}"),
+        ("detection agreement", f"{change['detection_agreement']:.4f}"),
+        ("posterior change", f"mean {moved['mean']:.4f}, 99th percentile {moved['p99']:.4f}"),
+        (
+            "downlink order",
+            f"rank correlation {change['rank_correlation']:.4f}, among detections "
+            f"{change['rank_correlation_detections']:.4f}",
+        ),
+        ("value lost at 5 % of bytes", f"{change['value_lost_at_5_percent']:.4f}"),
+        (
+            "temperature",
+            f"float {metrics['temperature']['float']:.4f}, int8 "
+            f"{metrics['temperature']['int8']:.4f}",
+        ),
+        (
+            "thresholds",
+            ", ".join(f"{k} {v:.2f}" for k, v in converted.manifest.thresholds.items()),
+        ),
+    ):
+        console.print(f"[bold]{name}[/bold]  {text}", highlight=False)
+    if bundle is not None:
+        size = bundle.path.stat().st_size
+        console.print(
+            f"wrote {bundle.path} ({size:,} bytes, sha256 {bundle.sha256[:16]}…)",
+            highlight=False,
+            soft_wrap=True,
+        )

@@ -1,0 +1,72 @@
+"""Per-class thresholds on the posterior, chosen on val alone.
+
+The rule, for every class that is not background: of the thresholds 0.50, 0.55 ... 0.95, the lowest
+at which at least `min_precision` of the val tiles detected as that class are of it, among at least
+FEWEST detections. Where none reaches that precision, the one of the best F0.5, which weighs
+precision above recall. A class with fewer than FEWEST detections at 0.50 gets DEFAULT: val says
+nothing about it. Background classes get none and are never a detection.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
+
+import numpy as np
+
+from winnow_convert.measure import FloatArray, LabelArray
+
+GRID = tuple(round(0.50 + 0.05 * step, 2) for step in range(10))
+FEWEST = 5
+DEFAULT = 0.9
+BETA_SQUARED = 0.25
+
+
+def choose_thresholds(
+    posterior: FloatArray,
+    labels: LabelArray,
+    classes: tuple[str, ...],
+    background: Collection[str],
+    min_precision: float,
+) -> dict[str, dict[str, Any]]:
+    """By class, `threshold` with the `precision`, `recall` and `detections` it has on val and the
+    `rule` that chose it ("precision", "f0.5" or "default").
+
+    `posterior` (n, classes), `labels` (n,) or (n, classes) of 0 and 1.
+    """
+    many = labels.ndim == 2
+    best = posterior.argmax(axis=1)
+    chosen: dict[str, dict[str, Any]] = {}
+    for k, name in enumerate(classes):
+        if name in background:
+            continue
+        true = labels[:, k] > 0 if many else labels == k
+        # As on board: with a softmax head a tile is a detection of its best class only.
+        score = posterior[:, k] if many else np.where(best == k, posterior[:, k], -1.0)
+        rows = [_row(score, true, threshold) for threshold in GRID]
+        enough = [row for row in rows if row["detections"] >= FEWEST]
+        precise = [row for row in enough if row["precision"] >= min_precision]
+        if precise:
+            chosen[name] = {**precise[0], "rule": "precision"}
+        elif enough:
+            chosen[name] = {**max(enough, key=_f_half), "rule": "f0.5"}
+        else:
+            chosen[name] = {**_row(score, true, DEFAULT), "rule": "default"}
+    return chosen
+
+
+def _row(score: FloatArray, true: Any, threshold: float) -> dict[str, Any]:
+    hit = score >= threshold
+    right, detections, there = int((hit & true).sum()), int(hit.sum()), int(true.sum())
+    return {
+        "threshold": threshold,
+        "precision": right / detections if detections else 0.0,
+        "recall": right / there if there else 0.0,
+        "detections": detections,
+    }
+
+
+def _f_half(row: dict[str, Any]) -> tuple[float, float]:
+    weighed = BETA_SQUARED * row["precision"] + row["recall"]
+    score = (1 + BETA_SQUARED) * row["precision"] * row["recall"] / weighed if weighed else 0.0
+    return score, row["threshold"]
