@@ -49,7 +49,7 @@ class State(enum.IntEnum):
     SENT = 1
     """In flight: sent, and not heard of since."""
     ACKNOWLEDGED = 2
-    """On the ground; never sent again."""
+    """On the ground, or told better by a later product; never sent again."""
     EVICTED = 3
     """Given up to the quota; its data is gone."""
 

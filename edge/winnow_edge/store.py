@@ -10,11 +10,9 @@ counted and nothing is made twice.
 from __future__ import annotations
 
 import json
-import secrets
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final
@@ -25,77 +23,22 @@ from winnow_edge.mission import Mission
 from winnow_edge.products import SWATH_TILE, encode_swath
 from winnow_edge.ranking import ProductTable, State
 from winnow_edge.records import NO_CLASS, Kind, Product
+from winnow_edge.store_file import (
+    PRODUCT_COLUMNS,
+    SELECT_SWATH,
+    STORE_FILE,
+    ProductRow,
+    SwathRow,
+    among,
+    connect,
+    connect_read_only,
+    explained,
+    prepare,
+    product_row,
+    swath_row,
+)
 
-STORE_FILE: Final = "store.db"
-SCHEMA_VERSION: Final = 1
-APPLICATION_ID: Final = 0x574E_4F57  # "WNOW", where `file` and SQLite look for it
 MAX_SWATHS: Final = 65_535  # the swath's number has 16 bits in a product's head
-WAL_PAGES: Final = 256  # the log is copied back into the file every megabyte of 4096-octet pages
-WAL_LIMIT: Final = 4_000_000
-CACHE_KIB: Final = 1024
-BUSY_S: Final = 20.0
-
-_SCHEMA: Final = """
-CREATE TABLE meta (key TEXT PRIMARY KEY, value) WITHOUT ROWID;
-CREATE TABLE swath (
-    id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, samples INTEGER NOT NULL,
-    classes TEXT NOT NULL, bundle TEXT NOT NULL, digest TEXT NOT NULL, fingerprint TEXT,
-    info TEXT NOT NULL, born INTEGER NOT NULL, next_tile INTEGER NOT NULL,
-    next_line INTEGER NOT NULL, pending BLOB, summary TEXT
-);
-CREATE TABLE product (
-    id INTEGER PRIMARY KEY, swath INTEGER NOT NULL REFERENCES swath (id), kind INTEGER NOT NULL,
-    tile INTEGER NOT NULL, class INTEGER NOT NULL, posterior REAL NOT NULL,
-    detection INTEGER NOT NULL, state INTEGER NOT NULL, bytes INTEGER NOT NULL, data BLOB
-);
-CREATE UNIQUE INDEX product_once ON product (swath, tile, kind) WHERE kind <> 0;
-CREATE INDEX product_heavy ON product (kind, state) WHERE kind >= 2;
-CREATE TABLE container (
-    id INTEGER PRIMARY KEY, contact INTEGER NOT NULL, state INTEGER NOT NULL,
-    products BLOB NOT NULL
-);
-CREATE INDEX container_open ON container (state) WHERE state = 1;
-"""
-
-
-@dataclass(frozen=True, slots=True)
-class SwathRow:
-    """A swath of the store; `summary` is None until it is complete.
-
-    `born` is the number of contacts that had been held when the swath began.
-    """
-
-    id: int
-    name: str
-    samples: int
-    classes: tuple[str, ...]
-    bundle: str
-    digest: str
-    fingerprint: str | None
-    info: dict[str, Any]
-    born: int
-    next_tile: int
-    next_line: int
-    summary: dict[str, Any] | None
-
-    @property
-    def complete(self) -> bool:
-        return self.summary is not None
-
-
-@dataclass(frozen=True, slots=True)
-class ProductRow:
-    """A product of the store without its data; `bytes` is the length of its data."""
-
-    id: int
-    swath: int
-    kind: Kind
-    tile_index: int
-    class_index: int
-    posterior: float
-    detection: bool
-    state: State
-    bytes: int
 
 
 class Store:
@@ -126,17 +69,16 @@ class Store:
         """
         folder = Path(folder)
         path = folder / STORE_FILE
-        exists = path.is_file()
-        if not exists and (read_only or not create):
-            raise StoreError("no store here", where=folder, hint="`winnow-edge run` makes one")
-        with _explained(path):
-            if not exists:
+        with explained(path):
+            if not path.is_file():
+                if read_only or not create:
+                    hint = "`winnow-edge run` makes one"
+                    raise StoreError("no store here", where=folder, hint=hint)
                 folder.mkdir(parents=True, exist_ok=True)
-            db = _connect_read_only(path) if read_only else _connect(path)
+            db = connect_read_only(path) if read_only else connect(path)
             try:
-                _check(db, path)
                 if not read_only:
-                    _prepare(db)
+                    prepare(db)
                 store = cls(db, path, mission)
                 store._adopt(read_only)
             except BaseException:
@@ -162,7 +104,7 @@ class Store:
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
         """One transaction: all of it is committed, or none. Raises StoreError."""
-        with _explained(self.path):
+        with explained(self.path):
             self.db.execute("BEGIN IMMEDIATE")
             try:
                 yield self.db
@@ -172,6 +114,17 @@ class Store:
                 if self.db.in_transaction:
                     self.db.execute("ROLLBACK")
                 raise
+
+    @contextmanager
+    def snapshot(self) -> Iterator[Store]:
+        """This store as it is now, for reading, whatever is written meanwhile."""
+        with explained(self.path):
+            db = connect_read_only(self.path)
+            try:
+                db.execute("BEGIN")
+                yield Store(db, self.path, self.mission)  # its first query takes the snapshot
+            finally:
+                db.close()
 
     def begin_swath(
         self,
@@ -228,12 +181,12 @@ class Store:
                     digest,
                     fingerprint,
                     json.dumps(info),
-                    int(self.meta("contact", 0)),
+                    self.contacts(),
                 ),
             )
             row = self._swath_where("id = ?", cursor.lastrowid)
             assert row is not None
-            self._insert(db, row.id, [_swath_product(self._about(row))])
+            self._announce(db, row)
         return row
 
     def swath(self, name: str) -> SwathRow | None:
@@ -242,7 +195,7 @@ class Store:
 
     def swaths(self) -> list[SwathRow]:
         """All swaths in the order in which they began."""
-        return [_swath_row(row) for row in self._all(f"{_SELECT_SWATH} ORDER BY id")]
+        return [swath_row(row) for row in self._all(f"{SELECT_SWATH} ORDER BY id")]
 
     def products(
         self,
@@ -253,24 +206,13 @@ class Store:
     ) -> Iterator[ProductRow]:
         """Products in the order in which they were made, without their data."""
         sql = (
-            "SELECT id, swath, kind, tile, class, posterior, detection, state, bytes FROM product"
-            f" WHERE {_among('state', states)} AND {_among('kind', kinds)}"
+            f"SELECT {PRODUCT_COLUMNS} FROM product"
+            f" WHERE {among('state', states)} AND {among('kind', kinds)}"
             f"{'' if swath_id is None else f' AND swath = {int(swath_id)}'} ORDER BY id"
         )
-        with _explained(self.path):
+        with explained(self.path):
             for row in self.db.execute(sql):
-                number, swath, kind, tile, cls, posterior, detection, state, size = row
-                yield ProductRow(
-                    number,
-                    swath,
-                    Kind(kind),
-                    tile,
-                    cls,
-                    posterior,
-                    bool(detection),
-                    State(state),
-                    size,
-                )
+                yield product_row(row)
 
     def table(
         self,
@@ -286,11 +228,11 @@ class Store:
         sql = (
             "SELECT product.id, swath, kind, tile, class, posterior, detection, bytes, born"
             " FROM product JOIN swath ON swath.id = swath"
-            f" WHERE {_among('state', states)} AND {_among('kind', kinds)}"
+            f" WHERE {among('state', states)} AND {among('kind', kinds)}"
             f"{' AND data IS NOT NULL' if with_data else ''} ORDER BY product.id"
         )
         classes = {row.id: row.classes for row in self.swaths()}
-        with _explained(self.path):
+        with explained(self.path):
             return ProductTable.read(self.db.execute(sql), classes)
 
     def data(self, product_id: int) -> bytes:
@@ -311,6 +253,10 @@ class Store:
         """Bytes of product data that the store holds now; what the quota bounds."""
         return int(self.meta("data_bytes", 0))
 
+    def contacts(self) -> int:
+        """Contacts held so far."""
+        return int(self.meta("contact", 0))
+
     def meta(self, key: str, default: Any = None) -> Any:
         """A value of the store's own: contact, store_id, data_bytes and such."""
         rows = self._all("SELECT value FROM meta WHERE key = ?", (key,))
@@ -330,6 +276,39 @@ class Store:
             ),
         )
         self.set_meta("data_bytes", self.data_bytes() + sum(len(p.data) for p in products))
+
+    def _announce(
+        self, db: sqlite3.Connection, row: SwathRow, summary: dict[str, Any] | None = None
+    ) -> None:
+        """Make the swath's product; it takes the place of an earlier one.
+
+        It is written over if no contact can have carried it; else its number stands for its
+        content, and another follows it.
+        """
+        data = encode_swath(self._about(row, summary))
+        earlier = self.announcements().get(row.id)
+        if earlier is not None and self.contacts() == row.born:
+            db.execute(
+                "UPDATE product SET data = ?, bytes = ? WHERE id = ?",
+                (data, len(data), earlier.id),
+            )
+            self.set_meta("data_bytes", self.data_bytes() + len(data) - earlier.bytes)
+            return
+        if earlier is not None:
+            db.execute(
+                "UPDATE product SET state = ? WHERE id = ?", (State.ACKNOWLEDGED, earlier.id)
+            )
+        self._insert(db, row.id, [Product(Kind.SWATH, SWATH_TILE, NO_CLASS, 0.0, False, data)])
+        db.execute(
+            "UPDATE swath SET announcement = (SELECT MAX(id) FROM product) WHERE id = ?", (row.id,)
+        )
+
+    def announcements(self) -> dict[int, ProductRow]:
+        """The product that tells the ground about each swath, the newest, by swath id."""
+        rows = self._all(
+            f"SELECT {PRODUCT_COLUMNS} FROM product WHERE id IN (SELECT announcement FROM swath)"
+        )
+        return {row.swath: row for row in map(product_row, rows)}
 
     def _about(self, row: SwathRow, summary: dict[str, Any] | None = None) -> dict[str, Any]:
         """What the ground is told about a swath."""
@@ -359,11 +338,11 @@ class Store:
             )
 
     def _swath_where(self, where: str, value: object) -> SwathRow | None:
-        rows = self._all(f"{_SELECT_SWATH} WHERE {where}", (value,))
-        return _swath_row(rows[0]) if rows else None
+        rows = self._all(f"{SELECT_SWATH} WHERE {where}", (value,))
+        return swath_row(rows[0]) if rows else None
 
     def _all(self, sql: str, arguments: Sequence[object] = ()) -> list[tuple[Any, ...]]:
-        with _explained(self.path):
+        with explained(self.path):
             return self.db.execute(sql, arguments).fetchall()
 
 
@@ -409,25 +388,12 @@ class SwathWriter:
 
         Where the product made at the beginning has left the store already, another follows it.
         """
-        store = self._store
-        product = _swath_product(store._about(self._row, summary))
-        with store.transaction() as db:
+        with self._store.transaction() as db:
             self._advance(db, self.next_tile, self.next_line, None)
             db.execute(
                 "UPDATE swath SET summary = ? WHERE id = ?", (json.dumps(summary), self.swath_id)
             )
-            number, state, size = db.execute(
-                "SELECT id, state, bytes FROM product WHERE swath = ? AND kind = ?",
-                (self.swath_id, Kind.SWATH),
-            ).fetchone()
-            if state == State.STORED:
-                db.execute(
-                    "UPDATE product SET data = ?, bytes = ? WHERE id = ?",
-                    (product.data, len(product.data), number),
-                )
-                store.set_meta("data_bytes", store.data_bytes() + len(product.data) - size)
-            else:
-                store._insert(db, self.swath_id, [product])
+            self._store._announce(db, self._row, summary)
         self.summary, self.pending = summary, None
 
     def _advance(
@@ -447,39 +413,6 @@ class SwathWriter:
             )
 
 
-_SELECT_SWATH: Final = (
-    "SELECT id, name, samples, classes, bundle, digest, fingerprint, info, born, next_tile,"
-    " next_line, summary FROM swath"
-)
-
-
-def _among(column: str, numbers: Sequence[int]) -> str:
-    """An SQL condition; `numbers` are members of enumerations, so nothing needs quoting."""
-    return f"{column} IN ({', '.join(str(int(n)) for n in numbers)})"
-
-
-def _swath_row(row: tuple[Any, ...]) -> SwathRow:
-    number, name, samples, classes, bundle, digest, fingerprint, info, born, tile, line, end = row
-    return SwathRow(
-        number,
-        name,
-        samples,
-        tuple(json.loads(classes)),
-        bundle,
-        digest,
-        fingerprint,
-        json.loads(info),
-        born,
-        tile,
-        line,
-        json.loads(end) if end is not None else None,
-    )
-
-
-def _swath_product(about: dict[str, Any]) -> Product:
-    return Product(Kind.SWATH, SWATH_TILE, NO_CLASS, 0.0, False, encode_swath(about))
-
-
 def _check_same(
     row: SwathRow, samples: int, digest: str, fingerprint: str | None, path: Path
 ) -> None:
@@ -495,116 +428,3 @@ def _check_same(
                 where=path,
                 hint="give it another --name or --store",
             )
-
-
-def _connect(path: Path) -> sqlite3.Connection:
-    # isolation_level None: transactions begin where we say so. The flight loop may commit from
-    # another thread than the one that opened the store (never two at once).
-    db = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
-    try:
-        db.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
-        # Fails on a file that is no database before anything is written to it.
-        db.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()
-        db.execute("PRAGMA journal_mode = WAL")
-        db.execute("PRAGMA synchronous = FULL")
-        db.execute(f"PRAGMA wal_autocheckpoint = {WAL_PAGES}")
-        db.execute(f"PRAGMA journal_size_limit = {WAL_LIMIT}")
-    except BaseException:
-        db.close()
-        raise
-    return db
-
-
-def _connect_read_only(path: Path) -> sqlite3.Connection:
-    """A connection that changes nothing, also on a disk where nothing can be written.
-
-    In WAL mode SQLite wants an index of the log beside the file. Where it cannot make one and there
-    is no log to read, the file alone is the whole store and is opened as immutable.
-    """
-    uri = path.absolute().as_uri()
-    try:
-        return _readable(f"{uri}?mode=ro")
-    except sqlite3.OperationalError:
-        log = path.with_name(path.name + "-wal")
-        if log.exists() and log.stat().st_size:
-            raise
-        return _readable(f"{uri}?mode=ro&immutable=1")
-
-
-def _readable(uri: str) -> sqlite3.Connection:
-    db = sqlite3.connect(uri, uri=True, timeout=BUSY_S, isolation_level=None)
-    try:
-        db.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
-        db.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()
-    except BaseException:
-        db.close()
-        raise
-    return db
-
-
-def _check(db: sqlite3.Connection, path: Path) -> None:
-    """Raises StoreError if the database is not a store, or one of a newer version."""
-    (application,) = db.execute("PRAGMA application_id").fetchone()
-    (version,) = db.execute("PRAGMA user_version").fetchone()
-    (tables,) = db.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()
-    if tables and application != APPLICATION_ID:
-        raise StoreError("is not a Winnow store", where=path)
-    if version > SCHEMA_VERSION:
-        raise StoreError(
-            f"has format version {version}, this program knows {SCHEMA_VERSION}",
-            where=path,
-            hint="update winnow-edge",
-        )
-
-
-def _prepare(db: sqlite3.Connection) -> None:
-    """Make the tables in one transaction, so that a killed start leaves nothing half-made."""
-    (version,) = db.execute("PRAGMA user_version").fetchone()
-    if version == SCHEMA_VERSION:
-        return
-    db.execute("BEGIN IMMEDIATE")
-    try:
-        (version,) = db.execute("PRAGMA user_version").fetchone()
-        if version == 0:
-            for statement in _SCHEMA.split(";"):
-                db.execute(statement)
-            db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-            db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
-            start = {"store_id": secrets.randbits(32), "contact": 0, "data_bytes": 0}
-            db.executemany("INSERT INTO meta VALUES (?, ?)", start.items())
-        db.execute("COMMIT")
-    except BaseException:
-        if db.in_transaction:
-            db.execute("ROLLBACK")
-        raise
-
-
-@contextmanager
-def _explained(path: Path) -> Iterator[None]:
-    """SQLite's and the system's errors as one-line StoreErrors that say what to do."""
-    try:
-        yield
-    except sqlite3.IntegrityError as error:
-        raise StoreError(
-            f"a product is there already ({error})",
-            where=path,
-            hint="the swath was written by another run",
-        ) from error
-    except sqlite3.Error as error:
-        raise StoreError(str(error), where=path, hint=_hint(error)) from error
-    except OSError as error:
-        raise StoreError(error.strerror or str(error), where=error.filename or path) from error
-
-
-def _hint(error: sqlite3.Error) -> str | None:
-    hints = {
-        "SQLITE_FULL": "free some disk space and run again; what was committed is safe",
-        "SQLITE_IOERR": "the disk is full or failing; what was committed is safe",
-        "SQLITE_READONLY": "the disk or folder is read-only; name another with --store",
-        "SQLITE_CANTOPEN": "the folder cannot be written; name another with --store",
-        "SQLITE_NOTADB": "not a store; name another folder with --store",
-        "SQLITE_CORRUPT": "the file is damaged; keep it aside and name another with --store",
-        "SQLITE_BUSY": "another process holds the store; try again when it is done",
-    }
-    name = getattr(error, "sqlite_errorname", "") or ""
-    return next((hint for key, hint in hints.items() if name.startswith(key)), None)

@@ -1,0 +1,185 @@
+"""Acknowledgement: what the ground says arrived, and what goes back into the ranking.
+
+The report is JSON (docs/downlink-format.md). A container is identified by store, contact and
+number together, so that a report for another store, or for numbers that this store gave otherwise,
+can acknowledge nothing by mistake. Reports may be cumulative, late, or given twice.
+"""
+
+from __future__ import annotations
+
+import enum
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from winnow_edge.errors import PacketError, StoreError
+from winnow_edge.ranking import State
+from winnow_edge.store import Store
+
+
+class ContainerState(enum.IntEnum):
+    """Where a container of the store stands."""
+
+    PLANNED = 0
+    """Numbered; the output was not finished, so its products were never counted as sent."""
+    IN_FLIGHT = 1
+    ACKNOWLEDGED = 2
+    RETURNED = 3
+    """Missing or not heard of: its products are back in the ranking."""
+
+
+@dataclass(frozen=True, slots=True)
+class ContactAck:
+    """Of one contact, the numbers of the containers that arrived and that are known to be lost."""
+
+    received: tuple[int, ...] = ()
+    missing: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class AckReport:
+    """What the ground received from a store: `contacts` by number; `mission` is its name."""
+
+    store_id: int
+    contacts: dict[int, ContactAck]
+    mission: str | None = None
+
+    def to_json(self) -> str:
+        """The text of an ack file."""
+        contacts = {
+            str(number): {"received": list(ack.received), "missing": list(ack.missing)}
+            for number, ack in sorted(self.contacts.items())
+        }
+        report = {"mission": self.mission, "store": f"{self.store_id:08x}", "contacts": contacts}
+        return json.dumps(report, indent=1) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str, where: object = None) -> AckReport:
+        """The inverse of `to_json`. Raises PacketError naming the key that is wrong."""
+        try:
+            raw = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise PacketError(
+                f"is not an acknowledgement report: {error}",
+                where=where,
+                hint="give the ack.json that `winnow receive` wrote",
+            ) from error
+        try:
+            return cls(
+                store_id=int(_typed(raw, "store", str), 16),
+                contacts={
+                    int(number): ContactAck(_numbers(ack, "received"), _numbers(ack, "missing"))
+                    for number, ack in _typed(raw, "contacts", dict).items()
+                },
+                mission=raw.get("mission"),
+            )
+        except ValueError as error:
+            raise PacketError(
+                f"is not an acknowledgement report: {error}",
+                where=where,
+                hint="give the ack.json that `winnow receive` wrote",
+            ) from error
+
+
+def _typed(raw: Any, key: str, wanted: type) -> Any:
+    value = raw.get(key) if isinstance(raw, dict) else None
+    if not isinstance(value, wanted):
+        raise ValueError(f"`{key}` is missing or of the wrong type")
+    return value
+
+
+def _numbers(ack: Any, key: str) -> tuple[int, ...]:
+    numbers = _typed(ack, key, list)
+    if not all(type(n) is int and 0 <= n < 2**32 for n in numbers):
+        raise ValueError(f"`{key}` must list container numbers")
+    return tuple(numbers)
+
+
+def load_ack(path: str | Path) -> AckReport:
+    """Read an ack file. Raises PacketError if it is unreadable or no report."""
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except OSError as error:
+        raise PacketError(error.strerror or "cannot be read", where=path) from error
+    except UnicodeDecodeError as error:
+        raise PacketError("is not UTF-8 text", where=path) from error
+    return AckReport.from_json(text, where=path)
+
+
+@dataclass(frozen=True, slots=True)
+class AckSummary:
+    """What a report changed: products acknowledged, products back in the ranking, and containers
+    that this store never sent under that contact and number (ignored).
+    """
+
+    acknowledged: int = 0
+    returned: int = 0
+    unknown: int = 0
+
+
+def acknowledge(store: Store, ack: AckReport) -> AckSummary:
+    """Apply a report in one transaction.
+
+    Containers received are acknowledged even if they had been given up meanwhile; containers
+    missing go back into the ranking. Raises StoreError if the report is about another store.
+    """
+    if ack.store_id != store.store_id:
+        raise StoreError(
+            f"the report is about store {ack.store_id:08x}, this one is {store.store_id:08x}",
+            where=store.path,
+            hint="give the ack.json of this spacecraft's packets",
+        )
+    acknowledged = returned = unknown = 0
+    with store.transaction() as db:
+        for contact, containers in ack.contacts.items():
+            states = dict(
+                db.execute("SELECT id, state FROM container WHERE contact = ?", (contact,))
+            )
+            received = [n for n in containers.received if n in states]
+            unknown += len(containers.received) - len(received)
+            new = [n for n in received if states[n] != ContainerState.ACKNOWLEDGED]
+            acknowledged += _settle(store, new, ContainerState.ACKNOWLEDGED)
+            lost = [
+                n
+                for n in containers.missing
+                if states.get(n) == ContainerState.IN_FLIGHT and n not in containers.received
+            ]
+            returned += _settle(store, lost, ContainerState.RETURNED)
+    return AckSummary(acknowledged, returned, unknown)
+
+
+def return_overdue(store: Store, contact: int, ack_wait: int) -> int:
+    """Put back what was sent over `ack_wait` contacts before the one before `contact`.
+
+    Runs inside a transaction of `store`; returns how many products went back into the ranking.
+    """
+    overdue = store.db.execute(
+        "SELECT id FROM container WHERE state = ? AND contact < ?",
+        (ContainerState.IN_FLIGHT, contact - ack_wait),
+    ).fetchall()
+    return _settle(store, [number for (number,) in overdue], ContainerState.RETURNED)
+
+
+def _settle(store: Store, containers: Iterable[int], state: ContainerState) -> int:
+    """Give containers a final word; how many products changed their state for it."""
+    arrived = state is ContainerState.ACKNOWLEDGED
+    change = "UPDATE product SET state = ? WHERE id = ? AND state "
+    change += "<> ?" if arrived else "= ?"
+    new, other = (State.ACKNOWLEDGED, State.ACKNOWLEDGED) if arrived else (State.STORED, State.SENT)
+    changed = 0
+    for number in containers:
+        (ids,) = store.db.execute(
+            "SELECT products FROM container WHERE id = ?", (number,)
+        ).fetchone()
+        products = np.frombuffer(ids, ">u4").tolist()
+        cursor = store.db.executemany(change, ((int(new), p, int(other)) for p in products))
+        changed += cursor.rowcount
+        store.db.execute(
+            "UPDATE container SET state = ?, products = ? WHERE id = ?",
+            (int(state), b"" if arrived else ids, number),
+        )
+    return changed

@@ -1,0 +1,137 @@
+"""`winnow-edge downlink`: hold a contact, write its packets."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+from typing import Any
+
+from winnow_edge.errors import EXIT_OK
+from winnow_edge.mission import POLICIES, Mission, load_mission
+
+log = logging.getLogger(__name__)
+
+DESCRIPTION = """\
+Rank what the store holds, and write the best of it as CCSDS space packets to a file, as much as
+the contact carries. Products stay in flight until the ground acknowledges their container (--ack);
+after link.ack_wait further contacts without a word they are ranked again. What was acknowledged is
+never sent again."""
+
+EPILOG = """\
+examples:
+  winnow-edge downlink mission.toml --store winnow-store --contact 480 --out pass-1.bin
+  winnow-edge downlink mission.toml --bytes 200000 --ack ack.json --out pass-2.bin --json
+
+An existing --out file is never overwritten, because it may hold products that are counted as sent;
+a device or named pipe is written straight. The file appears when it is complete and on the disk."""
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add `downlink` to the command line."""
+    parser = subparsers.add_parser(
+        "downlink",
+        help="write the best products that fit a contact as packets",
+        description=DESCRIPTION,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("mission", metavar="MISSION", help="mission file (TOML)")
+    parser.add_argument(
+        "--store", metavar="DIR", default="winnow-store", help="store folder (default: %(default)s)"
+    )
+    budget = parser.add_mutually_exclusive_group(required=True)
+    budget.add_argument(
+        "--bytes", metavar="N", type=_bytes, help="bytes that the contact carries, headers included"
+    )
+    budget.add_argument(
+        "--contact",
+        metavar="SECONDS",
+        type=_seconds,
+        help="length of the contact; times link.rate_bps / 8 it gives the bytes",
+    )
+    parser.add_argument("--out", metavar="FILE", required=True, help="packet file to write")
+    parser.add_argument(
+        "--ack",
+        metavar="FILE",
+        action="append",
+        default=[],
+        help="ack.json of `winnow receive`, applied before ranking; may be repeated",
+    )
+    parser.add_argument("--policy", choices=POLICIES, help="instead of the mission's")
+    parser.add_argument("--json", action="store_true", help="one JSON object on standard output")
+    parser.set_defaults(func=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the command; results to standard output, exit code as documented."""
+    # Imported here: the flight loop shares this command line and needs none of it.
+    from winnow_edge.acknowledge import acknowledge, load_ack
+    from winnow_edge.downlink import downlink
+    from winnow_edge.store import Store
+
+    mission = load_mission(args.mission)
+    reports = [load_ack(path) for path in args.ack]
+    budget = args.bytes if args.bytes is not None else contact_bytes(mission, args.contact)
+    with Store.open(args.store, mission=mission, create=False) as store:
+        _warn_of_strange_classes(mission, {c for row in store.swaths() for c in row.classes})
+        acks = [acknowledge(store, report) for report in reports]
+        summary = downlink(
+            store, mission, budget_bytes=budget, out=args.out, policy=args.policy
+        ).as_json()
+    summary |= {
+        "acknowledged": sum(ack.acknowledged for ack in acks),
+        "returned": summary["returned"] + sum(ack.returned for ack in acks),
+        "unknown_containers": sum(ack.unknown for ack in acks),
+        "out": args.out,
+    }
+    print(json.dumps(summary) if args.json else _text(summary))
+    return EXIT_OK
+
+
+def contact_bytes(mission: Mission, seconds: float) -> int:
+    """Whole bytes that a contact of that length carries at the mission's rate."""
+    return int(seconds * mission.link.rate_bps / 8)
+
+
+def _warn_of_strange_classes(mission: Mission, known: set[str]) -> None:
+    strange = sorted(set(mission.classes) - known)
+    if known and strange:
+        log.warning(
+            "%s: no swath in the store knows class %s; its utility ranks nothing",
+            mission.path,
+            ", ".join(repr(name) for name in strange),
+        )
+
+
+def _text(summary: dict[str, Any]) -> str:
+    products = ", ".join(f"{n} {kind}" for kind, n in summary["products"].items() if n)
+    classes = ", ".join(f"{name} {n}" for name, n in summary["classes"].items())
+    left = summary["left"]
+    lines = [
+        f"contact {summary['contact']}: {summary['bytes']} of {summary['budget_bytes']} bytes,"
+        f" {summary['containers']} containers, {summary['packets']} packets -> {summary['out']}",
+        f"products    {products or 'none'}",
+        f"detections  {classes or 'none'}",
+        f"left        {left['products']} products, {left['bytes']} bytes",
+    ]
+    if summary["acknowledged"] or summary["returned"]:
+        lines.append(
+            f"earlier     {summary['acknowledged']} acknowledged,"
+            f" {summary['returned']} ranked again"
+        )
+    return "\n".join(lines)
+
+
+def _bytes(text: str) -> int:
+    number = int(text)
+    if number < 0:
+        raise argparse.ArgumentTypeError("must be 0 or more")
+    return number
+
+
+def _seconds(text: str) -> float:
+    number = float(text)
+    if not 0 <= number < float("inf"):
+        raise argparse.ArgumentTypeError("must be 0 or more")
+    return number

@@ -1,0 +1,327 @@
+"""A contact: ranked products in containers and packets, within a byte budget.
+
+Nothing is lost on the way: a product counts as sent only when the output is on the disk, and goes
+back into the ranking when the ground reports its container missing or `link.ack_wait` further
+contacts have passed without a word. What was acknowledged is never sent again.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, Final
+
+import numpy as np
+
+from winnow_edge.acknowledge import ContainerState, return_overdue
+from winnow_edge.errors import OutputError, StoreError
+from winnow_edge.mission import Link, Mission
+from winnow_edge.packets import (
+    CONTAINER,
+    ITEM,
+    SEQUENCE_MODULO,
+    Container,
+    Item,
+    container_length,
+    encode_container,
+    link_bytes,
+    packetize,
+    packets_for,
+)
+from winnow_edge.ranking import Order, ProductTable, State, rank, values
+from winnow_edge.records import Kind
+from winnow_edge.store import Store
+
+MAX_CONTACT: Final = 65_535  # 16 bits in the container's header
+
+Policy = str | Callable[[ProductTable], Order]
+"""A policy of the mission file by name, or a function that gives the order (simulations)."""
+
+
+@dataclass(frozen=True, slots=True)
+class DownlinkSummary:
+    """What one contact carried.
+
+    `bytes` counts every octet on the link and is at most `budget_bytes`; `products` counts by kind,
+    `classes` the products of detections by class, `value` is the sum of their values; `left` is
+    what stays in the ranking (`products`, `bytes`); `returned` counts the products that went back
+    into it for want of an acknowledgement.
+    """
+
+    contact: int
+    policy: str
+    budget_bytes: int
+    bytes: int
+    packets: int
+    containers: int
+    products: dict[str, int]
+    classes: dict[str, int]
+    value: float
+    left: dict[str, int]
+    returned: int
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class _Candidate:
+    """A product on its way into a container."""
+
+    id: int
+    kind: Kind
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Load:
+    """A container to be sent: its number, products, and the sequence count of its first packet."""
+
+    id: int
+    sequence: int
+    products: list[_Candidate]
+
+
+def downlink(
+    store: Store,
+    mission: Mission,
+    *,
+    budget_bytes: int,
+    out: str | Path | BinaryIO,
+    policy: Policy | None = None,
+) -> DownlinkSummary:
+    """Hold a contact: write the packets of the best products that fit `budget_bytes` to `out`.
+
+    `policy` None is the mission's. `out` is a path where nothing is yet (written aside, synced,
+    renamed), a device or named pipe, or an open binary file. Raises OutputError if it cannot be
+    written; then everything stays in the ranking and the contact's number is not used again.
+    """
+    policy = mission.ranking.policy if policy is None else policy
+    link = mission.link
+    with _output(out) as stream, ExitStack() as stack:
+        with store.transaction():
+            # Taken under the write lock: it shows the very products that are ranked.
+            before = stack.enter_context(store.snapshot())
+            contact = _next_contact(store)
+            returned = return_overdue(store, contact, link.ack_wait)
+            table = store.table()
+            order = policy(table) if callable(policy) else rank(table, policy, mission)
+            filled = _fill(table, order, _announcements(store), link, budget_bytes)
+            # From here on a container's number means these products, whether or not it gets away.
+            loads = _number(store, contact, filled, link)
+        packets, octets = _write(before, contact, loads, link, stream)
+    _mark_sent(store, loads)
+    sent = np.isin(table.rows["id"], [p.id for load in loads for p in load.products])
+    return DownlinkSummary(
+        contact=contact,
+        policy=policy if isinstance(policy, str) else getattr(policy, "__name__", "custom"),
+        budget_bytes=budget_bytes,
+        bytes=octets,
+        packets=packets,
+        containers=len(loads),
+        products=_by_kind(loads),
+        classes=_by_class(table[sent]),
+        value=float(values(table[sent], mission).sum()),
+        left={
+            "products": int((~sent).sum()),
+            "bytes": int(table.rows["bytes"][~sent].sum(dtype=np.int64)),
+        },
+        returned=returned,
+    )
+
+
+def _next_contact(store: Store) -> int:
+    contact = store.contacts() + 1
+    if contact > MAX_CONTACT:
+        raise StoreError(
+            f"has held {MAX_CONTACT} contacts, the most it can number",
+            where=store.path,
+            hint="start another with --store",
+        )
+    store.set_meta("contact", contact)
+    return contact
+
+
+def _announcements(store: Store) -> dict[int, _Candidate]:
+    """The swath products that must go before the first product of their swath, by swath id.
+
+    Only the newest of a swath counts, and none whose newest the ground is known to have.
+    """
+    return {
+        swath: _Candidate(row.id, Kind.SWATH, row.bytes)
+        for swath, row in store.announcements().items()
+        if row.state is not State.ACKNOWLEDGED
+    }
+
+
+def _fill(
+    table: ProductTable,
+    order: Order,
+    announcements: dict[int, _Candidate],
+    link: Link,
+    budget: int,
+) -> list[list[_Candidate]]:
+    """Products for each container, in order of sending; on the link they cost at most `budget`.
+
+    Products are taken in `order`; one that does not fit what is left of the budget is passed over,
+    so that smaller ones can still use it.
+    """
+    rows = table.rows[order]
+    smallest = int(rows["bytes"].min(initial=0)) + ITEM.size
+    waiting = dict(announcements)
+    hold = _Hold(link, budget)
+    columns = (rows[name].tolist() for name in ("id", "swath", "kind", "bytes"))
+    for number, swath, kind, size in zip(*columns, strict=True):
+        announcement = waiting.get(swath)
+        if kind == Kind.SWATH:
+            # Older swath products, and those that went before their swath, are done with.
+            group = [announcement] if announcement and announcement.id == number else []
+        else:
+            product = _Candidate(number, Kind(kind), size)
+            group = [announcement, product] if announcement else [product]
+        if group and hold.take(group):
+            waiting.pop(swath, None)
+        elif hold.left() < smallest:
+            break
+    return hold.containers
+
+
+class _Hold:
+    """Containers being filled within a byte budget, every header and check counted."""
+
+    def __init__(self, link: Link, budget: int) -> None:
+        self.link, self.budget = link, budget
+        self.containers: list[list[_Candidate]] = []
+        self.closed = 0  # link bytes of all containers but the last
+        self.length = 0  # octets of the last container
+
+    def left(self) -> int:
+        return self.budget - self._cost(self.closed, self.length)
+
+    def take(self, group: list[_Candidate]) -> bool:
+        """Add these products, or none of them if they do not fit the budget."""
+        closed, length = self.closed, self.length
+        opens: list[bool] = []
+        for product in group:
+            size = ITEM.size + product.bytes
+            full = length == 0 or length + size > self.link.container_bytes
+            if full:
+                closed, length = self._cost(closed, length), CONTAINER.size
+            opens.append(full)
+            length += size
+        if self._cost(closed, length) > self.budget:
+            return False
+        for product, full in zip(group, opens, strict=True):
+            if full:
+                self.containers.append([])
+            self.containers[-1].append(product)
+        self.closed, self.length = closed, length
+        return True
+
+    def _cost(self, closed: int, length: int) -> int:
+        return closed + (link_bytes(length, self.link.packet_bytes) if length else 0)
+
+
+def _number(store: Store, contact: int, filled: list[list[_Candidate]], link: Link) -> list[_Load]:
+    """Give containers their numbers for good, and packets their sequence counts."""
+    number = int(store.meta("next_container", 1))
+    sequence = int(store.meta("sequence", 0))
+    loads = []
+    for products in filled:
+        loads.append(_Load(number, sequence, products))
+        ids = np.array([p.id for p in products], ">u4").tobytes()
+        store.db.execute(
+            "INSERT INTO container (id, contact, state, products) VALUES (?, ?, ?, ?)",
+            (number, contact, ContainerState.PLANNED, ids),
+        )
+        number += 1
+        length = container_length([p.bytes for p in products])
+        sequence = (sequence + packets_for(length, link.packet_bytes)) % SEQUENCE_MODULO
+    store.set_meta("next_container", number)
+    store.set_meta("sequence", sequence)
+    return loads
+
+
+def _write(
+    store: Store, contact: int, loads: list[_Load], link: Link, stream: BinaryIO
+) -> tuple[int, int]:
+    """Write the packets, one container in memory at a time; packets and octets written."""
+    packets = octets = 0
+    for load in loads:
+        items = tuple(Item(p.id, p.kind, store.data(p.id)) for p in load.products)
+        container = encode_container(Container(store.store_id, contact, load.id, items))
+        for packet in packetize(
+            container, apid=link.apid, count=load.sequence, packet_bytes=link.packet_bytes
+        ):
+            stream.write(packet)
+            packets += 1
+            octets += len(packet)
+    return packets, octets
+
+
+def _mark_sent(store: Store, loads: list[_Load]) -> None:
+    with store.transaction() as db:
+        db.executemany(
+            "UPDATE container SET state = ? WHERE id = ?",
+            ((ContainerState.IN_FLIGHT, load.id) for load in loads),
+        )
+        db.executemany(
+            "UPDATE product SET state = ? WHERE id = ? AND state = ?",
+            ((State.SENT, product.id, State.STORED) for load in loads for product in load.products),
+        )
+
+
+def _by_kind(loads: list[_Load]) -> dict[str, int]:
+    counts = Counter(product.kind for load in loads for product in load.products)
+    return {kind.name.lower(): counts[kind] for kind in Kind}
+
+
+def _by_class(sent: ProductTable) -> dict[str, int]:
+    """Products of detections by class name, the most frequent first."""
+    rows = sent.rows[sent.rows["detection"]]
+    counts: Counter[str] = Counter()
+    pairs, number = np.unique(rows[["swath", "class_index"]], return_counts=True)
+    for (swath, index), n in zip(pairs.tolist(), number.tolist(), strict=True):
+        counts[sent.classes[swath][index]] += n
+    return dict(counts.most_common())
+
+
+@contextmanager
+def _output(out: str | Path | BinaryIO) -> Iterator[BinaryIO]:
+    """A stream to `out`; when the block is left, what was written is on the disk in its place.
+
+    A packet file may hold what the store already counts as sent, so none is ever overwritten.
+    """
+    if not isinstance(out, (str, Path)):
+        yield out
+        out.flush()
+        return
+    path = Path(out)
+    try:
+        if path.exists() and not path.is_file() and not path.is_dir():
+            with path.open("wb") as stream:
+                yield stream
+            return
+        if path.exists():
+            raise OutputError("is there already", where=path, hint="name a new file with --out")
+        aside = path.with_name(path.name + ".part")
+        try:
+            with aside.open("wb") as stream:
+                yield stream
+                stream.flush()
+                os.fsync(stream.fileno())
+            aside.rename(path)
+        except BaseException:
+            aside.unlink(missing_ok=True)
+            raise
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+    except OSError as error:
+        raise OutputError(error.strerror or "cannot be written", where=path) from error
