@@ -22,8 +22,8 @@ FEWEST_CALIBRATION_TILES = 16
 
 @dataclass(frozen=True)
 class LabelledTiles:
-    """`tiles` uint8 (n, height, width, channels); `labels` int64 (n,) class indices, or (n, classes)
-    of 0 and 1 for a sigmoid head; `sources` the source of each tile."""
+    """`tiles` uint8 (n, height, width, channels); `labels` int64 (n,) class indices, or
+    (n, classes) of 0 and 1 for a sigmoid head; `sources` the source of each tile."""
 
     tiles: UInt8Array
     labels: LabelArray
@@ -71,9 +71,8 @@ def calibration_sample(train: LabelledTiles, classes: int, count: int, seed: int
     range must be exactly 0..255 for pixels to be quantized without rounding.
     """
     rng = np.random.Generator(np.random.PCG64(seed))
-    member = (
-        train.labels if train.labels.ndim == 2 else np.eye(classes, dtype=np.int64)[train.labels]
-    )
+    one_hot = train.labels.ndim == 2
+    member = train.labels if one_hot else np.eye(classes, dtype=np.int64)[train.labels]
     pools = [list(rng.permutation(np.flatnonzero(member[:, k]))) for k in range(classes)]
     chosen: dict[int, None] = {}
     while len(chosen) < count and any(pools):

@@ -36,7 +36,8 @@ def render_tiles(height: int, width: int, channels: int) -> npt.NDArray[np.uint8
     ]
     grey = np.clip(np.rint(np.stack(patterns[:count])), 0, 255)
     tints = np.array([1.0, 0.8, 0.65]) if channels == 3 else np.ones(channels)
-    return np.rint(grey[..., np.newaxis] * tints).astype(np.uint8)
+    tiles: npt.NDArray[np.uint8] = np.rint(grey[..., np.newaxis] * tints).astype(np.uint8)
+    return tiles
 
 
 def _terrain(rng: np.random.Generator, height: int, width: int) -> npt.NDArray[np.float64]:

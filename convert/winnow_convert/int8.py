@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from pathlib import Path
 from typing import Any
 
@@ -76,11 +77,10 @@ class Int8Model:
 
 
 def _specs(source: Source, flatbuffer: bytes) -> tuple[InputSpec, OutputSpec]:
-    from ai_edge_litert.interpreter import Interpreter
-
+    litert = importlib.import_module("ai_edge_litert.interpreter")
     where: Path = source.folder
     with quiet_stderr():
-        interpreter = Interpreter(model_content=flatbuffer, num_threads=1)
+        interpreter = litert.Interpreter(model_content=flatbuffer, num_threads=1)
         interpreter.allocate_tensors()
     details: list[dict[str, Any]] = [
         *interpreter.get_input_details(),

@@ -1,13 +1,14 @@
 """Post-training quantization: a Keras model to a full int8 TFLite flatbuffer.
 
 Weights are quantized per output channel and symmetrically, activations per tensor and
-asymmetrically, from ranges seen on calibration tiles (Jacob et al. 2018, "Quantization and Training
-of Neural Networks for Efficient Integer-Arithmetic-Only Inference", arXiv:1712.05877; Krishnamoorthi
-2018, arXiv:1806.08342).
+asymmetrically, from ranges seen on calibration tiles (Jacob et al. 2018, "Quantization and
+Training of Neural Networks for Efficient Integer-Arithmetic-Only Inference", arXiv:1712.05877;
+Krishnamoorthi 2018, arXiv:1806.08342).
 """
 
 from __future__ import annotations
 
+import importlib
 import re
 import warnings
 from collections.abc import Iterator
@@ -59,11 +60,12 @@ def _converter(source: Source) -> Any:
     tf = import_tensorflow()
     shape = (1, source.height, source.width, source.channels)
 
-    @tf.function(input_signature=[tf.TensorSpec(shape, tf.float32, name="pixels")])
     def logits(pixels: Any) -> Any:
         return tf.reshape(source.model(pixels, training=False), (1, len(source.classes)))
 
-    return tf.lite.TFLiteConverter.from_concrete_functions([logits.get_concrete_function()])
+    signature = [tf.TensorSpec(shape, tf.float32, name="pixels")]
+    graph = tf.function(logits, input_signature=signature).get_concrete_function()
+    return tf.lite.TFLiteConverter.from_concrete_functions([graph])
 
 
 def import_tensorflow() -> Any:
@@ -71,7 +73,7 @@ def import_tensorflow() -> Any:
     import_keras()
     try:
         with quiet_stderr():
-            import tensorflow as tf
+            tf = importlib.import_module("tensorflow")
     except ImportError as error:
         raise MissingExtraError(
             f"converting needs TensorFlow ({error})", hint="pip install 'winnow-ground[convert]'"

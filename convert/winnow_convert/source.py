@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import importlib
 import json
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from winnow_convert.quiet import quiet_stderr
 from winnow_edge.bundle import HEADS
 from winnow_ground.errors import MissingExtraError, ModelError
 
@@ -138,11 +141,10 @@ def check_model(source: Source) -> None:
 
 def import_keras() -> Any:
     """Keras, or MissingExtraError where it is not installed."""
-    import os
-
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # graph dumps and CPU feature notes
     try:
-        import keras
+        with quiet_stderr():
+            keras = importlib.import_module("keras")
     except ImportError as error:
         raise MissingExtraError(
             f"converting needs Keras and TensorFlow ({error})",

@@ -49,7 +49,7 @@ def choose_thresholds(
         if precise:
             chosen[name] = {**precise[0], "rule": "precision"}
         elif enough:
-            chosen[name] = {**max(enough, key=_f_half), "rule": "f0.5"}
+            chosen[name] = {**max(enough, key=lambda row: _f_half(row)), "rule": "f0.5"}
         else:
             chosen[name] = {**_row(score, true, DEFAULT), "rule": "default"}
     return chosen
