@@ -1,0 +1,241 @@
+"""Packet files in, records and pictures out; nothing that was received before is lost or doubled.
+
+The edge's own packet reader and reassembler are used, so that both ends of the link share one
+implementation of the formats.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import sys
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import BinaryIO
+
+import rich.console
+import rich.progress
+
+from winnow_edge.acknowledge import AckReport, ContactAck
+from winnow_edge.errors import PacketError as EdgePacketError
+from winnow_edge.packets import (
+    SEQUENCE_MODULO,
+    Container,
+    Item,
+    LinkCounts,
+    Packet,
+    Reassembler,
+    read_packets,
+)
+from winnow_edge.products import decode_picture, decode_record, decode_swath
+from winnow_edge.records import NO_CLASS, Flag, Kind
+from winnow_ground.errors import PacketError
+from winnow_ground.files import make_folder, write_file
+from winnow_ground.received import (
+    RECEIVED_FILE,
+    Received,
+    ReceivedContainer,
+    ReceivedProduct,
+    Reception,
+    load_received,
+)
+
+ACK_FILE = "ack.json"
+
+
+def receive(
+    packets: Sequence[str | Path], out: str | Path, *, apid: int | None = None, quiet: bool = True
+) -> Received:
+    """Read packet files in the order given and add what is new to the folder `out`.
+
+    `apid` None takes that of the first packet of each file; `quiet` False shows progress on
+    standard error. A file that is given twice adds nothing. Raises PacketError for a file that is
+    missing or empty (`out` is then as it was) or holds no packet (what the other files held is
+    kept), OutputError if `out` cannot be written.
+    """
+    paths = [Path(p) for p in packets]
+    for path in paths:
+        _check_file(path)
+    folder = make_folder(out)
+    there = (folder / RECEIVED_FILE).exists()
+    receiver = _Receiver(load_received(folder) if there else Received(folder))
+    barren = [path for path in paths if not receiver.read(path, apid, quiet)]
+    received = receiver.received
+    if received.receptions:
+        received.save()
+        _write_acks(received)
+    if barren:
+        raise PacketError(
+            "holds no packet of ours",
+            where=", ".join(map(str, barren)),
+            hint="receive what `winnow-edge downlink --out` wrote; see --apid",
+        )
+    return received
+
+
+def acknowledgements(received: Received) -> list[AckReport]:
+    """What to tell the spacecraft, one report per store.
+
+    Containers are numbered over all contacts, so the numbers absent between two that arrived are
+    missing. Which contact an absent one at the end of a contact was sent in is not known: it is
+    named under all that it may belong to, as the spacecraft looks up both numbers. What came
+    before the first container is not called missing, for another folder may hold it, nor what may
+    have come after the last.
+    """
+    reports = []
+    for store in sorted({c.store for c in received.containers}):
+        here = sorted({(c.id, c.contact) for c in received.containers if c.store == store})
+        got: dict[int, list[int]] = {}
+        lost: dict[int, list[int]] = {}
+        for number, contact in here:
+            got.setdefault(contact, []).append(number)
+        for (number, contact), (following, later) in itertools.pairwise(here):
+            # Numbers come one by one; a wild one must not fill the memory.
+            absent = range(number + 1, min(following, number + 65_536))
+            for which in range(contact, later + 1) if absent else ():
+                lost.setdefault(which, []).extend(absent)
+        names = [i.get("mission") for (s, _), i in received.swaths.items() if s == store]
+        contacts = {
+            n: ContactAck(tuple(got.get(n, ())), tuple(lost.get(n, ()))) for n in {*got, *lost}
+        }
+        reports.append(AckReport(store, contacts, next((n for n in names if n), None)))
+    return reports
+
+
+def _write_acks(received: Received) -> None:
+    reports = acknowledgements(received)
+    for report in reports:
+        name = ACK_FILE if len(reports) == 1 else f"ack-{report.store_id:08x}.json"
+        write_file(received.folder / name, report.to_json(), durable=True)
+
+
+def _check_file(path: Path) -> None:
+    try:
+        with path.open("rb") as file:
+            if not file.read(1):
+                raise PacketError("is empty", where=path, hint="nothing was downlinked into it")
+    except OSError as error:
+        raise PacketError(error.strerror or "cannot be read", where=path) from error
+
+
+class _Receiver:
+    """Adds packet files to what has come down so far."""
+
+    def __init__(self, received: Received) -> None:
+        self.received = received
+        self.containers = {(c.store, c.contact, c.id) for c in received.containers}
+        self.products = {(p.store, p.id) for p in received.products}
+        self.unreadable = 0
+
+    def read(self, path: Path, apid: int | None, quiet: bool) -> bool:
+        """Add a packet file; False if there is no packet in it."""
+        counts = LinkCounts()
+        before = len(self.received.containers)
+        self.unreadable = 0
+        with _open(path, quiet) as stream:
+            reassembler = Reassembler(counts)
+            for packet in read_packets(stream, counts, apid=apid):
+                self._follow(packet, counts)
+                container = reassembler.feed(packet)
+                if container is not None:
+                    self._add(container)
+            reassembler.close()
+        if not counts.packets:
+            return False
+        new = len(self.received.containers) - before
+        self.received.receptions.append(
+            Reception(
+                file=str(path),
+                bytes=path.stat().st_size,
+                link=counts,
+                repeated=counts.containers - new,
+                unreadable=self.unreadable,
+            )
+        )
+        return True
+
+    def _follow(self, packet: Packet, counts: LinkCounts) -> None:
+        """Between files the sequence count goes on too: packets may be missing in between."""
+        last = self.received.last_count
+        if counts.packets == 1 and last is not None:
+            ahead = (packet.count - last - 1) % SEQUENCE_MODULO
+            # More than half the circle ahead is behind: an older file, or one that came twice.
+            if 0 < ahead < SEQUENCE_MODULO // 2:
+                counts.gaps += 1
+                counts.missing += ahead
+        self.received.last_count = packet.count
+
+    def _add(self, container: Container) -> None:
+        key = container.store_id, container.contact, container.id
+        if key in self.containers:
+            return
+        self.containers.add(key)
+        size = sum(len(item.data) for item in container.items)
+        self.received.containers.append(ReceivedContainer(*key, len(container.items), size))
+        for item in container.items:
+            # Sent again because its acknowledgement was late.
+            if (container.store_id, item.id) in self.products:
+                continue
+            try:
+                self._add_product(container, item)
+            except EdgePacketError:
+                self.unreadable += 1
+                continue
+            self.products.add((container.store_id, item.id))
+
+    def _add_product(self, container: Container, item: Item) -> None:
+        received = self.received
+        product = ReceivedProduct(
+            order=len(received.products) + 1,
+            store=container.store_id,
+            contact=container.contact,
+            container=container.id,
+            id=item.id,
+            kind=item.kind.name.lower(),
+            swath=0,
+            bytes=len(item.data),
+            cumulative_bytes=received.bytes + len(item.data),
+        )
+        if item.kind is Kind.SWATH:
+            info = decode_swath(item.data)
+            number = info.get("id")
+            if not isinstance(number, int):
+                raise EdgePacketError("a swath product names no swath")
+            received.swaths[container.store_id, number] = info
+            received.products.append(dataclasses.replace(product, swath=number))
+            return
+        if item.kind is Kind.RECORD:
+            head, file = decode_record(item.data), None
+        else:
+            picture = decode_picture(item.data)
+            head = picture.head
+            name = f"{product.order:05d}-s{head.swath_id}-t{head.record.index:06d}.jpg"
+            file = f"{product.kind}s/{name}"
+            write_file(received.folder / file, picture.jpeg)
+        record = head.record
+        screened = record.class_index == NO_CLASS
+        received.products.append(
+            dataclasses.replace(
+                product,
+                swath=head.swath_id,
+                tile=record.index,
+                class_index=None if screened else record.class_index,
+                posterior=None if screened else record.posterior,
+                detection=bool(record.flags & Flag.DETECTION),
+                screened=bool(record.flags & Flag.SCREENED),
+                box=record.box,
+                scale=record.scale,
+                merged=head.merged,
+                file=file,
+            )
+        )
+
+
+def _open(path: Path, quiet: bool) -> AbstractContextManager[BinaryIO]:
+    if quiet or not sys.stderr.isatty():
+        return path.open("rb")
+    return rich.progress.open(
+        path, "rb", description=f"receiving {path.name}", transient=True,
+        console=rich.console.Console(stderr=True),
+    )  # fmt: skip

@@ -1,0 +1,248 @@
+"""What has come down so far: the contents of `received.json`.
+
+A folder that `winnow receive` fills holds `received.json` (everything in order of arrival),
+`records.csv` (a line per tile record), `images/` and `thumbnails/` (JPEG files as they were made
+on board, named after order of arrival, swath and tile) and `ack.json` (for the next uplink).
+"""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from winnow_edge.packets import LinkCounts
+from winnow_edge.records import Box
+from winnow_ground.errors import PacketError
+from winnow_ground.files import write_file
+
+RECEIVED_FILE = "received.json"
+FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True)
+class ReceivedProduct:
+    """A product as it arrived.
+
+    `order` counts products from 1 over all that ever came down here; `store`, `contact`,
+    `container`, `id` are the numbers it was sent under; `kind` is swath, record, thumbnail or
+    image; `cumulative_bytes` what had come down with it, headers not counted; `file` where its
+    picture lies in the folder. A swath's product has no tile, class, box or posterior.
+    """
+
+    order: int
+    store: int
+    contact: int
+    container: int
+    id: int
+    kind: str
+    swath: int
+    bytes: int
+    cumulative_bytes: int
+    tile: int | None = None
+    class_index: int | None = None
+    posterior: float | None = None
+    detection: bool = False
+    screened: bool = False
+    box: Box | None = None
+    scale: int | None = None
+    merged: int | None = None
+    file: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ReceivedContainer:
+    """A whole container: its numbers, its products and their bytes."""
+
+    store: int
+    contact: int
+    id: int
+    products: int
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Reception:
+    """One packet file that was read: what was met in it, how much of it was new."""
+
+    file: str
+    bytes: int
+    link: LinkCounts
+    repeated: int = 0
+    """Whole containers that had come down before."""
+    unreadable: int = 0
+    """Products in sound containers that this program cannot read."""
+
+
+@dataclass
+class Received:
+    """Everything that came down into a folder.
+
+    `swaths` maps (store, swath id) to what the spacecraft said about the swath; `last_count` is
+    the sequence count of the last packet read.
+    """
+
+    folder: Path
+    receptions: list[Reception] = field(default_factory=list)
+    swaths: dict[tuple[int, int], dict[str, Any]] = field(default_factory=dict)
+    containers: list[ReceivedContainer] = field(default_factory=list)
+    products: list[ReceivedProduct] = field(default_factory=list)
+    last_count: int | None = None
+
+    @property
+    def bytes(self) -> int:
+        """Bytes of products that came down."""
+        return self.products[-1].cumulative_bytes if self.products else 0
+
+    @property
+    def link(self) -> LinkCounts:
+        """What was met in all files together."""
+        total = LinkCounts()
+        for reception in self.receptions:
+            for name in _LINK_FIELDS:
+                setattr(total, name, getattr(total, name) + getattr(reception.link, name))
+        return total
+
+    def swath_name(self, store: int, swath: int) -> str:
+        """A swath's name; `swath N` where its description has not come down."""
+        return str(self.swaths.get((store, swath), {}).get("swath", f"swath {swath}"))
+
+    def classes(self, store: int, swath: int) -> tuple[str, ...]:
+        """The class names of a swath, empty where its description has not come down."""
+        named = self.swaths.get((store, swath), {}).get("classes", ())
+        return tuple(str(c) for c in named) if isinstance(named, list | tuple) else ()
+
+    def class_name(self, product: ReceivedProduct) -> str | None:
+        """The name of a product's class; `class N` where the names have not come down."""
+        if product.class_index is None:
+            return None
+        names = self.classes(product.store, product.swath)
+        if product.class_index < len(names):
+            return names[product.class_index]
+        return f"class {product.class_index}"
+
+    def kinds(self) -> dict[str, int]:
+        """How many products of each kind came down."""
+        counts = {"swath": 0, "record": 0, "thumbnail": 0, "image": 0}
+        for product in self.products:
+            counts[product.kind] = counts.get(product.kind, 0) + 1
+        return counts
+
+    def contacts(self) -> list[dict[str, int]]:
+        """Containers, products and bytes of each contact, in order."""
+        table: dict[tuple[int, int], dict[str, int]] = {}
+        for box in self.containers:
+            key = box.store, box.contact
+            row = table.setdefault(key, {"store": box.store, "contact": box.contact,
+                                         "containers": 0, "products": 0, "bytes": 0})  # fmt: skip
+            row["containers"] += 1
+            row["products"] += box.products
+            row["bytes"] += box.bytes
+        return [table[key] for key in sorted(table)]
+
+    def save(self) -> None:
+        """Write `records.csv` and, last of all, `received.json`. Raises OutputError."""
+        write_file(self.folder / "records.csv", self._csv())
+        text = json.dumps(self.as_json(), ensure_ascii=False, indent=1)
+        write_file(self.folder / RECEIVED_FILE, text, durable=True)
+
+    def as_json(self) -> dict[str, Any]:
+        """The contents of `received.json`."""
+        return {
+            "format": FORMAT,
+            "bytes": self.bytes,
+            "kinds": self.kinds(),
+            "link": dataclasses.asdict(self.link),
+            "last_count": self.last_count,
+            "receptions": [dataclasses.asdict(r) for r in self.receptions],
+            "contacts": self.contacts(),
+            "swaths": [
+                {"store": store, "id": number, **{k: v for k, v in info.items() if k != "id"}}
+                for (store, number), info in sorted(self.swaths.items())
+            ],
+            "containers": [dataclasses.asdict(c) for c in self.containers],
+            "products": [self._product_json(p) for p in self.products],
+        }
+
+    def _product_json(self, product: ReceivedProduct) -> dict[str, Any]:
+        values = {
+            f.name: getattr(product, f.name)
+            for f in dataclasses.fields(product)
+            if f.name != "box" and getattr(product, f.name) is not None
+        }
+        if product.class_index is not None:
+            values["class"] = self.class_name(product)
+        if product.box is not None:
+            values["box"] = dataclasses.astuple(product.box)
+        return values
+
+    def _csv(self) -> str:
+        out = io.StringIO()
+        table = csv.writer(out, lineterminator="\n")
+        table.writerow(_COLUMNS)
+        for p in self.products:
+            if p.kind == "record" and p.box is not None:
+                where = [self.swath_name(p.store, p.swath), p.tile, *dataclasses.astuple(p.box)]
+                what = [p.scale, self.class_name(p), f"{p.posterior or 0:.5f}"]
+                flags = [int(p.detection), int(p.screened), p.contact, p.container]
+                table.writerow([*where, *what, *flags])
+        return out.getvalue()
+
+
+_COLUMNS = (
+    *("swath", "tile", "line", "sample", "lines", "samples"),
+    *("scale", "class", "posterior", "detection", "screened", "contact", "container"),
+)
+_LINK_FIELDS = tuple(f.name for f in dataclasses.fields(LinkCounts))
+
+
+def load_received(folder: str | Path) -> Received:
+    """Read what came down into `folder`. Raises PacketError: nothing there, or damaged."""
+    folder = Path(folder)
+    path = folder / RECEIVED_FILE
+    try:
+        raw = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise PacketError(
+            f"holds no {RECEIVED_FILE}",
+            where=folder,
+            hint="name a folder that `winnow receive PACKETS --out DIR` has filled",
+        ) from error
+    except OSError as error:
+        raise PacketError(error.strerror or "cannot be read", where=path) from error
+    except (ValueError, RecursionError) as error:
+        raise PacketError("is damaged: not JSON", where=path, hint=_RECEIVE_AGAIN) from error
+    if not isinstance(raw, dict) or raw.get("format") != FORMAT:
+        found = raw.get("format") if isinstance(raw, dict) else None
+        raise PacketError(f"has format {found!r}, this program knows {FORMAT}", where=path)
+    try:
+        return _from_json(folder, raw)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise PacketError(f"is damaged: {error!r}", where=path, hint=_RECEIVE_AGAIN) from error
+
+
+_RECEIVE_AGAIN = "receive the packet files anew into an empty folder"
+
+
+def _from_json(folder: Path, raw: dict[str, Any]) -> Received:
+    def product(entry: dict[str, Any]) -> ReceivedProduct:
+        values = {k: v for k, v in entry.items() if k != "class"}
+        if "box" in values:
+            values["box"] = Box(*map(int, values["box"]))
+        return ReceivedProduct(**values)
+
+    return Received(
+        folder=folder,
+        receptions=[
+            Reception(**{**entry, "link": LinkCounts(**entry["link"])})
+            for entry in raw["receptions"]
+        ],
+        swaths={(info["store"], info["id"]): info for info in raw["swaths"]},
+        containers=[ReceivedContainer(**entry) for entry in raw["containers"]],
+        products=[product(entry) for entry in raw["products"]],
+        last_count=raw["last_count"],
+    )

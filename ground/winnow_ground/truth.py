@@ -1,0 +1,185 @@
+"""Known truth: which features are really there, which detections show them, what that is worth.
+
+A truth file is JSON, ``{"lines", "samples", "features": [{"class", "line", "sample", "lines",
+"samples"}]}``, boxes in full-resolution pixels of the swath.
+"""
+
+from __future__ import annotations
+
+import heapq
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from winnow_edge.mission import Mission
+from winnow_edge.products import decode_head, unit_value
+from winnow_edge.ranking import Order, ProductTable, State, order_by
+from winnow_edge.records import Box, Kind
+from winnow_edge.store import Store
+from winnow_ground.errors import DataError
+
+MATCH_OVERLAP = 0.5
+"""A detection shows a feature of its class where they share half of the smaller of the two."""
+
+
+@dataclass(frozen=True, slots=True)
+class Feature:
+    """Something that is really there."""
+
+    class_name: str
+    box: Box
+
+
+def load_truth(path: str | Path) -> tuple[Feature, ...]:
+    """Read a truth file. Raises DataError naming the file and the feature."""
+    path = Path(path)
+    try:
+        raw = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise DataError(error.strerror or "cannot be read", where=path) from error
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"is not JSON: {error}", where=path) from error
+    entries = raw.get("features") if isinstance(raw, dict) else None
+    if not isinstance(entries, list):
+        raise DataError("is no truth file: it has no list `features`", where=path)
+    return tuple(_feature(entry, f"{path}: features[{n}]") for n, entry in enumerate(entries))
+
+
+def _feature(entry: Any, where: str) -> Feature:
+    if not isinstance(entry, dict) or not isinstance(entry.get("class"), str):
+        raise DataError("has no `class`", where=where)
+    sides = []
+    for key, least in (("line", -(2**31)), ("sample", -(2**31)), ("lines", 1), ("samples", 1)):
+        value = entry.get(key)
+        if (
+            not isinstance(value, int | float)
+            or isinstance(value, bool)
+            or not least <= value < 2**31
+        ):
+            raise DataError(f"`{key}` is {value!r}, must be a number from {least} up", where=where)
+        sides.append(int(value))
+    return Feature(entry["class"], Box(*sides))
+
+
+def shown_by(class_name: str, box: Box, features: Sequence[Feature]) -> tuple[int, ...]:
+    """Indices of the features that a detection of `class_name` at `box` shows."""
+    return tuple(
+        n
+        for n, feature in enumerate(features)
+        if feature.class_name == class_name and box.overlap(feature.box) >= MATCH_OVERLAP
+    )
+
+
+def detection_boxes(store: Store) -> dict[tuple[int, int], Box]:
+    """Where the detections of a store lie, by swath id and tile index."""
+    boxes: dict[tuple[int, int], Box] = {}
+    states = (State.STORED, State.SENT, State.ACKNOWLEDGED)
+    kinds = (Kind.RECORD, Kind.THUMBNAIL, Kind.IMAGE)
+    rows = store.table(states, kinds=kinds, with_data=True).rows
+    for row in rows[rows["detection"]]:
+        key = int(row["swath"]), int(row["tile"])
+        if key not in boxes:
+            boxes[key] = decode_head(store.data(int(row["id"]))).record.box
+    return boxes
+
+
+class Worth:
+    """What products are worth against truth.
+
+    Every feature pays its class's utility once, shared out to record, thumbnail and image as the
+    mission file says: a second picture of it pays nothing, nor does a false detection.
+    """
+
+    def __init__(self) -> None:
+        self._paid: set[tuple[int, int, Kind]] = set()
+
+    def gain(self, swath: int, kind: Kind, shown: Sequence[int], unit: float) -> float:
+        """What a product would add now; `unit` is its `products.unit_value`."""
+        return unit * sum((swath, n, kind) not in self._paid for n in shown)
+
+    def add(self, swath: int, kind: Kind, shown: Sequence[int], unit: float) -> float:
+        """As `gain`, and the features are paid."""
+        gained = self.gain(swath, kind, shown, unit)
+        self._paid.update((swath, n, kind) for n in shown)
+        return gained
+
+    def seen(self, kinds: Sequence[Kind]) -> set[tuple[int, int]]:
+        """Features (swath id, index) of which a product of one of `kinds` came down."""
+        return {(swath, n) for swath, n, kind in self._paid if kind in kinds}
+
+
+@dataclass(frozen=True)
+class TruthOfTable:
+    """Truth laid over a store's products: which features each shows, and its value at each.
+
+    `shown[i]` and `unit[i]` belong to row i of `table`.
+    """
+
+    table: ProductTable
+    shown: tuple[tuple[int, ...], ...]
+    unit: npt.NDArray[np.float64]
+
+    @classmethod
+    def of(
+        cls,
+        table: ProductTable,
+        boxes: Mapping[tuple[int, int], Box],
+        truth: Mapping[int, Sequence[Feature]],
+        mission: Mission,
+    ) -> TruthOfTable:
+        """Match the products of `table` with the features of their swath (`truth[swath id]`)."""
+        known: dict[tuple[int, int, int], tuple[int, ...]] = {}
+        shown: list[tuple[int, ...]] = []
+        unit = np.zeros(len(table))
+        for i, row in enumerate(table.rows):
+            swath, tile = int(row["swath"]), int(row["tile"])
+            names = table.classes[swath]
+            class_index = int(row["class_index"])
+            box = boxes.get((swath, tile))
+            if not row["detection"] or box is None or class_index >= len(names):
+                shown.append(())
+                continue
+            key = swath, tile, class_index
+            if key not in known:
+                known[key] = shown_by(names[class_index], box, truth.get(swath, ()))
+            shown.append(known[key])
+            unit[i] = unit_value(Kind(int(row["kind"])), class_index, True, mission, names)
+        return cls(table, tuple(shown), unit)
+
+    def gains(self, order: Order) -> npt.NDArray[np.float64]:
+        """What each product of `order` adds when they come down in that order."""
+        worth = Worth()
+        return np.array([worth.add(*self._key(int(i))) for i in order], dtype=np.float64)
+
+    def oracle(self) -> Order:
+        """The order of one who knows the truth: always the product that adds most per byte.
+
+        Lazy greedy (Minoux 1978): a gain never grows as others are sent, so a product whose gain
+        is still on top after it is computed anew is the best of all.
+        """
+        worth = Worth()
+        size = np.maximum(self.table.rows["bytes"].astype(np.float64), 1.0)
+        gain = [worth.gain(*self._key(i)) for i in range(len(self.table))]
+        heap = [(-g / size[i], i) for i, g in enumerate(gain) if g > 0]
+        heapq.heapify(heap)
+        chosen: list[int] = []
+        while heap:
+            _, i = heapq.heappop(heap)
+            now = worth.gain(*self._key(i)) / size[i]
+            if now > 0 and (not heap or -now <= heap[0][0]):
+                worth.add(*self._key(i))
+                chosen.append(i)
+            elif now > 0:
+                heapq.heappush(heap, (-now, i))
+        rank = np.full(len(self.table), -1.0)
+        rank[chosen] = np.arange(len(chosen), 0, -1)
+        return order_by(self.table, rank)
+
+    def _key(self, i: int) -> tuple[int, Kind, tuple[int, ...], float]:
+        row = self.table.rows[i]
+        return int(row["swath"]), Kind(int(row["kind"])), self.shown[i], float(self.unit[i])
