@@ -202,7 +202,12 @@ class _Receiver:
             number = info.get("id")
             if not isinstance(number, int):
                 raise EdgePacketError("a swath product names no swath")
-            received.swaths[container.store_id, number] = info
+            key = container.store_id, number
+            # A swath is described when it begins and when it ends; the higher product is newer.
+            newest = max((p.id for p in received.products
+                          if p.kind == "swath" and (p.store, p.swath) == key), default=-1)  # fmt: skip
+            if item.id > newest:
+                received.swaths[key] = info
             received.products.append(dataclasses.replace(product, swath=number))
             return
         if item.kind is Kind.RECORD:
