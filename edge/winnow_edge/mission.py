@@ -43,6 +43,8 @@ class Instrument:
     `samples` is the width of a line in pixels (None: whatever the swath has), `bits` per sample,
     `line_time_us` microseconds per line, `nodata` the sample value that carries no image (None:
     every sample does), `match` a glob on the swath's file name that picks this instrument.
+    `byte_order` is that of raw 16-bit samples, which are stretched to 8 bits between the two
+    `stretch_limits` or, without them, the two `stretch_percentiles` of the first lines.
     """
 
     bundle: str
@@ -51,6 +53,9 @@ class Instrument:
     line_time_us: float | None = _number(None, 0.1, 1e9)
     nodata: int | None = _number(None, 0, 65_535)
     match: str = "*"
+    byte_order: str = _choice("little", "little", "big")
+    stretch_limits: tuple[int, ...] = _number((), 0, 65_535)
+    stretch_percentiles: tuple[float, ...] = _number((0.5, 99.5), 0.0, 100.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,6 +290,18 @@ class _Reader:
                 "pixels between tiles would be seen by none",
             )
         for name, instrument in mission.instruments.items():
+            for key in ("stretch_limits", "stretch_percentiles"):
+                pair = getattr(instrument, key)
+                if pair and (len(pair) != 2 or pair[0] >= pair[1]):
+                    raise self.error(
+                        ("instrument", name, key),
+                        f"`instrument.{name}.{key}` must be two numbers, the lower first",
+                    )
+            if not instrument.stretch_percentiles:
+                raise self.error(
+                    ("instrument", name, "stretch_percentiles"),
+                    f"`instrument.{name}.stretch_percentiles` must be two numbers",
+                )
             top = 2**instrument.bits - 1
             if instrument.nodata is not None and instrument.nodata > top:
                 raise self.error(

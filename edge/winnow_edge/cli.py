@@ -1,0 +1,67 @@
+"""The `winnow-edge` command: what runs on the board."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import importlib.util
+import logging
+import os
+import sys
+from collections.abc import Sequence
+
+from winnow_edge.errors import EXIT_OK, EXIT_RUNTIME, WinnowEdgeError
+
+_COMMANDS = ("run", "downlink", "info", "bench", "doctor")
+_EPILOG = """\
+exit codes: 0 done, 2 usage, 3 bad swath, mission file, bundle or store, 4 hardware or runtime.
+Results go to stdout, messages to stderr. `winnow-edge COMMAND --help` says more.
+"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line of `winnow-edge`; every `cmd_NAME` module adds its own part."""
+    top = argparse.ArgumentParser(
+        prog="winnow-edge",
+        description="Decide on board what is worth sending home: classify a swath as its lines "
+        "arrive, keep the products in a crash-safe store, send the best first.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    top.add_argument("-v", "--verbose", action="store_true", help="say more on stderr")
+    commands = top.add_subparsers(metavar="COMMAND", required=True)
+    for name in _COMMANDS:
+        if importlib.util.find_spec(f"winnow_edge.cmd_{name}"):
+            importlib.import_module(f"winnow_edge.cmd_{name}").add_parser(commands)
+    return top
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run `winnow-edge` and return its exit code; an expected error is one line on stderr."""
+    args = parser().parse_args(arguments)
+    logging.basicConfig(
+        level=logging.INFO if args.verbose else logging.WARNING,
+        format="winnow-edge: %(message)s",
+        stream=sys.stderr,
+    )
+    try:
+        code: int = args.func(args)
+        sys.stdout.flush()
+    except WinnowEdgeError as error:
+        print(f"winnow-edge: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("winnow-edge: interrupted; what was committed is safe", file=sys.stderr)
+        return 130
+    except MemoryError:
+        print("winnow-edge: out of memory; what was committed is safe", file=sys.stderr)
+        return EXIT_RUNTIME
+    except BrokenPipeError:
+        # The reader of our results is gone: nobody to tell, and nothing was lost.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_OK
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

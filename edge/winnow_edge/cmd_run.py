@@ -1,0 +1,168 @@
+"""`winnow-edge run`: classify swaths into the store."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from types import FrameType
+
+from winnow_edge.errors import EXIT_OK, EXIT_USAGE, SwathError
+from winnow_edge.mission import RUNTIMES, Mission
+
+_EXAMPLES = """\
+examples:
+  winnow-edge run mission.toml strip.jpg
+  winnow-edge run mission.toml *.jpg --store passes/7 --json
+  camera | winnow-edge run mission.toml - --samples 2048 --name pass-12
+
+A run that was killed goes on where it was when it is started again. SIGTERM finishes the band at
+hand, commits it and exits with 0.
+"""
+
+
+def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add `run` to the command line."""
+    p = commands.add_parser(
+        "run",
+        help="classify swaths into the store",
+        description="Read each swath line by line, classify its tiles, keep records, thumbnails "
+        "and images in the store, and say what was found.",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    p.add_argument("mission", metavar="MISSION", help="mission file (TOML)")
+    p.add_argument(
+        "swaths",
+        metavar="SWATH",
+        nargs="+",
+        help="PNG, JPEG, PGM, PDS3 or raw lines; - reads raw lines from standard input",
+    )
+    p.add_argument("--store", default="winnow-store", metavar="DIR", help="default: %(default)s")
+    p.add_argument("--json", action="store_true", help="one JSON object per swath on stdout")
+    p.add_argument("--samples", type=_positive, metavar="N", help="width of raw lines")
+    p.add_argument("--bits", type=int, choices=(8, 16), help="bits per raw sample")
+    p.add_argument("--instrument", metavar="NAME", help="instrument of the mission file")
+    p.add_argument("--name", help="name of the swath in the store (default: its file name)")
+    p.add_argument(
+        "--threads", type=threads_of, metavar="N|auto", help="interpreters; auto: one a core"
+    )
+    p.add_argument("--runtime", choices=RUNTIMES, help="instead of the mission's")
+    p.add_argument("--bundle", metavar="BUNDLE", help="instead of the instrument's")
+    p.set_defaults(func=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the swaths one after the other. A bad one does not keep the next from being run."""
+    if args.name is not None and len(args.swaths) > 1:
+        print("winnow-edge run: --name is for a single swath", file=sys.stderr)
+        return EXIT_USAGE
+    from winnow_edge.flight import Flight
+    from winnow_edge.mission import load_mission
+
+    mission = with_overrides(load_mission(args.mission), args)
+    code = EXIT_OK
+    with _sigterm() as stop, Flight(mission, args.store) as flight:
+        for path in args.swaths:
+            if stop():
+                break
+            try:
+                summary = flight.run(
+                    path,
+                    instrument=args.instrument,
+                    samples=args.samples,
+                    bits=args.bits,
+                    name=args.name,
+                    progress=_progress(path),
+                    stop=stop,
+                )
+            except SwathError as error:
+                if len(args.swaths) == 1:
+                    raise
+                print(f"winnow-edge: {error}", file=sys.stderr)
+                code = error.exit_code
+                continue
+            text = json.dumps(summary.as_json()) if args.json else summary.as_text()
+            print(text, flush=True)
+    return code
+
+
+def with_overrides(mission: Mission, args: argparse.Namespace) -> Mission:
+    """The mission with what the command line says instead."""
+    compute = mission.compute
+    if args.runtime is not None:
+        compute = replace(compute, runtime=args.runtime)
+    if args.threads is not None:
+        compute = replace(compute, threads=args.threads)
+    instruments = mission.instruments
+    if args.bundle is not None:
+        # Relative to the working directory, as everything on a command line.
+        path = Path(args.bundle)
+        bundle = str(path.resolve()) if path.is_file() else args.bundle
+        instruments = {k: replace(v, bundle=bundle) for k, v in instruments.items()}
+    return replace(mission, compute=compute, instruments=instruments)
+
+
+@contextmanager
+def _sigterm() -> Iterator[Callable[[], bool]]:
+    """Inside, SIGTERM only sets what the yielded function returns."""
+    stopped = False
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        nonlocal stopped
+        stopped = True
+
+    before = signal.signal(signal.SIGTERM, handle)
+    try:
+        yield lambda: stopped
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _progress(path: str) -> Callable[..., None] | None:
+    """A line on stderr that is written over, if anybody watches."""
+    if not sys.stderr.isatty():
+        return None
+    started = time.monotonic()
+    shown = 0.0
+
+    def show(tally: object, lines: int, total: int | None) -> None:
+        nonlocal shown
+        now = time.monotonic()
+        if now - shown < 0.2:
+            return
+        shown = now
+        tiles, detections = getattr(tally, "tiles", 0), getattr(tally, "detections", 0)
+        share = f" of {total:,} ({lines / total:.0%})" if total else ""
+        rate = tiles / max(now - started, 1e-9)
+        print(
+            f"\r\x1b[K{path}: {lines:,} lines{share}, {tiles:,} tiles, {detections} detections, "
+            f"{rate:,.0f} tiles/s",
+            end="",
+            file=sys.stderr,
+            flush=True,
+        )
+        if total and lines >= total:
+            print("\r\x1b[K", end="", file=sys.stderr)
+
+    return show
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not 1 or more")
+    return value
+
+
+def threads_of(text: str) -> int:
+    """The value of --threads; "auto" is 0."""
+    if text == "auto":
+        return 0
+    return _positive(text)

@@ -1,0 +1,111 @@
+"""n single-thread interpreters in n threads, fed with the tiles of one band after the other.
+
+LiteRT releases the interpreter lock while it runs, so threads do; one interpreter each is faster
+than one interpreter with n threads, and logits do not depend on how tiles are shared out.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import queue
+import threading
+from collections.abc import Sequence
+from types import TracebackType
+
+import numpy as np
+
+from winnow_edge.bundle import Bundle, Int8Array
+from winnow_edge.runtimes import Classifier, load_classifier
+
+
+def cores() -> int:
+    """CPU cores that this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
+class Job:
+    """Tiles to be shown to the net and, once `wait` returns, their logits, int8 (n, classes)."""
+
+    def __init__(self, tiles: Sequence[Int8Array], classes: int, workers: int) -> None:
+        self.tiles = tiles
+        self.logits = np.empty((len(tiles), classes), np.int8)
+        self._next = itertools.count()
+        self._workers = workers
+        self._ended: queue.SimpleQueue[BaseException | None] = queue.SimpleQueue()
+
+    def work(self, classifier: Classifier) -> None:
+        """Take tiles until none is left; every worker calls this once."""
+        infer, tiles, logits = classifier.infer, self.tiles, self.logits
+        count, following = len(tiles), self._next
+        try:
+            # next() on a count is one atomic step: each tile goes to one worker.
+            while (index := next(following)) < count:
+                infer(tiles[index], logits[index])
+        except BaseException as error:
+            self._ended.put(error)
+        else:
+            self._ended.put(None)
+
+    def wait(self) -> Int8Array:
+        """Wait until every tile is done; raises what a worker raised."""
+        for _ in range(self._workers):
+            if (error := self._ended.get()) is not None:
+                raise error
+        self._workers = 0
+        return self.logits
+
+
+class Interpreters:
+    """A pool of `threads` interpreters of one bundle (0: one a core); a context manager.
+
+    Only the first goes through the golden self-test: the others run the same code on the same
+    bytes. Raises what `load_classifier` raises.
+    """
+
+    def __init__(self, bundle: Bundle, runtime: str, threads: int = 0) -> None:
+        self.bundle = bundle
+        first = load_classifier(bundle, runtime)
+        self.requested, self.actual = runtime, first.actual
+        # An Edge TPU is one device: more interpreters would only queue up before it.
+        self.threads = 1 if first.actual == "edgetpu" else threads or cores()
+        self.classifiers = [first] + [
+            load_classifier(bundle, first.actual, self_test=False) for _ in range(1, self.threads)
+        ]
+        self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+        self._workers = [
+            threading.Thread(target=self._run, args=(c,), name=f"interpreter-{n}", daemon=True)
+            for n, c in enumerate(self.classifiers)
+        ]
+        for worker in self._workers:
+            worker.start()
+
+    def submit(self, tiles: Sequence[Int8Array]) -> Job:
+        """Hand over quantized tiles, int8 (H, W[, 3]) views that must stay until they are done."""
+        job = Job(tiles, len(self.bundle.manifest.classes), self.threads)
+        for _ in self._workers:
+            self._jobs.put(job)
+        return job
+
+    def close(self) -> None:
+        """Let the workers finish and end them."""
+        for _ in self._workers:
+            self._jobs.put(None)
+        for worker in self._workers:
+            worker.join()
+        self._workers = []
+
+    def __enter__(self) -> Interpreters:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _run(self, classifier: Classifier) -> None:
+        while (job := self._jobs.get()) is not None:
+            job.work(classifier)

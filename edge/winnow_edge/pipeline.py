@@ -1,0 +1,561 @@
+"""The flight loop: lines in, records and detections out, a band at a time.
+
+The main thread reads a block of lines, bins and quantizes it, screens its tiles and hands them to
+the interpreters; while they work it decides, merges, encodes and commits the block before. What is
+committed, and in which order, depends on the swath and the mission alone: not on threads, nor on
+whether the lines come from a file or a pipe, nor on how often the run was interrupted.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from winnow_edge import products
+from winnow_edge.band import SLOTS, Band, Int8Array, Quantizer
+from winnow_edge.bundle import Bundle
+from winnow_edge.decision import Decided, Decider, thresholds_of
+from winnow_edge.errors import MissionError, StoreError, SwathError
+from winnow_edge.interpreters import Interpreters, Job
+from winnow_edge.merging import Merger
+from winnow_edge.mission import Mission
+from winnow_edge.records import NO_CLASS, Box, Detection, Flag, Product, TileRecord
+from winnow_edge.screening import screened
+from winnow_edge.sources import LineSource
+from winnow_edge.sources.stretch import Stretch
+from winnow_edge.store import Store, SwathWriter
+from winnow_edge.tiler import TileRow, TileRows, box_of
+
+BLOCK_LINES = 256
+"""Lines read at a time: enough tiles to keep interpreters busy, few enough to commit often."""
+BLOCK_BYTES = 8 << 20
+"""Most bytes of a block of lines; wider swaths get fewer lines."""
+
+Progress = Callable[["Tally", int, "int | None"], None]
+"""Called after every band with the counts so far, the lines done and the lines in all if known."""
+
+
+@dataclass
+class Tally:
+    """What has been counted in a swath so far; saved with every band."""
+
+    tiles: int = 0
+    screened: int = 0
+    hits: int = 0
+    """Tiles that passed a threshold, before detections of one feature are merged."""
+    products: int = 0
+    bytes: int = 0
+    by_class: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def detections(self) -> int:
+        """Detections after merging."""
+        return sum(self.by_class.values())
+
+
+@dataclass(frozen=True)
+class SwathSummary:
+    """What a run made of a swath. `complete` is False where it was stopped before the end."""
+
+    swath: str
+    lines: int
+    samples: int
+    tally: Tally
+    seconds: float
+    runtime: str
+    runtime_requested: str
+    threads: int
+    instrument: str
+    bundle: str
+    truncated: str | None
+    stretch: tuple[int, int] | None
+    complete: bool = True
+
+    def as_json(self) -> dict[str, Any]:
+        """JSON values; `seconds` and `threads` are this run's, everything else the swath's."""
+        return {**self.lasting(), "seconds": round(self.seconds, 3), "threads": self.threads}
+
+    def as_text(self) -> str:
+        """A few lines for people."""
+        tally, pixels = self.tally, self.lines * self.samples / 1e6
+        found = ", ".join(f"{n} {name}" for name, n in sorted(tally.by_class.items())) or "none"
+        rate = f" ({tally.tiles / self.seconds:,.0f} tiles/s)" if self.seconds else " (done before)"
+        text = (
+            f"{self.swath}: {self.lines:,} lines of {self.samples:,} samples ({pixels:.1f} Mpx) in "
+            f"{self.seconds:.2f} s{rate} on {self.runtime}\n"
+            f"  tiles {tally.tiles:,}, screened {tally.screened:,}, over threshold {tally.hits:,}\n"
+            f"  detections {tally.detections:,}: {found}\n"
+            f"  products {tally.products:,}, {tally.bytes:,} bytes"
+        )
+        if self.truncated:
+            text += f"\n  cut short: {self.truncated}"
+        return text if self.complete else f"{text}\n  stopped: run again to go on"
+
+    def lasting(self) -> dict[str, Any]:
+        """What the store keeps: the same however often the run was interrupted."""
+        tally = self.tally
+        return {
+            "swath": self.swath,
+            "lines": self.lines,
+            "samples": self.samples,
+            "tiles": tally.tiles,
+            "screened": tally.screened,
+            "hits": tally.hits,
+            "detections": tally.detections,
+            "by_class": dict(sorted(tally.by_class.items())),
+            "products": tally.products,
+            "bytes": tally.bytes,
+            "runtime": self.runtime,
+            "runtime_requested": self.runtime_requested,
+            "instrument": self.instrument,
+            "bundle": self.bundle,
+            "truncated": self.truncated,
+            "stretch": self.stretch,
+            "complete": self.complete,
+        }
+
+
+@dataclass
+class _Row:
+    """A row of tiles on its way: `view` int8 (tile, samples[, 3]), `job_at` its first tile's place
+    in the job, `skipped` those that were screened. `committed` rows were done by an earlier run."""
+
+    row: TileRow
+    band: Band
+    view: Int8Array
+    first: int
+    skipped: npt.NDArray[np.bool_]
+    job_at: int
+    committed: bool
+
+
+@dataclass
+class _Block:
+    """A block of lines on its way: `horizons` bound where later tiles begin, after each row."""
+
+    rows: list[_Row]
+    horizons: list[float]
+    job: Job
+    lines: int
+
+
+def run_swath(
+    source: LineSource,
+    mission: Mission,
+    instrument_name: str,
+    bundle: Bundle,
+    store: Store,
+    *,
+    interpreters: Interpreters | None = None,
+    name: str | None = None,
+    progress: Progress | None = None,
+    stop: Callable[[], bool] | None = None,
+) -> SwathSummary:
+    """Classify a whole swath into the store.
+
+    `interpreters` may be shared by several swaths; without, they are loaded as the mission's
+    [compute] says. `name` is the swath's in the store (its file name by default). `stop` is asked
+    between bands; once it is True the band at hand is committed and the summary is not `complete`.
+    A swath that an earlier run left unfinished goes on where it was; one that is complete is not
+    run again. Raises SwathError, MissionError, StoreError, BundleError, RuntimeUnavailableError.
+    """
+    if interpreters is None:
+        compute = mission.compute
+        with Interpreters(bundle, compute.runtime, compute.threads) as pool:
+            run = _Run(source, mission, instrument_name, pool, store, name or source.name)
+            return run.run(progress, stop)
+    run = _Run(source, mission, instrument_name, interpreters, store, name or source.name)
+    return run.run(progress, stop)
+
+
+class _Run:
+    def __init__(
+        self,
+        source: LineSource,
+        mission: Mission,
+        instrument_name: str,
+        pool: Interpreters,
+        store: Store,
+        name: str,
+    ) -> None:
+        self.source, self.mission, self.pool, self.name = source, mission, pool, name
+        self.instrument_name = instrument_name
+        bundle, instrument = pool.bundle, mission.instruments[instrument_name]
+        spec = bundle.manifest.input
+        self.tile = _tile_side(mission, bundle)
+        self.hop = mission.tiling.hop or max(self.tile // 2, 1)
+        self.decider = Decider(bundle.manifest, thresholds_of(mission, bundle))
+        self.quantizer = Quantizer(spec)
+        self.stretch = Stretch(instrument) if source.bits == 16 else None
+        nodata = instrument.nodata if self.stretch is None else self.stretch.nodata
+        self.block_lines = block_lines(source, mission.tiling.scales)
+        self.bands = [
+            Band(
+                source.samples,
+                self.block_lines,
+                tile=self.tile,
+                hop=self.hop,
+                scale=scale,
+                channels=spec.channels,
+                nodata=nodata,
+                quantizer=self.quantizer,
+            )
+            for scale in mission.tiling.scales
+        ]
+        self.nodata = None if nodata is None else self.quantizer.value(nodata)
+        self.schedules = [TileRows(self.tile, self.hop, s) for s in mission.tiling.scales]
+        self.merger = Merger(mission.tiling.merge)
+        self.tally = Tally()
+        self.lines = 0
+        self.next_index = 0
+        self.last_origin = dict.fromkeys(mission.tiling.scales, -1)
+        self.writer = self._begin(store)
+        self.saved = json.loads(self.writer.pending) if self.writer.pending else None
+        """State of an earlier run, until its last tile is passed."""
+        self.saved_pixels: dict[int, npt.NDArray[np.uint8]] = {}
+
+    def run(self, progress: Progress | None, stop: Callable[[], bool] | None) -> SwathSummary:
+        started = time.perf_counter()
+        if self.writer.complete:
+            return self._summary_of_earlier_run()
+        stop = stop or (lambda: False)
+        carry, lines = self._buffers()
+        running: _Block | None = None
+
+        def idle() -> bool:
+            """While the line is silent, what is done is committed."""
+            nonlocal running
+            if running is not None:
+                self._collect(running)
+                running = None
+            return stop()
+
+        self.source.idle = idle
+        slot, ended = 0, False
+        while not ended:
+            count = self._read(lines[carry:])
+            if stop():
+                break
+            ended = count < self.block_lines
+            block = self._fill(lines, carry, count, slot, ended=ended)
+            if running is not None:
+                self._collect(running)
+                if progress is not None:
+                    progress(self.tally, self.writer.next_line, self.source.lines)
+            running = block
+            slot = (slot + 1) % SLOTS
+            lines[:carry] = lines[count : carry + count]
+        if running is not None:
+            self._collect(running)
+        if ended:
+            self._end()
+        return self._summary(time.perf_counter() - started, complete=ended)
+
+    def _begin(self, store: Store) -> SwathWriter:
+        bundle, mission = self.pool.bundle, self.mission
+        writer = store.begin_swath(
+            self.name,
+            samples=self.source.samples,
+            classes=bundle.manifest.classes,
+            bundle=bundle.manifest.name,
+            digest=mission.processing_digest(self.instrument_name, bundle.sha256),
+            fingerprint=self.source.fingerprint,
+            info={
+                "instrument": self.instrument_name,
+                "tile": self.tile,
+                "hop": self.hop,
+                "scales": list(mission.tiling.scales),
+            },
+        )
+        if writer.complete and self.source.fingerprint is None:
+            raise StoreError(
+                f"a swath {self.name!r} is complete already, and a pipe cannot be told from it",
+                where=store.path,
+                hint="give this one another --name",
+            )
+        return writer
+
+    def _buffers(self) -> tuple[int, npt.NDArray[np.uint8]]:
+        """Room for a block of lines behind those that wait for the rest of their bin."""
+        scales = self.mission.tiling.scales
+        carry = 0 if self.block_lines % math.lcm(*scales) == 0 else scales[-1] - 1
+        shape: tuple[int, ...] = (carry + self.block_lines, self.source.samples)
+        if self.source.channels == 3:
+            shape = (*shape, 3)
+        self.wide = np.empty(shape, np.uint16) if self.stretch is not None else None
+        return carry, np.empty(shape, np.uint8)
+
+    def _read(self, out: npt.NDArray[np.uint8]) -> int:
+        if self.stretch is None or self.wide is None:
+            return self.source.read(out)
+        wide = self.wide[: len(out)]
+        count = self.source.read(wide)
+        if count:
+            self.stretch.apply(wide[:count], out[:count])
+        return count
+
+    def _fill(
+        self, lines: npt.NDArray[np.uint8], carry: int, count: int, slot: int, *, ended: bool
+    ) -> _Block:
+        """Bin a block of lines into the band and hand its tiles to the interpreters."""
+        before, self.lines = self.lines, self.lines + count
+        if not self.lines:
+            raise SwathError("holds no whole line", where=self.name)
+        end = carry + count
+        found: list[tuple[TileRow, Band]] = []
+        for band, schedule in zip(self.bands, self.schedules, strict=True):
+            band.start(slot)
+            waiting = before % band.scale
+            whole = (waiting + count) // band.scale * band.scale
+            if whole:
+                band.append(lines[carry - waiting : carry - waiting + whole])
+            if ended and (rest := self.lines % band.scale):
+                found += [(row, band) for row in schedule.complete(band.rows)]
+                band.append(lines[end - rest : end])
+            else:
+                found += [(row, band) for row in schedule.complete(band.rows)]
+            if ended:
+                band.pad()
+                found += [(row, band) for row in schedule.flush(band.rows, self.lines)]
+        found.sort(key=lambda pair: pair[0].order)
+        return self._submit(found)
+
+    def _submit(self, found: Sequence[tuple[TileRow, Band]]) -> _Block:
+        rows: list[_Row] = []
+        tiles: list[Int8Array] = []
+        side = self.tile
+        for row, band in found:
+            view = band.row(row.origin)
+            committed = self.next_index < self.writer.next_tile
+            skip = screened(view, band.columns, self.nodata, self.mission.screening.nodata_max)
+            rows.append(_Row(row, band, view, self.next_index, skip, len(tiles), committed))
+            if not committed:
+                tiles += [
+                    view[:, column : column + side]
+                    for column, out in zip(band.columns, skip.tolist(), strict=True)
+                    if not out
+                ]
+            self.next_index += len(band.columns)
+        return _Block(rows, self._horizons(found), self.pool.submit(tiles), self.lines)
+
+    def _horizons(self, found: Sequence[tuple[TileRow, Band]]) -> list[float]:
+        """After each row: the first line that a tile still to come can have."""
+        horizons = []
+        for row, _ in found:
+            # The next row of a scale begins after this one, if only by a pixel at the swath's end.
+            self.last_origin[row.scale] = row.origin
+            horizons.append(
+                float(min((origin + 1) * scale for scale, origin in self.last_origin.items()))
+            )
+        return horizons
+
+    def _collect(self, block: _Block) -> None:
+        """Decide, merge, encode and commit a block whose tiles are with the interpreters."""
+        decided = self.decider.decide(block.job.wait())
+        fresh: list[Product] = []
+        done = 0
+        for row, horizon in zip(block.rows, block.horizons, strict=True):
+            if row.committed:
+                self._recall(row)
+                continue
+            self._take_up()
+            fresh += self._records(row, decided)
+            self.merger.add(self._detections(row, decided))
+            fresh += self._keep(self.merger.advance(horizon))
+            done = row.first + len(row.skipped)
+        if done:
+            self._commit(fresh, done, block.lines)
+
+    def _records(self, row: _Row, decided: Decided) -> list[Product]:
+        """The record of every tile of a row."""
+        part = slice(row.job_at, row.job_at + int((~row.skipped).sum()))
+        classes = iter(decided.class_index[part].tolist())
+        posteriors = iter(decided.posterior[part].tolist())
+        hit = set(decided.tiles[_within(decided.tiles, part)].tolist())
+        result, at, swath = [], row.job_at, self.writer.swath_id
+        for number, (column, skip) in enumerate(
+            zip(row.band.columns, row.skipped.tolist(), strict=True)
+        ):
+            if skip:
+                verdict = (NO_CLASS, 0.0, Flag.SCREENED)
+            else:
+                flag = Flag.DETECTION if at in hit else Flag.NONE
+                verdict = (next(classes), next(posteriors), flag)
+                at += 1
+            box = self._box(row, column)
+            record = TileRecord(row.first + number, box, row.row.scale, *verdict)
+            result.append(products.record_product(record, swath))
+        self.tally.tiles += len(result)
+        self.tally.screened += int(row.skipped.sum())
+        self.tally.hits += len(hit)
+        return result
+
+    def _detections(self, row: _Row, decided: Decided) -> list[Detection]:
+        """What a row found, with copies of the pixels: the band will be overwritten."""
+        shown = np.flatnonzero(~row.skipped)
+        part = slice(row.job_at, row.job_at + len(shown))
+        result = []
+        for place in np.flatnonzero(_within(decided.tiles, part)):
+            number = int(shown[decided.tiles[place] - row.job_at])
+            column = row.band.columns[number]
+            result.append(
+                Detection(
+                    row.first + number,
+                    self._box(row, column),
+                    row.row.scale,
+                    int(decided.classes[place]),
+                    float(decided.posteriors[place]),
+                    self.quantizer.pixels(row.view[:, column : column + self.tile]),
+                )
+            )
+        return result
+
+    def _keep(self, detections: Sequence[Detection]) -> list[Product]:
+        """Encode the detections that are decided."""
+        result = []
+        names = self.pool.bundle.manifest.classes
+        for detection in detections:
+            name = names[detection.class_index]
+            self.tally.by_class[name] = self.tally.by_class.get(name, 0) + 1
+            result += products.detection_products(
+                detection, self.mission.products, self.writer.swath_id
+            )
+        return result
+
+    def _commit(self, fresh: Sequence[Product], next_tile: int, next_line: int) -> None:
+        self.tally.products += len(fresh)
+        self.tally.bytes += sum(len(product.data) for product in fresh)
+        state = {"tally": vars(self.tally), "merger": self.merger.save()}
+        self.writer.commit(
+            products=fresh,
+            next_tile=next_tile,
+            next_line=next_line,
+            pending=json.dumps(state, separators=(",", ":")).encode(),
+        )
+
+    def _end(self) -> None:
+        """Decide what is left and close the swath."""
+        self._take_up()
+        if last := self._keep(self.merger.advance(math.inf)):
+            self._commit(last, self.next_index, self.lines)
+        self.writer.finish(self._summary(0.0, complete=True).lasting())
+
+    def _recall(self, row: _Row) -> None:
+        """Passing a row that an earlier run committed: pixels that its open detections need."""
+        if self.saved is None:
+            return
+        for entry in self.saved["merger"]:
+            number = entry["tile"] - row.first
+            if 0 <= number < len(row.skipped) and not entry["dropped"]:
+                column = row.band.columns[number]
+                tile = row.view[:, column : column + self.tile]
+                self.saved_pixels[entry["tile"]] = self.quantizer.pixels(tile)
+
+    def _take_up(self) -> None:
+        """Go on from the state of an earlier run, once its last tile is passed."""
+        if self.saved is not None:
+            self.merger.restore(self.saved["merger"], self.saved_pixels)
+            self.tally = Tally(**self.saved["tally"])
+            self.saved, self.saved_pixels = None, {}
+
+    def _box(self, row: _Row, column: int) -> Box:
+        # Rows that are complete before the end is known lie within the swath by themselves.
+        lines = row.row.line
+        return box_of(
+            row.row.origin,
+            column,
+            tile=self.tile,
+            scale=row.row.scale,
+            lines=lines,
+            samples=self.source.samples,
+        )
+
+    def _summary(self, seconds: float, *, complete: bool) -> SwathSummary:
+        self._take_up()
+        return SwathSummary(
+            swath=self.name,
+            lines=self.lines if complete else self.writer.next_line,
+            samples=self.source.samples,
+            tally=self.tally,
+            seconds=seconds,
+            runtime=self.pool.actual,
+            runtime_requested=self.pool.requested,
+            threads=self.pool.threads,
+            instrument=self.instrument_name,
+            bundle=self.pool.bundle.manifest.name,
+            truncated=self.source.truncated,
+            stretch=self.stretch.limits if self.stretch is not None else None,
+            complete=complete,
+        )
+
+    def _summary_of_earlier_run(self) -> SwathSummary:
+        known = self.writer.summary or {}
+        tally = Tally(
+            **{k: known[k] for k in ("tiles", "screened", "hits", "products", "bytes", "by_class")}
+        )
+        stretch = known["stretch"]
+        return SwathSummary(
+            tally=tally,
+            seconds=0.0,
+            threads=self.pool.threads,
+            stretch=tuple(stretch) if stretch else None,
+            **{
+                k: known[k]
+                for k in (
+                    "swath",
+                    "lines",
+                    "samples",
+                    "runtime",
+                    "runtime_requested",
+                    "instrument",
+                    "bundle",
+                    "truncated",
+                )
+            },
+        )
+
+
+def block_lines(source: LineSource, scales: Sequence[int]) -> int:
+    """Lines to read at a time: whole bins at every scale where that is possible."""
+    line_bytes = source.samples * source.channels * (source.bits // 8)
+    lines = max(min(BLOCK_LINES, BLOCK_BYTES // line_bytes), 16)
+    whole = math.lcm(*scales)
+    return lines - lines % whole if whole <= lines else lines
+
+
+def _tile_side(mission: Mission, bundle: Bundle) -> int:
+    """The side of a tile, which must be what the net takes."""
+    spec = bundle.manifest.input
+    if spec.height != spec.width:
+        raise MissionError(
+            f"bundle {bundle.manifest.name!r} takes {spec.height} x {spec.width} pixels",
+            where=mission.path,
+            hint="tiles are square: use another bundle",
+        )
+    tile = mission.tiling.tile
+    if tile is not None and tile != spec.height:
+        raise MissionError(
+            f"`tiling.tile` is {tile}, bundle {bundle.manifest.name!r} takes {spec.height}",
+            where=mission.path,
+            hint="leave `tiling.tile` out: it follows the bundle",
+        )
+    hop = mission.tiling.hop
+    if hop is not None and hop > spec.height:
+        raise MissionError(
+            f"`tiling.hop` is {hop}, tiles of bundle {bundle.manifest.name!r} are {spec.height}",
+            where=mission.path,
+            hint="pixels between tiles would be seen by none",
+        )
+    return spec.height
+
+
+def _within(tiles: npt.NDArray[np.intp], part: slice) -> npt.NDArray[np.bool_]:
+    result: npt.NDArray[np.bool_] = (tiles >= part.start) & (tiles < part.stop)
+    return result

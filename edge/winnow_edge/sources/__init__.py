@@ -1,0 +1,128 @@
+"""Swath sources: where lines come from.
+
+==========  ======================================================================================
+`raw`       8 or 16-bit samples without a header, from a file, a named pipe or standard input
+`pgm`       portable greymap P5, 8 or 16 bit, read by rows
+`picture`   PNG and JPEG through Pillow; JPEG is decoded as far as lines are asked for
+==========  ======================================================================================
+
+A source hands out blocks of lines into an array of the caller's. What is cut short is not lost: the
+whole lines that are there come out, then `truncated` says what is missing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy.typing as npt
+
+from winnow_edge.errors import SwathError
+from winnow_edge.mission import Instrument
+
+Lines = npt.NDArray[Any]
+"""A block of lines: uint8 or uint16, shape (n, samples) or (n, samples, 3)."""
+
+STDIN = "-"
+_FINGERPRINT_BYTES = 1 << 16
+
+
+class LineSource(Protocol):
+    """Lines in order. `lines` is None where the number is not known in advance."""
+
+    name: str
+    samples: int
+    lines: int | None
+    channels: int
+    bits: int
+    truncated: str | None
+    """Set once the end was reached: what is missing, in words, or None."""
+    fingerprint: str | None
+    """Identifies the content (`fingerprint_of`); None for lines that come only once (a pipe)."""
+    idle: Callable[[], bool] | None
+    """Called while no line is there yet; returning True ends the read early."""
+
+    def read(self, out: Lines) -> int:
+        """Fill `out` from its first row; returns the lines filled.
+
+        Fewer than `len(out)` means the end, or that `idle` asked for it. Raises SwathError.
+        """
+
+    def close(self) -> None:
+        """Release the file."""
+
+
+def fingerprint_of(path: Path) -> str:
+    """SHA-256 (hex) of a file's size, head and tail: tells swaths apart without reading them."""
+    with path.open("rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        digest = hashlib.sha256(str(size).encode())
+        for start in (0, max(size - _FINGERPRINT_BYTES, 0)):
+            file.seek(start)
+            digest.update(file.read(_FINGERPRINT_BYTES))
+    return digest.hexdigest()
+
+
+def open_source(
+    path: str | os.PathLike[str],
+    *,
+    instrument: Instrument,
+    samples: int | None = None,
+    bits: int | None = None,
+    grey: bool = True,
+) -> LineSource:
+    """Open a swath by what it is: `-` (standard input) and pipes are raw lines.
+
+    `samples` and `bits` override the instrument's; `grey` asks for one channel (colour is weighted
+    after ITU-R BT.601). Raises SwathError if it is missing, empty, or not what was declared.
+    """
+    from winnow_edge.sources import pgm, picture, raw
+
+    samples = samples or instrument.samples
+    bits = bits or instrument.bits
+    if os.fspath(path) == STDIN:
+        return raw.open_stream(STDIN, samples=samples, bits=bits, order=instrument.byte_order)
+    where = Path(path)
+    try:
+        status = where.stat()
+        if stat.S_ISFIFO(status.st_mode) or stat.S_ISCHR(status.st_mode):
+            order = instrument.byte_order
+            return raw.open_stream(where, samples=samples, bits=bits, order=order)
+        if stat.S_ISDIR(status.st_mode):
+            raise SwathError("is a folder, not a swath", where=where)
+        if status.st_size == 0:
+            raise SwathError("is empty", where=where)
+        with where.open("rb") as file:
+            head = file.read(16)
+        fingerprint = fingerprint_of(where)
+    except FileNotFoundError:
+        raise SwathError("no such swath", where=where, hint="check the path") from None
+    except OSError as error:
+        raise SwathError(f"cannot be read: {error.strerror}", where=where) from None
+    source: LineSource
+    if head.startswith(b"P5"):
+        source = pgm.PgmSource(where)
+    elif head.startswith((b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n")):
+        source = picture.open_picture(where, grey=grey)
+    elif samples is not None:
+        source = raw.open_file(
+            where, samples=samples, bits=bits, order=instrument.byte_order, size=status.st_size
+        )
+    else:
+        known = "PNG, JPEG or PGM (P5)"
+        raise SwathError(
+            f"is not {known}", where=where, hint="for raw lines say how wide: --samples N"
+        )
+    if samples is not None and source.samples != samples:
+        source.close()
+        raise SwathError(
+            f"is {source.samples} samples wide, {samples} were declared",
+            where=where,
+            hint="correct --samples or the instrument's `samples`",
+        )
+    source.fingerprint = fingerprint
+    return source

@@ -1,0 +1,256 @@
+"""PNG and JPEG through Pillow.
+
+A sequential JPEG is decoded only as far as lines are asked for, so that decoding overlaps with
+inference; PNG and progressive JPEG are decoded at once when they are opened. Either way Pillow
+holds the whole picture, one byte per pixel where grey is asked for.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+from PIL import Image, ImageFile
+
+from winnow_edge.errors import SwathError
+from winnow_edge.sources import Lines
+
+LARGEST = 256_000_000
+"""Bytes of the largest picture that is decoded in memory; larger ones are fed as raw lines."""
+
+_CHUNK = 1 << 16
+_WINDOW = 1024
+"""Rows looked at for new ones after each chunk. A chunk of mostly black may decode more of them;
+then they are found later, at the end of the file at the latest."""
+_EOI = b"\xff\xd9"
+_STRAY_MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
+"""In the entropy-coded data of a sequential JPEG, FF is followed by 00, fill or a restart marker
+(ITU-T T.81, B.1.1.2 and F.1.2.3); anything else ends the scan."""
+
+# The limit above is checked from the header, before anything is allocated.
+Image.MAX_IMAGE_PIXELS = None
+
+
+class PictureSource:
+    """Lines of a Pillow image that is complete, or completed as lines are asked for.
+
+    `more` decodes a further piece and returns False at the end; None if all is there already.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        image: Image.Image,
+        *,
+        grey: bool,
+        truncated: str | None = None,
+        more: Callable[[], bool] | None = None,
+    ) -> None:
+        self.name = path.name
+        self.samples, height = image.size
+        self.lines: int | None = height
+        wide = image.mode.startswith("I")
+        self.bits = 16 if wide else 8
+        self.channels = 1 if grey or wide or image.mode in ("1", "L", "LA") else 3
+        self.truncated: str | None = None
+        self.fingerprint: str | None = None
+        self.idle: Callable[[], bool] | None = None
+        self._image, self._height, self._more = image, height, more
+        self._mode = image.mode if wide else "L" if self.channels == 1 else "RGB"
+        self._at = 0
+        # How far rows are known to be decoded: one with anything in it means all before are done.
+        self._ready = 0 if more is not None else height
+        if truncated is not None:
+            self._cut(truncated)
+
+    def read(self, out: Lines) -> int:
+        """See `LineSource.read`."""
+        stop = min(self._at + len(out), self._height)
+        while self._ready < stop and self._more is not None:
+            if not self._more():
+                self._more = None
+                self._ready = self._height
+                break
+            self._ready = _last_drawn(self._image, self._ready, self._ready + _WINDOW)
+        stop = min(stop, self._height)
+        count = max(stop - self._at, 0)
+        if count:
+            rows = self._image.crop((0, self._at, self.samples, stop))
+            if rows.mode != self._mode:
+                rows = rows.convert(self._mode)
+            out[:count] = np.asarray(rows)
+            self._at = stop
+        return count
+
+    def close(self) -> None:
+        """See `LineSource.close`."""
+        self._image = Image.new("L", (1, 1))
+        self._more = None
+
+    def stop_at_what_is_there(self, why: str) -> None:
+        """The rest cannot be decoded: the swath ends with the last row that was."""
+        self._more = None
+        self._cut(why)
+
+    def _cut(self, why: str) -> None:
+        decoded = _last_drawn(self._image, 0, self._height)
+        if decoded == self._height:
+            return  # only its end marker is missing
+        self.truncated = f"{why}: {self._height - decoded} of {self._height} lines are missing"
+        self._height = self._ready = decoded
+        self.lines = decoded
+        if not decoded:
+            raise SwathError(f"holds no line that can be decoded ({why})", where=self.name)
+
+
+def open_picture(path: Path, *, grey: bool) -> PictureSource:
+    """Open a PNG or JPEG. Raises SwathError if it is no picture or too large to decode."""
+    file = path.open("rb")
+    try:
+        image = _identify(file, path)
+        if image.format == "JPEG" and grey:
+            # libjpeg then drops the chroma planes: a quarter of the memory of RGB.
+            image.draft("L", None)
+        size = image.width * image.height * (1 if image.mode in ("L", "P", "1") else 4)
+        if size > LARGEST:
+            raise SwathError(
+                f"is {image.width} x {image.height}: decoding it takes {size // 10**6} MB",
+                where=path,
+                hint="feed it as raw lines through a pipe: winnow-edge run MISSION - --samples N",
+            )
+        sequential = image.format == "JPEG" and not image.info.get("progressive")
+        if sequential:
+            return _open_sequential(path, image, file, grey=grey)
+        return _open_whole(path, image, file, grey=grey)
+    except BaseException:
+        file.close()
+        raise
+
+
+def _identify(file: BinaryIO, path: Path) -> ImageFile.ImageFile:
+    try:
+        return Image.open(file, formats=("JPEG", "PNG"))
+    except (OSError, SyntaxError, ValueError) as error:
+        raise SwathError(
+            "begins like a picture but cannot be read as one", where=path, hint=str(error)
+        ) from None
+
+
+def _open_whole(
+    path: Path, image: ImageFile.ImageFile, file: BinaryIO, *, grey: bool
+) -> PictureSource:
+    if image.mode in ("I", "F"):
+        raise SwathError(
+            f"has {image.mode!r} samples", where=path, hint="store it with 8 or 16 bits"
+        )
+    jpeg = image.format == "JPEG"
+    truncated = None
+    try:
+        image.load()
+    except (OSError, SyntaxError, ValueError) as error:
+        truncated = str(error).split("(")[0].strip() or "damaged"
+        file.seek(0)
+        # An end marker makes libjpeg draw the scans that are there.
+        data = io.BytesIO(file.read() + _EOI) if jpeg else file
+        image = _identify(data, path)
+        if jpeg and grey:
+            image.draft("L", None)
+        with _tolerant(), contextlib.suppress(OSError, SyntaxError, ValueError):
+            image.load()
+    source = PictureSource(path, image, grey=grey, truncated=truncated)
+    file.close()
+    return source
+
+
+def _open_sequential(
+    path: Path, image: ImageFile.ImageFile, file: BinaryIO, *, grey: bool
+) -> PictureSource:
+    # As ImageFile.Parser does, which refuses JPEG since it learned to read past a cut.
+    image.load_prepare()
+    name, extents, _, arguments = image.tile[0]
+    image.tile = []
+    decoder = Image._getdecoder(image.mode, name, arguments, image.decoderconfig)
+    decoder.setimage(image.im, extents)
+    file.seek(0)
+    chunks = _scan(file)
+    data = b""
+
+    def more() -> bool:
+        nonlocal data
+        if (chunk := next(chunks, None)) is None:
+            source.stop_at_what_is_there("the file is cut short or damaged")
+            return False
+        data += chunk
+        used, error = decoder.decode(data)
+        if used < 0 and error < 0:
+            source.stop_at_what_is_there("the file is damaged")
+            return False
+        data = data[used:] if used > 0 else data
+        return used >= 0
+
+    source = PictureSource(path, image, grey=grey, more=more)
+    return source
+
+
+def _scan(file: BinaryIO) -> Iterator[bytes]:
+    """Pieces of a sequential JPEG, ending before a marker that has no place in the scan."""
+    head = file.read(_CHUNK)
+    start = _scan_start(head)
+    while start is None and (piece := file.read(_CHUNK)):
+        head += piece
+        start = _scan_start(head)
+    yield head[: start or len(head)]
+    data = head[start:] if start is not None else b""
+    with file:
+        while data:
+            # A marker may lie across two pieces: hold back a last FF.
+            held = data[-1:] if data.endswith(b"\xff") else b""
+            body = data[: len(data) - len(held)]
+            if stray := _STRAY_MARKER.search(body):
+                end = stray.end() if stray[0] == _EOI else stray.start()
+                yield body[:end]
+                return
+            yield body
+            piece = file.read(_CHUNK)
+            data = held + piece if piece else b""
+
+
+def _scan_start(head: bytes) -> int | None:
+    """Where the entropy-coded data begins: after the start-of-scan segment (T.81, B.2.3)."""
+    at = 2
+    while at + 4 <= len(head):
+        if head[at] != 0xFF:
+            return None
+        marker, length = head[at + 1], int.from_bytes(head[at + 2 : at + 4], "big")
+        if marker == 0xFF:  # fill
+            at += 1
+            continue
+        at += 2 + length
+        if marker == 0xDA:
+            return at if at <= len(head) else None
+    return None
+
+
+def _last_drawn(image: Image.Image, known: int, until: int) -> int:
+    """Rows up to the last one before `until` that is not all zero, as undecoded rows are."""
+    rest = image.crop((0, known, image.width, min(until, image.height)))
+    if rest.mode.startswith("I"):
+        drawn = np.flatnonzero(np.asarray(rest).any(axis=1))
+        return known + int(drawn[-1]) + 1 if len(drawn) else known
+    box = rest.getbbox()
+    return known + box[3] if box else known
+
+
+@contextlib.contextmanager
+def _tolerant() -> Iterator[None]:
+    before = ImageFile.LOAD_TRUNCATED_IMAGES
+    ImageFile.LOAD_TRUNCATED_IMAGES = True
+    try:
+        yield
+    finally:
+        ImageFile.LOAD_TRUNCATED_IMAGES = before

@@ -1,0 +1,144 @@
+"""Raw lines: samples without a header, line after line, from a file or as they arrive."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import select
+import stat
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from winnow_edge.errors import SwathError
+from winnow_edge.sources import STDIN, Lines
+
+_PIPE_BYTES = 1 << 20
+"""Size asked for a pipe (Linux's default limit for users); 64 kB costs a wake-up every 3 lines."""
+_WAIT_SECONDS = 0.2
+"""How long to sleep on a silent pipe before looking after `idle`."""
+
+
+class RawSource:
+    """Lines from a file descriptor that is read once, front to back."""
+
+    channels = 1
+
+    def __init__(
+        self,
+        fd: int,
+        name: str,
+        *,
+        samples: int,
+        bits: int,
+        lines: int | None,
+        order: str = "little",
+        waits: bool = False,
+    ) -> None:
+        self.name, self.samples, self.bits, self.lines = name, samples, bits, lines
+        self.fingerprint: str | None = None
+        self._swap = bits == 16 and order != sys.byteorder
+        self._waits = waits
+        self.truncated: str | None = None
+        self.idle: Callable[[], bool] | None = None
+        self._fd = fd
+        self._at = 0  # whole lines delivered
+
+    def read(self, out: Lines) -> int:
+        """See `LineSource.read`."""
+        view = memoryview(out.data).cast("B")
+        line_bytes = self.samples * (self.bits // 8)
+        done, wanted = 0, len(out) * line_bytes
+        while done < wanted:
+            if self._waits and not self._ready():
+                break
+            try:
+                got = os.readv(self._fd, [view[done:]])
+            except OSError as error:
+                raise SwathError(f"cannot be read: {error.strerror}", where=self.name) from None
+            if not got:
+                self._end(done % line_bytes, line_bytes)
+                break
+            done += got
+        lines = done // line_bytes
+        self._at += lines
+        if self._swap:
+            out[:lines].byteswap(inplace=True)
+        return lines
+
+    def close(self) -> None:
+        """Close the descriptor, except standard input."""
+        if self._fd > 2:
+            os.close(self._fd)
+        self._fd = -1
+
+    def _ready(self) -> bool:
+        """Wait until there is something to read; False if `idle` says to stop."""
+        while not select.select([self._fd], [], [], 0 if self.idle else None)[0]:
+            if self.idle is not None and self.idle():
+                return False
+            if select.select([self._fd], [], [], _WAIT_SECONDS)[0]:
+                break
+        return True
+
+    def _end(self, rest: int, line_bytes: int) -> None:
+        if rest:
+            self.truncated = f"the last line has {rest} of {line_bytes} bytes; it was left out"
+        elif self.lines is not None and self._at < self.lines:
+            self.truncated = "the file became shorter while it was read"
+
+
+def open_file(path: Path, *, samples: int, bits: int, order: str, size: int) -> RawSource:
+    """A raw file of `size` bytes, which must be whole lines. Raises SwathError saying what fits."""
+    line_bytes = samples * (bits // 8)
+    if size % line_bytes:
+        raise SwathError(
+            f"has {size:,} bytes, which is not a whole number of lines of {samples:,} "
+            f"{bits}-bit samples",
+            where=path,
+            hint=_what_fits(size, samples, bits),
+        )
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError as error:
+        raise SwathError(f"cannot be read: {error.strerror}", where=path) from None
+    with contextlib.suppress(AttributeError, OSError):
+        os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_SEQUENTIAL)
+    return RawSource(
+        fd, path.name, samples=samples, bits=bits, lines=size // line_bytes, order=order
+    )
+
+
+def open_stream(path: str | Path, *, samples: int | None, bits: int, order: str) -> RawSource:
+    """Standard input (`-`) or a named pipe. Raises SwathError without `samples`, on a terminal."""
+    if samples is None:
+        raise SwathError(
+            "raw lines have no header", where=path, hint="say how wide they are: --samples N"
+        )
+    if path == STDIN:
+        if sys.stdin is None or sys.stdin.closed:
+            raise SwathError("standard input is closed", hint="pipe raw lines into it")
+        fd = sys.stdin.fileno()
+        if os.isatty(fd):
+            raise SwathError("standard input is a terminal", hint="pipe raw lines into it")
+    else:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    if stat.S_ISFIFO(os.fstat(fd).st_mode):
+        # Where the system refuses a larger pipe the default one works too, only slower.
+        with contextlib.suppress(AttributeError, OSError):
+            fcntl.fcntl(fd, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
+    name = "stdin" if path == STDIN else Path(path).name
+    return RawSource(fd, name, samples=samples, bits=bits, lines=None, order=order, waits=True)
+
+
+def _what_fits(size: int, samples: int, bits: int) -> str:
+    """Widths near `samples` of which `size` is a multiple."""
+    values = size // (bits // 8)
+    near = range(max(16, samples // 2), min(values, samples * 2) + 1)
+    fits = sorted(
+        (n for n in near if size % (n * (bits // 8)) == 0), key=lambda n: abs(n - samples)
+    )
+    if not fits:
+        return "no width near that fits: is it a raw file, whole and without a header?"
+    return f"--samples that would fit: {', '.join(str(n) for n in fits[:4])}"
