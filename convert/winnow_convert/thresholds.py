@@ -49,7 +49,8 @@ def choose_thresholds(
         if precise:
             chosen[name] = {**precise[0], "rule": "precision"}
         elif enough:
-            chosen[name] = {**max(enough, key=lambda row: _f_half(row)), "rule": "f0.5"}
+            highest = int(np.argmax([_f_half(row) for row in enough]))
+            chosen[name] = {**enough[highest], "rule": "f0.5"}
         else:
             chosen[name] = {**_row(score, true, DEFAULT), "rule": "default"}
     return chosen
@@ -66,7 +67,6 @@ def _row(score: FloatArray, true: Any, threshold: float) -> dict[str, Any]:
     }
 
 
-def _f_half(row: dict[str, Any]) -> tuple[float, float]:
+def _f_half(row: dict[str, Any]) -> float:
     weighed = BETA_SQUARED * row["precision"] + row["recall"]
-    score = (1 + BETA_SQUARED) * row["precision"] * row["recall"] / weighed if weighed else 0.0
-    return score, row["threshold"]
+    return (1 + BETA_SQUARED) * row["precision"] * row["recall"] / weighed if weighed else 0.0
