@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from winnow_edge.bundle import Bundle, Manifest, find_bundle, open_bundle
-from winnow_edge.errors import MissionError
+from winnow_edge.errors import BundleError, MissionError
 from winnow_edge.mission import Mission
 
 _ONE = 1 << 32
@@ -96,7 +96,7 @@ def thresholds_of(mission: Mission, bundle: Bundle) -> dict[str, float]:
         if name in manifest.classes:
             if rule.threshold is not None:
                 thresholds[name] = rule.threshold
-        elif not _known_elsewhere(name, mission, bundle):
+        elif not _known_elsewhere(name, mission):
             raise MissionError(
                 f"[class.{name!r}] is not a class of bundle {manifest.name!r}",
                 where=mission.path,
@@ -105,13 +105,14 @@ def thresholds_of(mission: Mission, bundle: Bundle) -> dict[str, float]:
     return thresholds
 
 
-def _known_elsewhere(name: str, mission: Mission, bundle: Bundle) -> bool:
+def _known_elsewhere(name: str, mission: Mission) -> bool:
     """Whether another instrument's bundle has the class."""
-    for instrument in mission.instruments.values():
-        path = find_bundle(instrument.bundle, beside=mission.path)
-        if path.resolve() == bundle.path.resolve():
-            continue
-        if name in open_bundle(path).manifest.classes:
+    for other in {instrument.bundle for instrument in mission.instruments.values()}:
+        try:
+            classes = open_bundle(find_bundle(other, beside=mission.path)).manifest.classes
+        except BundleError:
+            continue  # of no concern to this swath
+        if name in classes:
             return True
     return False
 

@@ -39,7 +39,7 @@ Image.MAX_IMAGE_PIXELS = None
 class PictureSource:
     """Lines of a Pillow image that is complete, or completed as lines are asked for.
 
-    `more` decodes a further piece and returns False at the end; None if all is there already.
+    `more` decodes a further piece of `file` and returns False at the end; None if all is there.
     """
 
     def __init__(
@@ -50,6 +50,7 @@ class PictureSource:
         grey: bool,
         truncated: str | None = None,
         more: Callable[[], bool] | None = None,
+        file: BinaryIO | None = None,
     ) -> None:
         self.name = path.name
         self.samples, height = image.size
@@ -60,13 +61,15 @@ class PictureSource:
         self.truncated: str | None = None
         self.fingerprint: str | None = None
         self.idle: Callable[[], bool] | None = None
-        self._image, self._height, self._more = image, height, more
+        self._image, self._height, self._more, self._file = image, height, more, file
         self._mode = image.mode if wide else "L" if self.channels == 1 else "RGB"
         self._at = 0
         # How far rows are known to be decoded: one with anything in it means all before are done.
         self._ready = 0 if more is not None else height
         if truncated is not None:
             self._cut(truncated)
+            if self.truncated is None:  # a progressive JPEG: every line is there, but coarse
+                self.truncated = f"{truncated}: finer scans are missing"
 
     def read(self, out: Lines) -> int:
         """See `LineSource.read`."""
@@ -91,6 +94,8 @@ class PictureSource:
         """See `LineSource.close`."""
         self._image = Image.new("L", (1, 1))
         self._more = None
+        if self._file is not None:
+            self._file.close()
 
     def stop_at_what_is_there(self, why: str) -> None:
         """The rest cannot be decoded: the swath ends with the last row that was."""
@@ -193,7 +198,7 @@ def _open_sequential(
         data = data[used:] if used > 0 else data
         return used >= 0
 
-    source = PictureSource(path, image, grey=grey, more=more)
+    source = PictureSource(path, image, grey=grey, more=more, file=file)
     return source
 
 
@@ -206,18 +211,17 @@ def _scan(file: BinaryIO) -> Iterator[bytes]:
         start = _scan_start(head)
     yield head[: start or len(head)]
     data = head[start:] if start is not None else b""
-    with file:
-        while data:
-            # A marker may lie across two pieces: hold back a last FF.
-            held = data[-1:] if data.endswith(b"\xff") else b""
-            body = data[: len(data) - len(held)]
-            if stray := _STRAY_MARKER.search(body):
-                end = stray.end() if stray[0] == _EOI else stray.start()
-                yield body[:end]
-                return
-            yield body
-            piece = file.read(_CHUNK)
-            data = held + piece if piece else b""
+    while data:
+        # A marker may lie across two pieces: hold back a last FF.
+        held = data[-1:] if data.endswith(b"\xff") else b""
+        body = data[: len(data) - len(held)]
+        if stray := _STRAY_MARKER.search(body):
+            end = stray.end() if stray[0] == _EOI else stray.start()
+            yield body[:end]
+            return
+        yield body
+        piece = file.read(_CHUNK)
+        data = held + piece if piece else b""
 
 
 def _scan_start(head: bytes) -> int | None:

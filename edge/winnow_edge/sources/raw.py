@@ -58,7 +58,7 @@ class RawSource:
             except OSError as error:
                 raise SwathError(f"cannot be read: {error.strerror}", where=self.name) from None
             if not got:
-                self._end(done % line_bytes, line_bytes)
+                self._end(done, line_bytes)
                 break
             done += got
         lines = done // line_bytes
@@ -82,10 +82,10 @@ class RawSource:
                 break
         return True
 
-    def _end(self, rest: int, line_bytes: int) -> None:
-        if rest:
+    def _end(self, done: int, line_bytes: int) -> None:
+        if rest := done % line_bytes:
             self.truncated = f"the last line has {rest} of {line_bytes} bytes; it was left out"
-        elif self.lines is not None and self._at < self.lines:
+        elif self.lines is not None and self._at + done // line_bytes < self.lines:
             self.truncated = "the file became shorter while it was read"
 
 

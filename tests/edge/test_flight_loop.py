@@ -1,0 +1,364 @@
+"""The flight loop as a whole: what it shows to the net, and that nothing but the swath matters."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from winnow_edge import pipeline
+from winnow_edge.band import bin_lines
+from winnow_edge.bench import MemorySource
+from winnow_edge.bundle import Bundle, Golden, InputSpec, Manifest, OutputSpec, write_bundle
+from winnow_edge.errors import MissionError, StoreError, SwathError
+from winnow_edge.interpreters import Interpreters
+from winnow_edge.mission import Mission, parse_mission
+from winnow_edge.pipeline import SwathSummary, run_swath
+from winnow_edge.products import decode_picture, decode_record
+from winnow_edge.records import NO_CLASS, Flag, Kind
+from winnow_edge.runtimes.fake import FakeClassifier
+from winnow_edge.store import Store
+from winnow_edge.tiler import origins
+
+SIDE = 8
+CLASSES = ("dark", "middle", "bright")
+
+
+def make_bundle(folder: Path, *, side: int = SIDE, channels: int = 1, **more: Any) -> Bundle:
+    """A bundle for the fake runtime: no model is needed."""
+    values = {
+        "name": "probe",
+        "classes": CLASSES,
+        "head": "softmax",
+        "input": InputSpec(side, side, channels, 1.0, -128),
+        "output": OutputSpec(0.05, 0),
+        "temperature": 1.0,
+        "thresholds": {"dark": 0.9, "bright": 0.9},
+    }
+    golden = Golden(np.zeros((0, side, side, channels), np.int8), {})
+    return write_bundle(
+        folder / "probe.winnow",
+        Manifest(**(values | more)),
+        model=b"none",
+        golden=golden,
+        card="A probe.",
+    )
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    return make_bundle(tmp_path_factory.mktemp("bundle"))
+
+
+@pytest.fixture(scope="module")
+def pool(bundle: Bundle) -> Iterator[Interpreters]:
+    with Interpreters(bundle, "fake", 1) as one:
+        yield one
+
+
+def mission_of(more: str = "", scales: str = "[1]", nodata: str = "") -> Mission:
+    return parse_mission(
+        f'name = "probe"\n[instrument.camera]\nbundle = "probe"\n{nodata}\n'
+        f"[tiling]\nscales = {scales}\n{more}"
+    )
+
+
+def swath(lines: int, samples: int, seed: int = 0) -> npt.NDArray[np.uint8]:
+    """Blobs of dark and bright on middle grey: a few detections, some of them overlapping."""
+    rng = np.random.default_rng(seed)
+    pixels = np.full((lines, samples), 128, np.uint8) + rng.integers(
+        0, 9, (lines, samples), np.uint8
+    )
+    for _ in range(max(lines * samples // 600, 1)):
+        line, sample = rng.integers(0, lines), rng.integers(0, samples)
+        value = rng.choice([3, 250])
+        pixels[line : line + 14, sample : sample + 14] = value + rng.integers(-3, 4)
+    return pixels
+
+
+def contents(folder: Path) -> list[tuple[Any, ...]]:
+    """Everything in a store that a run decides."""
+    with sqlite3.connect(folder / "store.db") as db:
+        rows = db.execute(
+            "SELECT id, swath, kind, tile, class, posterior, detection, data FROM product"
+        ).fetchall()
+        rows += db.execute(
+            "SELECT name, next_tile, next_line, pending, summary FROM swath"
+        ).fetchall()
+    db.close()
+    return rows
+
+
+def fly(
+    folder: Path,
+    pixels: npt.NDArray[np.uint8],
+    pool: Interpreters,
+    mission: Mission,
+    **more: Any,
+) -> SwathSummary:
+    with Store.open(folder, mission=mission) as store:
+        source = MemorySource(pixels, "strip")
+        return run_swath(source, mission, "camera", pool.bundle, store, interpreters=pool, **more)
+
+
+class Recording:
+    """Keeps a copy of every tile that a fake classifier is shown."""
+
+    def __init__(self, classifier: Any) -> None:
+        self.tiles: list[npt.NDArray[np.int8]] = []
+        self._infer = FakeClassifier.infer.__get__(classifier)
+
+    def __call__(self, tile: npt.NDArray[np.int8], logits: npt.NDArray[np.int8]) -> None:
+        self.tiles.append(tile.copy())
+        self._infer(tile, logits)
+
+
+@given(
+    lines=st.integers(1, 90),
+    samples=st.integers(1, 60),
+    hop=st.integers(1, SIDE),
+    scales=st.sets(st.integers(1, 4), min_size=1, max_size=3),
+    block=st.integers(1, 40),
+    nodata=st.booleans(),
+)
+@settings(max_examples=50, deadline=None)
+def test_tiles_are_slices_of_the_whole_binned_swath_and_cover_it(
+    lines: int,
+    samples: int,
+    hop: int,
+    scales: set[int],
+    block: int,
+    nodata: bool,
+    pool: Interpreters,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    pixels = np.random.default_rng(lines * samples).integers(1, 255, (lines, samples), np.uint8)
+    order = sorted(scales)
+    mission = mission_of(
+        f"hop = {hop}\n[screening]\nnodata_max = 1.0", str(order), "nodata = 0" * nodata
+    )
+    recording = Recording(pool.classifiers[0])
+    pool.classifiers[0].infer = recording  # type: ignore[method-assign]
+    folder = tmp_path_factory.mktemp("store")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pipeline, "block_lines", lambda source, scales: block)
+        summary = fly(folder, pixels, pool, mission)
+    with Store.open(folder, mission=mission, read_only=True) as store:
+        records = [
+            decode_record(store.data(p.id)).record for p in store.products(kinds=[Kind.RECORD])
+        ]
+    assert [r.index for r in records] == list(range(summary.tally.tiles))
+    assert len(recording.tiles) == len(records)
+    covered = {scale: np.zeros((lines, samples), bool) for scale in order}
+    for record, tile in zip(records, recording.tiles, strict=True):
+        box, scale = record.box, record.scale
+        covered[scale][box.line : box.line + box.lines, box.sample : box.sample + box.samples] = (
+            True
+        )
+        whole = bin_lines(pixels, scale)
+        row, column = box.line // scale, box.sample // scale
+        part = whole[row : row + SIDE, column : column + SIDE]
+        seen = tile.view(np.uint8) ^ 0x80
+        assert (seen[: part.shape[0], : part.shape[1]] == part).all()
+        if nodata:
+            assert (seen[part.shape[0] :] == 0).all()
+            assert (seen[:, part.shape[1] :] == 0).all()
+        else:
+            assert (seen[part.shape[0] :, : part.shape[1]] == part[-1]).all()
+            assert (seen[: part.shape[0], part.shape[1] :] == part[:, -1:]).all()
+        assert box.line + box.lines <= lines
+        assert box.sample + box.samples <= samples
+    assert all(mask.all() for mask in covered.values())
+    for scale in order:
+        rows = sorted({r.box.line // scale for r in records if r.scale == scale})
+        assert rows == origins(-(-lines // scale), SIDE, hop)
+
+
+def test_box_means_are_rounded_to_nearest_and_partial_bins_average_what_is_there() -> None:
+    lines = np.array([[0, 1, 10, 20, 7], [1, 1, 30, 41, 8], [9, 9, 0, 0, 255]], np.uint8)
+    assert bin_lines(lines, 2).tolist() == [[1, 25, 8], [9, 0, 255]]
+    assert bin_lines(lines, 1) is lines
+    colour = np.repeat(lines[..., None], 3, axis=2)
+    assert (bin_lines(colour, 2) == bin_lines(lines, 2)[..., None]).all()
+
+
+@pytest.mark.parametrize("scales", ["[1]", "[1, 2]", "[2, 3]", "[4]"])
+def test_block_size_and_threads_change_nothing(
+    scales: str, bundle: Bundle, pool: Interpreters, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pixels, mission = swath(131, 77), mission_of(scales=scales, nodata="nodata = 0")
+    fly(tmp_path / "plain", pixels, pool, mission)
+    for block in (3, 16, 50):
+        monkeypatch.setattr(pipeline, "block_lines", lambda source, scales, n=block: n)
+        fly(tmp_path / f"{block}", pixels, pool, mission)
+        assert contents(tmp_path / f"{block}") == contents(tmp_path / "plain")
+    with Interpreters(bundle, "fake", 3) as three:
+        fly(tmp_path / "three", pixels, three, mission)
+    assert contents(tmp_path / "three") == contents(tmp_path / "plain")
+
+
+class CutError(Exception):
+    """Stands for a power cut."""
+
+
+@pytest.mark.parametrize("after", [1, 2, 3, 5])
+@pytest.mark.parametrize("scales", ["[1]", "[1, 3]"])
+def test_a_run_that_was_cut_off_goes_on_to_the_same_store(
+    after: int, scales: str, pool: Interpreters, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pixels, mission = swath(150, 60, seed=5), mission_of(scales=scales)
+    monkeypatch.setattr(pipeline, "BLOCK_LINES", 21)
+    whole = fly(tmp_path / "whole", pixels, pool, mission)
+    assert whole.tally.detections > 5
+
+    def cut(tally: object, lines: int, total: int | None) -> None:
+        nonlocal left
+        left -= 1
+        if not left:
+            raise CutError
+
+    for _ in range(2):
+        left = after
+        with pytest.raises(CutError):
+            fly(tmp_path / "cut", pixels, pool, mission, progress=cut)
+    resumed = fly(tmp_path / "cut", pixels, pool, mission)
+    assert contents(tmp_path / "cut") == contents(tmp_path / "whole")
+    assert resumed.lasting() == whole.lasting()
+    again = fly(tmp_path / "cut", pixels, pool, mission)
+    assert again.lasting() == whole.lasting()
+    assert contents(tmp_path / "cut") == contents(tmp_path / "whole")
+
+
+def test_stop_commits_the_band_and_the_next_run_goes_on(
+    pool: Interpreters, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pixels, mission = swath(150, 60), mission_of()
+    monkeypatch.setattr(pipeline, "BLOCK_LINES", 30)
+    fly(tmp_path / "whole", pixels, pool, mission)
+    calls = iter([False, False, True])
+    stopped = fly(tmp_path / "stop", pixels, pool, mission, stop=lambda: next(calls, True))
+    assert not stopped.complete
+    assert 0 < stopped.tally.tiles < 434
+    assert stopped.lines == 60
+    finished = fly(tmp_path / "stop", pixels, pool, mission)
+    assert finished.complete
+    assert contents(tmp_path / "stop") == contents(tmp_path / "whole")
+
+
+def test_detections_carry_the_pixels_of_their_box_and_their_merge_count(
+    pool: Interpreters, tmp_path: Path
+) -> None:
+    pixels = np.full((64, 64), 128, np.uint8)
+    pixels[16:32, 24:40] = 255
+    summary = fly(tmp_path, pixels, pool, mission_of("[products]\nimage_quality = 95"))
+    assert summary.tally.by_class == {"bright": summary.tally.detections}
+    assert summary.tally.hits > summary.tally.detections > 0
+    with Store.open(tmp_path, mission=None, read_only=True) as store:
+        images = list(store.products(kinds=[Kind.IMAGE]))
+        assert len(images) == summary.tally.detections
+        assert len(list(store.products(kinds=[Kind.THUMBNAIL]))) == len(images)
+        for row in images:
+            picture = decode_picture(store.data(row.id))
+            box = picture.head.record.box
+            there = pixels[box.line : box.line + box.lines, box.sample : box.sample + box.samples]
+            assert abs(picture.pixels().astype(int) - there).max() <= 8
+        # Hop 4 on a feature of 16: tiles wholly on it overlap others that are; the first is kept.
+        assert decode_picture(store.data(images[0].id)).head.merged > 1
+
+
+def test_screened_tiles_leave_a_record_without_a_class(pool: Interpreters, tmp_path: Path) -> None:
+    pixels = swath(40, 40)
+    pixels[:, :20] = 0
+    summary = fly(tmp_path, pixels, pool, mission_of(nodata="nodata = 0"))
+    with Store.open(tmp_path, mission=None, read_only=True) as store:
+        records = [
+            decode_record(store.data(p.id)).record for p in store.products(kinds=[Kind.RECORD])
+        ]
+    out = [r for r in records if r.flags & Flag.SCREENED]
+    assert len(out) == summary.tally.screened > 0
+    assert all(r.class_index == NO_CLASS and r.posterior == 0 for r in out)
+    # Columns 0 to 12 are wholly nodata, the tile at 16 is half: not above half, so it is shown.
+    assert {r.box.sample for r in out} == {0, 4, 8, 12}
+
+
+def test_colour_swaths_and_colour_nets(tmp_path: Path) -> None:
+    colour = make_bundle(tmp_path, channels=3)
+    grey = swath(40, 40)
+    with Interpreters(colour, "fake", 1) as pool:
+        from_grey = fly(tmp_path / "a", grey, pool, mission_of(scales="[1, 2]"))
+        from_rgb = fly(
+            tmp_path / "b", np.repeat(grey[..., None], 3, axis=2), pool, mission_of(scales="[1, 2]")
+        )
+    assert from_grey.lasting() == from_rgb.lasting()
+    assert contents(tmp_path / "a") == contents(tmp_path / "b")
+
+
+def test_a_quantized_input_of_another_scale_is_honoured(tmp_path: Path) -> None:
+    odd = make_bundle(tmp_path, input=InputSpec(SIDE, SIDE, 1, 2.0, -100))
+    with Interpreters(odd, "fake", 1) as pool:
+        recording = Recording(pool.classifiers[0])
+        pool.classifiers[0].infer = recording  # type: ignore[method-assign]
+        pixels = np.arange(64, dtype=np.uint8).reshape(8, 8) * 4
+        fly(tmp_path / "s", pixels, pool, mission_of())
+    wanted = np.clip(np.round(pixels / 2.0) - 100, -128, 127)
+    assert (recording.tiles[0] == wanted).all()
+
+
+def test_sigmoid_heads_find_several_classes_in_a_tile(tmp_path: Path) -> None:
+    both = make_bundle(tmp_path, head="sigmoid", thresholds={"dark": 0.0, "bright": 0.0})
+    with Interpreters(both, "fake", 1) as pool:
+        summary = fly(tmp_path / "s", np.full((8, 8), 128, np.uint8), pool, mission_of())
+    assert summary.tally.by_class == {"bright": 1, "dark": 1}
+
+
+def test_the_missions_threshold_goes_before_the_bundles(pool: Interpreters, tmp_path: Path) -> None:
+    pixels = np.full((8, 8), 128, np.uint8)
+    plain = fly(tmp_path / "a", pixels, pool, mission_of())
+    asked = fly(tmp_path / "b", pixels, pool, mission_of("[class.middle]\nthreshold = 0.5"))
+    assert plain.tally.by_class == {}
+    assert asked.tally.by_class == {"middle": 1}
+
+
+def test_what_does_not_fit_together_is_refused(pool: Interpreters, tmp_path: Path) -> None:
+    pixels = swath(20, 20)
+    with pytest.raises(MissionError, match=r"`tiling.tile` is 16, bundle 'probe' takes 8"):
+        fly(tmp_path, pixels, pool, mission_of("tile = 16"))
+    with pytest.raises(MissionError, match=r"`tiling.hop` is 9"):
+        fly(tmp_path, pixels, pool, mission_of("hop = 9"))
+    with pytest.raises(MissionError, match=r"'volcano'.*its classes: dark, middle, bright"):
+        fly(tmp_path, pixels, pool, mission_of("[class.volcano]\nutility = 1"))
+    with pytest.raises(SwathError, match="holds no whole line"):
+        fly(tmp_path, pixels[:0], pool, mission_of())
+
+
+def test_another_swath_or_processing_under_a_known_name_is_refused(
+    pool: Interpreters, tmp_path: Path
+) -> None:
+    fly(tmp_path, swath(20, 20), pool, mission_of())
+    with pytest.raises(StoreError, match="other samples"):
+        fly(tmp_path, swath(20, 21), pool, mission_of())
+    with pytest.raises(StoreError, match="other processing"):
+        fly(tmp_path, swath(20, 20), pool, mission_of("hop = 3"))
+    assert fly(tmp_path, swath(20, 21), pool, mission_of(), name="second").complete
+
+
+def test_a_failing_interpreter_ends_the_run_and_nothing_is_lost(
+    bundle: Bundle, tmp_path: Path
+) -> None:
+    def fail(tile: object, logits: object) -> None:
+        raise RuntimeError("the device went away")
+
+    with Interpreters(bundle, "fake", 2) as two:
+        for classifier in two.classifiers:
+            classifier.infer = fail  # type: ignore[method-assign]
+        with pytest.raises(RuntimeError, match="went away"):
+            fly(tmp_path, swath(300, 40), two, mission_of())
+    with Interpreters(bundle, "fake", 2) as two:
+        assert fly(tmp_path, swath(300, 40), two, mission_of()).complete

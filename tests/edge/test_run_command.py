@@ -1,0 +1,321 @@
+"""`winnow-edge run` as real processes: pipes, kills, signals, exit codes."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from winnow_edge.bundle import Golden, InputSpec, Manifest, OutputSpec, write_bundle
+
+SIDE = 16
+WIDTH = 200
+
+
+@pytest.fixture
+def flight(tmp_path: Path) -> Path:
+    """A folder with a mission on the fake runtime, its bundle and a swath in three formats."""
+    manifest = Manifest(
+        name="probe",
+        classes=("dark", "middle", "bright"),
+        head="softmax",
+        input=InputSpec(SIDE, SIDE, 1, 1.0, -128),
+        output=OutputSpec(0.05, 0),
+        temperature=1.0,
+        thresholds={"dark": 0.9, "bright": 0.9},
+    )
+    golden = Golden(np.zeros((0, SIDE, SIDE, 1), np.int8), {})
+    write_bundle(tmp_path / "probe.winnow", manifest, model=b"none", golden=golden, card="")
+    (tmp_path / "mission.toml").write_text(
+        'name = "probe"\n[instrument.camera]\nbundle = "probe.winnow"\n[tiling]\nscales = [1, 3]\n'
+        '[compute]\nruntime = "fake"\n'
+    )
+    rng = np.random.default_rng(3)
+    pixels = np.full((700, WIDTH), 128, np.uint8)
+    for line, sample in zip(rng.integers(0, 700, 60), rng.integers(0, WIDTH, 60), strict=True):
+        pixels[line : line + 30, sample : sample + 30] = rng.choice([2, 251])
+    Image.fromarray(pixels).save(tmp_path / "strip.png")
+    Image.fromarray(pixels).save(tmp_path / "strip.pgm")
+    (tmp_path / "strip.raw").write_bytes(pixels.tobytes())
+    return tmp_path
+
+
+def command(*arguments: str | Path) -> list[str]:
+    return [sys.executable, "-m", "winnow_edge.cli", *map(str, arguments)]
+
+
+def edge(
+    folder: Path, *arguments: str | Path, stdin: bytes | None = None
+) -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run(
+        command(*arguments), cwd=folder, input=stdin, capture_output=True, timeout=120, check=False
+    )
+
+
+def contents(store: Path, *, without_name: bool = False) -> list[tuple[Any, ...]]:
+    """Everything in a store that a run decides."""
+    db = sqlite3.connect(store / "store.db")
+    kinds = "WHERE kind <> 0" if without_name else ""
+    rows = db.execute(
+        f"SELECT swath, kind, tile, class, posterior, detection, data FROM product {kinds}"
+    ).fetchall()
+    if not without_name:
+        rows += db.execute(
+            "SELECT name, next_tile, next_line, pending, summary FROM swath"
+        ).fetchall()
+    db.close()
+    return rows
+
+
+def ok(done: subprocess.CompletedProcess[bytes]) -> dict[str, Any]:
+    assert done.returncode == 0, done.stderr
+    (line,) = done.stdout.splitlines()
+    result: dict[str, Any] = json.loads(line)
+    return result
+
+
+def test_json_has_the_promised_keys_and_text_is_for_people(flight: Path) -> None:
+    summary = ok(edge(flight, "run", "mission.toml", "strip.png", "--json"))
+    assert {
+        *("swath", "lines", "samples", "tiles", "screened", "detections"),
+        *("products", "bytes", "seconds", "runtime"),
+    } <= set(summary)
+    assert (summary["swath"], summary["lines"], summary["samples"]) == ("strip.png", 700, WIDTH)
+    assert summary["detections"] == sum(summary["by_class"].values()) > 5
+    assert (flight / "winnow-store" / "store.db").is_file()
+    text = edge(flight, "run", "mission.toml", "strip.pgm", "--store", "other")
+    assert text.returncode == 0
+    assert b"strip.pgm: 700 lines of 200 samples" in text.stdout
+    assert text.stderr == b""
+
+
+def test_a_pipe_from_another_process_gives_the_very_records_of_the_file(flight: Path) -> None:
+    whole = ok(edge(flight, "run", "mission.toml", "strip.png", "--json", "--store", "a"))
+    run = command("run", "mission.toml", "-", "--samples", str(WIDTH), "--json", "--store", "b")
+    with subprocess.Popen(["cat", "strip.raw"], cwd=flight, stdout=subprocess.PIPE) as cat:
+        done = subprocess.run(
+            run, cwd=flight, stdin=cat.stdout, capture_output=True, timeout=60, check=False
+        )
+    piped = ok(done)
+    assert piped["swath"] == "stdin"
+    assert contents(flight / "b", without_name=True) == contents(flight / "a", without_name=True)
+    assert {k: v for k, v in piped.items() if k not in ("swath", "seconds")} == {
+        k: v for k, v in whole.items() if k not in ("swath", "seconds")
+    }
+
+
+def test_a_second_pipe_of_the_same_name_is_refused(flight: Path) -> None:
+    data = (flight / "strip.raw").read_bytes()
+    arguments = ("run", "mission.toml", "-", "--samples", str(WIDTH), "--json")
+    ok(edge(flight, *arguments, stdin=data))
+    second = edge(flight, *arguments, stdin=data)
+    assert second.returncode == 3
+    assert b"give this one another --name" in second.stderr
+    ok(edge(flight, *arguments, "--name", "pass-2", stdin=data))
+
+
+def test_a_pipe_that_closes_within_a_line_keeps_the_whole_lines(flight: Path) -> None:
+    data = (flight / "strip.raw").read_bytes()[: 500 * WIDTH + 77]
+    summary = ok(
+        edge(flight, "run", "mission.toml", "-", "--samples", str(WIDTH), "--json", stdin=data)
+    )
+    assert summary["lines"] == 500
+    assert summary["truncated"] == f"the last line has 77 of {WIDTH} bytes; it was left out"
+    (flight / "cut.raw").write_bytes(data[: 500 * WIDTH])
+    ok(
+        edge(
+            flight,
+            "run",
+            "mission.toml",
+            "cut.raw",
+            "--samples",
+            str(WIDTH),
+            "--store",
+            "b",
+            "--json",
+        )
+    )
+    assert contents(flight / "b", without_name=True) == contents(
+        flight / "winnow-store", without_name=True
+    )
+
+
+def start_slowly(flight: Path, store: str) -> subprocess.Popen[bytes]:
+    """A run on a pipe that has been given 600 of 700 lines and waits for more."""
+    run = command("run", "mission.toml", "-", "--samples", str(WIDTH), "--json", "--store", store)
+    process = subprocess.Popen(
+        run, cwd=flight, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    assert process.stdin is not None
+    process.stdin.write((flight / "strip.raw").read_bytes()[: 600 * WIDTH])
+    process.stdin.flush()
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        path = flight / store / "store.db"
+        if path.exists():
+            db = sqlite3.connect(path)
+            try:
+                if db.execute("SELECT next_tile FROM swath").fetchall() not in ([], [(0,)]):
+                    return process
+            except sqlite3.OperationalError:
+                pass  # the tables are being made
+            finally:
+                db.close()
+        time.sleep(0.02)
+    raise AssertionError(f"nothing was committed: {process.communicate(timeout=5)}")
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_a_run_that_was_ended_half_way_goes_on_to_the_same_store(
+    flight: Path, number: signal.Signals
+) -> None:
+    """What is committed while the pipe is silent survives both, and the rest follows."""
+    data = (flight / "strip.raw").read_bytes()
+    arguments = ("run", "mission.toml", "-", "--samples", str(WIDTH), "--json")
+    whole = ok(edge(flight, *arguments, "--store", "whole", stdin=data))
+    process = start_slowly(flight, "ended")
+    process.send_signal(number)
+    out, err = process.communicate(timeout=60)
+    if number == signal.SIGTERM:
+        assert process.returncode == 0, err
+        stopped = json.loads(out)
+        assert not stopped["complete"]
+        assert 0 < stopped["tiles"] < whole["tiles"]
+    else:
+        assert process.returncode == -signal.SIGKILL
+    resumed = ok(edge(flight, *arguments, "--store", "ended", stdin=data))
+    assert {k: v for k, v in resumed.items() if k != "seconds"} == {
+        k: v for k, v in whole.items() if k != "seconds"
+    }
+    assert contents(flight / "ended") == contents(flight / "whole")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        (["run", "mission.toml", "none.png"], 3, "none.png: no such swath"),
+        (["run", "mission.toml", "strip.raw", "--samples", "201"], 3, "that would fit: 200"),
+        (["run", "mission.toml", "strip.png", "--samples", "100"], 3, "is 200 samples wide"),
+        (["run", "mission.toml", "mission.toml"], 3, "is not PNG, JPEG or PGM"),
+        (["run", "none.toml", "strip.png"], 3, "none.toml: No such file"),
+        (["run", "mission.toml", "strip.png", "--instrument", "x"], 3, "no instrument 'x'"),
+        (["run", "mission.toml", "strip.png", "--bundle", "none"], 3, "none: no such bundle"),
+        (["run", "mission.toml", "-"], 3, "raw lines have no header"),
+        (["run", "mission.toml", "-", "--samples", "200"], 3, "holds no whole line"),
+        (["run", "mission.toml", "strip.png", "--store", "strip.png"], 3, "strip.png"),
+        (["run", "mission.toml", "strip.png", "--runtime", "edgetpu"], 4, "Edge TPU"),
+        (["run", "mission.toml", "a", "b", "--name", "x"], 2, "--name is for a single swath"),
+        (["run", "mission.toml"], 2, "SWATH"),
+        (["run", "mission.toml", "strip.png", "--samples", "0"], 2, "not 1 or more"),
+        (["run", "mission.toml", "strip.png", "--threads", "no"], 2, "--threads"),
+        ([], 2, "COMMAND"),
+    ],
+)
+def test_bad_input_is_one_line_and_an_exit_code(
+    arguments: list[str], code: int, says: str, flight: Path
+) -> None:
+    done = edge(flight, *arguments, stdin=b"")
+    assert done.returncode == code, done.stderr
+    text = done.stderr.decode()
+    assert says in text
+    assert "Traceback" not in text
+    assert done.stdout == b""
+    if code != 2:
+        assert len(text.splitlines()) == 1
+
+
+def test_a_class_that_the_bundle_lacks(flight: Path) -> None:
+    mission = flight / "mission.toml"
+    mission.write_text(mission.read_text() + "[class.volcano]\nutility = 2.0\n")
+    done = edge(flight, "run", "mission.toml", "strip.png")
+    assert done.returncode == 3
+    assert b"its classes: dark, middle, bright" in done.stderr
+
+
+def test_a_bad_swath_does_not_keep_the_next_from_being_run(flight: Path) -> None:
+    (flight / "empty.png").touch()
+    done = edge(flight, "run", "mission.toml", "empty.png", "strip.png", "--json")
+    assert done.returncode == 3
+    assert b"empty.png: is empty" in done.stderr
+    assert [json.loads(line)["swath"] for line in done.stdout.splitlines()] == ["strip.png"]
+
+
+def test_a_reader_that_goes_away_is_no_error(flight: Path) -> None:
+    with subprocess.Popen(
+        command("run", "mission.toml", "strip.png", "--json"),
+        cwd=flight,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 0
+    assert ok(edge(flight, "run", "mission.toml", "strip.png", "--json"))["complete"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="a small disk is mounted for this")
+def test_a_full_disk_loses_nothing_that_was_committed(flight: Path) -> None:
+    disk = flight / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=160k", "tmpfs", disk], capture_output=True, check=False
+    )
+    if mounted.returncode:
+        pytest.skip(f"cannot mount: {mounted.stderr.decode().strip()}")
+    try:
+        done = edge(flight, "run", "mission.toml", "strip.png", "--store", "disk/store")
+        assert done.returncode == 3
+        assert re.search(rb"full", done.stderr)
+        assert len(done.stderr.splitlines()) == 1
+        subprocess.run(["mount", "-o", "remount,size=16m", disk], check=True)
+        ok(edge(flight, "run", "mission.toml", "strip.png", "--store", "disk/store", "--json"))
+        ok(edge(flight, "run", "mission.toml", "strip.png", "--store", "whole", "--json"))
+        assert contents(disk / "store") == contents(flight / "whole")
+    finally:
+        subprocess.run(["umount", disk], check=True)
+
+
+def test_peak_memory_of_a_strip_is_bounded(flight: Path) -> None:
+    """With the real runtime, on a strip of 2,048 samples: the band, not the swath, sets it."""
+    from winnow_edge.bundle import shipped_bundles
+
+    if not shipped_bundles():
+        pytest.skip("no bundle is installed")
+    peak = """
+import json, sys
+from winnow_edge.cli import main
+from winnow_edge.host import peak_rss_mb
+code = main(sys.argv[1:])
+print(json.dumps(peak_rss_mb()))
+sys.exit(code)
+"""
+    bundle = shutil.copy(shipped_bundles()[0], flight / "real.winnow")
+    pixels = np.random.default_rng(0).integers(90, 110, (1024, 2048), np.uint8)
+    peaks = []
+    for lines in (512, 1024):
+        (flight / "wide.raw").write_bytes(pixels[:lines].tobytes())
+        arguments = ["run", "mission.toml", "wide.raw", "--samples", "2048", "--store", f"s{lines}"]
+        more = ["--runtime", "litert", "--bundle", str(bundle), "--json", "--threads", "4"]
+        done = subprocess.run(
+            [sys.executable, "-c", peak, *arguments, *more],
+            cwd=flight,
+            capture_output=True,
+            check=True,
+        )
+        peaks.append(float(done.stdout.splitlines()[-1]))
+    assert max(peaks) <= 96
+    assert abs(peaks[1] - peaks[0]) < 4
