@@ -76,13 +76,12 @@ def _summary(bundle: Bundle) -> list[str]:
         if row := per_class.get(name):
             text += f"  precision {row['precision']:.3f}  recall {row['recall']:.3f}"
         lines.append(text)
-    for kind in ("float", "int8"):
-        if figures := manifest.metrics.get(kind):
-            lines.append(
-                f"  {kind:9}  accuracy {figures['accuracy']:.4f}, macro-F1 "
-                f"{figures['macro_f1']:.4f} on {manifest.metrics.get('n')} tiles of "
-                f"{manifest.metrics.get('split')}"
-            )
+    lines += [
+        f"  {kind:9}  accuracy {figures['accuracy']:.4f}, macro-F1 {figures['macro_f1']:.4f} "
+        f"on {manifest.metrics.get('n')} tiles of {manifest.metrics.get('split')}"
+        for kind in ("float", "int8")
+        if (figures := manifest.metrics.get(kind))
+    ]
     if dataset := manifest.training.get("dataset"):
         lines.append(f"  trained    on {dataset}, split by source")
     lines.append(f"  licence    {manifest.licence or 'not stated'}")

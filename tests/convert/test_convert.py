@@ -1,0 +1,240 @@
+"""`winnow convert`: a bundle that is proven, or one line and nothing written."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from winnow_convert.convert import Converted, convert, write
+from winnow_convert.data import LabelledTiles, calibration_sample, check_calibration
+from winnow_convert.int8 import Int8Model
+from winnow_convert.options import Options, make_options
+from winnow_convert.source import load_source
+from winnow_edge.bundle import open_bundle
+from winnow_edge.errors import OutputError
+from winnow_edge.runtimes import load_classifier
+from winnow_ground import cli
+from winnow_ground.errors import DataError, GateError, ModelError, RecipeError
+
+# Three rows of a 45-tile val set are 7 %: the default gate is for real sets.
+LOOSE = Options(calibration=48, max_accuracy_loss=0.1, max_recall_loss=0.1, min_agreement=0.9,
+                min_rank_correlation=0.5)  # fmt: skip
+
+
+def silent(step: str, done: int, total: int) -> None:
+    assert 0 <= done <= total
+
+
+@pytest.fixture(scope="module")
+def converted(run_folder: Path, data_root: Path) -> Converted:
+    return convert(load_source(run_folder), data_root, LOOSE, silent)
+
+
+def test_the_bundle_flies_and_says_what_quantization_cost(
+    converted: Converted, tmp_path: Path
+) -> None:
+    assert converted.failures == ()
+    path = write(converted, tmp_path / "tiny.winnow").path
+    bundle = open_bundle(path)
+    load_classifier(bundle, "litert")  # the golden self-test
+    manifest = bundle.manifest
+    assert manifest.input.exact_pixels
+    assert manifest.classes == ("crater", "dune", "other")
+    assert "other" not in manifest.thresholds
+    assert set(manifest.thresholds) == {"crater", "dune"}
+    metrics = manifest.metrics
+    assert metrics["split"] == "val"
+    assert metrics["n"] == 45
+    for kind in ("float", "int8"):
+        assert metrics[kind]["accuracy"] > 0.9
+        assert set(metrics[kind]["per_class"]) == set(manifest.classes)
+    change = metrics["quantization"]
+    loss = metrics["float"]["accuracy"] - metrics["int8"]["accuracy"]
+    assert change["accuracy_loss"] == pytest.approx(loss, abs=1e-4)
+    assert 0.9 <= change["agreement"] <= 1
+    assert change["calibration_tiles"] == 48
+    for word in ("# tiny", "drawn for a test", "Apache-2.0", "crater", "macro-F1"):
+        assert word in bundle.card
+
+
+def test_int8_logits_follow_float_logits(converted: Converted, data_root: Path) -> None:
+    model, source = converted.int8, converted.source
+    tiles = converted.calibration[:20]
+    real = model.real_logits(tiles)
+    wanted = np.asarray(source.model(tiles.astype(np.float32), training=False))
+    noise = np.sqrt(np.mean((real - wanted) ** 2))
+    assert noise < 0.1 * np.sqrt(np.mean(wanted**2))
+
+
+def test_the_same_inputs_give_the_same_bytes(
+    run_folder: Path, data_root: Path, converted: Converted, tmp_path: Path
+) -> None:
+    again = convert(load_source(run_folder), data_root, LOOSE, silent)
+    first = write(converted, tmp_path / "one.winnow").path.read_bytes()
+    assert write(again, tmp_path / "two.winnow").path.read_bytes() == first
+
+
+def test_a_failed_gate_writes_nothing_and_says_by_how_much(
+    converted: Converted, run_folder: Path, data_root: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "tiny.winnow"
+    out.write_bytes(b"the bundle of yesterday")
+    strict = dataclasses.replace(LOOSE, max_accuracy_loss=-1.0)
+    failed = convert(load_source(run_folder), data_root, strict, silent)
+    with pytest.raises(GateError, match=r"accuracy loss is .*, max_accuracy_loss is -1") as caught:
+        write(failed, out)
+    assert caught.value.exit_code == 5
+    assert out.read_bytes() == b"the bundle of yesterday"
+    assert [p.name for p in tmp_path.iterdir()] == ["tiny.winnow"]
+
+
+def test_the_command_prints_json_and_maps_errors_to_one_line(
+    run_folder: Path,
+    data_root: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    out = tmp_path / "tiny.winnow"
+    limits = ["--max-accuracy-loss", "0.1", "--max-recall-loss", "0.1", "--min-agreement", "0.9",
+              "--min-rank-correlation", "0.5"]  # fmt: skip
+    command = ["winnow", "convert", str(run_folder), "--data", str(data_root), "--out", str(out)]
+    assert _run(monkeypatch, [*command, *limits, "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["sha256"] == open_bundle(out).sha256
+    assert report["metrics"]["n"] == 45
+
+    assert _run(monkeypatch, [*command, *limits, "--max-accuracy-loss", "-1"]) == 5
+    assert capsys.readouterr().err.count("\n") == 1
+    command[2] = str(tmp_path / "absent")
+    assert _run(monkeypatch, command) == 3
+    shown = capsys.readouterr().err
+    assert shown.count("\n") == 1
+    assert "is no trained model: no model.keras" in shown
+    command[2], command[-1] = str(run_folder), str(tmp_path / "absent" / "x.winnow")
+    assert _run(monkeypatch, command) == 3
+    assert "no such folder" in capsys.readouterr().err
+
+
+def _run(monkeypatch: pytest.MonkeyPatch, arguments: list[str]) -> int:
+    monkeypatch.setattr("sys.argv", arguments)
+    try:
+        cli.main()
+    except SystemExit as stop:
+        return int(stop.code or 0)
+    return 0
+
+
+def test_models_that_cannot_fly_are_refused(
+    tiny_model: Any, write_run: Callable[..., Path], tmp_path: Path
+) -> None:
+    from winnow_convert.source import import_keras
+
+    keras = import_keras()
+    layers = keras.layers
+    cases: list[tuple[Any, dict[str, Any], str]] = []
+    free = keras.Input((None, None, 1))
+    pooled = layers.GlobalAveragePooling2D()(layers.Conv2D(3, 3)(free))
+    cases.append((keras.Model(free, pooled), {}, "dynamic input shape"))
+    cases.append((tiny_model, {"classes": ["a", "b"]}, "names 2 classes"))
+    size = {"height": 64, "width": 64, "channels": 1}
+    cases.append((tiny_model, {"input": size}, r"has input \(32, 32, 1\), model.json says"))
+    two = keras.Model(tiny_model.input, [tiny_model.output, tiny_model.output])
+    cases.append((two, {}, "2 outputs"))
+    broken = keras.models.clone_model(tiny_model)
+    weights = tiny_model.get_weights()
+    weights[0] = weights[0].copy()
+    weights[0].flat[:2] = np.nan
+    broken.set_weights(weights)
+    cases.append((broken, {}, "holds 2 values that are NaN"))
+    for model, changes, complaint in cases:
+        with pytest.raises(ModelError, match=complaint):
+            load_source(write_run(model, **changes))
+    folder = write_run(tiny_model)
+    (folder / "model.keras").write_bytes(b"no zip")
+    with pytest.raises(ModelError, match=r"model\.keras: cannot be read"):
+        load_source(folder)
+    (folder / "model.json").write_text("{")
+    with pytest.raises(ModelError, match=r"model\.json: cannot be read"):
+        load_source(folder)
+    with pytest.raises(ModelError, match=r"no model\.keras"):
+        load_source(tmp_path)
+
+
+def test_ops_without_an_int8_kernel_are_named(
+    write_run: Callable[..., Path], converted: Converted
+) -> None:
+    from winnow_convert.ptq import quantize
+    from winnow_convert.source import import_keras
+
+    keras = import_keras()
+    inputs = keras.Input((32, 32, 1))
+    x = keras.layers.Conv2D(3, 3)(inputs)
+    x = keras.ops.erfinv(x * 1e-6)
+    x = keras.layers.GlobalAveragePooling2D()(x)
+    source = load_source(write_run(keras.Model(inputs, x)))
+    with pytest.raises(ModelError, match=r"without an int8 TFLite kernel: Erfinv"):
+        quantize(source, converted.calibration)
+
+
+def test_models_that_do_not_take_pixels_as_they_are_are_refused(
+    write_run: Callable[..., Path], tiny_model: Any, converted: Converted
+) -> None:
+    from winnow_convert.ptq import quantize
+
+    source = load_source(write_run(tiny_model))
+    dim = converted.calibration // 2  # never reaches 255: the range would not be 0..255
+    with pytest.raises(ModelError, match="pixels are quantized with scale"):
+        Int8Model(source, quantize(source, dim))
+
+
+@pytest.mark.parametrize(
+    ("tiles", "complaint"),
+    [
+        (np.zeros((1, 32, 32, 1), np.uint8), "1 calibration tiles are too few"),
+        (np.full((40, 32, 32, 1), 90, np.uint8), "constant"),
+        (np.zeros((40, 32, 32, 3), np.uint8), r"\(32, 32, 3\), the model's input is \(32, 32, 1\)"),
+    ],
+)
+def test_useless_calibration_sets_are_refused(
+    converted: Converted, tiles: np.ndarray, complaint: str
+) -> None:
+    with pytest.raises(DataError, match=complaint):
+        check_calibration(tiles, converted.source)
+
+
+def test_calibration_is_balanced_over_classes_and_pins_the_pixel_range() -> None:
+    rng = np.random.default_rng(0)
+    labels = np.repeat([0, 1, 2], [100, 10, 3])
+    tiles = rng.integers(50, 200, (113, 4, 4, 1), dtype=np.uint8)
+    tiles[:, 0, 0, 0] = labels
+    sample = calibration_sample(
+        LabelledTiles(tiles, labels, tuple("abc"[k] for k in labels)), 3, 30
+    )
+    assert len(sample) == 30
+    assert np.bincount(sample[:, 0, 0, 0]).tolist() == [17, 10, 3]
+    assert sample.min() == 0
+    assert sample.max() == 255
+
+
+def test_options_refuse_unknown_keys_and_illegal_values() -> None:
+    assert make_options({"calibration": 64}, {"calibration": None}, "r").calibration == 64
+    assert make_options({"calibration": 64}, {"calibration": 80}, "r").calibration == 80
+    with pytest.raises(RecipeError, match=r"unknown key convert\.speed"):
+        make_options({"speed": 1}, {}, "r")
+    with pytest.raises(RecipeError, match=r"convert\.min_agreement is 2; legal: 0.0 to 1.0"):
+        make_options({"min_agreement": 2}, {}, "r")
+    with pytest.raises(RecipeError, match=r"convert\.method"):
+        make_options({"method": "magic"}, {}, "r")
+
+
+def test_an_unwritable_bundle_path_leaves_nothing(converted: Converted, tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match="cannot be written"):
+        write(converted, tmp_path / "absent" / "tiny.winnow")
+    assert list(tmp_path.iterdir()) == []
