@@ -10,8 +10,8 @@ import numpy.typing as npt
 
 from winnow_edge.records import Box
 
-Field = npt.NDArray[np.float32]
-"""A field over the swath, shape (lines, samples)."""
+Field = npt.NDArray[np.floating[Any]]
+"""A field over the swath, shape (lines, samples); float32 wherever it is as large as that."""
 
 GROUND_SAMPLE_M = 2.9
 """Metres per pixel: a HiRISE browse strip, 2,048 samples over some 6 km (product ESP_072719_1970:
@@ -91,7 +91,6 @@ class Canvas:
             self.features.append(
                 Feature(class_name, box, {k: round(v, 3) for k, v in about.items()})
             )
-
 
     def bury(self, cover: Field, most: float = 0.35) -> None:
         """Strike features off the list of which more than the share `most` lies under `cover`.

@@ -17,7 +17,8 @@ CAVITY_EXPONENT = 1.75
 """Cross-section of the cavity: neither cone nor paraboloid (Watters et al. 2015,
 doi:10.1002/2014JE004630)."""
 EJECTA_EXPONENT = -3.0
-"""Thickness of ejecta against distance (McGetchin et al. 1973, doi:10.1016/0012-821X(73)90162-3)."""
+"""Thickness of ejecta against distance (McGetchin et al. 1973,
+doi:10.1016/0012-821X(73)90162-3)."""
 COUNT_EXPONENT = -2.0
 """Cumulative size-frequency slope of small craters in equilibrium (Minton et al. 2019,
 doi:10.1016/j.icarus.2019.02.021)."""
@@ -91,8 +92,10 @@ def dig(
     reach = distance / (radius * outline)
     z = profile(reach, age)
     if radius > 7:
-        z += spurs(canvas, angle) * np.exp(-(((reach - 0.93) / 0.17) ** 2)) * np.float32(
-            0.024 * max(0.2, 1 - age / 0.03)
+        z += (
+            spurs(canvas, angle)
+            * np.exp(-(((reach - 0.93) / 0.17) ** 2))
+            * np.float32(0.024 * max(0.2, 1 - age / 0.03))
         )
     if fill > 0:
         low, high = float(z.min()), 0.0

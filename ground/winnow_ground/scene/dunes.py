@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from winnow_ground.scene.canvas import Canvas, Field, smoothstep
-from winnow_ground.scene.terrain import fractal, ripples, smooth_field
+from winnow_ground.scene.terrain import fractal, ripples, smooth_field, smooth_under, zone_mask
 
 REPOSE = float(np.tan(np.radians(33)))
 """Slope of the slip face, the angle of repose of sand (on Mars 33-34 degrees: Atwood-Stone & McEwen
@@ -98,7 +98,7 @@ def dark_field(canvas: Canvas, top: int, bottom: int, wind: float) -> None:
     rng, (_, samples) = canvas.rng, canvas.shape
     middle, half = (top + bottom) / 2, (bottom - top) / 2
     dunes: list[Dune] = []
-    for _ in range(int(0.00045 * samples * half)):
+    for _ in range(int(0.0003 * samples * half)):
         line = middle + half * float(np.clip(rng.normal(0, 0.36), -0.95, 0.95))
         centred = 1 - abs(line - middle) / half
         width = float(rng.lognormal(np.log(44 + 60 * centred), 0.38))
@@ -133,13 +133,13 @@ def frosted_field(canvas: Canvas, top: int, bottom: int, wind: float) -> None:
     """
     rng, (_, samples) = canvas.rng, canvas.shape
     dunes: list[Dune] = []
-    for _ in range(int(0.00005 * samples * (bottom - top))):
+    for _ in range(int(0.00003 * samples * (bottom - top))):
         width = float(rng.lognormal(np.log(50), 0.35))
         line, sample = float(rng.uniform(top, bottom)), float(rng.uniform(0, samples))
         if all(np.hypot(line - y, sample - x) > 0.9 * (width + w) for y, x, w in dunes):
             dunes.append((line, sample, width))
     sand, share = lay(canvas, dunes, wind, curl=0.3)
-    inside = zone_mask(canvas.shape[0], top, bottom)[:, None]
+    inside = zone_mask(canvas, top, bottom)
     pits = fractal(canvas.shape, rng, hurst=0.3, longest=22, shortest=4.0)
     canvas.height += 0.2 * inside * (1 - share) * np.abs(pits)
     canvas.height += share * (smooth_under(canvas.height) - canvas.height) + 1.25 * sand
@@ -179,18 +179,3 @@ def spill(
                     dark = np.clip(1.6 - far / np.float32(size), 0, 1)
                     canvas.albedo[spot.at] *= 1 - 0.78 * dark
                 break
-
-
-def zone_mask(lines: int, top: int, bottom: int, soft: float = 120.0) -> Field:
-    """1 between two lines, falling to 0 over `soft` lines on either side, shape (lines,)."""
-    y = np.arange(lines, dtype=np.float32)
-    return smoothstep((y - top) / soft + 0.5) * smoothstep((bottom - y) / soft + 0.5)
-
-
-def smooth_under(height: Field, step: int = 16) -> Field:
-    """The ground without its small relief: what lies under sand."""
-    from winnow_ground.scene.terrain import shrink, upscale
-
-    lines, samples = height.shape
-    padded = np.pad(height, ((0, -lines % step + step), (0, -samples % step + step)), mode="edge")
-    return upscale(shrink(padded, step), step, height.shape)

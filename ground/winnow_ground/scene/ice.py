@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from winnow_ground.scene.canvas import GROUND_SAMPLE_M, Canvas, Field, smoothstep
-from winnow_ground.scene.dunes import smooth_under, zone_mask
-from winnow_ground.scene.terrain import fractal, smooth_field
+from winnow_ground.scene.terrain import fractal, smooth_field, smooth_under, zone_mask
 
 SLAB_M = 8.0
 """Depth of the pits in metres: that of the CO2 slab (Byrne & Ingersoll 2003,
@@ -23,12 +22,12 @@ def cap(canvas: Canvas, top: int, bottom: int) -> None:
     step around them.
     """
     rng, shape = canvas.rng, canvas.shape
-    inside = zone_mask(shape[0], top, bottom, soft=60)[:, None]
+    inside = zone_mask(canvas, top, bottom, soft=40)
     ground = smooth_under(canvas.height, 32)
     slab = ground + 0.10 * fractal(shape, rng, hurst=0.5, longest=60, shortest=2)
     canvas.height += inside * (slab - canvas.height)
     canvas.albedo += inside * (np.float32(ICE) - canvas.albedo)
-    canvas.bury(np.broadcast_to(inside, shape))
+    canvas.bury(inside)
     far = np.full(shape, 999.0, dtype=np.float32)
     pits = scatter(canvas, far, top, bottom)
     far += 1.6 * smooth_field(shape, rng, 60) + 0.35 * smooth_field(shape, rng, 16)
@@ -52,8 +51,8 @@ def scatter(
     rng, (_, samples) = canvas.rng, canvas.shape
     boxes = []
     placed: list[tuple[float, float, float]] = []
-    for _ in range(int(0.00014 * samples * (bottom - top))):
-        line, sample = rng.uniform(top + 40, max(top + 41, bottom - 40)), rng.uniform(0, samples)
+    for _ in range(int(0.00007 * samples * (bottom - top))):
+        line, sample = rng.uniform(top + 60, max(top + 61, bottom - 60)), rng.uniform(0, samples)
         size = float(rng.lognormal(np.log(27), 0.4))
         if any(np.hypot(line - y, sample - x) < 1.25 * (size + s) + 14 for y, x, s in placed):
             continue

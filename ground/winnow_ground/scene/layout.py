@@ -7,14 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from winnow_edge.records import Box
 from winnow_ground.scene import craters, dunes, ice, photometry, streaks
 from winnow_ground.scene.canvas import Canvas, Feature, Field
-from winnow_ground.scene.terrain import relief, ripples, smooth_field
+from winnow_ground.scene.terrain import relief, ripples, smooth_field, zone_mask
 
 ZONES = ("plain", "dark dunes", "slopes", "frosted dunes", "cap")
 """Kinds of ground, one after the other along the track. No real strip crosses them all."""
-ZONE_LINES = 1000
+ZONE_LINES = 850
 """About how many lines one kind of ground takes."""
 MARGIN = 160
 """Lines beyond a zone over which it fades into its neighbours."""
@@ -33,17 +32,14 @@ class Scene:
 
 
 def plan_zones(lines: int, rng: np.random.Generator) -> list[tuple[str, int, int]]:
-    """Zones of random length; plain first, the others in random order, plain again if there is room."""
+    """Zones of random length in random order: one in three is plain, the others take turns."""
     count = max(1, round(lines / ZONE_LINES))
-    others = list(rng.permutation(ZONES[1:]))
-    kinds = ["plain"]
-    while len(kinds) < count:
-        kinds.append(others.pop(0) if others else "plain")
-        if not others and kinds[-1] != "plain" and len(kinds) < count:
-            others = [*rng.permutation(ZONES)]
+    plains = -(-count // 3)
+    others = [kind for _ in range(count) for kind in rng.permutation(ZONES[1:])]
+    kinds = rng.permutation([ZONES[0]] * plains + others[: count - plains])
     shares = rng.uniform(0.8, 1.2, count)
     edges = np.concatenate([[0], np.cumsum(shares / shares.sum())]) * lines
-    cuts = [int(round(e)) for e in edges]
+    cuts = [round(e) for e in edges]
     return [(str(kind), cuts[n], cuts[n + 1]) for n, kind in enumerate(kinds)]
 
 
@@ -99,7 +95,7 @@ def paint(canvas: Canvas, zones: list[tuple[str, int, int]]) -> None:
         elif kind == "cap":
             ice.cap(part, *inside)
         elif kind == "slopes":
-            count = int((bottom - top) * samples / 26_000)
+            count = int((bottom - top) * samples / 42_000)
             streaks.streak_zone(part, *inside, count)
     for kind, top, bottom in zones:
         if kind == "plain":
@@ -117,7 +113,7 @@ def within(top: int, bottom: int) -> tuple[int, int]:
 
 def drift(canvas: Canvas, top: int, bottom: int, wind: float) -> None:
     """Patches of aeolian ridges on a plain: what is there and is no landmark."""
-    inside = dunes.zone_mask(canvas.shape[0], top, bottom)[:, None]
+    inside = zone_mask(canvas, top, bottom)
     where = inside * np.clip(smooth_field(canvas.shape, canvas.rng, 260) - 1.1, 0, 0.5)
     crests = ripples(canvas.shape, canvas.rng, wavelength=11, azimuth=wind)
     canvas.height += 2.2 * where * crests
@@ -132,8 +128,3 @@ def visible(features: list[Feature], valid: Field) -> list[Feature]:
         if float(part.mean()) >= 0.6:
             kept.append(feature)
     return sorted(kept, key=lambda f: (f.box.line, f.box.sample, f.class_name))
-
-
-def box_of(feature: Feature) -> Box:
-    """The feature's bounding box in full-resolution coordinates."""
-    return feature.box

@@ -9,7 +9,7 @@ import numpy as np
 from winnow_ground.scene.canvas import Canvas, Field
 
 INCIDENCE = 56.0
-"""Degrees of the sun from the zenith: the mid-afternoon of HiRISE's orbit (ESP_072719_1970: 56.2)."""
+"""Degrees of the sun from the zenith: mid-afternoon, as HiRISE sees (ESP_072719_1970: 56.2)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,11 +70,12 @@ def lit(height: Field, sun: Sun, *, reach: int = 128) -> Field:
 
 
 def shifted(field: Field, dy: float, dx: float) -> Field:
-    """The field read `dy` lines and `dx` samples further on (whole pixels), edges repeated."""
-    lines, samples = field.shape
-    y = np.clip(np.arange(lines) + round(dy), 0, lines - 1)
-    x = np.clip(np.arange(samples) + round(dx), 0, samples - 1)
-    out: Field = field[y][:, x]
+    """The field read `dy` lines and `dx` samples further on (whole pixels), far below beyond it."""
+    (lines, samples), y, x = field.shape, round(dy), round(dx)
+    out: Field = np.full_like(field, -1e6)
+    if abs(y) < lines and abs(x) < samples:
+        to = slice(max(0, -y), lines - max(0, y)), slice(max(0, -x), samples - max(0, x))
+        out[to] = field[max(0, y) : lines - max(0, -y), max(0, x) : samples - max(0, -x)]
     return out
 
 

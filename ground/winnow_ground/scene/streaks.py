@@ -6,11 +6,17 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from winnow_ground.scene.canvas import Canvas, Field, smoothstep
-from winnow_ground.scene.dunes import zone_mask
-from winnow_ground.scene.terrain import distance, fractal, shrink, smooth_field, upscale
+from winnow_ground.scene.terrain import (
+    distance,
+    fractal,
+    shrink,
+    smooth_field,
+    smooth_under,
+    zone_mask,
+)
 
 START_SLOPE = float(np.tan(np.radians(18)))
-"""Streaks start on slopes near the angle of repose of dust and on none below about 18 degrees ..."""
+"""Streaks start on slopes near the angle of repose of dust, on none below about 18 degrees ..."""
 STOP_SLOPE = float(np.tan(np.radians(7)))
 """... and run on until it is nearly level (Sullivan et al. 2001, doi:10.1029/2000JE001296)."""
 _COARSE = 4
@@ -22,19 +28,17 @@ Path = list[tuple[float, float]]
 def mesas(canvas: Canvas, top: int, bottom: int) -> None:
     """Plateaus and basins with smooth walls near the angle of repose, mantled by bright dust."""
     rng, shape = canvas.rng, canvas.shape
-    inside = zone_mask(shape[0], top, bottom, soft=260)[:, None]
+    inside = zone_mask(canvas, top, bottom, soft=300, ragged=0)
     form = smooth_field(shape, rng, 900)
     wobble = 6 * smooth_field(shape, rng, 160) + 0.25 * smooth_field(shape, rng, 40)
-    rise = np.zeros(shape, dtype=np.float32)
+    rise: Field = np.zeros(shape, dtype=np.float32)
     for level, high in ((-0.8, 56.0), (0.6, 68.0)):
         slope = np.tan(np.radians(rng.uniform(22, 27)))
         reach = (distance(form, level) + wobble) * np.float32(slope / high)
         # A sharp brow, a straight wall, a foot that flattens out.
         rise += high * np.clip(np.where(reach < 0.2, 0.1 + reach * 0.5, reach), 0, 1)
-    walls = np.hypot(*np.gradient(rise))
-    cover = smoothstep(walls / 0.25) * inside
-    cover = upscale(shrink(cover, 4), 4, (shape[0] // 4 * 4, shape[1] // 4 * 4))
-    cover = np.pad(cover, ((0, shape[0] % 4), (0, shape[1] % 4)), mode="edge")
+    walls = np.hypot(np.gradient(rise, axis=0), np.gradient(rise, axis=1))
+    cover = smooth_under(smoothstep(walls / 0.25) * inside, 4)
     flutes = fractal(shape, rng, hurst=0.6, longest=46, shortest=3)
     canvas.height *= 1 - 0.75 * cover
     canvas.height += inside * rise + 0.10 * cover * flutes
@@ -44,13 +48,9 @@ def mesas(canvas: Canvas, top: int, bottom: int) -> None:
 def streak_zone(canvas: Canvas, top: int, bottom: int, count: int) -> None:
     """Up to `count` streaks on the steepest slopes between two lines, of several ages."""
     rng = canvas.rng
-    coarse = shrink(canvas.height, _COARSE)
-    for _ in range(2):
-        coarse = (
-            coarse + np.roll(coarse, 1, 0) + np.roll(coarse, 1, 1) + np.roll(coarse, -1, 0)
-            + np.roll(coarse, -1, 1)
-        ) / 5  # fmt: skip
-    dy, dx = (g / _COARSE for g in np.gradient(coarse))
+    coarse = smooth_under(shrink(canvas.height, _COARSE), 2)
+    dy: Field = np.gradient(coarse, axis=0) / _COARSE
+    dx: Field = np.gradient(coarse, axis=1) / _COARSE
     steep = np.hypot(dy, dx)
     rows = slice(top // _COARSE, max(top // _COARSE + 1, bottom // _COARSE))
     spots = np.argwhere(steep[rows] > START_SLOPE)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image
 
-from winnow_ground.scene.canvas import Field, smoothstep
+from winnow_ground.scene.canvas import Canvas, Field, smoothstep
 
 
 def fractal(
@@ -73,9 +73,11 @@ def relief(shape: tuple[int, int], rng: np.random.Generator) -> Field:
     """
     patches = smooth_field(shape, rng, 420)
     rough = np.exp(0.6 * patches + 0.3 * smooth_field(shape, rng, 120))
-    ground = 2.6 * fractal(shape, rng, hurst=0.85, longest=900)
+    # What is longer than a few pixels is made at half the resolution, in a quarter of the time.
+    half = (-(-shape[0] // 2) + 1, -(-shape[1] // 2) + 1)
+    ground = 2.6 * upscale(fractal(half, rng, hurst=0.85, longest=450), 2, shape)
     ground += 0.17 * rough * fractal(shape, rng, hurst=0.45, longest=70, shortest=1.2)
-    wander = fractal(shape, rng, hurst=1.15, longest=500, shortest=3.0)
+    wander = upscale(fractal(half, rng, hurst=1.15, longest=250, shortest=1.5), 2, shape)
     strength = smoothstep(smooth_field(shape, rng, 350) * 0.8)
     for level in (-0.8, 0.5):
         ground += 1.5 * strength * smoothstep(across(wander, level) / 5 + 0.5)
@@ -83,7 +85,7 @@ def relief(shape: tuple[int, int], rng: np.random.Generator) -> Field:
 
 
 def distance(form: Field, level: float, step: int = 8) -> Field:
-    """Signed distance (pixels) from a level line of a smooth field, exact to a small part of `step`.
+    """Signed distance (pixels) from a level line of a smooth field, good to a part of `step`.
 
     Crossings are found between neighbours of a coarse grid and every cell is measured against all
     of them; without a crossing the distance is one canvas away.
@@ -92,15 +94,15 @@ def distance(form: Field, level: float, step: int = 8) -> Field:
     points = []
     for axis in (0, 1):
         a, b = np.moveaxis(coarse, axis, 0)[:-1], np.moveaxis(coarse, axis, 0)[1:]
-        at = np.argwhere(a * b < 0)
-        share = a[tuple(at.T)] / (a[tuple(at.T)] - b[tuple(at.T)])
-        at = at.astype(np.float32)
-        at[:, 0] += share
+        row, column = np.nonzero(a * b < 0)
+        before, after = a[row, column], b[row, column]
+        at = np.stack([row + before / (before - after), column], axis=1).astype(np.float32)
         points.append(at if axis == 0 else at[:, ::-1])
     crossings = np.concatenate(points)
     if len(crossings) == 0:
         crossings = np.array([[-9e3, -9e3]], dtype=np.float32)
-    y, x = np.indices(coarse.shape, dtype=np.float32)
+    y = np.arange(coarse.shape[0], dtype=np.float32)[:, None]
+    x = np.arange(coarse.shape[1], dtype=np.float32)[None, :]
     near = np.full(coarse.shape, np.inf, dtype=np.float32)
     for part in np.array_split(crossings, -(-len(crossings) // 64)):
         away = (y[..., None] - part[:, 0]) ** 2 + (x[..., None] - part[:, 1]) ** 2
@@ -135,3 +137,27 @@ def ripples(
     crest = 1 - np.abs(np.sin(np.pi * phase))
     out: Field = (crest**1.3 * smoothstep(smooth_field(shape, rng, 24) + 1.2)).astype(np.float32)
     return out
+
+
+def zone_mask(
+    canvas: Canvas, top: int, bottom: int, *, soft: float = 120.0, ragged: float = 7.0
+) -> Field:
+    """1 between two lines, falling to 0 over `soft` lines on either side of a border that wanders,
+    `ragged` pixels of it at short wavelengths.
+    """
+    y = np.arange(canvas.shape[0], dtype=np.float32)[:, None]
+    wander = 30 * smooth_field(canvas.shape, canvas.rng, 420)
+    if ragged:
+        wander += ragged * smooth_field(canvas.shape, canvas.rng, 70)
+    # At the ends of the swath the zone just goes on.
+    upper = np.float32(1) if top <= 0 else smoothstep((y - top + wander) / soft + 0.5)
+    lower = smoothstep((bottom - y + wander) / soft + 0.5) if bottom < len(y) else np.float32(1)
+    out: Field = np.broadcast_to(upper * lower, canvas.shape)
+    return out
+
+
+def smooth_under(height: Field, step: int = 16) -> Field:
+    """The ground without its small relief: what lies under sand."""
+    lines, samples = height.shape
+    padded = np.pad(height, ((0, -lines % step + step), (0, -samples % step + step)), mode="edge")
+    return upscale(shrink(padded, step), step, height.shape)
