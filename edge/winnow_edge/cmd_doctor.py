@@ -5,8 +5,20 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
-from winnow_edge.errors import EXIT_OK, EXIT_RUNTIME
+if TYPE_CHECKING:
+    from winnow_edge.doctor import Finding
+
+_EPILOG = """\
+Every line is ok, warn (it flies, but could be better) or fail, with what to do about it.
+exit codes: 0 fit to fly, perhaps with warnings; 3 a bundle or store is bad; 4 the board is not fit.
+"""
+
+
+_WIDTH = len("bundle hirise-landmarks")
+"""Findings are printed as they are made, so their width is settled before."""
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -14,30 +26,44 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     p = commands.add_parser(
         "doctor",
         help="is this board fit to fly?",
-        description="Check Python, packages, processor, clock, memory, runtimes and disk, run the "
-        "golden self-test of the bundles, and say how to mend what is wrong.",
-        epilog="exit codes: 0 fit (perhaps with notes), 4 something must be mended",
+        description="Check Python, packages, runtimes, processor, clock rate and throttling, "
+        "memory, time, disk and store, run the golden self-test of the bundles, and say how to "
+        "mend what is wrong.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    p.add_argument("bundle", metavar="BUNDLE", nargs="?", help="default: those installed with it")
-    p.add_argument("--store", default=".", metavar="DIR", help="where the store will be")
+    p.add_argument("bundles", metavar="BUNDLE", nargs="*", help="default: those installed with it")
+    p.add_argument(
+        "--store",
+        default="winnow-store",
+        metavar="DIR",
+        help="where the store is or will be (default: %(default)s)",
+    )
     p.add_argument("--json", action="store_true", help="one JSON object on stdout")
     p.set_defaults(func=run)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print what was found; EXIT_RUNTIME if anything is bad."""
-    from winnow_edge.doctor import BAD, examine
+    """Print what is found, as it is found; see `doctor.exit_code`."""
+    from winnow_edge.doctor import FAIL, WARN, examine, exit_code
 
-    findings = examine(args.bundle, args.store)
-    fit = all(finding.state != BAD for finding in findings)
+    found = examine(args.bundles, args.store)
+    findings = list(found if args.json else _printed(found))
+    code = exit_code(findings)
+    counts = {state: sum(f.state == state for f in findings) for state in (WARN, FAIL)}
     if args.json:
-        report = {"fit": fit, "findings": [dataclasses.asdict(f) for f in findings]}
-        print(json.dumps(report))
+        listed = [dataclasses.asdict(f) for f in findings]
+        print(json.dumps({"fit": code == 0, "exit_code": code, **counts, "findings": listed}))
+    elif code:
+        print(f"not fit to fly: {counts[FAIL]} to mend, {counts[WARN]} warnings")
     else:
-        width = max(len(finding.what) for finding in findings)
-        for finding in findings:
-            print(f"{finding.state:<5}{finding.what:<{width}}  {finding.found}")
-            if finding.mend:
-                print(f"{'':<{5 + width}}  -> {finding.mend}")
-        print("fit to fly" if fit else "not fit to fly: mend what is marked bad")
-    return EXIT_OK if fit else EXIT_RUNTIME
+        print(f"fit to fly, {counts[WARN]} warnings")
+    return code
+
+
+def _printed(found: Iterator[Finding]) -> Iterator[Finding]:
+    for finding in found:
+        print(f"{finding.state:<5} {finding.what:<{_WIDTH}} {finding.found}", flush=True)
+        if finding.mend:
+            print(f"{'':<{6 + _WIDTH}} -> {finding.mend}", flush=True)
+        yield finding

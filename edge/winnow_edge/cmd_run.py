@@ -65,10 +65,13 @@ def run(args: argparse.Namespace) -> int:
         return EXIT_USAGE
     from winnow_edge.flight import Flight
     from winnow_edge.mission import load_mission
+    from winnow_edge.service import notify, watched
 
     mission = with_overrides(load_mission(args.mission), args)
     code = EXIT_OK
-    with _sigterm() as stop, Flight(mission, args.store) as flight:
+    with _sigterm() as stopped, Flight(mission, args.store) as flight:
+        notify("READY=1")
+        stop = watched(stopped)
         for path in args.swaths:
             if stop():
                 break

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import platform
+import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,8 +17,10 @@ _RAPL = Path("/sys/class/powercap/intel-rapl:0/energy_uj")
 _HWMON = Path("/sys/class/hwmon")
 _PI_THROTTLED = Path("/sys/devices/platform/soc/soc:firmware/get_throttled")
 
-INT8_FEATURES = ("avx512_vnni", "avx_vnni", "avx2", "asimddp", "i8mm", "asimd")
-"""CPU flags that int8 kernels use: x86 VNNI and AVX2, ARM dot product, i8mm and NEON."""
+INT8_FEATURES = (
+    "amx_int8", "avx512_vnni", "avx_vnni", "avx2", "i8mm", "asimddp", "asimd",
+)  # fmt: skip
+"""CPU flags that int8 kernels use: x86 AMX, VNNI and AVX2; ARM i8mm, dot product and NEON."""
 
 _PI_FLAGS = {
     0: "under-voltage now",
@@ -63,6 +66,22 @@ def governor() -> str | None:
     return _text(_CPU / "cpu0/cpufreq/scaling_governor")
 
 
+def governors() -> tuple[str, ...]:
+    """The different clock governors of all cores, sorted; empty where the clock is not ours."""
+    files = _CPU.glob("cpu[0-9]*/cpufreq/scaling_governor")
+    return tuple(sorted({name for file in files if (name := _text(file))}))
+
+
+def clock_mhz() -> tuple[float, float] | None:
+    """What the slowest core's clock may be set to and what its hardware can do, MHz."""
+    limits = []
+    for folder in _CPU.glob("cpu[0-9]*/cpufreq"):
+        allowed, able = _number(folder / "scaling_max_freq"), _number(folder / "cpuinfo_max_freq")
+        if allowed and able:
+            limits.append((allowed / 1000, able / 1000))
+    return min(limits, key=lambda pair: pair[0] / pair[1], default=None)
+
+
 def temperature_c() -> float | None:
     """The hottest thermal zone, degrees Celsius."""
     values = [_number(zone / "temp") for zone in sorted(_THERMAL.glob("thermal_zone*"))]
@@ -71,15 +90,24 @@ def temperature_c() -> float | None:
 
 
 def throttling() -> list[str] | None:
-    """What held the clock back on a Raspberry Pi, in words (empty: nothing); None elsewhere."""
-    text = _text(_PI_THROTTLED)
-    if text is None:
+    """What held the clock back, in words (empty: nothing); None where nobody tells.
+
+    A Raspberry Pi's firmware is asked through sysfs or `vcgencmd`, an x86 core for its count of
+    thermal events.
+    """
+    text = _text(_PI_THROTTLED) or _vcgencmd("get_throttled")
+    if text is not None:
+        try:
+            bits = int(text.removeprefix("throttled="), 16)
+        except ValueError:
+            return None
+        return [words for bit, words in _PI_FLAGS.items() if bits >> bit & 1]
+    files = _CPU.glob("cpu[0-9]*/thermal_throttle/core_throttle_count")
+    counts = [count for file in files if (count := _number(file)) is not None]
+    if not counts:
         return None
-    try:
-        bits = int(text, 16)
-    except ValueError:
-        return None
-    return [words for bit, words in _PI_FLAGS.items() if bits >> bit & 1]
+    events = int(sum(counts))
+    return [f"{events} thermal events since boot"] if events else []
 
 
 def energy_j() -> float | None:
@@ -116,6 +144,17 @@ def _status(key: str) -> float:
         if line.startswith(key + ":"):
             return int(line.split()[1]) * 1024 / 1e6
     return float("nan")
+
+
+def _vcgencmd(question: str) -> str | None:
+    """What a Raspberry Pi's firmware answers; None elsewhere, or without leave to ask it."""
+    try:
+        done = subprocess.run(
+            ["vcgencmd", question], capture_output=True, text=True, timeout=5, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None
 
 
 def _text(path: Path) -> str | None:
