@@ -19,6 +19,7 @@ import pytest
 from PIL import Image
 
 from winnow_edge.bundle import Golden, InputSpec, Manifest, OutputSpec, write_bundle
+from winnow_edge.cli import main
 
 SIDE = 16
 WIDTH = 200
@@ -224,16 +225,26 @@ def test_a_run_that_was_ended_half_way_goes_on_to_the_same_store(
     ],
 )
 def test_bad_input_is_one_line_and_an_exit_code(
-    arguments: list[str], code: int, says: str, flight: Path
+    arguments: list[str],
+    code: int,
+    says: str,
+    flight: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    done = edge(flight, *arguments, stdin=b"")
-    assert done.returncode == code, done.stderr
-    text = done.stderr.decode()
-    assert says in text
-    assert "Traceback" not in text
-    assert done.stdout == b""
+    monkeypatch.chdir(flight)
+    with (flight / "nothing").open("w+") as nothing:
+        monkeypatch.setattr(sys, "stdin", nothing)
+        try:
+            got = main(arguments)
+        except SystemExit as ended:
+            got = int(ended.code or 0)
+    out, err = capsys.readouterr()
+    assert got == code, err
+    assert says in err
+    assert out == ""
     if code != 2:
-        assert len(text.splitlines()) == 1
+        assert len(err.splitlines()) == 1
 
 
 def test_a_class_that_the_bundle_lacks(flight: Path) -> None:

@@ -35,11 +35,12 @@ class RawSource:
         lines: int | None,
         order: str = "little",
         waits: bool = False,
+        owned: bool = True,
     ) -> None:
         self.name, self.samples, self.bits, self.lines = name, samples, bits, lines
         self.fingerprint: str | None = None
         self._swap = bits == 16 and order != sys.byteorder
-        self._waits = waits
+        self._waits, self._owned = waits, owned
         self.truncated: str | None = None
         self.idle: Callable[[], bool] | None = None
         self._fd = fd
@@ -68,8 +69,8 @@ class RawSource:
         return lines
 
     def close(self) -> None:
-        """Close the descriptor, except standard input."""
-        if self._fd > 2:
+        """Close the descriptor, if it was opened here."""
+        if self._owned and self._fd >= 0:
             os.close(self._fd)
         self._fd = -1
 
@@ -129,7 +130,16 @@ def open_stream(path: str | Path, *, samples: int | None, bits: int, order: str)
         with contextlib.suppress(AttributeError, OSError):
             fcntl.fcntl(fd, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
     name = "stdin" if path == STDIN else Path(path).name
-    return RawSource(fd, name, samples=samples, bits=bits, lines=None, order=order, waits=True)
+    return RawSource(
+        fd,
+        name,
+        samples=samples,
+        bits=bits,
+        lines=None,
+        order=order,
+        waits=True,
+        owned=path != STDIN,
+    )
 
 
 def _what_fits(size: int, samples: int, bits: int) -> str:
