@@ -8,6 +8,7 @@
     ├── OutputError             a result cannot be written
     ├── PacketError             a packet file holds nothing that can be received
     ├── PlanError               a contact plan is malformed
+    ├── NetworkError            a server is out of reach or breaks off       exit 4
     ├── MissingExtraError       an optional dependency is not installed       exit 4
     └── GateError               a quality gate failed                         exit 5
 
@@ -61,6 +62,12 @@ class PacketError(GroundError):
 
 class PlanError(GroundError):
     """A contact plan is malformed."""
+
+
+class NetworkError(GroundError):
+    """A server is out of reach, or breaks off too often."""
+
+    exit_code = EXIT_RUNTIME
 
 
 class MissingExtraError(GroundError):

@@ -1,0 +1,114 @@
+"""`winnow data fetch | chunk | check`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from winnow_ground.errors import DataError
+
+DATA = typer.Option("--data", help="Folder that holds the data sets' folders.")
+BROWSE_NAME = "hirise-browse"
+
+
+def register(app: typer.Typer) -> None:
+    """Add `winnow data` to `app`."""
+    data = typer.Typer(
+        name="data", help="Fetch the public data sets, cut swaths into tiles, check a data set."
+    )
+    data.command("fetch", no_args_is_help=True)(fetch)
+    app.add_typer(data, no_args_is_help=True)
+
+
+def fetch(
+    name: Annotated[
+        str, typer.Argument(help="hirise-v1, hirise-v3, hirise-v3.2, msl, or hirise-browse.")
+    ],
+    data: Annotated[Path, DATA],
+    observations: Annotated[
+        list[str] | None,
+        typer.Argument(help="With hirise-browse: observation ids such as ESP_072719_1970."),
+    ] = None,
+    base_url: Annotated[
+        str | None,
+        typer.Option(
+            "--base-url",
+            help="A mirror with the layout of zenodo.org, or of the HiRISE PDS node.",
+            show_default="the publisher's own server",
+        ),
+    ] = None,
+    kind: Annotated[
+        str,
+        typer.Option(
+            "--kind", help="hirise-browse: browse, abrowse (annotated) or nomap (not projected)."
+        ),
+    ] = "browse",
+    label: Annotated[
+        bool, typer.Option("--label", help="hirise-browse: the PDS3 label as well.")
+    ] = False,
+    stall: Annotated[
+        float, typer.Option("--stall", min=0.1, help="Seconds without a byte that are a break.")
+    ] = 30.0,
+    tries: Annotated[
+        int, typer.Option("--tries", min=1, help="Breaks in a row before giving up.")
+    ] = 6,
+    pause: Annotated[
+        float,
+        typer.Option("--pause", min=0.0, help="Seconds before the second try; doubles each time."),
+    ] = 1.0,
+    keep_archive: Annotated[
+        bool, typer.Option("--keep-archive", help="Keep the zip file beside what was unpacked.")
+    ] = False,
+) -> None:
+    """Fetch a public data set from its DOI, or single HiRISE browse strips.
+
+    A download that was cut off goes on where it stopped when the command is given again. Size and
+    digest are checked before anything is unpacked, and the set's folder appears in one step.
+
+    Examples:
+
+    winnow data fetch hirise-v3.2 --data DATA
+
+    winnow data fetch hirise-browse ESP_072719_1970 --data DATA
+    """
+    from winnow_train.data import fetch as fetching
+    from winnow_train.data.catalogue import ARCHIVES, BROWSE
+    from winnow_train.data.download import Patience
+
+    patience = Patience(stall, tries, pause)
+    if name == BROWSE_NAME:
+        if not observations:
+            raise typer.BadParameter("name an observation, e.g. ESP_072719_1970")
+        if kind not in BROWSE:
+            raise typer.BadParameter(f"--kind is one of {', '.join(BROWSE)}")
+        for observation in observations:
+            wanted = observation.upper()
+            paths = fetching.fetch_browse(
+                wanted, data, kind=kind, label=label, base_url=base_url, patience=patience
+            )
+            for path in paths:
+                typer.echo(f"{path}: {path.stat().st_size:,} bytes")
+            if not paths:
+                typer.echo(f"{wanted}: already in {data / 'swaths'}")
+        typer.echo(fetching.browse_credit())
+        return
+    if name not in ARCHIVES:
+        raise DataError(
+            f"no data set is called {name!r}",
+            hint=f"known: {', '.join((*ARCHIVES, BROWSE_NAME))}",
+        )
+    if observations:
+        raise typer.BadParameter(f"{name} is fetched whole; observations go with {BROWSE_NAME}")
+    archive = ARCHIVES[name]
+    folder = fetching.fetch_archive(
+        archive, data, base_url=base_url, patience=patience, keep_archive=keep_archive
+    )
+    if folder is None:
+        folder = data / archive.folder
+        typer.echo(f"{folder}: already there; move it away to fetch it again")
+    else:
+        files = sum(1 for p in folder.rglob("*") if p.is_file())
+        typer.echo(f"{folder}: {files:,} files")
+    typer.echo(fetching.attribution(fetching.described(folder, archive)))

@@ -1,0 +1,236 @@
+"""`winnow data fetch`: public sets from their DOIs, single HiRISE strips by observation id."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
+
+from winnow_ground.errors import DataError, OutputError
+from winnow_ground.files import make_folder
+from winnow_train.data.catalogue import (
+    HIRISE_CREDIT,
+    HIRISE_PDS,
+    ZENODO,
+    Archive,
+    browse_path,
+    label_path,
+)
+from winnow_train.data.download import Patience, download, fetch_json
+from winnow_train.data.unpack import unpack, unpacked_size
+
+PROVENANCE = "PROVENANCE.json"
+
+
+class Bar:
+    """A bar of bytes on a terminal; elsewhere a line for every tenth, on stderr."""
+
+    def __init__(self, what: str, console: Console, bars: Progress, task: TaskID) -> None:
+        self._what, self._console, self._bars, self._task = what, console, bars, task
+        self._tenth = -1
+
+    def at(self, done: int, total: int | None) -> None:
+        """See `Meter.at`."""
+        self._bars.update(self._task, completed=done, total=total)
+        if self._console.is_terminal or not total:
+            return
+        tenth = 10 * done // total
+        if tenth != self._tenth:
+            self._tenth = tenth
+            text = f"{self._what}: {done / 1e6:,.1f} of {total / 1e6:,.1f} MB"
+            self._console.print(text, highlight=False, soft_wrap=True)
+
+    def note(self, text: str) -> None:
+        """See `Meter.note`."""
+        self._console.print(f"winnow: {text}", highlight=False, soft_wrap=True)
+
+
+@contextmanager
+def bar(what: str) -> Iterator[Bar]:
+    """A bar over bytes, on stderr."""
+    console = Console(stderr=True)
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(
+        *columns, console=console, transient=True, disable=not console.is_terminal
+    ) as bars:
+        yield Bar(what, console, bars, bars.add_task(what, total=None))
+
+
+def fetch_archive(
+    archive: Archive,
+    root: Path,
+    *,
+    base_url: str | None = None,
+    patience: Patience | None = None,
+    keep_archive: bool = False,
+) -> Path | None:
+    """Fetch and unpack a published set below `root`; returns its folder, None if it is there.
+
+    `base_url` replaces https://zenodo.org by a server of the same layout. The folder appears in
+    one step, when everything in it is right. Raises the errors of `download` and `unpack`.
+    """
+    folder = make_folder(root) / archive.folder
+    if folder.exists():
+        return None
+    base = (base_url or ZENODO).rstrip("/")
+    with bar(archive.file) as meter:
+        archive = _described(archive, base, patience, meter)
+        _room(root, archive)
+        target = root / archive.file
+        if not (target.is_file() and target.stat().st_size == archive.size):
+            url = f"{base}/api/records/{archive.record}/files/{archive.file}/content"
+            download(
+                url, target, size=archive.size, md5=archive.md5, patience=patience, meter=meter
+            )
+    done, total = 0, unpacked_size(target)
+    with bar(f"unpacking {archive.file}") as meter:
+
+        def advance(size: int) -> None:
+            nonlocal done
+            done += size
+            meter.at(done, total)
+
+        notes = {PROVENANCE: json.dumps(_provenance(archive), indent=1) + "\n"}
+        unpack(target, folder, advance, notes)
+    if not keep_archive:
+        target.unlink()
+    return folder
+
+
+def fetch_browse(
+    observation: str,
+    root: Path,
+    *,
+    kind: str = "browse",
+    label: bool = False,
+    base_url: str | None = None,
+    patience: Patience | None = None,
+) -> list[Path]:
+    """Fetch a browse strip (and its PDS3 label) into `root`/swaths; returns what was fetched.
+
+    What is there already is left alone. Raises DataError if there is no such observation or the
+    picture is damaged.
+    """
+    base = (base_url or HIRISE_PDS).rstrip("/")
+    paths = [browse_path(observation, kind), *([label_path(observation)] if label else [])]
+    folder = make_folder(root / "swaths")
+    fetched = []
+    for path in paths:
+        target = folder / path.rsplit("/", 1)[1]
+        if target.exists():
+            continue
+        with bar(target.name) as meter:
+            check = None if target.suffix == ".LBL" else _damaged
+            download(f"{base}/{path}", target, check=check, patience=patience, meter=meter)
+        fetched.append(target)
+    return fetched
+
+
+def attribution(archive: Archive) -> str:
+    """What to print and to keep: title, citation, DOI, licence."""
+    licence = archive.licence or "as its record states"
+    return f"{archive.title}. {archive.cite}. https://doi.org/{archive.doi}. Licence: {licence}."
+
+
+def described(folder: Path, archive: Archive) -> Archive:
+    """`archive` with the licence that was found when `folder` was fetched."""
+    try:
+        kept = json.loads((folder / PROVENANCE).read_text(encoding="utf-8"))
+        return replace(archive, licence=kept["licence"])
+    except (OSError, ValueError, KeyError):
+        return archive
+
+
+def browse_credit() -> str:
+    """How HiRISE asks to be credited."""
+    return f"HiRISE: {HIRISE_CREDIT}."
+
+
+def _described(archive: Archive, base: str, patience: Patience | None, meter: Bar) -> Archive:
+    """The archive with size, digest and licence from its record, where they are not known."""
+    if archive.size is not None and archive.md5 is not None and archive.licence is not None:
+        return archive
+    url = f"{base}/api/records/{archive.record}"
+    record = fetch_json(url, patience=patience, meter=meter)
+    try:
+        files = {f["key"]: f for f in record["files"]}
+        if archive.file not in files:
+            raise DataError(
+                f"the record has no file {archive.file}",
+                where=url,
+                hint=f"it has {', '.join(files) or 'none'}",
+            )
+        found: dict[str, Any] = files[archive.file]
+        method, _, digest = found["checksum"].rpartition(":")
+        licence = record.get("metadata", {}).get("license", {}).get("id")
+        return replace(
+            archive,
+            size=int(found["size"]),
+            md5=digest if method in ("md5", "") else None,
+            licence=archive.licence or licence,
+        )
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise DataError(
+            "is no Zenodo record", where=url, hint="is --base-url the right server?"
+        ) from error
+
+
+def _room(root: Path, archive: Archive) -> None:
+    # JPEG tiles hardly shrink in a zip, so the unpacked set is about as large as the archive.
+    part = root / f"{archive.file}.part"
+    have = part.stat().st_size if part.is_file() else 0
+    needed, free = 2 * (archive.size or 0) - have, shutil.disk_usage(root).free
+    if needed > free:
+        raise OutputError(
+            f"{archive.name} takes {needed / 1e6:,.0f} MB while it is unpacked, "
+            f"{free / 1e6:,.0f} MB are free",
+            where=root,
+            hint="free some space or name another folder with --data",
+        )
+
+
+def _provenance(archive: Archive) -> dict[str, Any]:
+    return {
+        "name": archive.name,
+        "title": archive.title,
+        "doi": archive.doi,
+        "file": archive.file,
+        "size": archive.size,
+        "md5": archive.md5,
+        "licence": archive.licence,
+        "cite": archive.cite,
+        "fetched": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+    }
+
+
+def _damaged(path: Path) -> str | None:
+    """What is wrong with a picture: decoding it shows a cut or a broken stream."""
+    try:
+        with Image.open(path) as image:
+            image.load()
+    except (OSError, SyntaxError, ValueError) as error:
+        return f"the picture cannot be decoded: {error}"
+    return None
