@@ -125,7 +125,8 @@ def acknowledge(store: Store, ack: AckReport) -> AckSummary:
     """Apply a report in one transaction.
 
     Containers received are acknowledged even if they had been given up meanwhile; containers
-    missing go back into the ranking. Raises StoreError if the report is about another store.
+    missing go back into the ranking, as if they had never been sent. Raises StoreError if the
+    report is about another store.
     """
     if ack.store_id != store.store_id:
         raise StoreError(
@@ -142,18 +143,18 @@ def acknowledge(store: Store, ack: AckReport) -> AckSummary:
             received = [n for n in containers.received if n in states]
             unknown += len(containers.received) - len(received)
             new = [n for n in received if states[n] != ContainerState.ACKNOWLEDGED]
-            acknowledged += _settle(store, new, ContainerState.ACKNOWLEDGED)
+            acknowledged += _acknowledge(store, new)
             lost = [
                 n
                 for n in containers.missing
                 if states.get(n) == ContainerState.IN_FLIGHT and n not in containers.received
             ]
-            returned += _settle(store, lost, ContainerState.RETURNED)
+            returned += _put_back(store, lost, unheard="0")
     return AckSummary(acknowledged, returned, unknown)
 
 
 def return_overdue(store: Store, contact: int, ack_wait: int) -> int:
-    """Put back what was sent over `ack_wait` contacts before the one before `contact`.
+    """Put back what more than `ack_wait` contacts before `contact` have passed without a word of.
 
     Runs inside a transaction of `store`; returns how many products went back into the ranking.
     """
@@ -161,25 +162,47 @@ def return_overdue(store: Store, contact: int, ack_wait: int) -> int:
         "SELECT id FROM container WHERE state = ? AND contact < ?",
         (ContainerState.IN_FLIGHT, contact - ack_wait),
     ).fetchall()
-    return _settle(store, [number for (number,) in overdue], ContainerState.RETURNED)
+    return _put_back(store, [number for (number,) in overdue], unheard="MIN(unheard + 1, 255)")
 
 
-def _settle(store: Store, containers: Iterable[int], state: ContainerState) -> int:
-    """Give containers a final word; how many products changed their state for it."""
-    arrived = state is ContainerState.ACKNOWLEDGED
-    change = "UPDATE product SET state = ? WHERE id = ? AND state "
-    change += "<> ?" if arrived else "= ?"
-    new, other = (State.ACKNOWLEDGED, State.ACKNOWLEDGED) if arrived else (State.STORED, State.SENT)
+def _acknowledge(store: Store, containers: Iterable[int]) -> int:
+    """Containers have arrived; how many products this is news of."""
     changed = 0
     for number in containers:
-        (ids,) = store.db.execute(
-            "SELECT products FROM container WHERE id = ?", (number,)
-        ).fetchone()
-        products = np.frombuffer(ids, ">u4").tolist()
-        cursor = store.db.executemany(change, ((int(new), p, int(other)) for p in products))
+        cursor = store.db.executemany(
+            "UPDATE product SET state = ?1 WHERE id = ?2 AND state <> ?1",
+            ((int(State.ACKNOWLEDGED), product) for product in _products_of(store, number)),
+        )
         changed += cursor.rowcount
         store.db.execute(
-            "UPDATE container SET state = ?, products = ? WHERE id = ?",
-            (int(state), b"" if arrived else ids, number),
+            "UPDATE container SET state = ?, products = x'' WHERE id = ?",
+            (int(ContainerState.ACKNOWLEDGED), number),
         )
     return changed
+
+
+def _put_back(store: Store, containers: Iterable[int], *, unheard: str) -> int:
+    """Products in flight go back into the ranking; how many. `unheard` is an SQL expression."""
+    changed = 0
+    for number in containers:
+        cursor = store.db.executemany(
+            f"UPDATE product SET state = ?, unheard = {unheard} WHERE id = ? AND state = ?",
+            (
+                (int(State.STORED), product, int(State.SENT))
+                for product in _products_of(store, number)
+            ),
+        )
+        changed += cursor.rowcount
+        store.db.execute(
+            "UPDATE container SET state = ? WHERE id = ?",
+            (int(ContainerState.RETURNED), number),
+        )
+    return changed
+
+
+def _products_of(store: Store, container: int) -> list[int]:
+    """The products of a container by number; none once it is acknowledged."""
+    (ids,) = store.db.execute(
+        "SELECT products FROM container WHERE id = ?", (container,)
+    ).fetchone()
+    return [int(number) for number in np.frombuffer(ids, ">u4")]

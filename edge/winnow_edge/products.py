@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import json
 import struct
+import warnings
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
@@ -56,14 +57,15 @@ class Picture:
 
         Raises PacketError if it is no JPEG.
         """
+        where = f"swath {self.head.swath_id}, tile {self.head.record.index}"
         try:
-            with Image.open(io.BytesIO(self.jpeg), formats=("JPEG",)) as image:
-                return np.asarray(image)
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-            raise PacketError("a picture is not a JPEG", where=self._where()) from error
-
-    def _where(self) -> str:
-        return f"swath {self.head.swath_id}, tile {self.head.record.index}"
+            with warnings.catch_warnings():
+                # Pillow warns of a picture too large to be ours before it refuses one.
+                warnings.simplefilter("error")
+                with Image.open(io.BytesIO(self.jpeg), formats=("JPEG",)) as image:
+                    return np.asarray(image)
+        except (OSError, ValueError, SyntaxError, Warning, Image.DecompressionBombError) as error:
+            raise PacketError("a picture is not a JPEG", where=where) from error
 
 
 def encode_record(rec: TileRecord, swath_id: int) -> bytes:

@@ -33,10 +33,16 @@ ROW: Final = np.dtype(
         ("class_index", "u1"),
         ("posterior", "f4"),
         ("detection", "?"),
+        ("unheard", "u1"),
         ("bytes", "u4"),
         ("born", "u2"),
     ]
 )
+
+UNHEARD_DISCOUNT: Final = 0.5
+"""What sending again is worth, for each time that it was sent and not heard of: as likely as not it
+did arrive and the word of it was lost. Without this, a link that never acknowledges would carry the
+same few products for ever."""
 
 Order = npt.NDArray[np.intp]
 
@@ -56,11 +62,12 @@ class State(enum.IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class ProductTable:
-    """Products as columns, 23 bytes each, in order of acquisition.
+    """Products as columns, 24 bytes each, in order of acquisition.
 
     `rows` is a structured array of dtype `ROW`: product id, swath id, kind, tile index, class
-    index, posterior, detection, length of its data in bytes, and the contact number at which its
-    swath began. `classes` names the classes of each swath.
+    index, posterior, detection, how often it was sent and not heard of again, length of its data in
+    bytes, and how many contacts had been held when its swath began. `classes` names the classes of
+    each swath.
     """
 
     rows: npt.NDArray[np.void]
@@ -84,8 +91,6 @@ class ProductTable:
 def values(table: ProductTable, mission: Mission) -> npt.NDArray[np.float64]:
     """`products.value` of every product: float64, shape (n,), in the mission's units of utility."""
     rows = table.rows
-    kinds = rows.dtype["kind"], rows.dtype["class_index"]
-    assert kinds == (np.dtype("u1"), np.dtype("u1"))
     groups = (rows["swath"].astype(np.int64) << 17) | (rows["kind"].astype(np.int64) << 9)
     groups |= (rows["class_index"].astype(np.int64) << 1) | rows["detection"]
     found, inverse = np.unique(groups, return_inverse=True)
@@ -110,18 +115,20 @@ def values(table: ProductTable, mission: Mission) -> npt.NDArray[np.float64]:
 def rank(table: ProductTable, policy: str, mission: Mission) -> Order:
     """Indices into `table`, the product to send first at the front: intp, shape (n,).
 
-    Products that are worth the same go in order of acquisition. Raises ValueError for a policy
-    that is not in `POLICIES`.
+    Products that are worth the same go in order of acquisition; all policies but fifo count one
+    that was sent and not heard of by `UNHEARD_DISCOUNT`. Raises ValueError for a policy that is not
+    in `POLICIES`.
     """
     if policy not in POLICIES:
         raise ValueError(f"unknown policy {policy!r}, known: {', '.join(POLICIES)}")
     rows = table.rows
     if policy == "fifo":
         return order_by(table, np.zeros(len(table)))
+    hope = UNHEARD_DISCOUNT ** rows["unheard"].astype(np.float64)
     if policy == "confidence":
-        return order_by(table, np.where(rows["detection"], rows["posterior"], -1.0))
+        return order_by(table, np.where(rows["detection"], 1.0 + rows["posterior"], 0.5) * hope)
     density = values(table, mission) / (rows["bytes"] + float(PRODUCT_HEADER_BYTES))
-    return order_by(table, density)
+    return order_by(table, density * hope)
 
 
 def order_by(table: ProductTable, key: npt.NDArray[np.float64]) -> Order:

@@ -226,8 +226,8 @@ class Store:
         `with_data` leaves out those whose data is gone.
         """
         sql = (
-            "SELECT product.id, swath, kind, tile, class, posterior, detection, bytes, born"
-            " FROM product JOIN swath ON swath.id = swath"
+            "SELECT product.id, swath, kind, tile, class, posterior, detection, unheard, bytes,"
+            " born FROM product JOIN swath ON swath.id = swath"
             f" WHERE {among('state', states)} AND {among('kind', kinds)}"
             f"{' AND data IS NOT NULL' if with_data else ''} ORDER BY product.id"
         )

@@ -34,7 +34,8 @@ CREATE TABLE swath (
 CREATE TABLE product (
     id INTEGER PRIMARY KEY, swath INTEGER NOT NULL REFERENCES swath (id), kind INTEGER NOT NULL,
     tile INTEGER NOT NULL, class INTEGER NOT NULL, posterior REAL NOT NULL,
-    detection INTEGER NOT NULL, state INTEGER NOT NULL, bytes INTEGER NOT NULL, data BLOB
+    detection INTEGER NOT NULL, state INTEGER NOT NULL, unheard INTEGER NOT NULL DEFAULT 0,
+    bytes INTEGER NOT NULL, data BLOB
 );
 CREATE UNIQUE INDEX product_once ON product (swath, tile, kind) WHERE kind <> 0;
 CREATE INDEX product_heavy ON product (kind, state) WHERE kind >= 2;
@@ -164,6 +165,8 @@ def _readable(uri: str, path: Path) -> sqlite3.Connection:
     try:
         db.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
         _check(db, path)
+        if db.execute("PRAGMA user_version").fetchone() == (0,):
+            raise StoreError("no store here yet", where=path, hint="`winnow-edge run` makes one")
     except BaseException:
         db.close()
         raise
@@ -229,7 +232,7 @@ def _hint(error: sqlite3.Error) -> str | None:
         "SQLITE_FULL": "free some disk space and run again; what was committed is safe",
         "SQLITE_IOERR": "the disk is full or failing; what was committed is safe",
         "SQLITE_READONLY": "the disk or folder is read-only; name another with --store",
-        "SQLITE_CANTOPEN": "the folder cannot be written; name another with --store",
+        "SQLITE_CANTOPEN": "the disk or folder is full or read-only; name another with --store",
         "SQLITE_NOTADB": "not a store; name another folder with --store",
         "SQLITE_CORRUPT": "the file is damaged; keep it aside and name another with --store",
         "SQLITE_BUSY": "another process holds the store; try again when it is done",

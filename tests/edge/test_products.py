@@ -1,0 +1,220 @@
+"""Products: the octets of records and pictures, and what products are worth."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable
+from contextlib import suppress
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from winnow_edge.errors import PacketError
+from winnow_edge.mission import Mission
+from winnow_edge.products import (
+    HEAD,
+    Head,
+    decode_head,
+    decode_picture,
+    decode_record,
+    decode_swath,
+    detection_products,
+    encode_head,
+    encode_image,
+    encode_record,
+    encode_swath,
+    encode_thumbnail,
+    record_product,
+    value,
+)
+from winnow_edge.records import NO_CLASS, Box, Detection, Flag, Kind, Product, TileRecord
+
+RECORD = TileRecord(0x01020304, Box(0x1000, 0x0200, 256, 200), 2, 5, 0.75, Flag.DETECTION)
+GOLDEN = bytes.fromhex(
+    "0a0b"  # swath 2571
+    "01020304"  # tile index
+    "00001000"  # line 4096
+    "00000200"  # sample 512
+    "00ff"  # 256 lines, less one
+    "00c7"  # 200 samples, less one
+    "02"  # scale
+    "05"  # class index
+    "bfff"  # posterior 0.75 x 65535, rounded: 49151
+    "02"  # flags: detection
+    "01"  # stands for one detection
+)
+
+heads = st.builds(
+    Head,
+    st.integers(0, 0xFFFF),
+    st.builds(
+        TileRecord,
+        st.integers(0, 2**32 - 1),
+        st.builds(
+            Box,
+            st.integers(0, 2**32 - 1),
+            st.integers(0, 2**32 - 1),
+            st.integers(1, 65_536),
+            st.integers(1, 65_536),
+        ),
+        st.integers(1, 255),
+        st.integers(0, 255),
+        st.floats(0, 1),
+        st.sampled_from([Flag.NONE, Flag.SCREENED, Flag.DETECTION]),
+    ),
+    st.integers(1, 255),
+)
+
+
+def detection(side: int = 128, channels: int = 0, merged: int = 1) -> Detection:
+    """A smooth picture with some noise, as terrain has."""
+    y, x = np.mgrid[0:side, 0:side] / side
+    grey = 120 + 60 * np.sin(5 * x + 3 * y) + np.random.default_rng(0).normal(0, 6, (side, side))
+    pixels = np.clip(grey, 0, 255).astype(np.uint8)
+    if channels:
+        pixels = np.stack([pixels, pixels // 2, 255 - pixels], axis=-1)
+    return Detection(7, Box(100, 200, side, side), 1, 1, 0.875, pixels, merged)
+
+
+def test_record_has_its_documented_octets() -> None:
+    assert encode_record(RECORD, 0x0A0B) == GOLDEN
+    decoded = decode_record(GOLDEN)
+    assert decoded == Head(0x0A0B, decoded.record, 1)
+    assert decoded.record.box == RECORD.box
+    assert decoded.record.flags is Flag.DETECTION
+    assert decoded.record.posterior == pytest.approx(0.75, abs=1 / 131_070)
+
+
+@given(heads)
+def test_heads_come_back(head: Head) -> None:
+    decoded = decode_head(encode_head(head))
+    assert abs(decoded.record.posterior - head.record.posterior) <= 1 / 131_070 + 1e-12
+    assert encode_head(decoded) == encode_head(head)
+    assert (decoded.swath_id, decoded.merged) == (head.swath_id, head.merged)
+    for name in ("index", "box", "scale", "class_index", "flags"):
+        assert getattr(decoded.record, name) == getattr(head.record, name)
+
+
+@pytest.mark.parametrize(
+    ("swath", "record"),
+    [
+        (65_536, RECORD),
+        (1, TileRecord(0, Box(0, 0, 65_537, 1), 1, 0, 0.5, Flag.NONE)),
+        (1, TileRecord(0, Box(0, 0, 0, 1), 1, 0, 0.5, Flag.NONE)),
+        (1, TileRecord(0, Box(0, 0, 1, 1), 1, 0, 1.5, Flag.NONE)),
+        (1, TileRecord(0, Box(0, 0, 1, 1), 1, 0, float("nan"), Flag.NONE)),
+        (1, TileRecord(-1, Box(0, 0, 1, 1), 1, 0, 0.5, Flag.NONE)),
+    ],
+)
+def test_what_does_not_fit_is_refused(swath: int, record: TileRecord) -> None:
+    with pytest.raises(ValueError, match=r"fit|0\.\.1"):
+        encode_record(record, swath)
+
+
+@given(st.binary(max_size=100))
+def test_garbage_is_a_packet_error_or_a_product(data: bytes) -> None:
+    for decode in (decode_head, decode_record, decode_swath):
+        with suppress(PacketError):
+            decode(data)
+    with suppress(PacketError):
+        decode_picture(data).pixels()
+
+
+@given(data=st.data())
+def test_a_damaged_picture_is_a_packet_error_or_a_picture(
+    data: st.DataObject, mission_with: Callable[..., Mission]
+) -> None:
+    good = bytearray(encode_thumbnail(detection(), mission_with().products, 1))
+    for _ in range(data.draw(st.integers(1, 8))):
+        good[data.draw(st.integers(HEAD.size, len(good) - 1))] = data.draw(st.integers(0, 255))
+    with suppress(PacketError):
+        assert decode_picture(bytes(good)).pixels().dtype == np.uint8
+
+
+def test_a_jpeg_that_claims_a_huge_size_is_refused() -> None:
+    out = io.BytesIO()
+    Image.new("L", (8, 8)).save(out, "JPEG")
+    jpeg = bytearray(out.getvalue())
+    start = jpeg.index(b"\xff\xc0")  # the frame header: length, precision, lines, samples
+    jpeg[start + 5 : start + 9] = b"\xff\xff\xff\xff"
+    with pytest.raises(PacketError, match="JPEG"):
+        decode_picture(GOLDEN + bytes(jpeg)).pixels()
+
+
+def test_deeply_nested_json_is_refused() -> None:
+    with pytest.raises(PacketError):
+        decode_swath(b"[" * 100_000)
+    with pytest.raises(PacketError):
+        decode_swath(b"[1]")
+
+
+@pytest.mark.parametrize("channels", [0, 3])
+def test_pictures_stand_alone(channels: int, mission_with: Callable[..., Mission]) -> None:
+    found, products = detection(128, channels, merged=300), mission_with().products
+    image = decode_picture(encode_image(found, products, 3))
+    thumbnail = decode_picture(encode_thumbnail(found, products, 3))
+    for picture in (image, thumbnail):
+        assert picture.head.swath_id == 3
+        assert picture.head.merged == 255  # all that the octet holds
+        assert picture.head.record.box == found.box
+        assert picture.head.record.class_index == found.class_index
+        assert picture.head.record.posterior == pytest.approx(found.posterior, abs=1e-5)
+    assert image.pixels().shape == found.pixels.shape
+    assert thumbnail.pixels().shape == (32, 32, 3)[: found.pixels.ndim]
+    error = np.abs(image.pixels().astype(int) - found.pixels)
+    # JPEG keeps colour at half the resolution, so grey is held to more.
+    assert error.mean() < (3 if channels == 0 else 6)
+    means = (
+        found.pixels.reshape(32, 4, 32, 4, -1).mean(axis=(1, 3)).reshape(thumbnail.pixels().shape)
+    )
+    assert np.abs(thumbnail.pixels() - means).mean() < 6
+
+
+def test_thumbnails_keep_to_about_a_kilobyte(mission_with: Callable[..., Mission]) -> None:
+    noise = np.random.default_rng(1).integers(0, 255, (128, 128), np.uint8)
+    worst = Detection(0, Box(0, 0, 128, 128), 1, 1, 0.9, noise)
+    assert len(encode_thumbnail(worst, mission_with().products, 1)) < 1200
+    assert len(encode_thumbnail(detection(), mission_with().products, 1)) < 600
+
+
+def test_a_tile_smaller_than_a_thumbnail_is_sent_as_it_is(
+    mission_with: Callable[..., Mission],
+) -> None:
+    data = encode_thumbnail(detection(16), mission_with().products, 1)
+    assert decode_picture(data).pixels().shape == (16, 16)
+
+
+def test_swath_products_are_compact_json() -> None:
+    data = encode_swath({"id": 1, "swath": "dünen", "classes": ("a", "b")})
+    assert data == '{"id":1,"swath":"dünen","classes":["a","b"]}'.encode()
+    assert decode_swath(data) == json.loads(data)
+
+
+def test_a_detections_value_is_shared_out(mission_with: Callable[..., Mission]) -> None:
+    mission = mission_with(
+        "[products]\nrecord_share = 0.1\nthumbnail_share = 0.3\nimage_share = 0.6"
+    )
+    classes = ("other", "crater", "unheard of")
+    record = record_product(TileRecord(7, Box(0, 0, 9, 9), 1, 1, 0.5, Flag.DETECTION), 1)
+    thumbnail, image = detection_products(detection(), mission.products, 1)
+    assert (thumbnail.kind, image.kind) == (Kind.THUMBNAIL, Kind.IMAGE)
+    assert value(record, mission, classes) == pytest.approx(10 * 0.5 * 0.1)
+    assert value(thumbnail, mission, classes) == pytest.approx(10 * 0.875 * 0.3)
+    assert value(image, mission, classes) == pytest.approx(10 * 0.875 * 0.6)
+    # A class that the mission does not name has the default utility of 1.
+    other = Product(Kind.IMAGE, 0, 2, 0.5, True, b"")
+    assert value(other, mission, classes) == pytest.approx(0.5 * 0.6)
+
+
+def test_a_tile_without_detection_is_worth_the_background(
+    mission_with: Callable[..., Mission],
+) -> None:
+    mission = mission_with("[products]\nbackground_utility = 0.25")
+    screened = TileRecord(0, Box(0, 0, 9, 9), 1, NO_CLASS, 0.0, Flag.SCREENED)
+    seen = TileRecord(1, Box(0, 0, 9, 9), 1, 1, 0.99, Flag.NONE)
+    for record in (screened, seen):
+        assert value(record_product(record, 1), mission, ("other", "crater")) == 0.25

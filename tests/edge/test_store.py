@@ -1,0 +1,345 @@
+"""The store: bands, resuming, quota, other people's files, concurrent processes."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from winnow_edge.acknowledge import AckReport, ContactAck, acknowledge
+from winnow_edge.downlink import downlink
+from winnow_edge.errors import StoreError
+from winnow_edge.mission import Mission
+from winnow_edge.products import decode_record, decode_swath
+from winnow_edge.ranking import State
+from winnow_edge.records import Kind
+from winnow_edge.store import Store
+
+Kit = Any
+MakeMission = Callable[..., Mission]
+
+
+def test_a_swath_is_written_and_read_back(
+    tmp_path: Path, mission_with: MakeMission, kit: Kit
+) -> None:
+    mission = mission_with()
+    first, second = kit.band(0, 16, mission), kit.band(16, 16, mission)
+    with Store.open(tmp_path / "new" / "store", mission=mission) as store:
+        writer = kit.begin(store)
+        assert (writer.next_tile, writer.next_line, writer.pending) == (0, 0, None)
+        writer.commit(products=first, next_tile=16, next_line=64, pending=b"open")
+        writer.commit(products=second, next_tile=32, next_line=128, pending=b"")
+        writer.finish({"lines": 128, "tiles": 32})
+    with Store.open(tmp_path / "new" / "store", mission=None, read_only=True) as store:
+        rows = list(store.products(swath_id=1, kinds=(Kind.RECORD, Kind.THUMBNAIL, Kind.IMAGE)))
+        made = [*first, *second]
+        assert [store.data(row.id) for row in rows] == [p.data for p in made]
+        for row, product in zip(rows, made, strict=True):
+            assert (row.kind, row.tile_index, row.class_index) == (
+                product.kind,
+                product.tile_index,
+                product.class_index,
+            )
+            assert (row.posterior, row.detection) == (product.posterior, product.detection)
+            assert (row.state, row.bytes) == (State.STORED, len(product.data))
+        assert store.counts()["record"] == {
+            "stored": 32,
+            "sent": 0,
+            "acknowledged": 0,
+            "evicted": 0,
+        }
+        (about,) = store.announcements().values()
+        assert store.data_bytes() == sum(len(p.data) for p in made) + about.bytes
+        told = decode_swath(store.data(about.id))
+        assert told["id"] == 1
+        assert told["swath"] == "swath"
+        assert told["mission"] == "probe"
+        assert told["classes"] == list(kit.classes)
+        assert told["complete"] is True
+        assert told["lines"] == 128
+        (row,) = store.swaths()
+        assert row.complete
+        assert row.summary == {"lines": 128, "tiles": 32}
+
+
+def test_an_unfinished_swath_goes_on_where_it_was(
+    tmp_path: Path, mission_with: MakeMission, kit: Kit
+) -> None:
+    mission = mission_with()
+    with Store.open(tmp_path, mission=mission) as store:
+        kit.begin(store).commit(
+            products=kit.band(0, 8, mission), next_tile=8, next_line=64, pending=b"\x00state"
+        )
+    with Store.open(tmp_path, mission=mission) as store:
+        writer = kit.begin(store)
+        assert not writer.complete
+        assert (writer.next_tile, writer.next_line, writer.pending) == (8, 64, b"\x00state")
+        writer.finish({"tiles": 8})
+        assert writer.complete
+    with Store.open(tmp_path, mission=mission) as store:
+        writer = kit.begin(store)
+        assert writer.complete
+        assert writer.summary == {"tiles": 8}
+        with pytest.raises(StoreError):
+            writer.commit(products=[], next_tile=9, next_line=65, pending=b"")
+
+
+@pytest.mark.parametrize(
+    ("other", "what"),
+    [({"fingerprint": "g"}, "content"), ({"samples": 9}, "samples"), ({"digest": "e"}, "mission")],
+)
+def test_a_name_stands_for_one_swath(
+    tmp_path: Path, mission_with: MakeMission, kit: Kit, other: dict[str, Any], what: str
+) -> None:
+    with Store.open(tmp_path, mission=mission_with()) as store:
+        kit.begin(store)
+        with pytest.raises(StoreError, match=what) as raised:
+            kit.begin(store, **other)
+        assert "--name" in str(raised.value)
+        assert kit.begin(store, "another", **other).swath_id == 2
+
+
+def test_a_band_is_committed_whole_or_not_at_all(
+    tmp_path: Path, mission_with: MakeMission, kit: Kit
+) -> None:
+    mission = mission_with()
+    with Store.open(tmp_path, mission=mission) as store:
+        writer = kit.begin(store)
+        writer.commit(products=kit.band(0, 8, mission), next_tile=8, next_line=8, pending=b"a")
+        before = list(store.products())
+        doubled = [*kit.band(8, 4, mission), *kit.band(0, 1, mission)]
+        with pytest.raises(StoreError, match="already"):
+            writer.commit(products=doubled, next_tile=12, next_line=12, pending=b"b")
+        assert list(store.products()) == before
+        assert (writer.next_tile, writer.pending) == (8, b"a")
+        held = store.data_bytes()
+        writer.commit(products=kit.band(8, 4, mission), next_tile=12, next_line=12, pending=b"")
+        assert store.data_bytes() > held
+
+
+def test_two_runs_of_one_swath_cannot_both_write(
+    tmp_path: Path, mission_with: MakeMission, kit: Kit
+) -> None:
+    mission = mission_with()
+    with (
+        Store.open(tmp_path, mission=mission) as one,
+        Store.open(tmp_path, mission=mission) as two,
+    ):
+        first, second = kit.begin(one), kit.begin(two)
+        first.commit(products=kit.band(0, 4, mission), next_tile=4, next_line=4, pending=b"")
+        with pytest.raises(StoreError, match="another process"):
+            second.commit(products=kit.band(0, 4, mission), next_tile=4, next_line=4, pending=b"")
+        with pytest.raises(StoreError, match="another process"):
+            second.finish({})
+        # A third begins where the first is.
+        assert kit.begin(two).next_tile == 4
+
+
+def test_a_swath_sent_before_its_end_is_told_of_again(
+    tmp_path: Path, mission_with: MakeMission, kit: Kit
+) -> None:
+    """What a product number stands for never changes once a contact may have carried it."""
+    mission = mission_with()
+    with Store.open(tmp_path, mission=mission) as store:
+        writer = kit.begin(store)
+        writer.commit(products=kit.band(0, 4, mission), next_tile=4, next_line=4, pending=b"")
+        (early,) = store.announcements().values()
+        sent = store.data(early.id)
+        downlink(store, mission, budget_bytes=10_000, out=tmp_path / "1.bin")
+        writer.finish({"tiles": 4})
+        (late,) = store.announcements().values()
+        assert late.id != early.id
+        assert store.data(early.id) == sent
+        assert decode_swath(sent)["complete"] is False
+        assert decode_swath(store.data(late.id))["complete"] is True
+
+
+QUOTA = "[store]\nquota_mb = 0.05\n[link]\nack_wait = 5"
+
+
+def test_over_the_quota_the_least_useful_goes_first(
+    tmp_path: Path, mission_with: MakeMission, kit: Kit
+) -> None:
+    mission = mission_with(QUOTA)
+    made = [kit.blob(Kind.IMAGE, t, 1000, 0.001 * (t * 37 % 100)) for t in range(100)]
+    records = [p for p in kit.band(0, 200, mission) if p.kind is Kind.RECORD]
+    with Store.open(tmp_path, mission=mission) as store:
+        writer = kit.begin(store)
+        for at in range(0, 100, 10):
+            writer.commit(
+                products=[*made[at : at + 10], *records[2 * at : 2 * at + 20]],
+                next_tile=2 * at + 20,
+                next_line=at,
+                pending=b"",
+            )
+            assert store.data_bytes() <= 50_000
+        images = list(store.products(kinds=(Kind.IMAGE,)))
+        kept = {row.posterior for row in images if row.state is State.STORED}
+        gone = {row.posterior for row in images if row.state is State.EVICTED}
+        assert len(kept) + len(gone) == 100
+        # With the last band in, no image was given up that was worth more than one that stayed.
+        assert max(gone) < min(kept)
+        assert len(kept) >= 44 - 1  # 50,000 less records and 1/64
+        counts = store.counts()
+        assert counts["image"]["evicted"] == len(gone)
+        assert counts["record"] == {"stored": 200, "sent": 0, "acknowledged": 0, "evicted": 0}
+        held = store.db.execute("SELECT SUM(LENGTH(data)) FROM product").fetchone()[0]
+        assert held == store.data_bytes()
+        evicted = next(row.id for row in images if row.state is State.EVICTED)
+        with pytest.raises(StoreError, match="no data"):
+            store.data(evicted)
+        assert evicted not in store.table().rows["id"]
+
+
+def test_what_the_ground_has_makes_room_first_and_what_flies_last(
+    tmp_path: Path, mission_with: MakeMission, kit: Kit
+) -> None:
+    mission = mission_with(QUOTA)
+    made = [kit.blob(Kind.IMAGE, t, 1000, 0.9 - 0.001 * t) for t in range(100)]
+    with Store.open(tmp_path, mission=mission) as store:
+        writer = kit.begin(store)
+        writer.commit(products=made[:45], next_tile=45, next_line=45, pending=b"")
+        one = downlink(store, mission, budget_bytes=18_000, out=tmp_path / "1.bin")
+        ids = [n for (n,) in store.db.execute("SELECT id FROM container")]
+        two = downlink(store, mission, budget_bytes=18_000, out=tmp_path / "2.bin")
+        assert one.products["image"] == two.products["image"] == 17
+        acknowledge(store, AckReport(store.store_id, {1: ContactAck(tuple(ids))}))
+        writer.commit(products=made[45:60], next_tile=60, next_line=60, pending=b"")
+        counts = store.counts()["image"]
+        # The acknowledged images are worth most, but the ground has them: their data goes.
+        assert counts == {"stored": 26, "sent": 17, "acknowledged": 17, "evicted": 0}
+        assert store.data_bytes() <= 50_000
+        writer.commit(products=made[60:], next_tile=100, next_line=100, pending=b"")
+        counts = store.counts()["image"]
+        assert counts["sent"] == 17
+        assert counts["evicted"] > 0
+        assert store.data_bytes() <= 50_000
+
+
+def test_a_quota_smaller_than_the_records_keeps_the_best_of_them(
+    tmp_path: Path, mission_with: MakeMission, kit: Kit
+) -> None:
+    mission = mission_with("[store]\nquota_mb = 0.01")
+    with Store.open(tmp_path, mission=mission) as store:
+        writer = kit.begin(store)
+        writer.commit(products=kit.band(0, 1000, mission), next_tile=1000, next_line=1, pending=b"")
+        assert store.data_bytes() <= 10_000
+        rows = [r for r in store.products(kinds=(Kind.RECORD,)) if r.state is State.STORED]
+        assert sum(row.detection for row in rows) == 250
+        assert store.counts()["record"]["evicted"] == 1000 - len(rows)
+        writer.finish({})
+        assert store.announcements()[1].state is State.STORED
+
+
+def test_the_log_stays_small(tmp_path: Path, mission_with: MakeMission, kit: Kit) -> None:
+    mission = mission_with()
+    log = tmp_path / "store.db-wal"
+    sizes = []
+    with Store.open(tmp_path, mission=mission) as store:
+        writer = kit.begin(store)
+        for tile in range(200):
+            image = kit.blob(Kind.IMAGE, tile, 100_000, 0.9)
+            writer.commit(products=[image], next_tile=tile + 1, next_line=tile, pending=b"")
+            sizes.append(log.stat().st_size)
+        assert max(sizes) < 4_000_000
+        with store.snapshot() as reader:  # holds the log back
+            for tile in range(200, 260):
+                image = kit.blob(Kind.IMAGE, tile, 100_000, 0.9)
+                writer.commit(products=[image], next_tile=tile + 1, next_line=tile, pending=b"")
+            assert sum(1 for _ in reader.products()) == 201
+        for tile in range(260, 280):
+            image = kit.blob(Kind.IMAGE, tile, 100_000, 0.9)
+            writer.commit(products=[image], next_tile=tile + 1, next_line=tile, pending=b"")
+        assert log.stat().st_size <= 4_000_000
+    assert not log.exists()
+
+
+def test_every_commit_is_synced(tmp_path: Path, mission_with: MakeMission) -> None:
+    with Store.open(tmp_path, mission=mission_with()) as store:
+        assert store.db.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+        assert store.db.execute("PRAGMA synchronous").fetchone() == (2,)  # FULL
+
+
+def test_no_store_here(tmp_path: Path, mission_with: MakeMission) -> None:
+    for how in ({"read_only": True}, {"create": False}):
+        with pytest.raises(StoreError, match="no store here"):
+            Store.open(tmp_path / "nowhere", mission=mission_with(), **how)
+    assert not (tmp_path / "nowhere").exists()
+
+
+def test_what_is_not_a_store_is_left_alone(tmp_path: Path, mission_with: MakeMission) -> None:
+    path = tmp_path / "store.db"
+    path.write_bytes(b"this is no database, and long enough to be looked at" * 100)
+    content = path.read_bytes()
+    with pytest.raises(StoreError, match="not a"):
+        Store.open(tmp_path, mission=mission_with())
+    assert path.read_bytes() == content
+
+    path.unlink()
+    with sqlite3.connect(path) as db:
+        db.execute("CREATE TABLE precious (x)")
+    db.close()
+    content = path.read_bytes()
+    for read_only in (False, True):
+        with pytest.raises(StoreError, match="not a Winnow store"):
+            Store.open(tmp_path, mission=mission_with(), read_only=read_only)
+    assert path.read_bytes() == content
+    assert [p.name for p in tmp_path.iterdir()] == ["store.db"]
+
+    path.unlink()
+    path.mkdir()
+    with pytest.raises(StoreError):
+        Store.open(tmp_path, mission=mission_with())
+
+
+def test_a_newer_store_is_refused(tmp_path: Path, mission_with: MakeMission) -> None:
+    with Store.open(tmp_path, mission=mission_with()) as store:
+        store.db.execute("PRAGMA user_version = 99")
+    with pytest.raises(StoreError, match=r"99.*update"):
+        Store.open(tmp_path, mission=mission_with())
+
+
+def test_a_store_belongs_to_one_mission(tmp_path: Path, mission_with: MakeMission) -> None:
+    mission = mission_with()
+    Store.open(tmp_path, mission=mission).close()
+    with pytest.raises(StoreError, match="belongs to mission 'probe', not 'rover'"):
+        Store.open(tmp_path, mission=replace(mission, name="rover"))
+
+
+def test_a_folder_that_is_a_file(tmp_path: Path, mission_with: MakeMission) -> None:
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(StoreError) as raised:
+        Store.open(tmp_path / "file", mission=mission_with())
+    assert "\n" not in str(raised.value)
+
+
+def test_a_damaged_store_says_so(tmp_path: Path, mission_with: MakeMission, kit: Kit) -> None:
+    mission = mission_with()
+    kit.fill(tmp_path, mission, kit.band(0, 400, mission))
+    path = tmp_path / "store.db"
+    content = bytearray(path.read_bytes())
+    content[4096:] = bytes(len(content) - 4096)
+    path.write_bytes(content)
+    with pytest.raises(StoreError, match="damaged"), Store.open(tmp_path, mission=mission) as store:
+        list(store.products())
+
+
+def test_records_tell_their_swath(tmp_path: Path, mission_with: MakeMission, kit: Kit) -> None:
+    mission = mission_with()
+    with Store.open(tmp_path, mission=mission) as store:
+        for name in ("a", "b"):
+            writer = kit.begin(store, name)
+            writer.commit(
+                products=kit.band(0, 4, mission, swath=writer.swath_id),
+                next_tile=4,
+                next_line=4,
+                pending=b"",
+            )
+        rows = list(store.products(swath_id=2, kinds=(Kind.RECORD,)))
+        heads = [decode_record(store.data(row.id)) for row in rows]
+        assert [h.swath_id for h in heads] == [2] * 4
+        assert [h.record.index for h in heads] == [row.tile_index for row in rows] == [0, 1, 2, 3]
