@@ -92,6 +92,8 @@ class Band:
         self.tile, self.scale = tile, scale
         self.width = -(-samples // scale)
         self.columns = origins(self.width, tile, hop)
+        self.tile_samples = np.array(self.columns, np.int64) * scale
+        """First samples of the tiles of a row, full resolution, int64."""
         self.rows = 0
         """Whole binned rows seen so far."""
         self._nodata, self._quantizer = nodata, quantizer

@@ -26,7 +26,7 @@ from winnow_edge.errors import MissionError, StoreError, SwathError
 from winnow_edge.interpreters import Interpreters, Job
 from winnow_edge.merging import Merger
 from winnow_edge.mission import Mission
-from winnow_edge.records import NO_CLASS, Box, Detection, Flag, Product, TileRecord
+from winnow_edge.records import NO_CLASS, Box, Detection, Flag, Product
 from winnow_edge.screening import screened
 from winnow_edge.sources import LineSource
 from winnow_edge.sources.stretch import Stretch
@@ -375,27 +375,34 @@ class _Run:
 
     def _records(self, row: _Row, decided: Decided) -> list[Product]:
         """The record of every tile of a row."""
-        part = slice(row.job_at, row.job_at + int((~row.skipped).sum()))
-        classes = iter(decided.class_index[part].tolist())
-        posteriors = iter(decided.posterior[part].tolist())
-        hit = set(decided.tiles[_within(decided.tiles, part)].tolist())
-        result, at, swath = [], row.job_at, self.writer.swath_id
-        for number, (column, skip) in enumerate(
-            zip(row.band.columns, row.skipped.tolist(), strict=True)
-        ):
-            if skip:
-                verdict = (NO_CLASS, 0.0, Flag.SCREENED)
-            else:
-                flag = Flag.DETECTION if at in hit else Flag.NONE
-                verdict = (next(classes), next(posteriors), flag)
-                at += 1
-            box = self._box(row, column)
-            record = TileRecord(row.first + number, box, row.row.scale, *verdict)
-            result.append(products.record_product(record, swath))
-        self.tally.tiles += len(result)
-        self.tally.screened += int(row.skipped.sum())
-        self.tally.hits += len(hit)
-        return result
+        shown = ~row.skipped
+        count = int(shown.sum())
+        part = slice(row.job_at, row.job_at + count)
+        hits = np.unique(decided.tiles[_within(decided.tiles, part)]) - row.job_at
+        flag = np.zeros(count, np.uint8)
+        flag[hits] = Flag.DETECTION
+        classes = np.full(len(shown), NO_CLASS, np.uint8)
+        posterior = np.zeros(len(shown))
+        flags = np.full(len(shown), Flag.SCREENED, np.uint8)
+        classes[shown], posterior[shown] = decided.class_index[part], decided.posterior[part]
+        flags[shown] = flag
+        self.tally.tiles += len(shown)
+        self.tally.screened += len(shown) - count
+        self.tally.hits += len(hits)
+        box = self._box(row, 0)
+        sample = row.band.tile_samples
+        return products.record_products(
+            self.writer.swath_id,
+            row.first,
+            line=box.line,
+            lines=box.lines,
+            sample=sample,
+            samples=np.minimum(self.tile * row.row.scale, self.source.samples - sample),
+            scale=row.row.scale,
+            class_index=classes,
+            posterior=posterior,
+            flags=flags,
+        )
 
     def _detections(self, row: _Row, decided: Decided) -> list[Detection]:
         """What a row found, with copies of the pixels: the band will be overwritten."""

@@ -37,7 +37,7 @@ CREATE TABLE product (
     detection INTEGER NOT NULL, state INTEGER NOT NULL, unheard INTEGER NOT NULL DEFAULT 0,
     bytes INTEGER NOT NULL, data BLOB
 );
-CREATE UNIQUE INDEX product_once ON product (swath, tile, kind) WHERE kind <> 0;
+CREATE UNIQUE INDEX product_once ON product (swath, tile, kind, class) WHERE kind <> 0;
 CREATE INDEX product_heavy ON product (kind, state) WHERE kind >= 2;
 CREATE TABLE container (
     id INTEGER PRIMARY KEY, contact INTEGER NOT NULL, state INTEGER NOT NULL,

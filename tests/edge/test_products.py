@@ -29,6 +29,7 @@ from winnow_edge.products import (
     encode_swath,
     encode_thumbnail,
     record_product,
+    record_products,
     value,
 )
 from winnow_edge.records import NO_CLASS, Box, Detection, Flag, Kind, Product, TileRecord
@@ -218,3 +219,35 @@ def test_a_tile_without_detection_is_worth_the_background(
     seen = TileRecord(1, Box(0, 0, 9, 9), 1, 1, 0.99, Flag.NONE)
     for record in (screened, seen):
         assert value(record_product(record, 1), mission, ("other", "crater")) == 0.25
+
+
+@given(st.lists(st.tuples(st.integers(0, 254), st.floats(0, 1), st.booleans()), max_size=9))
+def test_a_row_of_records_is_its_records_one_by_one(tiles: list[tuple[int, float, bool]]) -> None:
+    count = len(tiles)
+    sample = np.arange(count, dtype=np.int64) * 128
+    made = record_products(
+        3,
+        100,
+        line=640,
+        lines=250,
+        sample=sample,
+        samples=np.full(count, 256, np.int64),
+        scale=2,
+        class_index=np.array([t[0] for t in tiles], np.uint8),
+        posterior=np.array([t[1] for t in tiles], np.float64),
+        flags=np.array([Flag.DETECTION if t[2] else Flag.NONE for t in tiles], np.uint8),
+    )
+    assert made == [
+        record_product(
+            TileRecord(
+                100 + n,
+                Box(640, n * 128, 250, 256),
+                2,
+                cls,
+                posterior,
+                Flag.DETECTION if hit else Flag.NONE,
+            ),
+            3,
+        )
+        for n, (cls, posterior, hit) in enumerate(tiles)
+    ]
