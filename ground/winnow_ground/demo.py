@@ -38,6 +38,8 @@ MISSION = "mars-browse.toml"
 MARKER = ".winnow-demo"
 """Says that a folder is the demo's own and may be made anew."""
 POLICIES = ("mission", "fifo")
+SMALLEST_PACKETS = 4
+"""No contact is shorter: a strip with nothing in it must at least say so."""
 
 
 def run_demo(
@@ -46,7 +48,8 @@ def run_demo(
     """Run the demo into `out` and return its figures (see `summary_lines` for what they mean).
 
     `swath` is any image that `winnow-edge run` reads; without one a strip of `lines` lines is
-    rendered with `seed`. The contact has `share` of the bytes of all products. Raises DataError if
+    rendered with `seed`. The contact has `share` of the bytes of all products (at least
+    SMALLEST_PACKETS packets). Raises DataError if
     `out` holds something else, and what the parts raise.
     """
     started = time.perf_counter()
@@ -72,7 +75,7 @@ def run_demo(
     }  # fmt: skip
     with Store.open(folder / "store", mission=None, read_only=True) as store:
         whole = Judge.of(store, mission, features)
-    budget = max(1, round(share * whole.bytes))
+    budget = max(round(share * whole.bytes), SMALLEST_PACKETS * mission.link.packet_bytes)
     figures["detections"] = whole.detections()
     figures["contact"] = {"share": share, "budget_bytes": budget, "all_bytes": whole.bytes}
     shutil.copytree(folder / "store", folder / "fifo" / "store")
@@ -291,7 +294,6 @@ def summary_lines(figures: dict[str, Any]) -> list[str]:
     found, mine, fifo = figures["detections"], figures["mission"], figures["fifo"]
     known = figures["truth"] is not None
     peak = f", {run['peak_rss_mb']:.0f} MB at most" if run["peak_rss_mb"] else ""
-    raw = swath["raw_bytes"]
     what = f"{figures['truth']} true features" if known else "an image, so no truth is known"
     out = [
         f"strip       {swath['path']}: {run['lines']:,} lines x {run['samples']:,} samples, {what}",
@@ -309,9 +311,10 @@ def summary_lines(figures: dict[str, Any]) -> list[str]:
         out.append(f"detections  {found['count']} by the model's word; nothing here can check them")
         listed = [f"{name} {n}" for name, n in classes.items()]
     out.append(f"by class    {', '.join(listed) or 'none'}")
+    budget, whole = contact["budget_bytes"], contact["all_bytes"]
     out.append(
-        f"contact     {contact['budget_bytes']:,} bytes: {contact['share']:.0%} of all products "
-        f"({contact['all_bytes']:,} bytes), {contact['budget_bytes'] / raw:.2%} of the raw strip"
+        f"contact     {budget:,} bytes: {budget / whole:.0%} of all products ({whole:,} bytes), "
+        f"{budget / swath['raw_bytes']:.2%} of the raw strip"
     )
     out += [_sent_line("sent", mine), _sent_line("fifo sent", fifo)]
     if known:

@@ -76,7 +76,7 @@ def relief(shape: tuple[int, int], rng: np.random.Generator) -> Field:
     # What is longer than a few pixels is made at half the resolution, in a quarter of the time.
     half = (-(-shape[0] // 2) + 1, -(-shape[1] // 2) + 1)
     ground = 2.6 * upscale(fractal(half, rng, hurst=0.85, longest=450), 2, shape)
-    ground += 0.17 * rough * fractal(shape, rng, hurst=0.45, longest=70, shortest=1.2)
+    ground += 0.15 * rough * fractal(shape, rng, hurst=0.45, longest=70, shortest=1.2)
     wander = upscale(fractal(half, rng, hurst=1.15, longest=250, shortest=1.5), 2, shape)
     strength = smoothstep(smooth_field(shape, rng, 350) * 0.8)
     for level in (-0.8, 0.5):
