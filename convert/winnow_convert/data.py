@@ -35,19 +35,17 @@ def load_split(source: Source, root: Path, split: str, progress: Progress) -> La
 
     Raises DataError if the data are not there or are not of the model's classes.
     """
-    from winnow_train.datasets import read_dataset
+    from winnow_train.run import task_like
     from winnow_train.tiles import decode_all, to_input
 
     name = source.description.get("training", {}).get("dataset")
     if not isinstance(name, str):
         raise DataError("model.json names no data set", where=source.folder)
-    found = read_dataset(name, root).split(split)
-    if found.classes != source.classes:
-        raise DataError(
-            f"{name} has classes {', '.join(found.classes)}, the model has "
-            f"{', '.join(source.classes)}",
-            where=root,
-        )
+    task = task_like(source.description, name, root).split(split)
+    if task.truth.ndim == 1 and task.truth.max() >= len(source.classes):
+        stranger = task.tiles.tiles[int(task.truth.argmax())].path.name
+        raise DataError(f"{name} has tiles of classes that the model lacks, e.g. {stranger}")
+    found = task.tiles
     done = 0
 
     def step(count: int) -> None:
@@ -58,7 +56,7 @@ def load_split(source: Source, root: Path, split: str, progress: Progress) -> La
     tiles = decode_all([t.path for t in found.tiles], source.channels, progress=step)
     return LabelledTiles(
         tiles=to_input(tiles, source.height, source.width),
-        labels=found.labels.astype(np.int64),
+        labels=task.truth.astype(np.int64),
         sources=tuple(t.source for t in found.tiles),
     )
 

@@ -55,17 +55,23 @@ def to_float(source: Source) -> bytes:
 
 
 def _converter(source: Source) -> Any:
-    """A converter of the model's frozen graph. Without the Keras object beside the function the
-    variables become constants, which is what quantization wants."""
+    """A converter of the model's frozen graph, with the signature `pixels` -> `logits`.
+
+    The variables become constants first: with them in the graph the calibrator cannot run it, and
+    without a trackable object beside the function the flatbuffer would have no signature.
+    """
     tf = import_tensorflow()
+    freeze = importlib.import_module("tensorflow.python.framework.convert_to_constants")
     shape = (1, source.height, source.width, source.channels)
 
-    def logits(pixels: Any) -> Any:
-        return tf.reshape(source.model(pixels, training=False), (1, len(source.classes)))
+    def forward(pixels: Any) -> Any:
+        logits = source.model(pixels, training=False)
+        return {"logits": tf.reshape(logits, (1, len(source.classes)))}
 
     signature = [tf.TensorSpec(shape, tf.float32, name="pixels")]
-    graph = tf.function(logits, input_signature=signature).get_concrete_function()
-    return tf.lite.TFLiteConverter.from_concrete_functions([graph])
+    graph = tf.function(forward, input_signature=signature).get_concrete_function()
+    frozen = freeze.convert_variables_to_constants_v2(graph)
+    return tf.lite.TFLiteConverter.from_concrete_functions([frozen], tf.Module())
 
 
 def import_tensorflow() -> Any:

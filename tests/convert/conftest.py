@@ -89,7 +89,7 @@ def write_run(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
         folder = tmp_path_factory.mktemp("run")
         model.save(folder / "model.keras")
         description = {
-            "recipe": {"name": "tiny"},
+            "recipe": {"name": "tiny", "data": {"dataset": "folder"}},
             "name": "tiny",
             "classes": list(CLASSES),
             "head": "softmax",
