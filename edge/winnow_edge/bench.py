@@ -81,13 +81,14 @@ class BenchResult:
 
 
 class MemorySource:
-    """A swath in memory that can be run over and over: `pixels` uint8 (lines, samples[, 3])."""
+    """A swath in memory: `pixels` uint8 (lines, samples[, 3]), repeated until it has `lines`."""
 
     bits = 8
 
-    def __init__(self, pixels: Lines, name: str = "rendered") -> None:
+    def __init__(self, pixels: Lines, name: str = "rendered", lines: int | None = None) -> None:
         self.name, self._pixels = name, pixels
-        self.lines: int | None = len(pixels)
+        self._end = len(pixels) if lines is None else lines
+        self.lines: int | None = self._end
         self.samples = pixels.shape[1]
         self.channels = 3 if pixels.ndim == 3 else 1
         self.truncated: str | None = None
@@ -97,10 +98,14 @@ class MemorySource:
 
     def read(self, out: Lines) -> int:
         """See `LineSource.read`."""
-        rows = self._pixels[self._at : self._at + len(out)]
-        out[: len(rows)] = rows
-        self._at += len(rows)
-        return len(rows)
+        count = min(len(out), self._end - self._at)
+        done = 0
+        while done < count:
+            rows = self._pixels[self._at % len(self._pixels) :][: count - done]
+            out[done : done + len(rows)] = rows
+            done += len(rows)
+            self._at += len(rows)
+        return count
 
     def close(self) -> None:
         """Nothing to release."""
@@ -232,8 +237,9 @@ def _sources(bundle: Bundle, camera: Instrument, swath: str | None) -> Callable[
         raise SwathError("standard input can be read only once", hint="give a file to --swath")
     if swath is not None:
         return lambda: open_source(swath, instrument=camera, grey=grey)
-    pixels = rendered(bundle.manifest.input.height * 8, 2048)
-    return lambda: MemorySource(pixels)
+    # Long enough that what a run costs once (its first block, its last commits) weighs little.
+    pixels = rendered(512, 2048)
+    return lambda: MemorySource(pixels, lines=32 * bundle.manifest.input.height)
 
 
 def rendered(lines: int, samples: int) -> Lines:
@@ -251,11 +257,16 @@ def rendered(lines: int, samples: int) -> Lines:
 
 def _bare_times(classifier: Classifier, count: int) -> list[float]:
     times = []
-    for _ in range(max(count // 2, 10)):
+    for _ in range(_burst(count)):
         started = time.perf_counter_ns()
         classifier.invoke_only()
         times.append((time.perf_counter_ns() - started) / 1e6)
     return times
+
+
+def _burst(tiles: int) -> int:
+    """Bare invocations before and after a lap of so many tiles."""
+    return min(max(tiles // 4, 10), 500)
 
 
 def _more(rounds: int, started: float, seconds: float) -> bool:
@@ -268,7 +279,7 @@ def _energy(
     joules: float | None, started: float, invocations: int, lap: _Lap, stated_w: float | None
 ) -> tuple[float | None, str]:
     """Millijoules per tile of the rounds, bare and whole alike, and where the figure is from."""
-    rounds = invocations / (2 * max(lap.last_tiles // 2, 10))
+    rounds = invocations / (2 * _burst(lap.last_tiles))
     tiles = invocations + rounds * lap.last_tiles
     now, watts = host.energy_j(), host.power_w()
     if joules is not None and now is not None and now > joules:
