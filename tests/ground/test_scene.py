@@ -108,8 +108,9 @@ def test_distance_to_a_level_line_is_the_distance() -> None:
     y, x = np.mgrid[0:320, 0:400].astype(np.float32)
     radius = np.hypot(y - 160, x - 200)
     signed = terrain.distance(100 - radius, 0.0)
-    far = np.abs(radius - 100) < 70
-    assert np.abs(signed - (100 - radius))[far].max() < 4  # half a cell
+    wrong = np.abs(signed - (100 - radius))
+    wrong[np.abs(radius - 100) > 70] = 0
+    assert wrong[12:-12, 12:-12].max() < 4  # half a cell of the grid that it is measured on
 
 
 @given(st.floats(40, 200), st.floats(0, 1.2))

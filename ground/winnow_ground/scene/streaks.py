@@ -38,7 +38,7 @@ def mesas(canvas: Canvas, top: int, bottom: int) -> None:
         # A sharp brow, a straight wall, a foot that flattens out.
         rise += high * np.clip(np.where(reach < 0.2, 0.1 + reach * 0.5, reach), 0, 1)
     walls = np.hypot(np.gradient(rise, axis=0), np.gradient(rise, axis=1))
-    cover = smooth_under(smoothstep(walls / 0.25) * inside, 4)
+    cover = smooth_under(smoothstep(walls / 0.25) * inside, 24)
     flutes = fractal(shape, rng, hurst=0.6, longest=46, shortest=3)
     canvas.height *= 1 - 0.75 * cover
     canvas.height += inside * rise + 0.10 * cover * flutes

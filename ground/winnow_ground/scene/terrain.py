@@ -108,8 +108,9 @@ def distance(form: Field, level: float, step: int = 8) -> Field:
         away = (y[..., None] - part[:, 0]) ** 2 + (x[..., None] - part[:, 1]) ** 2
         np.minimum(near, away.min(-1), out=near)
     signed = np.sqrt(near) * np.sign(coarse) * step
-    edge = np.pad(signed, ((0, 1), (0, 1)), mode="edge")
-    return upscale(edge.astype(np.float32), step, form.shape)
+    # Where two walls meet, distances have a crease that the grid would turn into a saw.
+    soft = smooth_under(signed.astype(np.float32), 2)
+    return upscale(np.pad(soft, ((0, 1), (0, 1)), mode="edge"), step, form.shape)
 
 
 def across(form: Field, level: float) -> Field:
