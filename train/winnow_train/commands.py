@@ -1,9 +1,115 @@
-"""Commands of this package, registered on the `winnow` application."""
+"""`winnow train` and `winnow evaluate`; Keras is imported inside the commands."""
 
 from __future__ import annotations
 
+import json
+import os
+from pathlib import Path
+from typing import Annotated
+
 import typer
+
+import winnow_train.data.commands
+from winnow_ground.errors import MissingExtraError
+
+DATA = typer.Option("--data", help="Folder that holds the data sets' folders.")
 
 
 def register(app: typer.Typer) -> None:
     """Add this package's commands to `app`."""
+    app.command("train")(train)
+    app.command("evaluate")(evaluate)
+    winnow_train.data.commands.register(app)
+
+
+def train(
+    recipe: Annotated[
+        str, typer.Argument(help="A recipe file, or the bare name of a shipped one.")
+    ],
+    data: Annotated[Path, DATA],
+    out: Annotated[Path, typer.Option("--out", help="Run folder; a killed run goes on from it.")],
+    weights_dir: Annotated[
+        Path | None,
+        typer.Option("--weights-dir", help="Folder of the backbones' weights files."),
+    ] = None,
+    teacher: Annotated[
+        list[Path] | None,
+        typer.Option("--teacher", help="Run folder of a teacher to distil; may be repeated."),
+    ] = None,
+    threads: Annotated[
+        int, typer.Option("--threads", min=0, help="Cores to use; 0 takes all of them.")
+    ] = 0,
+) -> None:
+    """Train a recipe into a run folder: model.keras, model.json, training.jsonl, checkpoint.
+
+    Example: winnow train hirise-landmarks --data DATA --weights-dir WEIGHTS --out runs/landmarks
+    """
+    from winnow_train.recipe import find_recipe, read_recipe
+
+    wanted = read_recipe(find_recipe(recipe))
+    _quiet_backend(threads)
+    from winnow_train.progress import Progress
+    from winnow_train.run import train as run
+
+    card = run(
+        wanted,
+        data,
+        out,
+        weights_dir=weights_dir,
+        teachers=tuple(teacher or ()),
+        progress=Progress(),
+    )
+    found = card["metrics"]
+    typer.echo(
+        f"{out}: {card['name']}  val accuracy {found['accuracy']:.4f}  "
+        f"macro-F1 {found['macro_f1']:.4f}  ECE {found['ece']:.4f}  "
+        f"temperature {card['temperature']:.3f}"
+    )
+
+
+def evaluate(
+    model: Annotated[
+        Path, typer.Argument(help="A run folder of winnow train, or a .winnow bundle.")
+    ],
+    dataset: Annotated[
+        str, typer.Option("--dataset", help="hirise-v1, hirise-v3, msl, or folder.")
+    ],
+    data: Annotated[Path, DATA],
+    split: Annotated[str, typer.Option("--split", help="train, val or test.")] = "val",
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
+) -> None:
+    """Accuracy, macro-F1, per-class figures, confusion, calibration and abstention of a model.
+
+    Example: winnow evaluate runs/landmarks --dataset hirise-v3 --data DATA --split val
+    """
+    if model.suffix != ".winnow":
+        _quiet_backend(0)
+    from winnow_train.evaluate import evaluate as judge
+    from winnow_train.evaluate import print_table
+    from winnow_train.progress import Progress
+
+    found = judge(model, dataset, data, split, Progress())
+    if as_json:
+        typer.echo(json.dumps(found))
+    else:
+        print_table(found)
+
+
+def _quiet_backend(threads: int) -> None:
+    """Import Keras and its backend, without TensorFlow's greetings, on so many cores."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    try:
+        import keras
+    except ImportError as error:
+        raise MissingExtraError(
+            f"{error.name or 'keras'} is not installed", hint="pip install 'winnow-ground[train]'"
+        ) from error
+    if threads and keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        tf.config.threading.set_intra_op_parallelism_threads(threads)
+        tf.config.threading.set_inter_op_parallelism_threads(2)
+    elif threads and keras.backend.backend() == "torch":
+        import torch
+
+        torch.set_num_threads(threads)

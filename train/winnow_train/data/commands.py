@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated
 
@@ -19,6 +20,7 @@ def register(app: typer.Typer) -> None:
         name="data", help="Fetch the public data sets, cut swaths into tiles, check a data set."
     )
     data.command("fetch", no_args_is_help=True)(fetch)
+    data.command("check", no_args_is_help=True)(check)
     app.add_typer(data, no_args_is_help=True)
 
 
@@ -112,3 +114,38 @@ def fetch(
         files = sum(1 for p in folder.rglob("*") if p.is_file())
         typer.echo(f"{folder}: {files:,} files")
     typer.echo(fetching.attribution(fetching.described(folder, archive)))
+
+
+def check(
+    name: Annotated[str, typer.Argument(help="hirise-v1, hirise-v3, hirise-v3.2, msl, or folder.")],
+    data: Annotated[Path, DATA],
+    hamming: Annotated[
+        int,
+        typer.Option(
+            "--hamming", min=0, max=31, help="Bits of 63 in which duplicates' hashes may differ."
+        ),
+    ] = 10,
+    limit: Annotated[
+        int, typer.Option("--limit", min=1, help="Lines shown of each kind; --json has all.")
+    ] = 10,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
+) -> None:
+    """Look for what spoils a labelled set: bad files, bad rows, leakage, duplicates, conflicts.
+
+    Ends with exit code 3 if there is anything that training refuses: a row or a file that cannot
+    be used, a source in two sets, a class without a training tile. Pictures that are in two sets
+    although their sources differ are listed, for they flatter the figures on val.
+
+    Example: winnow data check hirise-v3 --data DATA
+    """
+    from winnow_train.data.check import check as look
+    from winnow_train.data.check_print import print_check
+    from winnow_train.progress import Progress
+
+    found = look(name, data, Progress(), threshold=hamming)
+    if as_json:
+        typer.echo(json.dumps(found.as_json()))
+    else:
+        print_check(found, limit)
+    if refused := found.refused():
+        raise DataError(f"{name} is not fit for training: {', '.join(refused)}", where=data)

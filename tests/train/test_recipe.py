@@ -1,0 +1,87 @@
+"""Recipes: what is refused, and that every shipped one is sound."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from winnow_ground.errors import RecipeError, WeightsError
+from winnow_train.recipe import find_recipe, find_weights, parse_recipe, read_recipe
+
+RECIPES = sorted((Path(__file__).parents[2] / "train" / "recipes").glob("*.toml"))
+SMALL: dict[str, Any] = {"name": "small", "data": {"dataset": "hirise-v3"}}
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda p: p.stem)
+def test_shipped_recipes_read_and_name_no_path(path: Path) -> None:
+    recipe = read_recipe(path)
+    assert recipe.name == path.stem
+    assert recipe.about
+    assert "/" not in recipe.model.weights
+    assert parse_recipe(recipe.as_dict()) == recipe
+    assert find_recipe(path.stem) == path
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"sede": 1}, "unknown key sede"),
+        ({"train": {"epoch": 3}}, r"unknown key train\.epoch"),
+        ({"train": {"epochs": 0}}, r"train\.epochs is 0; legal range: 1 to 1000"),
+        ({"train": {"learning_rate": "fast"}}, r"train\.learning_rate is 'fast'; expected float"),
+        ({"train": {"learning_rate": float("nan")}}, r"train\.learning_rate is nan"),
+        ({"model": {"frozen": 1}}, r"model\.frozen is 1; expected bool"),
+        ({"model": {"head": "tanh"}}, r"model\.head is 'tanh'; legal: 'softmax', 'sigmoid'"),
+        ({"augment": {"zoom": [1.0]}}, r"augment\.zoom.*expected 2 values"),
+        ({"augment": {"zoom": [2.0, 1.0]}}, r"smaller magnification first"),
+        ({"input": {"channels": 2}}, r"legal: 1 \(grey\) or 3 \(RGB\)"),
+        ({"input": {"width": 96}}, "not square"),
+        ({"data": {}}, r"data\.dataset is missing"),
+        ({"data": {"dataset": "imagenet"}}, r"data\.dataset is 'imagenet'"),
+    ],
+)
+def test_refusals_name_the_key_and_what_is_legal(change: dict[str, Any], says: str) -> None:
+    with pytest.raises(RecipeError, match=says):
+        parse_recipe({**SMALL, **change})
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+        lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+        max_leaves=8,
+    )
+)
+def test_any_value_anywhere_is_accepted_or_refused_cleanly(value: Any) -> None:
+    for table in (
+        {**SMALL, "train": value},
+        {**SMALL, "data": {"dataset": value}},
+        {**SMALL, "augment": {"zoom": value}},
+        {**SMALL, "data": {"dataset": "msl", "map": value}},
+    ):
+        try:
+            parse_recipe(table)
+        except RecipeError as error:
+            assert "\n" not in str(error)
+
+
+def test_unknown_recipe_names_those_that_exist() -> None:
+    with pytest.raises(RecipeError, match="hirise-landmarks"):
+        find_recipe("no-such-recipe")
+
+
+def test_weights_are_found_beside_and_missed_clearly(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "net.weights.h5").touch()
+    assert find_weights("net.weights.h5", tmp_path) == str(tmp_path / "net.weights.h5")
+    monkeypatch.setenv("WINNOW_WEIGHTS", str(tmp_path))
+    assert find_weights("net.weights.h5", None) == str(tmp_path / "net.weights.h5")
+    assert find_weights("", None) is None
+    assert find_weights("imagenet", None) == "imagenet"
+    with pytest.raises(WeightsError, match="--weights-dir"):
+        find_weights("other.weights.h5", tmp_path)

@@ -1,0 +1,86 @@
+"""Perceptual hashes that see through turning and mirroring.
+
+The hash is that of Zauner, "Implementation and Benchmarking of Perceptual Image Hash Functions"
+(2010): the signs of the 8x8 lowest coefficients of the cosine transform of a 32x32 reduction, here
+with the constant term left out, so that it is blind to brightness and contrast. Mirroring an image
+flips the sign of its odd coefficients and turning it also transposes them, so the hashes of all
+eight views of the square follow from one transform.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+SIDE, LOW = 32, 8
+#: Hashes that differ in at most this many of 63 bits are candidates; see docs/data.md for the
+#: measurement behind it.
+HAMMING = 10
+#: Candidates are duplicates if their pixels correlate at least so well.
+CORRELATION = 0.95
+#: Pixels up to this value are taken for nodata: a black border is not quite black in a JPEG.
+DARK = 8
+
+Hashes = npt.NDArray[np.uint64]
+Reduced = npt.NDArray[np.float32]
+
+_COSINES = np.cos(
+    np.pi * np.arange(LOW)[:, None] * (2 * np.arange(SIDE)[None, :] + 1) / (2 * SIDE)
+).astype(np.float32)
+_ODD = np.where(np.arange(LOW) % 2, -1.0, 1.0).astype(np.float32)
+
+
+def reduced(image: Image.Image) -> Reduced:
+    """A picture as grey float32 [32, 32], each pixel the mean of what it covers."""
+    small = image.convert("L").resize((SIDE, SIDE), Image.Resampling.BOX)
+    return np.asarray(small, np.float32)
+
+
+def hashes(tiles: Reduced) -> Hashes:
+    """Hashes of float32 [n, 32, 32] as seen in eight views, uint64 [8, n]; view 0 is as it is."""
+    low = np.einsum("ui,nij,vj->nuv", _COSINES, tiles, _COSINES, optimize=True)
+    found = []
+    for transposed in (False, True):
+        turned = low.transpose(0, 2, 1) if transposed else low
+        for rows in (np.ones(LOW, np.float32), _ODD):
+            for columns in (np.ones(LOW, np.float32), _ODD):
+                signs = turned * rows[:, None] * columns > 0
+                signs[:, 0, 0] = False
+                packed = np.packbits(signs.reshape(len(tiles), LOW * LOW), axis=1)
+                found.append(packed.view(">u8")[:, 0].astype(np.uint64))
+    return np.stack(found) if len(tiles) else np.zeros((8, 0), np.uint64)
+
+
+def distance(one: Hashes, others: Hashes) -> npt.NDArray[np.uint8]:
+    """Bits in which a hash differs from each of `others` [8, n] in the nearest of their views."""
+    apart: npt.NDArray[np.uint8] = np.bitwise_count(one ^ others).min(axis=0)
+    return apart
+
+
+def correlation(a: Reduced, b: Reduced) -> float:
+    """Greatest correlation of `a` with the eight views of `b`, over pixels with data in both.
+
+    Without that mask two tiles cut by the border of a map-projected strip would look alike for
+    their black triangles alone. 0 if under a quarter of the pixels has data in both.
+    """
+    best, data = 0.0, _inside(a)
+    for quarter in range(4):
+        turned = np.rot90(b, quarter)
+        for view in (turned, turned[:, ::-1]):
+            both = data & _inside(view)
+            if both.sum() < SIDE * SIDE // 4:
+                continue
+            x, y = a[both] - a[both].mean(), view[both] - view[both].mean()
+            scale = float(np.sqrt((x @ x) * (y @ y)))
+            best = max(best, float(x @ y) / scale if scale else 0.0)
+    return best
+
+
+def _inside(pixels: Reduced) -> npt.NDArray[np.bool_]:
+    """Where a pixel and its neighbours have data; those at a border are half black."""
+    data = np.pad(pixels > DARK, 1, constant_values=True)
+    inside = data[1:-1, 1:-1].copy()
+    for down, right in ((0, 1), (2, 1), (1, 0), (1, 2)):
+        inside &= data[down : down + SIDE, right : right + SIDE]
+    return inside

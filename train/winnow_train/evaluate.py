@@ -1,0 +1,142 @@
+"""Judging a model on a set it was not fitted to: a run folder, a Keras model or a bundle."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from winnow_ground.errors import ModelError
+from winnow_train import metrics
+from winnow_train.progress import Progress
+from winnow_train.tasks import Task
+from winnow_train.tiles import decode_all, to_input
+
+
+def evaluate(
+    path: Path, dataset: str, root: Path, split: str, progress: Progress
+) -> dict[str, Any]:
+    """Figures of the model at `path` on one set of a data set.
+
+    Keys: accuracy, macro_f1, per_class, confusion, ece, at_090 {accuracy, abstention}, n, split,
+    and model, dataset, classes, temperature. The order of the label file makes no difference.
+    Raises ModelError for what is no model, DataError for unusable data.
+    """
+    logits, task, card = collect(path, dataset, root, split, progress)
+    classes = list(task.classes)
+    if task.head == "sigmoid":
+        scores = metrics.multi_label(
+            metrics.sigmoid(logits / card["temperature"]), task.truth, classes
+        )
+    else:
+        if task.truth.max() >= len(classes):
+            classes = [*classes, "(unknown to the model)"]
+        scores = metrics.single_label(
+            metrics.softmax(logits / card["temperature"]), task.truth, classes
+        )
+    return {
+        **scores,
+        "split": split,
+        "dataset": dataset,
+        "model": str(path),
+        "classes": classes,
+        "temperature": card["temperature"],
+    }
+
+
+def collect(
+    path: Path, dataset: str, root: Path, split: str, progress: Progress
+) -> tuple[np.ndarray, Task, dict[str, Any]]:
+    """Logits float32 [n, K] of a set's tiles, the task with its truth, and the model's card."""
+    from winnow_train.run import task_like
+
+    bundle = path.suffix == ".winnow"
+    infer, card = _open_bundle(path) if bundle else _open_run(path)
+    task = task_like(card, dataset, root).split(split)
+    size = card["input"]
+    paths = [t.path for t in task.tiles.tiles]
+    logits = []
+    with progress.counting(f"{dataset} {split}", len(paths)) as advance:
+        for start in range(0, len(paths), 64):
+            tiles = decode_all(paths[start : start + 64], size["channels"])
+            logits.append(infer(to_input(tiles, size["height"], size["width"])))
+            advance(len(tiles))
+    return np.concatenate(logits), task, card
+
+
+def _open_run(path: Path) -> tuple[Any, dict[str, Any]]:
+    from winnow_train import model
+    from winnow_train.run import load_run
+
+    if not path.exists():
+        raise ModelError("no such model", where=path, hint="give a run folder or a bundle")
+    net, card = load_run(path)
+    return (lambda tiles: model.predict(net, tiles)), card
+
+
+def _open_bundle(path: Path) -> tuple[Any, dict[str, Any]]:
+    """A bundle through the code that flies: int8 pixels in, int8 logits out."""
+    from winnow_edge.bundle import open_bundle
+    from winnow_edge.runtimes import load_classifier
+
+    bundle = open_bundle(path)
+    manifest = bundle.manifest
+    classifier = load_classifier(bundle, "litert")
+    squeeze = manifest.input.channels == 1
+    # Real value of pixel p in the model's input is p * unit, where unit is 1 for nets that take
+    # 0..255 and 1/255 for nets that take 0..1.
+    unit = 1.0 if abs(manifest.input.scale - 1.0) < 1e-6 else 1.0 / 255.0
+
+    def infer(tiles: np.ndarray) -> np.ndarray:
+        real = tiles.astype(np.float32) * unit / manifest.input.scale + manifest.input.zero_point
+        codes = np.clip(np.rint(real), -128, 127).astype(np.int8)
+        out = np.empty((len(tiles), len(manifest.classes)), np.int8)
+        for tile, row in zip(codes, out, strict=True):
+            classifier.infer(tile[..., 0] if squeeze else tile, row)
+        steps = out.astype(np.float32) - manifest.output.zero_point
+        return np.asarray(steps * manifest.output.scale)
+
+    card: dict[str, Any] = {
+        "name": manifest.name,
+        "classes": list(manifest.classes),
+        "head": manifest.head,
+        "input": {
+            "height": manifest.input.height,
+            "width": manifest.input.width,
+            "channels": manifest.input.channels,
+        },
+        "temperature": manifest.temperature,
+        "training": manifest.training,
+    }
+    if "recipe" in manifest.training:
+        card["recipe"] = manifest.training["recipe"]
+    return infer, card
+
+
+def print_table(found: dict[str, Any], console: Console | None = None) -> None:
+    """Print an evaluation for people, on stdout."""
+    console = console or Console()
+    at = found["at_090"]
+    sure = "-" if at["accuracy"] is None else f"{at['accuracy']:.4f}"
+    console.print(
+        f"{found['model']} on {found['dataset']} {found['split']}: {found['n']} tiles\n"
+        f"accuracy {found['accuracy']:.4f}   macro-F1 {found['macro_f1']:.4f}   "
+        f"ECE {found['ece']:.4f}   at posterior >= 0.9: accuracy {sure}, "
+        f"abstaining on {100 * at['abstention']:.1f} %",
+        highlight=False,
+    )
+    table = Table("class", "precision", "recall", "F1", "tiles")
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for name, row in found["per_class"].items():
+        cells = [f"{row[k]:.3f}" for k in ("precision", "recall", "f1")]
+        table.add_row(name, *cells, str(row["support"]))
+    console.print(table)
+    if np.ndim(found["confusion"]) == 2:
+        matrix = Table("true \\ predicted", *found["classes"], title="confusion")
+        for name, counts in zip(found["classes"], found["confusion"], strict=True):
+            matrix.add_row(name, *(str(n) if n else "." for n in counts))
+        console.print(matrix)

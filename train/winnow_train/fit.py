@@ -1,0 +1,356 @@
+"""Training: one loop of epochs, each seeded by itself, so that a killed run ends as if it had not.
+
+The heads share a backbone; a batch mixes the tiles of every data set, and a tile weighs only in
+the heads that it has a target for. Targets are labels, mixed with teachers' posteriors if asked.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import zipfile
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from winnow_ground.errors import DataError, OutputError
+from winnow_train import metrics, model
+from winnow_train.calibrate import negative_log_likelihood
+from winnow_train.recipe import Recipe
+from winnow_train.tasks import Task
+from winnow_train.tiles import Augmenter, to_input
+
+CHECKPOINT = "checkpoint.npz"
+HISTORY = "training.jsonl"
+
+
+@dataclass(frozen=True)
+class Sample:
+    """All training tiles of all heads: pixels, and per head the targets and their weights."""
+
+    pixels: list[np.ndarray]  # n of uint8 [H, W, C]
+    targets: dict[str, np.ndarray]  # head -> float32 [n, K]
+    weights: dict[str, np.ndarray]  # head -> float32 [n]; 0 where a tile has no target
+    draw: np.ndarray  # float64 [n], how often a tile is drawn; sums to 1
+
+
+@dataclass(frozen=True)
+class Validation:
+    """The val tiles of the recipe's own head, at the net's input size."""
+
+    pixels: np.ndarray  # uint8 [n, H, W, C]
+    truth: np.ndarray
+
+
+def make_sample(
+    recipe: Recipe,
+    tasks: dict[str, Task],
+    pixels: dict[str, list[np.ndarray]],
+    posteriors: dict[str, np.ndarray],
+) -> Sample:
+    """Join the heads' training tiles. `posteriors` are the teachers': head -> [n of all, K]."""
+    total = sum(len(p) for p in pixels.values())
+    targets, weights = {}, {}
+    draw = np.empty(total)
+    start = 0
+    for head, task in tasks.items():
+        stop = start + len(pixels[head])
+        hard = task.targets()
+        target = np.zeros((total, hard.shape[1]), np.float32)
+        weight = np.zeros(total, np.float32)
+        if head in posteriors:
+            target, weight = posteriors[head].astype(np.float32), weight + recipe.distill.weight
+            target[start:stop] *= recipe.distill.weight
+            target[start:stop] += (1 - recipe.distill.weight) * _smooth(
+                hard, recipe.train.label_smoothing, task.head
+            )
+        else:
+            target[start:stop] = _smooth(hard, recipe.train.label_smoothing, task.head)
+        weight[start:stop] = _effective_weights(task, recipe.train.effective_number)
+        targets[head], weights[head] = target, weight
+        draw[start:stop] = _draw(task, recipe.train.balance)
+        start = stop
+    return Sample([t for p in pixels.values() for t in p], targets, weights, draw / draw.sum())
+
+
+def _smooth(hard: np.ndarray, amount: float, head: str) -> np.ndarray:
+    floor = 0.5 if head == "sigmoid" else 1.0 / hard.shape[1]
+    return np.asarray(hard * (1 - amount) + amount * floor)
+
+
+def _effective_weights(task: Task, beta: float) -> np.ndarray:
+    """Weights (1 - beta) / (1 - beta^n) of Cui et al. 2019, of mean 1."""
+    if beta == 0 or task.head == "sigmoid":
+        return np.ones(len(task.truth), np.float32)
+    count = np.bincount(task.truth, minlength=len(task.classes))
+    each = ((1 - beta) / (1 - beta ** np.maximum(count, 1)))[task.truth]
+    return np.asarray(each / each.mean(), np.float32)
+
+
+def _draw(task: Task, balance: float) -> np.ndarray:
+    """Tiles' relative frequency; a data set's share stays what its size makes it."""
+    if balance == 0 or task.head == "sigmoid":
+        return np.ones(len(task.truth))
+    count = np.bincount(task.truth, minlength=len(task.classes)).astype(float)
+    each = (count[task.truth]) ** -balance
+    return np.asarray(each / each.mean())
+
+
+class Epoch:
+    """The batches of one epoch; a function of the recipe's seed and the epoch's number alone."""
+
+    def __init__(self, sample: Sample, recipe: Recipe, number: int) -> None:
+        self._sample, self._recipe, self._number = sample, recipe, number
+        self._augment = Augmenter(recipe.augment, recipe.input.height, recipe.input.width)
+        rng = np.random.default_rng([recipe.seed, number])
+        n = len(sample.pixels)
+        # Systematic sampling: each tile comes floor or ceil of its expected number of times.
+        ticks = (np.arange(n) + rng.random()) / n
+        drawn = np.searchsorted(np.cumsum(sample.draw[order := rng.permutation(n)]), ticks)
+        self._order = rng.permutation(order[np.minimum(drawn, n - 1)])
+
+    def __len__(self) -> int:
+        return steps_per_epoch(len(self._order), self._recipe.train.batch)
+
+    def __iter__(self) -> Iterator[tuple[Any, Any, Any]]:
+        """The batches in order, made ahead in two threads while the net learns."""
+        with ThreadPoolExecutor(2) as pool:
+            ahead = deque(pool.submit(self.__getitem__, i) for i in range(min(4, len(self))))
+            for index in range(len(self)):
+                batch = ahead.popleft().result()
+                if index + 4 < len(self):
+                    ahead.append(pool.submit(self.__getitem__, index + 4))
+                yield batch
+
+    def __getitem__(self, index: int) -> tuple[Any, Any, Any]:
+        size = min(self._recipe.train.batch, len(self._order))
+        chosen = self._order[index * size : (index + 1) * size]
+        rng = np.random.default_rng([self._recipe.seed, self._number, index])
+        pixels = np.stack([self._augment(self._sample.pixels[i], rng) for i in chosen])
+        return (
+            pixels / np.float32(model.PIXEL_SCALE),
+            {h: t[chosen] for h, t in self._sample.targets.items()},
+            {h: w[chosen] for h, w in self._sample.weights.items()},
+        )
+
+
+def steps_per_epoch(tiles: int, batch: int) -> int:
+    """Whole batches of an epoch, at least one; the rest is left to another draw."""
+    return max(1, tiles // batch)
+
+
+class AdjustedCrossEntropy(keras.losses.Loss):
+    """Cross-entropy of logits, with log priors added in training (Menon et al. 2021)."""
+
+    def __init__(self, shift: np.ndarray, head: str) -> None:
+        super().__init__(name="adjusted_cross_entropy")
+        self._shift, self._head = shift.astype(np.float32), head
+
+    def call(self, y_true: Any, y_pred: Any) -> Any:
+        if self._head == "sigmoid":
+            each = keras.ops.binary_crossentropy(y_true, y_pred, from_logits=True)
+            return keras.ops.mean(each, axis=-1)
+        return keras.ops.categorical_crossentropy(y_true, y_pred + self._shift, from_logits=True)
+
+
+def log_prior(task: Task) -> np.ndarray:
+    """Natural logarithm of the class frequencies in training, float64 [K]; 0 for sigmoid heads."""
+    if task.head == "sigmoid":
+        return np.zeros(len(task.classes))
+    count = np.bincount(task.truth, minlength=len(task.classes))
+    return np.asarray(np.log(count / count.sum()))
+
+
+def fit(
+    net: keras.Model,
+    recipe: Recipe,
+    tasks: dict[str, Task],
+    sample: Sample,
+    validation: Validation,
+    out: Path,
+    fingerprint: str,
+    report: Callable[[dict[str, Any]], None],
+    step: Callable[[int], None] = lambda steps: None,
+) -> list[dict[str, Any]]:
+    """Train `net` in place, writing a checkpoint and a log line after every epoch.
+
+    Goes on from the checkpoint in `out` if it holds one of the same recipe and data; `step` is
+    called with the number of batches done, `report` with each epoch's figures. Returns the log.
+    """
+    steps = steps_per_epoch(len(sample.pixels), recipe.train.batch)
+    priors = {h: recipe.train.logit_adjustment * log_prior(t) for h, t in tasks.items()}
+    optimizer = _optimizer(recipe, steps)
+    net.compile(
+        optimizer=optimizer,
+        loss={h: AdjustedCrossEntropy(priors[h], t.head) for h, t in tasks.items()},
+        jit_compile=False,
+    )
+    optimizer.build(net.trainable_variables)
+    state = _State(net, recipe, fingerprint)
+    state.restore(out / CHECKPOINT)
+    own = next(iter(tasks))
+    for number in range(len(state.history), recipe.train.epochs):
+        if state.stale(recipe.train.patience):
+            break
+        _reseed_dropout(net, recipe.seed, number)
+        epoch = Epoch(sample, recipe, number)
+        net.reset_metrics()
+        for x, y, weight in epoch:
+            loss = float(net.train_on_batch(x, y, weight, return_dict=True)["loss"])
+            step(1)
+        if not math.isfinite(loss):
+            raise DataError(
+                f"the loss is {loss} in epoch {number + 1}",
+                where=recipe.name,
+                hint="lower train.learning_rate; the last checkpoint is good",
+            )
+        line = {
+            "epoch": number + 1,
+            "loss": loss,
+            **_val_line(net, own, tasks[own], validation, priors[own]),
+        }
+        state.update(line)
+        state.save(out / CHECKPOINT)
+        write_history(out / HISTORY, state.history)
+        report(line)
+    state.finish()
+    return state.history
+
+
+def _optimizer(recipe: Recipe, steps: int) -> keras.optimizers.Optimizer:
+    t = recipe.train
+    warm = round(min(t.warmup_epochs, t.epochs / 2) * steps)
+    schedule = keras.optimizers.schedules.CosineDecay(
+        t.learning_rate / 100 if warm else t.learning_rate,
+        decay_steps=max(1, t.epochs * steps - warm),
+        warmup_target=t.learning_rate if warm else None,
+        warmup_steps=warm,
+    )
+    optimizer = keras.optimizers.AdamW(schedule, weight_decay=t.weight_decay)
+    optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+    return optimizer
+
+
+def _reseed_dropout(net: keras.Model, seed: int, number: int) -> None:
+    for layer in net.layers:
+        if isinstance(layer, keras.layers.Dropout):
+            layer.seed_generator.state.assign([seed, number])
+
+
+def _val_line(
+    net: keras.Model, own: str, task: Task, validation: Validation, shift: np.ndarray
+) -> dict[str, float]:
+    logits = model.predict(net, validation.pixels, scale=model.PIXEL_SCALE)[own]
+    loss = negative_log_likelihood(logits + shift, validation.truth, 1.0, task.head)
+    if task.head == "sigmoid":
+        scores = metrics.multi_label(metrics.sigmoid(logits), validation.truth, list(task.classes))
+    else:
+        scores = metrics.single_label(metrics.softmax(logits), validation.truth, list(task.classes))
+    return {
+        "val_loss": loss,
+        "val_accuracy": scores["accuracy"],
+        "val_macro_f1": scores["macro_f1"],
+    }
+
+
+def trained_part(recipe: Recipe) -> dict[str, Any]:
+    """The recipe without what only matters after training, which may change between runs."""
+    table = recipe.as_dict()
+    for key in ("about", "export"):
+        del table[key]
+    return table
+
+
+class _State:
+    """What a checkpoint holds: weights, optimizer, running mean or best weights, log, recipe."""
+
+    def __init__(self, net: keras.Model, recipe: Recipe, fingerprint: str) -> None:
+        self.net, self.recipe, self.fingerprint = net, recipe, fingerprint
+        self.history: list[dict[str, Any]] = []
+        self.kept: list[np.ndarray] | None = None  # the mean, or the best, of weights so far
+
+    def update(self, line: dict[str, Any]) -> None:
+        self.history.append(line)
+        train, done = self.recipe.train, len(self.history)
+        if train.patience:
+            if line["val_loss"] <= min(h["val_loss"] for h in self.history):
+                self.kept = self._weights()
+            return
+        since = done - (train.epochs - train.average_last)
+        if train.average_last > 1 and since >= 1:
+            now = self._weights()
+            self.kept = (
+                now
+                if self.kept is None
+                else [k + (w - k) / since for k, w in zip(self.kept, now, strict=True)]
+            )
+
+    def stale(self, patience: int) -> bool:
+        losses = [h["val_loss"] for h in self.history]
+        return bool(patience and losses and len(losses) - 1 - int(np.argmin(losses)) >= patience)
+
+    def finish(self) -> None:
+        if self.kept is not None:
+            self.net.set_weights([k.astype(np.float32) for k in self.kept])
+
+    def _weights(self) -> list[np.ndarray]:
+        return [np.asarray(w) for w in self.net.get_weights()]
+
+    def save(self, path: Path) -> None:
+        """Write aside, then rename: a kill leaves the old checkpoint or the new one."""
+        arrays = {f"weight-{i}": w for i, w in enumerate(self._weights())}
+        for i, v in enumerate(self.net.optimizer.variables):
+            arrays[f"optimizer-{i}"] = keras.ops.convert_to_numpy(v)
+        for i, k in enumerate(self.kept or ()):
+            arrays[f"kept-{i}"] = k
+        meta = {
+            "recipe": trained_part(self.recipe),
+            "data": self.fingerprint,
+            "history": self.history,
+        }
+        aside = path.with_suffix(".part")
+        try:
+            with aside.open("wb") as stream:
+                np.savez(stream, meta=np.array(json.dumps(meta)), **arrays)
+            aside.replace(path)
+        except OSError as error:
+            raise OutputError(f"cannot be written: {error.strerror}", where=path) from error
+
+    def restore(self, path: Path) -> None:
+        if not path.is_file():
+            return
+        try:
+            with np.load(path) as held:
+                arrays = {k: held[k] for k in held.files}
+        except (OSError, ValueError, zipfile.BadZipFile) as error:
+            raise DataError("the checkpoint is damaged", where=path, hint="remove it") from error
+        meta = json.loads(str(arrays["meta"]))
+        for what, mine in (("recipe", trained_part(self.recipe)), ("data", self.fingerprint)):
+            if meta[what] != mine:
+                raise DataError(
+                    f"the checkpoint is of another {what}",
+                    where=path,
+                    hint="choose another --out, or remove it to start anew",
+                )
+        self.net.set_weights([arrays[f"weight-{i}"] for i in range(len(self.net.weights))])
+        for i, variable in enumerate(self.net.optimizer.variables):
+            variable.assign(arrays[f"optimizer-{i}"])
+        self.history = meta["history"]
+        kept = [arrays[f"kept-{i}"] for i in range(len(self.net.weights)) if f"kept-{i}" in arrays]
+        self.kept = kept or None
+
+
+def write_history(path: Path, history: list[dict[str, Any]]) -> None:
+    """Write the training log, one JSON object per epoch."""
+    path.write_text("".join(json.dumps(h) + "\n" for h in history), encoding="utf-8")
+
+
+def validation_of(recipe: Recipe, task: Task, pixels: list[np.ndarray]) -> Validation:
+    """The val tiles at the net's input size."""
+    return Validation(to_input(pixels, recipe.input.height, recipe.input.width), task.truth)

@@ -1,0 +1,243 @@
+"""The net: a `keras.applications` backbone, pooling, and one 1x1 convolution per head.
+
+While training the input is pixels / 127.5. The backbones were trained on pixels / 127.5 - 1, so
+the offset is folded into the stem when its weights are loaded: conv(x - 1) = conv(x) - sum(kernel).
+The exported net takes pixels 0..255 as they are, with 1/127.5 in the stem's kernel and every
+BatchNorm folded into its convolution, so that an int8 input has scale 1 and zero point -128.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import numpy as np
+from keras import layers
+
+from winnow_ground.errors import ModelError, RecipeError, WeightsError
+from winnow_train.recipe import Input, Model
+
+#: Pixels are divided by this for training; the exported stem has it folded in.
+PIXEL_SCALE = 127.5
+#: Backbones whose ImageNet weights expect [-1, 1], with the arguments that they need.
+BACKBONES: dict[str, dict[str, Any]] = {
+    "MobileNet": {},
+    "MobileNetV2": {},
+    "MobileNetV3Large": {"minimalistic": True, "include_preprocessing": False},
+    "MobileNetV3Small": {"minimalistic": True, "include_preprocessing": False},
+    "ResNet50V2": {},
+    "ResNet101V2": {},
+    "Xception": {},
+    "InceptionV3": {},
+    "NASNetMobile": {},
+}
+_CONVOLUTIONS = (layers.Conv2D, layers.DepthwiseConv2D)
+
+
+def build(
+    model: Model, size: Input, heads: dict[str, int], weights: str | None, seed: int
+) -> keras.Model:
+    """Build the net to be trained: float32 [B, H, W, C] of pixels / 127.5 -> {head: logits [B, K]}.
+
+    `heads` maps a head's name to its number of classes; `weights` is what
+    `winnow_train.recipe.find_weights` gives. Raises WeightsError if they do not fit.
+    """
+    keras.utils.set_random_seed(seed)
+    backbone = _backbone(model, (size.height, size.width, size.channels), weights)
+    for layer in backbone.layers:
+        if isinstance(layer, layers.BatchNormalization):
+            layer.momentum = model.batchnorm_momentum
+            layer.trainable = not model.frozen_batchnorm
+    if model.frozen:
+        backbone.trainable = False
+    pooled = layers.GlobalAveragePooling2D(keepdims=True, name="pool")(backbone.output)
+    if model.dropout > 0:
+        pooled = layers.Dropout(model.dropout, seed=seed, name="dropout")(pooled)
+    outputs = {}
+    for name, classes in heads.items():
+        logits = layers.Conv2D(classes, 1, name=f"head-{name}")(pooled)
+        outputs[name] = layers.Reshape((classes,), name=f"logits-{name}")(logits)
+    return keras.Model(backbone.input, outputs)
+
+
+def _backbone(model: Model, shape: tuple[int, int, int], weights: str | None) -> keras.Model:
+    if model.backbone not in BACKBONES:
+        raise RecipeError(
+            f"model.backbone is {model.backbone!r}", hint=f"known: {', '.join(BACKBONES)}"
+        )
+    make = getattr(keras.applications, model.backbone)
+    arguments = dict(BACKBONES[model.backbone], include_top=False)
+    if model.alpha > 0 and model.backbone.startswith("MobileNet"):
+        arguments["alpha"] = model.alpha
+    if weights is None:
+        bare: keras.Model = make(input_shape=shape, weights=None, **arguments)
+        return bare
+    try:
+        colour: keras.Model = make(input_shape=(*shape[:2], 3), weights=weights, **arguments)
+    except (ValueError, KeyError, OSError) as error:
+        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise WeightsError(
+            f"does not fit {model.backbone} {model.alpha:g}: {first[:160]}",
+            where=weights,
+            hint="name the weights of this very backbone and width",
+        ) from error
+    net = colour if shape[2] == 3 else make(input_shape=shape, weights=None, **arguments)
+    stem = next(i for i, x in enumerate(net.layers) if isinstance(x, layers.Conv2D))
+    kernel = np.asarray(colour.layers[stem].get_weights()[0])
+    for target, source in zip(net.layers, colour.layers, strict=True):
+        values = source.get_weights()
+        if target is net.layers[stem] and shape[2] == 1:
+            values[0] = kernel.sum(axis=2, keepdims=True)
+        target.set_weights(values)
+    _fold_offset(net, stem, kernel.sum(axis=(0, 1, 2)))
+    return net
+
+
+def _fold_offset(net: keras.Model, stem: int, offset: np.ndarray) -> None:
+    """Make conv(x) behave as conv(x - 1) by the stem's bias or the BatchNorm behind it."""
+    conv = net.layers[stem]
+    if conv.use_bias:
+        conv.bias.assign(conv.bias - offset)
+        return
+    norm = next(x for x in net.layers[stem:] if isinstance(x, layers.BatchNormalization))
+    norm.moving_mean.assign(norm.moving_mean + offset)
+
+
+def export(model: keras.Model, head: str, bias: np.ndarray | None = None) -> keras.Model:
+    """One head as it flies: float32 [B, H, W, C] of pixels 0..255 -> float32 logits [B, K].
+
+    BatchNorm is folded into the convolution before it, padding layers into 'same' convolutions,
+    dropout is left out, the pixel scale goes into the stem; `bias` [K] is added to the logits.
+    Raises ModelError if the folded net does not give the trained net's logits.
+    """
+    single = keras.Model(model.input, model.output[head])
+    norms, pads = _foldable(single)
+    gone = {x.name for x in (*norms.values(), *pads.values())}
+    gone |= {x.name for x in single.layers if isinstance(x, layers.Dropout)}
+
+    def clone(layer: keras.layers.Layer) -> keras.layers.Layer:
+        config = layer.get_config()
+        if layer.name in norms:
+            config["use_bias"] = True
+        if layer.name in pads:
+            config["padding"] = "same"
+        copy: keras.layers.Layer = layer.__class__.from_config(config)
+        return copy
+
+    def call(layer: keras.layers.Layer, *arguments: Any, **keywords: Any) -> Any:
+        return arguments[0] if layer.name in gone else layer(*arguments, **keywords)
+
+    folded: keras.Model = keras.models.clone_model(single, clone_function=clone, call_function=call)
+    first = True
+    for layer in folded.layers:
+        if not layer.weights:
+            continue
+        values = [np.asarray(v, np.float64) for v in single.get_layer(layer.name).get_weights()]
+        if layer.name in norms:
+            values = _fold_norm(layer, values, norms[layer.name])
+        if first and isinstance(layer, _CONVOLUTIONS):
+            values[0], first = values[0] / PIXEL_SCALE, False
+        if layer.name == f"head-{head}" and bias is not None:
+            values[1] = values[1] + bias
+        layer.set_weights([v.astype(np.float32) for v in values])
+    _check_fold(single, folded, bias)
+    return folded
+
+
+def _foldable(
+    net: keras.Model,
+) -> tuple[dict[str, layers.BatchNormalization], dict[str, layers.ZeroPadding2D]]:
+    """By convolution's name: the BatchNorm right behind it, the padding right before it."""
+    norms, pads = {}, {}
+    for layer in net.layers:
+        before = _inputs_of(net, layer)
+        if len(before) != 1:
+            continue
+        if isinstance(layer, layers.BatchNormalization) and isinstance(before[0], _CONVOLUTIONS):
+            if len(_readers_of(net, before[0])) == 1 and _is_linear(before[0]):
+                norms[before[0].name] = layer
+        elif (
+            isinstance(layer, _CONVOLUTIONS)
+            and isinstance(before[0], layers.ZeroPadding2D)
+            and len(_readers_of(net, before[0])) == 1
+            and _pads_like_same(layer, before[0])
+        ):
+            pads[layer.name] = before[0]
+    return norms, pads
+
+
+def _inputs_of(net: keras.Model, layer: keras.layers.Layer) -> list[keras.layers.Layer]:
+    if isinstance(layer, layers.InputLayer):
+        return []
+    tensors = layer.input if isinstance(layer.input, (list, tuple)) else [layer.input]
+    makers = {id(x.output): x for x in net.layers if not isinstance(x.output, (list, dict))}
+    return [makers[id(t)] for t in tensors if id(t) in makers]
+
+
+def _readers_of(net: keras.Model, layer: keras.layers.Layer) -> list[keras.layers.Layer]:
+    return [x for x in net.layers if layer in _inputs_of(net, x)]
+
+
+def _is_linear(layer: keras.layers.Layer) -> bool:
+    return bool(layer.activation is keras.activations.linear)
+
+
+def _pads_like_same(conv: keras.layers.Layer, pad: layers.ZeroPadding2D) -> bool:
+    """Whether explicit padding and a 'valid' convolution equal a 'same' convolution."""
+    if conv.padding != "valid":
+        return False
+    for axis in (0, 1):
+        size = pad.input.shape[1 + axis]
+        step, kernel = conv.strides[axis], conv.kernel_size[axis]
+        total = max((-(-size // step) - 1) * step + kernel - size, 0)
+        if tuple(pad.padding[axis]) != (total // 2, total - total // 2):
+            return False
+    return True
+
+
+def _fold_norm(
+    conv: keras.layers.Layer, values: list[np.ndarray], norm: layers.BatchNormalization
+) -> list[np.ndarray]:
+    names = [w.name for w in norm.weights]
+    state = dict(zip(names, (np.asarray(v, np.float64) for v in norm.get_weights()), strict=True))
+    scale = state.get("gamma", 1.0) / np.sqrt(state["moving_variance"] + norm.epsilon)
+    kernel = values[0]
+    bias = values[1] if len(values) > 1 else 0.0
+    shaped = scale[:, None] if isinstance(conv, layers.DepthwiseConv2D) else scale
+    return [kernel * shaped, (bias - state["moving_mean"]) * scale + state.get("beta", 0.0)]
+
+
+def _check_fold(single: keras.Model, folded: keras.Model, bias: np.ndarray | None) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (2, *single.input.shape[1:]))
+    pixels = pixels.astype(np.float32)
+    want = keras.ops.convert_to_numpy(single(pixels / PIXEL_SCALE, training=False))
+    have = keras.ops.convert_to_numpy(folded(pixels, training=False))
+    want = want if bias is None else want + bias
+    worst = float(np.abs(want - have).max())
+    if not worst <= 1e-3 * max(1.0, float(np.abs(want).max())):
+        raise ModelError(f"the folded net's logits differ from the trained net's by {worst:.3g}")
+
+
+def predict(
+    model: keras.Model,
+    tiles: np.ndarray,
+    *,
+    scale: float = 1.0,
+    views: Sequence[int] = (0,),
+    batch: int = 64,
+) -> Any:
+    """Logits of uint8 tiles [n, H, W, C] divided by `scale`: one array [n, K] or one per head.
+
+    With several dihedral `views` the logits are averaged over them.
+    """
+    from winnow_train.tiles import dihedral
+
+    parts = []
+    for start in range(0, len(tiles), batch):
+        chunk = tiles[start : start + batch].astype(np.float32) / scale
+        # A ragged last batch would be traced anew: fill it up, cut the answer.
+        fill = np.concatenate([chunk, np.zeros((batch - len(chunk), *chunk.shape[1:]), "f4")])
+        made = [model.predict_on_batch(np.ascontiguousarray(dihedral(fill, v))) for v in views]
+        parts.append(keras.tree.map_structure(lambda *xs: np.mean(xs, axis=0), *made))
+    return keras.tree.map_structure(lambda *xs: np.concatenate(xs)[: len(tiles)], *parts)

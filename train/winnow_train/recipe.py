@@ -1,0 +1,295 @@
+"""Recipes: TOML files that say how a model is trained, read into frozen dataclasses.
+
+A recipe names no path of any machine: data comes with `--data`, a weights file is named by its
+file name and looked up in `--weights-dir` or the folder that `WINNOW_WEIGHTS` names, or is
+`"imagenet"` and Keras downloads it. An unknown key or a value out of range is refused by name.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import os
+import tomllib
+import types
+import typing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from winnow_ground.errors import RecipeError, WeightsError
+
+WEIGHTS_VARIABLE = "WINNOW_WEIGHTS"
+RECIPE_FOLDERS = (
+    Path(__file__).parent / "recipes",  # in a wheel
+    Path(__file__).parent.parent / "recipes",  # in the repository
+)
+
+
+def _within(low: float, high: float, default: Any = dataclasses.MISSING, **kw: Any) -> Any:
+    return field(default=default, metadata={"range": (low, high)}, **kw)
+
+
+def _one_of(*choices: str, default: Any = dataclasses.MISSING) -> Any:
+    return field(default=default, metadata={"choices": choices})
+
+
+@dataclass(frozen=True)
+class Data:
+    """What is learned: the data set of the model's own head, and those trained along with it."""
+
+    dataset: str = _one_of("hirise-v1", "hirise-v3", "msl", "folder")
+    #: Data sets trained together with it, one head each, sharing the backbone.
+    along: tuple[str, ...] = ()
+    #: Classes left out of the head, with their tiles (a class that has no training tile).
+    drop: tuple[str, ...] = ()
+    #: New class = old classes; `["*"]` takes the rest, a class named nowhere is left out.
+    map: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    #: MSL camera code in the file name: ML (Mastcam left), MR (right), MH (MAHLI).
+    instrument: str = _one_of("", "ML", "MR", "MH", default="")
+
+
+@dataclass(frozen=True)
+class Input:
+    """Size of the net's input in pixels."""
+
+    height: int = _within(32, 512, 128)
+    width: int = _within(32, 512, 128)
+    channels: int = _within(1, 3, 1)
+
+
+@dataclass(frozen=True)
+class Model:
+    """The net: a backbone of `keras.applications`, pooling, and a 1x1 convolution per head."""
+
+    backbone: str = "MobileNetV2"
+    #: Width multiplier of the backbone; 0 for backbones that have none.
+    alpha: float = _within(0.0, 2.0, 1.0)
+    #: File name of the backbone's weights, `"imagenet"`, or `""` for random ones.
+    weights: str = "imagenet"
+    head: str = _one_of("softmax", "sigmoid", default="softmax")
+    dropout: float = _within(0.0, 0.9, 0.0)
+    #: The backbone is not trained at all.
+    frozen: bool = False
+    #: BatchNorm keeps its statistics (weights whose BatchNorm was folded need it).
+    frozen_batchnorm: bool = False
+    #: keras.applications' own 0.999 never catches up on a few thousand tiles.
+    batchnorm_momentum: float = _within(0.5, 0.9999, 0.97)
+
+
+@dataclass(frozen=True)
+class Train:
+    """The optimization: AdamW (Loshchilov and Hutter 2019), warm-up, then half a cosine to zero."""
+
+    epochs: int = _within(1, 1000, 20)
+    batch: int = _within(2, 1024, 64)
+    learning_rate: float = _within(1e-7, 1.0, 1e-3)
+    weight_decay: float = _within(0.0, 1.0, 0.02)
+    warmup_epochs: float = _within(0.0, 100.0, 1.0)
+    label_smoothing: float = _within(0.0, 0.5, 0.0)
+    #: tau of Menon et al. 2021: log prior times tau is added to the logits in the loss.
+    logit_adjustment: float = _within(0.0, 2.0, 0.0)
+    #: How often a class is drawn: (its tiles)^(1 - balance); 0 as they come, 1 all alike.
+    balance: float = _within(0.0, 1.0, 0.0)
+    #: beta of the effective number of samples (Cui et al. 2019); 0 weighs all tiles alike.
+    effective_number: float = _within(0.0, 0.99999, 0.0)
+    #: The weights kept are the mean of the last so many epochs' (Izmailov et al. 2018).
+    average_last: int = _within(1, 1000, 1)
+    #: Stop when the val loss has not fallen for so many epochs and keep the best; 0 never stops.
+    patience: int = _within(0, 1000, 0)
+
+
+@dataclass(frozen=True)
+class Augment:
+    """What may happen to a tile without changing its class."""
+
+    symmetry: str = _one_of("none", "flip", "dihedral", default="dihedral")
+    #: Magnification, drawn evenly in its logarithm; under 1 the feature fills less of the tile.
+    zoom: tuple[float, float] = _within(0.1, 4.0, (1.0, 1.0))
+    #: Shift of the window, as a share of the tile.
+    shift: float = _within(0.0, 0.5, 0.0)
+    #: Largest ratio of the two axes' magnifications, as its square root.
+    stretch: float = _within(1.0, 2.0, 1.0)
+    #: Natural logarithms of the largest gain, contrast and gamma.
+    gain: float = _within(0.0, 1.5, 0.0)
+    contrast: float = _within(0.0, 1.5, 0.0)
+    gamma: float = _within(0.0, 1.5, 0.0)
+    #: Gain per colour channel (logarithm), and the share of tiles shown in grey.
+    colour: float = _within(0.0, 1.5, 0.0)
+    grey: float = _within(0.0, 1.0, 0.0)
+    #: Largest standard deviation of added Gaussian noise, in pixel values.
+    noise: float = _within(0.0, 64.0, 0.0)
+
+
+@dataclass(frozen=True)
+class Distill:
+    """Teachers (run folders, `--teacher`) whose posterior is mixed into the targets."""
+
+    #: Share of the teachers' posterior in the target (Hinton et al. 2015); 0 is no distillation.
+    weight: float = _within(0.0, 1.0, 0.0)
+    #: The teachers' posterior is softened by this temperature, on top of their own.
+    temperature: float = _within(0.1, 20.0, 1.0)
+    #: Recipes of the teachers, for whoever reruns this.
+    teachers: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Export:
+    """What becomes of the trained net."""
+
+    #: Share of the log prior that logit adjustment took out and the exported logits get back.
+    prior: float = _within(0.0, 2.0, 0.0)
+
+
+@dataclass(frozen=True)
+class Convert:
+    """How `winnow convert` makes it int8, and the gate: what that may cost on val, as shares."""
+
+    #: "ptq", "aeq", "qat" (see docs/convert.md) or "auto": the best of them.
+    method: str = _one_of("ptq", "aeq", "qat", "auto", default="ptq")
+    #: Calibration tiles, drawn from train and balanced over its classes.
+    calibration: int = _within(2, 100_000, 400)
+    #: Classes that are never a detection.
+    background: tuple[str, ...] = ("other", "edge")
+    #: Precision on val that a class's detection threshold aims at.
+    min_precision: float = _within(0.0, 1.0, 0.9)
+    #: Float minus int8: accuracy and mean recall of the classes.
+    max_accuracy_loss: float = _within(-1.0, 1.0, 0.005)
+    max_recall_loss: float = _within(-1.0, 1.0, 0.01)
+    #: Share of tiles with the same best class; Spearman's rho of the downlink order.
+    min_agreement: float = _within(0.0, 1.0, 0.98)
+    min_rank_correlation: float = _within(-1.0, 1.0, 0.99)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A whole recipe."""
+
+    name: str
+    data: Data
+    about: str = ""
+    seed: int = _within(0, 2**31 - 1, 1)
+    input: Input = field(default_factory=Input)
+    model: Model = field(default_factory=Model)
+    train: Train = field(default_factory=Train)
+    augment: Augment = field(default_factory=Augment)
+    distill: Distill = field(default_factory=Distill)
+    export: Export = field(default_factory=Export)
+    convert: Convert = field(default_factory=Convert)
+
+    def as_dict(self) -> dict[str, Any]:
+        """The recipe as plain values, every default spelled out."""
+        plain: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(self)))
+        return plain
+
+
+def find_recipe(name: str) -> Path:
+    """The file of a recipe given as a path or by bare name. Raises RecipeError with what exists."""
+    path = Path(name)
+    if path.is_file():
+        return path
+    known: set[str] = set()
+    for folder in RECIPE_FOLDERS:
+        if (folder / f"{name}.toml").is_file():
+            return folder / f"{name}.toml"
+        known |= {p.stem for p in folder.glob("*.toml")}
+    raise RecipeError("no such recipe", where=name, hint=f"known: {', '.join(sorted(known))}")
+
+
+def read_recipe(path: Path | str) -> Recipe:
+    """Read a recipe file. Raises RecipeError naming the key, the legal range and the file."""
+    path = Path(path)
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise RecipeError(f"cannot be read: {error}", where=path) from error
+    table.setdefault("name", path.stem)
+    return parse_recipe(table, where=str(path))
+
+
+def parse_recipe(table: dict[str, Any], where: str = "recipe") -> Recipe:
+    """Check a table of plain values and make it a Recipe."""
+    recipe: Recipe = _build(Recipe, table, "", where)
+    if recipe.input.channels == 2:
+        raise RecipeError("input.channels is 2", where=where, hint="legal: 1 (grey) or 3 (RGB)")
+    if recipe.augment.zoom[0] > recipe.augment.zoom[1]:
+        raise RecipeError(
+            f"augment.zoom is {recipe.augment.zoom}",
+            where=where,
+            hint="give the smaller magnification first",
+        )
+    if recipe.augment.symmetry == "dihedral" and recipe.input.height != recipe.input.width:
+        raise RecipeError(
+            "augment.symmetry is dihedral but the input is not square",
+            where=where,
+            hint='use "flip"',
+        )
+    return recipe
+
+
+def find_weights(weights: str, folder: Path | None) -> str | None:
+    """What `keras.applications` takes: None, "imagenet", or the path of a weights file."""
+    if weights in ("", "imagenet"):
+        return weights or None
+    named = os.environ.get(WEIGHTS_VARIABLE)
+    for home in (folder, Path(named) if named else None, Path()):
+        if home is not None and (home / weights).is_file():
+            return str(home / weights)
+    raise WeightsError(
+        "no such weights file",
+        where=weights,
+        hint=f"give its folder with --weights-dir or {WEIGHTS_VARIABLE}",
+    )
+
+
+def _build(cls: type, table: Any, prefix: str, where: str) -> Any:
+    if not isinstance(table, dict):
+        raise RecipeError(f"{prefix.rstrip('.')} must be a table", where=where)
+    hints = typing.get_type_hints(cls)
+    fields = {f.name: f for f in dataclasses.fields(cls)}
+    for key in table:
+        if key not in fields:
+            raise RecipeError(
+                f"unknown key {prefix}{key}", where=where, hint=f"known: {', '.join(fields)}"
+            )
+    values = {}
+    for name, spec in fields.items():
+        key = prefix + name
+        if name in table:
+            values[name] = _value(hints[name], table[name], spec.metadata, key, where)
+        elif spec.default is dataclasses.MISSING and spec.default_factory is dataclasses.MISSING:
+            raise RecipeError(f"{key} is missing", where=where)
+    return cls(**values)
+
+
+def _value(hint: Any, value: Any, limits: Any, key: str, where: str) -> Any:
+    if dataclasses.is_dataclass(hint):
+        return _build(typing.cast(type, hint), value, f"{key}.", where)
+    origin = typing.get_origin(hint)
+    if origin is tuple:
+        kinds = typing.get_args(hint)
+        fixed = kinds[-1] is not Ellipsis
+        if not isinstance(value, (list, tuple)) or (fixed and len(value) != len(kinds)):
+            size = f"{len(kinds)} values" if fixed else "a list"
+            raise RecipeError(f"{key} is {value!r}", where=where, hint=f"expected {size}")
+        return tuple(_value(kinds[0], v, limits, key, where) for v in value)
+    if origin is dict:
+        if not isinstance(value, dict):
+            raise RecipeError(f"{key} must be a table", where=where)
+        kind = typing.get_args(hint)[1]
+        return {k: _value(kind, v, limits, f"{key}.{k}", where) for k, v in value.items()}
+    wanted = (int, float) if hint is float else (hint,)
+    if not isinstance(value, wanted) or (isinstance(value, bool) and hint is not bool):
+        kind = hint.__name__ if not isinstance(hint, types.UnionType) else str(hint)
+        raise RecipeError(f"{key} is {value!r}", where=where, hint=f"expected {kind}")
+    if "choices" in limits and value not in limits["choices"]:
+        legal = ", ".join(repr(c) for c in limits["choices"])
+        raise RecipeError(f"{key} is {value!r}", where=where, hint=f"legal: {legal}")
+    if "range" in limits:
+        low, high = limits["range"]
+        if not low <= value <= high or not math.isfinite(value):
+            raise RecipeError(
+                f"{key} is {value!r}", where=where, hint=f"legal range: {low} to {high}"
+            )
+    return float(value) if hint is float else value

@@ -1,0 +1,282 @@
+"""One training from recipe to run folder: what `winnow train` does.
+
+A run folder holds `model.keras` (float32 [B, H, W, C] of pixels 0..255 -> logits), `model.json`
+(everything needed to trust it), `training.jsonl` (the log), `checkpoint.npz`, and the same two
+files in `along-NAME/` for every data set trained along.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+import platform
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from winnow_ground.errors import DataError, ModelError, OutputError, RecipeError
+from winnow_train import fit, metrics, model
+from winnow_train.calibrate import fit_temperature
+from winnow_train.datasets import LICENCE, refuse_leakage
+from winnow_train.progress import Progress
+from winnow_train.recipe import Data, Recipe, find_weights
+from winnow_train.tasks import Task, make_task, read_task, refuse_empty_classes
+from winnow_train.tiles import decode_all, to_input
+
+MODEL, CARD = "model.keras", "model.json"
+#: Tiles are kept in memory with their longer side at most this, and at most 1.8 x the input.
+LONGEST = 256
+
+
+def train(
+    recipe: Recipe,
+    data: Path,
+    out: Path,
+    *,
+    weights_dir: Path | None = None,
+    teachers: tuple[Path, ...] = (),
+    progress: Progress,
+) -> dict[str, Any]:
+    """Train `recipe` on the data sets under `data` into the run folder `out`; returns model.json.
+
+    Raises the errors of reading the recipe, data, weights and teachers, each as one line.
+    """
+    if recipe.distill.weight > 0 and not teachers:
+        names = " and ".join(recipe.distill.teachers) or "the teacher's recipe"
+        raise RecipeError(
+            "distillation needs a teacher",
+            where=recipe.name,
+            hint=f"train {names} first and give its run folder with --teacher",
+        )
+    weights = find_weights(recipe.model.weights, weights_dir)
+    tasks = _tasks(recipe, data, progress)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"cannot be made: {error.strerror}", where=out) from error
+    training = {h: t.split("train") for h, t in tasks.items()}
+    pixels = {h: _pixels(t, recipe, progress) for h, t in training.items()}
+    posteriors = _posteriors(recipe, tasks, pixels, teachers, progress)
+    held = {h: t.split("val") for h, t in tasks.items()}
+    val_pixels = {h: _pixels(t, recipe, progress) for h, t in held.items()}
+    own = recipe.data.dataset
+    net = model.build(
+        recipe.model,
+        recipe.input,
+        {h: len(t.classes) for h, t in tasks.items()},
+        weights,
+        recipe.seed,
+    )
+    sample = fit.make_sample(recipe, training, pixels, posteriors)
+    steps = fit.steps_per_epoch(len(sample.pixels), recipe.train.batch)
+    with progress.training(recipe.name, recipe.train.epochs, steps) as bar:
+        fit.fit(
+            net,
+            recipe,
+            training,
+            sample,
+            fit.validation_of(recipe, held[own], val_pixels[own]),
+            out,
+            _fingerprint(tasks),
+            bar.epoch,
+            bar.step,
+        )
+    cards = {}
+    for head, task in tasks.items():
+        folder = out if head == own else out / f"along-{head}"
+        val = fit.validation_of(recipe, held[head], val_pixels[head])
+        cards[head] = _finish(net, recipe, head, task, training[head], val, folder)
+    return cards[own]
+
+
+def _tasks(recipe: Recipe, data: Path, progress: Progress) -> dict[str, Task]:
+    own = recipe.data.dataset
+    tasks = {own: read_task(recipe.data, data, recipe.model.head)}
+    for name in recipe.data.along:
+        if name in tasks:
+            raise RecipeError(f"data.along names {name} again", where=recipe.name)
+        tasks[name] = read_task(Data(dataset=name), data, "softmax")
+    refuse_leakage([t.tiles for t in tasks.values()])
+    for head, task in tasks.items():
+        for missing in refuse_empty_classes(task):
+            progress.warn(f"{head}: no val tile of {missing}; macro-F1 leaves it out")
+    return tasks
+
+
+def _pixels(task: Task, recipe: Recipe, progress: Progress) -> list[np.ndarray]:
+    longest = max(LONGEST, recipe.input.height, recipe.input.width)
+    longest = min(longest, round(1.8 * max(recipe.input.height, recipe.input.width)))
+    paths = [t.path for t in task.tiles.tiles]
+    with progress.counting(f"reading {task.tiles.dataset}", len(paths)) as advance:
+        return decode_all(paths, recipe.input.channels, longest=longest, progress=advance)
+
+
+def _posteriors(
+    recipe: Recipe,
+    tasks: dict[str, Task],
+    pixels: dict[str, list[np.ndarray]],
+    teachers: tuple[Path, ...],
+    progress: Progress,
+) -> dict[str, np.ndarray]:
+    """Posteriors of the teachers on all training tiles, mean of the eight views: head -> [n, K].
+
+    A teacher serves the heads whose classes it (or a head trained along with it) has.
+    """
+    if recipe.distill.weight == 0:
+        return {}
+    tiles = [t for p in pixels.values() for t in p]
+    found: dict[str, list[np.ndarray]] = {}
+    for folder in teachers:
+        for run in (folder, *sorted(folder.glob("along-*"))):
+            net, card = load_run(run)
+            head = card["training"]["dataset"]
+            if head not in tasks or tuple(card["classes"]) != tasks[head].classes:
+                continue
+            _same_split(card, tasks[head], run)
+            size = card["input"]
+            if size["channels"] != recipe.input.channels:
+                raise ModelError("the teacher has another channel count", where=run)
+            inputs = to_input(tiles, size["height"], size["width"])
+            with progress.counting(f"asking {card['name']} ({head})", len(inputs)) as advance:
+                parts = []
+                for start in range(0, len(inputs), 64):
+                    part = inputs[start : start + 64]
+                    parts.append(model.predict(net, part, views=range(8)))
+                    advance(len(part))
+            heat = card["temperature"] * recipe.distill.temperature
+            squash = metrics.sigmoid if card["head"] == "sigmoid" else metrics.softmax
+            found.setdefault(head, []).append(squash(np.concatenate(parts) / heat))
+    if recipe.data.dataset not in found:
+        raise ModelError(
+            f"no teacher knows the classes of {recipe.data.dataset}",
+            where=", ".join(str(t) for t in teachers),
+        )
+    return {h: np.mean(p, axis=0).astype(np.float32) for h, p in found.items()}
+
+
+def _same_split(card: dict[str, Any], task: Task, run: Path) -> None:
+    val = set(task.split("val").tiles.sources)
+    if leaked := sorted(val & set(card["training"]["sources"]["train"])):
+        raise DataError(f"the teacher was trained on {leaked[0]}, a val source", where=run)
+
+
+def _fingerprint(tasks: dict[str, Task]) -> str:
+    digest = hashlib.sha256()
+    for head, task in tasks.items():
+        for tile in task.tiles.tiles:
+            digest.update(f"{head} {tile.path.name} {tile.label} {tile.split}\n".encode())
+    return digest.hexdigest()
+
+
+def _finish(
+    net: keras.Model,
+    recipe: Recipe,
+    head: str,
+    task: Task,
+    training: Task,
+    val: fit.Validation,
+    folder: Path,
+) -> dict[str, Any]:
+    bias = recipe.export.prior * recipe.train.logit_adjustment * fit.log_prior(training)
+    exported = model.export(net, head, bias if bias.any() else None)
+    logits = model.predict(exported, val.pixels)
+    temperature = fit_temperature(logits, val.truth, task.head)
+    classes = list(task.classes)
+    if task.head == "sigmoid":
+        scores = metrics.multi_label(metrics.sigmoid(logits / temperature), val.truth, classes)
+        before = metrics.multi_label(metrics.sigmoid(logits), val.truth, classes)["ece"]
+    else:
+        scores = metrics.single_label(metrics.softmax(logits / temperature), val.truth, classes)
+        before = metrics.single_label(metrics.softmax(logits), val.truth, classes)["ece"]
+    card = {
+        "recipe": recipe.as_dict(),
+        "name": recipe.name if head == recipe.data.dataset else f"{recipe.name}-along-{head}",
+        "classes": classes,
+        "head": task.head,
+        "input": {
+            "height": recipe.input.height,
+            "width": recipe.input.width,
+            "channels": recipe.input.channels,
+        },
+        "temperature": temperature,
+        "training": {
+            "dataset": head,
+            "split": "by source; temperature fitted on val",
+            "counts": task.counts(),
+            "sources": {
+                s: list(task.split(s).tiles.sources)
+                for s in dict.fromkeys(t.split for t in task.tiles.tiles)
+            },
+        },
+        "metrics": {"split": "val", "ece_before_temperature": before, **scores},
+        "seed": recipe.seed,
+        "versions": _versions(),
+        "licence": "Apache-2.0 (weights); training data CC BY 4.0",
+        "attribution": f"{task.tiles.attribution} ({LICENCE}). "
+        f"Backbone {recipe.model.backbone}: keras.applications ImageNet weights (Apache-2.0).",
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        exported.save(folder / "aside.keras")
+        (folder / "aside.keras").replace(folder / MODEL)
+        (folder / CARD).write_text(json.dumps(card, indent=1) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise OutputError(f"cannot be written: {error.strerror}", where=folder) from error
+    return card
+
+
+def _versions() -> dict[str, str]:
+    backend = keras.backend.backend()
+    found = {"python": platform.python_version(), "keras": keras.__version__, "backend": backend}
+    for package in ("tensorflow-cpu", "tensorflow", "torch", "jax", "numpy", "winnow-ground"):
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def load_run(folder: Path) -> tuple[keras.Model, dict[str, Any]]:
+    """Load a run folder's model and its model.json. Raises ModelError if either is unusable."""
+    folder = folder.parent if folder.suffix in (".keras", ".json") else folder
+    card_path, model_path = folder / CARD, folder / MODEL
+    for path in (card_path, model_path):
+        if not path.is_file():
+            raise ModelError(
+                f"holds no {path.name}", where=folder, hint="give a run folder of winnow train"
+            )
+    try:
+        card = json.loads(card_path.read_text(encoding="utf-8"))
+        net = keras.models.load_model(model_path, compile=False)
+        for key in ("classes", "head", "input", "temperature", "training"):
+            card[key]
+    except (ValueError, OSError, KeyError, TypeError) as error:
+        raise ModelError(f"cannot be read: {error}", where=folder) from error
+    return net, card
+
+
+def task_like(card: dict[str, Any], dataset: str, root: Path) -> Task:
+    """The data set as the model of `card` sees it; classes it does not know get the label K."""
+    from winnow_train.datasets import read_dataset
+    from winnow_train.recipe import parse_recipe
+
+    data = Data(dataset=dataset)
+    if dataset == card["training"]["dataset"] and "recipe" in card:
+        own = parse_recipe(card["recipe"]).data
+        data = own if own.dataset == dataset else data
+    found = read_dataset(dataset, root)
+    if data.map or data.instrument:
+        return make_task(found, data, card["head"])
+    known = {c: i for i, c in enumerate(card["classes"])}
+    if not any(c in known for c in found.classes):
+        raise DataError(
+            f"none of the classes of {dataset} is known to {card['name']}",
+            hint=f"it knows {', '.join(known)}",
+        )
+    places = np.array([known.get(c, len(known)) for c in found.classes], np.int32)
+    task = Task(found, tuple(card["classes"]), "softmax", places[found.labels])
+    return replace(task)

@@ -1,0 +1,117 @@
+"""From a data set to what a head learns: classes renamed, merged, dropped, one camera only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from winnow_ground.errors import DataError, RecipeError
+from winnow_train.datasets import MSL_NAME, TileSet, read_dataset
+from winnow_train.recipe import Data
+
+REST = "*"
+
+
+@dataclass(frozen=True)
+class Task:
+    """A head's classes and its tiles with their truth.
+
+    `truth` is int32 labels [n] for a softmax head and 0/1 float32 [n, K] for a sigmoid head;
+    a label K marks a tile of a class that the head does not know (only where asked for).
+    """
+
+    tiles: TileSet
+    classes: tuple[str, ...]
+    head: str
+    truth: np.ndarray
+
+    def split(self, name: str) -> Task:
+        """The tiles of one set, and their truth."""
+        part = self.tiles.split(name)
+        keep = [i for i, t in enumerate(self.tiles.tiles) if t.split == name]
+        return replace(self, tiles=part, truth=self.truth[keep])
+
+    def targets(self) -> np.ndarray:
+        """The truth as float32 [n, K]: one-hot, or the multi-label truth itself."""
+        if self.head == "sigmoid":
+            return self.truth.astype(np.float32)
+        return np.eye(len(self.classes), dtype=np.float32)[self.truth]
+
+    def counts(self) -> dict[str, dict[str, int]]:
+        """Tiles per set and class."""
+        sums = {}
+        for split in dict.fromkeys(t.split for t in self.tiles.tiles):
+            total = self.split(split).targets().sum(axis=0)
+            sums[split] = {c: int(n) for c, n in zip(self.classes, total, strict=True)}
+        return sums
+
+
+def read_task(data: Data, root: Path, head: str) -> Task:
+    """The recipe's own task. Raises DataError, RecipeError for classes that do not exist."""
+    return make_task(read_dataset(data.dataset, root), data, head)
+
+
+def make_task(found: TileSet, data: Data, head: str) -> Task:
+    """Apply a recipe's `data` table to a data set."""
+    if data.instrument:
+        found = _of_instrument(found, data.instrument)
+    for name in data.drop:
+        if name not in found.classes:
+            raise RecipeError(f"data.drop names {name!r}", hint=_known(found))
+    groups = _groups(found, data)
+    classes = tuple(groups)
+    hot = np.zeros((len(found.classes), len(classes)), np.float32)
+    for column, olds in enumerate(groups.values()):
+        for old in olds:
+            hot[found.classes.index(old), column] = 1
+    if head == "softmax" and (hot.sum(axis=1) > 1).any():
+        twice = found.classes[int(hot.sum(axis=1).argmax())]
+        raise RecipeError(f"data.map has {twice!r} in two classes", hint='use head = "sigmoid"')
+    kept = [t for t in found.tiles if head == "sigmoid" or hot[t.label].any()]
+    if head == "sigmoid":
+        kept = [t for t in kept if found.classes[t.label] not in data.drop]
+    rows = hot[[t.label for t in kept]] if kept else np.zeros((0, len(classes)), np.float32)
+    truth = rows if head == "sigmoid" else rows.argmax(axis=1).astype(np.int32)
+    return Task(replace(found, tiles=tuple(kept)), classes, head, truth)
+
+
+def _groups(found: TileSet, data: Data) -> dict[str, tuple[str, ...]]:
+    kept = [c for c in found.classes if c not in data.drop]
+    if not data.map:
+        return {c: (c,) for c in kept}
+    named = {old for olds in data.map.values() for old in olds if old != REST}
+    for old in sorted(named):
+        if old not in found.classes:
+            raise RecipeError(f"data.map names {old!r}", hint=_known(found))
+    rest = tuple(c for c in kept if c not in named)
+    return {new: rest if olds == (REST,) else olds for new, olds in data.map.items()}
+
+
+def _of_instrument(found: TileSet, code: str) -> TileSet:
+    kept = []
+    for tile in found.tiles:
+        match = MSL_NAME.match(tile.path.name)
+        if match is not None and match[2] == code:
+            kept.append(tile)
+    if not kept:
+        raise DataError(f"{found.dataset} has no tile of the instrument {code}")
+    return replace(found, tiles=tuple(kept))
+
+
+def _known(found: TileSet) -> str:
+    return f"{found.dataset} has {', '.join(found.classes)}"
+
+
+def refuse_empty_classes(task: Task) -> list[str]:
+    """Raise DataError for a class without a training tile; return the classes that val lacks."""
+    train = task.split("train").targets().sum(axis=0)
+    empty = [c for c, n in zip(task.classes, train, strict=True) if n == 0]
+    if empty:
+        raise DataError(
+            f"{task.tiles.dataset} has no training tile of {', '.join(empty)}",
+            hint="leave the class out with data.drop",
+        )
+    val = task.split("val").targets().sum(axis=0)
+    return [c for c, n in zip(task.classes, val, strict=True) if n == 0]
