@@ -3,6 +3,7 @@
 ==========  ======================================================================================
 `raw`       8 or 16-bit samples without a header, from a file, a named pipe or standard input
 `pgm`       portable greymap P5, 8 or 16 bit, read by rows
+`pds3`      PDS3 `.IMG` with an attached or detached label
 `picture`   PNG and JPEG through Pillow; JPEG is decoded as far as lines are asked for
 ==========  ======================================================================================
 
@@ -80,7 +81,7 @@ def open_source(
     `samples` and `bits` override the instrument's; `grey` asks for one channel (colour is weighted
     after ITU-R BT.601). Raises SwathError if it is missing, empty, or not what was declared.
     """
-    from winnow_edge.sources import pgm, picture, raw
+    from winnow_edge.sources import pds3, pgm, picture, raw
 
     samples = samples or instrument.samples
     bits = bits or instrument.bits
@@ -97,7 +98,7 @@ def open_source(
         if status.st_size == 0:
             raise SwathError("is empty", where=where)
         with where.open("rb") as file:
-            head = file.read(16)
+            head = file.read(64)
         fingerprint = fingerprint_of(where)
     except FileNotFoundError:
         raise SwathError("no such swath", where=where, hint="check the path") from None
@@ -108,12 +109,17 @@ def open_source(
         source = pgm.PgmSource(where)
     elif head.startswith((b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n")):
         source = picture.open_picture(where, grey=grey)
+    elif pds3.is_label(head):
+        source = pds3.Pds3Source(where)
+    elif (label := pds3.detached_label(where)) is not None:
+        source = pds3.Pds3Source(label)
+        source.name = where.name
     elif samples is not None:
         source = raw.open_file(
             where, samples=samples, bits=bits, order=instrument.byte_order, size=status.st_size
         )
     else:
-        known = "PNG, JPEG or PGM (P5)"
+        known = "PNG, JPEG, PGM (P5) or PDS3"
         raise SwathError(
             f"is not {known}", where=where, hint="for raw lines say how wide: --samples N"
         )
