@@ -242,10 +242,10 @@ def _duplicates(
     views, pairs = hashes(pixels), []
     with progress.counting("comparing", len(rows)) as advance:
         for i, row in enumerate(rows):
-            apart = distance(views[0, i], views[:, i + 1 :])
+            apart, view = distance(views[0, i], views[:, i + 1 :])
             for j in (np.flatnonzero(apart <= threshold) + i + 1).tolist():
                 if rows[j].landmark != row.landmark:
-                    alike = correlation(pixels[i], pixels[j])
+                    alike = correlation(pixels[i], pixels[j], int(view[j - i - 1]))
                     if alike >= CORRELATION:
                         pairs.append(Pair(row, rows[j], int(apart[j - i - 1]), alike))
             advance(1)
@@ -267,15 +267,19 @@ def _compare(
     pairs = []
     with progress.counting(f"comparing with {their.name}", len(rows)) as advance:
         for i, row in enumerate(rows):
-            apart = distance(mine[i], views)
+            apart, view = distance(mine[i], views)
             for j in np.flatnonzero(apart <= threshold).tolist():
-                alike = correlation(pixels[i], other_pixels[j])
+                alike = correlation(pixels[i], other_pixels[j], int(view[j]))
                 if alike >= CORRELATION:
                     pairs.append(Pair(row, other[j], int(apart[j]), alike))
             advance(1)
     names = {r.landmark: i for i, r in enumerate(rows)}
     shared = [(names[r.landmark], j) for j, r in enumerate(other) if r.landmark in names]
-    same = [(i, j) for i, j in shared if correlation(pixels[i], other_pixels[j]) >= CORRELATION]
+    same = [
+        (i, j)
+        for i, j in shared
+        if max(correlation(pixels[i], other_pixels[j], v) for v in range(8)) >= CORRELATION
+    ]
     return {
         "shared_sources": len({r.source for r in other} & set(homes)),
         "sources_in_another_split": crossed,

@@ -20,6 +20,7 @@ def register(app: typer.Typer) -> None:
         name="data", help="Fetch the public data sets, cut swaths into tiles, check a data set."
     )
     data.command("fetch", no_args_is_help=True)(fetch)
+    data.command("chunk", no_args_is_help=True)(chunk)
     data.command("check", no_args_is_help=True)(check)
     app.add_typer(data, no_args_is_help=True)
 
@@ -114,6 +115,80 @@ def fetch(
         files = sum(1 for p in folder.rglob("*") if p.is_file())
         typer.echo(f"{folder}: {files:,} files")
     typer.echo(fetching.attribution(fetching.described(folder, archive)))
+
+
+def chunk(
+    swaths: Annotated[
+        list[Path], typer.Argument(help="Swaths: PNG, JPEG, PGM, or raw lines with --samples.")
+    ],
+    out: Annotated[Path, typer.Option("--out", help="Folder for the tiles and index.csv.")],
+    tile: Annotated[
+        int, typer.Option("--tile", min=8, max=8192, help="Side of a tile in pixels.")
+    ] = 224,
+    hop: Annotated[
+        int | None,
+        typer.Option("--hop", min=1, help="Step between tiles.", show_default="the tile's side"),
+    ] = None,
+    scale: Annotated[
+        int, typer.Option("--scale", min=1, max=64, help="Box-bin the swath by this first.")
+    ] = 1,
+    nodata: Annotated[
+        int,
+        typer.Option("--nodata", min=-1, max=65535, help="Pixels up to this are nodata; -1: none."),
+    ] = 0,
+    nodata_max: Annotated[
+        float,
+        typer.Option("--nodata-max", min=0.0, max=1.0, help="Drop tiles with more nodata."),
+    ] = 1.0,
+    black_centre: Annotated[
+        bool,
+        typer.Option("--black-centre", help="Drop tiles whose middle square is all nodata."),
+    ] = False,
+    samples: Annotated[
+        int | None, typer.Option("--samples", min=1, help="Width of raw lines in pixels.")
+    ] = None,
+    bits: Annotated[int, typer.Option("--bits", help="Bits of a raw sample: 8 or 16.")] = 8,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
+) -> None:
+    """Cut swaths into a folder of tiles.
+
+    Tiles lie where the flight loop would put them: the last row and column are flush with the end,
+    so no pixel is left out. index.csv says where each tile came from, and lists the dropped ones.
+
+    Example: winnow data chunk strip.jpg --out tiles --tile 1024 --nodata-max 0.5 --black-centre
+    """
+    from rich.console import Console
+    from rich.progress import Progress as Bars
+
+    from winnow_edge.mission import Instrument
+    from winnow_train.data.chunk import Cut
+    from winnow_train.data.chunk import chunk as cut_up
+
+    if bits not in (8, 16):
+        raise typer.BadParameter("--bits is 8 or 16")
+    known = None if nodata < 0 else nodata
+    cut = Cut(tile, hop or tile, scale, known, nodata_max, black_centre)
+    instrument = Instrument(bundle="", samples=samples, bits=bits, nodata=known)
+    console = Console(stderr=True)
+    with Bars(console=console, transient=True, disable=not console.is_terminal) as bars:
+        tasks = {p.name: bars.add_task(p.name, total=None) for p in swaths}
+
+        def progress(name: str, done: int, total: int | None) -> None:
+            bars.update(tasks[name], completed=done, total=total)
+
+        found = cut_up(swaths, out, cut, instrument, progress=progress)
+    for swath in found:
+        if swath.truncated:
+            console.print(f"winnow: warning: {swath.swath}: {swath.truncated}", highlight=False)
+    if as_json:
+        typer.echo(json.dumps({"out": str(out), "swaths": [s.as_json() for s in found]}))
+        return
+    for swath in found:
+        gone = ", ".join(f"{n} dropped ({why})" for why, n in swath.dropped.items())
+        typer.echo(
+            f"{swath.swath}: {swath.lines} lines of {swath.samples} samples; {swath.kept} tiles"
+            + (f", {gone}" if gone else "")
+        )
 
 
 def check(

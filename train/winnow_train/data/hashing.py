@@ -52,29 +52,28 @@ def hashes(tiles: Reduced) -> Hashes:
     return np.stack(found) if len(tiles) else np.zeros((8, 0), np.uint64)
 
 
-def distance(one: Hashes, others: Hashes) -> npt.NDArray[np.uint8]:
-    """Bits in which a hash differs from each of `others` [8, n] in the nearest of their views."""
-    apart: npt.NDArray[np.uint8] = np.bitwise_count(one ^ others).min(axis=0)
-    return apart
+def distance(one: Hashes, others: Hashes) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.intp]]:
+    """Bits in which a hash differs from each of `others` [8, n], and the view that is nearest."""
+    apart = np.bitwise_count(one ^ others)
+    nearest = apart.argmin(axis=0)
+    return apart[nearest, np.arange(others.shape[1])], nearest
 
 
-def correlation(a: Reduced, b: Reduced) -> float:
-    """Greatest correlation of `a` with the eight views of `b`, over pixels with data in both.
+def correlation(a: Reduced, b: Reduced, view: int) -> float:
+    """Correlation of `a` with a view of `b`, over pixels that have data in both.
 
     Without that mask two tiles cut by the border of a map-projected strip would look alike for
     their black triangles alone. 0 if under a quarter of the pixels has data in both.
     """
-    best, data = 0.0, _inside(a)
-    for quarter in range(4):
-        turned = np.rot90(b, quarter)
-        for view in (turned, turned[:, ::-1]):
-            both = data & _inside(view)
-            if both.sum() < SIDE * SIDE // 4:
-                continue
-            x, y = a[both] - a[both].mean(), view[both] - view[both].mean()
-            scale = float(np.sqrt((x @ x) * (y @ y)))
-            best = max(best, float(x @ y) / scale if scale else 0.0)
-    return best
+    turned = b.T if view & 4 else b
+    turned = turned[::-1] if view & 2 else turned
+    turned = turned[:, ::-1] if view & 1 else turned
+    both = _inside(a) & _inside(turned)
+    if both.sum() < SIDE * SIDE // 4:
+        return 0.0
+    x, y = a[both] - a[both].mean(), turned[both] - turned[both].mean()
+    scale = float(np.sqrt((x @ x) * (y @ y)))
+    return float(x @ y) / scale if scale else 0.0
 
 
 def _inside(pixels: Reduced) -> npt.NDArray[np.bool_]:

@@ -105,9 +105,9 @@ def _msl(folder: Path) -> Listing:
     words = _only(folder, "msl_synset_words-indexed.txt", "the class names")
     ids = {}
     for line in words.read_text(encoding="utf-8").splitlines():
-        number, _, label = line.strip().partition(" ")
+        number, _, text = line.strip().partition(" ")
         if number.isdigit():
-            ids[int(number)] = " ".join(label.split())
+            ids[int(number)] = " ".join(text.split())
     found = Listing("msl", folder, tuple(ids[i] for i in sorted(ids)))
     files = [(s, folder / f"{s}-calibrated-shuffled.txt") for s in SPLITS]
     files = [(s, path) for s, path in files if path.is_file()]
