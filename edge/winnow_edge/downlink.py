@@ -109,7 +109,7 @@ def downlink(
             contact = _next_contact(store)
             returned = return_overdue(store, contact, link.ack_wait)
             table = store.table()
-            order = policy(table) if callable(policy) else rank(table, policy, mission)
+            order = policy(table) if callable(policy) else _rank(store, table, policy, mission)
             filled = _fill(table, order, _announcements(store), link, budget_bytes)
             # From here on a container's number means these products, whether or not it gets away.
             loads = _number(store, contact, filled, link)
@@ -132,6 +132,13 @@ def downlink(
         },
         returned=returned,
     )
+
+
+def _rank(store: Store, table: ProductTable, policy: str, mission: Mission) -> Order:
+    if policy != "diversity":
+        return rank(table, policy, mission)
+    sent = store.table((State.SENT, State.ACKNOWLEDGED), kinds=(Kind.THUMBNAIL, Kind.IMAGE))
+    return rank(table, policy, mission, known=sent)
 
 
 def _next_contact(store: Store) -> int:

@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from winnow_edge.diversity import sketch
 from winnow_edge.errors import PacketError
 from winnow_edge.mission import Mission, Products
 from winnow_edge.records import NO_CLASS, Box, Detection, Flag, Kind, Product, TileRecord
@@ -248,6 +249,7 @@ def record_products(
 
 def detection_products(detection: Detection, products: Products, swath_id: int) -> list[Product]:
     """The thumbnail and the image of a detection, encoded once."""
+    look = sketch(detection.pixels)
     encoders = ((Kind.THUMBNAIL, encode_thumbnail), (Kind.IMAGE, encode_image))
     return [
         Product(
@@ -257,6 +259,7 @@ def detection_products(detection: Detection, products: Products, swath_id: int) 
             detection.posterior,
             True,
             encode(detection, products, swath_id),
+            look,
         )
         for kind, encode in encoders
     ]

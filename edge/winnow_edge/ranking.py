@@ -2,9 +2,9 @@
 
 The policies of the mission file: *fifo* in order of acquisition; *confidence* detections by
 posterior; *utility-per-byte* value by link bytes, the greedy order for a knapsack (Dantzig,
-"Discrete-Variable Extremum Problems", Operations Research 5, 1957); *diversity* by maximal marginal
-relevance (Carbonell and Goldstein, "The Use of MMR, Diversity-Based Reranking", SIGIR 1998). The
-simulator adds others by passing a key of its own to `order_by`.
+"Discrete-Variable Extremum Problems", Operations Research 5, 1957); *diversity* the same, less what
+a picture shares with those sent already (`diversity`). The simulator adds others by passing a key
+of its own to `order_by`.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from winnow_edge.diversity import SKETCH_BYTES, discounted
 from winnow_edge.mission import POLICIES, Mission
 from winnow_edge.products import unit_value
 from winnow_edge.records import Kind
@@ -35,7 +36,7 @@ ROW: Final = np.dtype(
         ("detection", "?"),
         ("unheard", "u1"),
         ("bytes", "u4"),
-        ("born", "u2"),
+        ("sketch", f"S{SKETCH_BYTES}"),
     ]
 )
 
@@ -62,12 +63,12 @@ class State(enum.IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class ProductTable:
-    """Products as columns, 24 bytes each, in order of acquisition.
+    """Products as columns, 30 bytes each, in order of acquisition.
 
     `rows` is a structured array of dtype `ROW`: product id, swath id, kind, tile index, class
     index, posterior, detection, how often it was sent and not heard of again, length of its data in
-    bytes, and how many contacts had been held when its swath began. `classes` names the classes of
-    each swath.
+    bytes, and what its tile looks like (`diversity.sketch`; pictures only). `classes` names the
+    classes of each swath.
     """
 
     rows: npt.NDArray[np.void]
@@ -112,8 +113,12 @@ def values(table: ProductTable, mission: Mission) -> npt.NDArray[np.float64]:
     return np.asarray(np.where(rows["detection"], rows["posterior"], 1.0) * units[inverse])
 
 
-def rank(table: ProductTable, policy: str, mission: Mission) -> Order:
+def rank(
+    table: ProductTable, policy: str, mission: Mission, *, known: ProductTable | None = None
+) -> Order:
     """Indices into `table`, the product to send first at the front: intp, shape (n,).
+
+    `known` are products that were sent before, which *diversity* takes into account.
 
     Products that are worth the same go in order of acquisition; all policies but fifo count one
     that was sent and not heard of by `UNHEARD_DISCOUNT`. Raises ValueError for a policy that is not
@@ -127,8 +132,10 @@ def rank(table: ProductTable, policy: str, mission: Mission) -> Order:
     hope = UNHEARD_DISCOUNT ** rows["unheard"].astype(np.float64)
     if policy == "confidence":
         return order_by(table, np.where(rows["detection"], 1.0 + rows["posterior"], 0.5) * hope)
-    density = values(table, mission) / (rows["bytes"] + float(PRODUCT_HEADER_BYTES))
-    return order_by(table, density * hope)
+    density = hope * values(table, mission) / (rows["bytes"] + float(PRODUCT_HEADER_BYTES))
+    if policy == "diversity":
+        density = discounted(table, density, known, mission.ranking.diversity)
+    return order_by(table, density)
 
 
 def order_by(table: ProductTable, key: npt.NDArray[np.float64]) -> Order:

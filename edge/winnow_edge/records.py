@@ -91,7 +91,8 @@ class Detection:
 class Product:
     """A piece of data that can be sent alone, encoded once.
 
-    `tile_index` is the tile it belongs to (-1 for Kind.SWATH), `data` its encoded bytes.
+    `tile_index` is the tile it belongs to (-1 for Kind.SWATH), `data` its encoded bytes, `sketch`
+    what a picture looks like (`diversity.sketch`; it stays on board, for ranking).
     """
 
     kind: Kind
@@ -100,3 +101,4 @@ class Product:
     posterior: float
     detection: bool
     data: bytes
+    sketch: bytes = b""

@@ -226,10 +226,9 @@ class Store:
         `with_data` leaves out those whose data is gone.
         """
         sql = (
-            "SELECT product.id, swath, kind, tile, class, posterior, detection, unheard, bytes,"
-            " born FROM product JOIN swath ON swath.id = swath"
-            f" WHERE {among('state', states)} AND {among('kind', kinds)}"
-            f"{' AND data IS NOT NULL' if with_data else ''} ORDER BY product.id"
+            "SELECT id, swath, kind, tile, class, posterior, detection, unheard, bytes, sketch"
+            f" FROM product WHERE {among('state', states)} AND {among('kind', kinds)}"
+            f"{' AND data IS NOT NULL' if with_data else ''} ORDER BY id"
         )
         classes = {row.id: row.classes for row in self.swaths()}
         with explained(self.path):
@@ -269,9 +268,18 @@ class Store:
     def _insert(self, db: sqlite3.Connection, swath: int, products: Sequence[Product]) -> None:
         db.executemany(
             "INSERT INTO product (swath, kind, tile, class, posterior, detection, state, bytes,"
-            f" data) VALUES ({swath}, ?, ?, ?, ?, ?, 0, ?, ?)",
+            f" sketch, data) VALUES ({swath}, ?, ?, ?, ?, ?, 0, ?, ?, ?)",
             (
-                (p.kind, p.tile_index, p.class_index, p.posterior, p.detection, len(p.data), p.data)
+                (
+                    p.kind,
+                    p.tile_index,
+                    p.class_index,
+                    p.posterior,
+                    p.detection,
+                    len(p.data),
+                    p.sketch,
+                    p.data,
+                )
                 for p in products
             ),
         )

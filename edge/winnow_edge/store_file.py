@@ -35,7 +35,7 @@ CREATE TABLE product (
     id INTEGER PRIMARY KEY, swath INTEGER NOT NULL REFERENCES swath (id), kind INTEGER NOT NULL,
     tile INTEGER NOT NULL, class INTEGER NOT NULL, posterior REAL NOT NULL,
     detection INTEGER NOT NULL, state INTEGER NOT NULL, unheard INTEGER NOT NULL DEFAULT 0,
-    bytes INTEGER NOT NULL, data BLOB
+    bytes INTEGER NOT NULL, sketch BLOB NOT NULL, data BLOB
 );
 CREATE UNIQUE INDEX product_once ON product (swath, tile, kind, class) WHERE kind <> 0;
 CREATE INDEX product_heavy ON product (kind, state) WHERE kind >= 2;

@@ -6,13 +6,19 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pytest
+from hypothesis import settings
 
 from winnow_edge.mission import Mission, parse_mission
 from winnow_edge.products import Head as ProductHead
 from winnow_edge.products import detection_products, encode_head, record_product
 from winnow_edge.records import Box, Detection, Flag, Kind, Product, TileRecord
 from winnow_edge.store import Store, SwathWriter
+
+# Property tests judge what comes out, never how long it took on a busy machine.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 CLASSES = ("other", "crater", "dark dune")
 
@@ -71,6 +77,14 @@ def band(first: int, tiles: int, mission: Mission, swath: int = 1, found: int = 
     return products
 
 
+def pictures_of(
+    tile: int, pixels: npt.NDArray[np.uint8], posterior: float, mission: Mission
+) -> list[Product]:
+    """Thumbnail and image of a crater that shows these pixels."""
+    found = Detection(tile, Box(tile, 0, *pixels.shape[:2]), 1, 1, posterior, pixels)
+    return detection_products(found, mission.products, 1)
+
+
 def fill(folder: Path, mission: Mission, products: Sequence[Product], name: str = "swath") -> None:
     """A store with one complete swath that holds these products."""
     with Store.open(folder, mission=mission) as store:
@@ -89,6 +103,7 @@ class Kit:
     blob = staticmethod(blob)
     band = staticmethod(band)
     fill = staticmethod(fill)
+    pictures_of = staticmethod(pictures_of)
 
 
 @pytest.fixture(scope="session")

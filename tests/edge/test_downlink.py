@@ -113,7 +113,7 @@ links = st.builds(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40)
 @given(links, st.integers(0, 60_000), st.sampled_from(POLICIES))
 def test_the_budget_is_never_exceeded(
     stocked: Callable[[], Path], mission_with: MakeMission, link: Link, budget: int, policy: str
@@ -152,7 +152,7 @@ def test_the_budget_is_never_exceeded(
                 assert link_bytes(alone, link.packet_bytes) > budget - summary.bytes
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=14)
 @given(data=st.data())
 def test_contacts_cut_anywhere_lose_nothing(
     stocked: Callable[[], Path], mission_with: MakeMission, data: st.DataObject
@@ -187,7 +187,7 @@ def test_contacts_cut_anywhere_lose_nothing(
         assert (stream, summary.containers, summary.left["products"]) == (b"", 0, 0)
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(data=st.data())
 def test_heard_at_once_every_product_comes_once(
     stocked: Callable[[], Path], mission_with: MakeMission, data: st.DataObject

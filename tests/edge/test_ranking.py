@@ -38,7 +38,7 @@ rows = st.lists(
 def table_of(given_rows: list[tuple[int, Kind, int, float, bool, int]]) -> ProductTable:
     table = np.zeros(len(given_rows), ROW)
     for n, (swath, kind, cls, posterior, detection, size) in enumerate(given_rows):
-        table[n] = (n + 1, swath, kind, n, cls, posterior, detection, 0, size, 0)
+        table[n] = (n + 1, swath, kind, n, cls, posterior, detection, 0, size, b"")
     return ProductTable(table, CLASSES)
 
 

@@ -124,7 +124,7 @@ def test_killed_at_random_moments(
     rng = random.Random(4)
     killed = tmp_path / "killed"
     committed = 0
-    for attempt in range(9):
+    for attempt in range(7):
         process = flight(killed)
         assert process.stdout is not None
         # The kill falls while the store is being opened, or within some band's commit.

@@ -1,0 +1,192 @@
+"""Diversity: sketches that know texture, not place, and an order that avoids repeats."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from winnow_edge.diversity import SKETCH_BYTES, discounted, sketch
+from winnow_edge.downlink import downlink
+from winnow_edge.mission import Mission
+from winnow_edge.packets import LinkCounts, read_containers
+from winnow_edge.ranking import ROW, ProductTable, rank, values
+from winnow_edge.records import Kind
+from winnow_edge.store import Store
+
+Kit = Any
+MakeMission = Callable[..., Mission]
+
+CLASSES = {1: ("other", "crater", "dark dune"), 2: ("dark dune", "crater")}
+SMOOTH, ROUGH = bytes([60, 20, 5, 5, 5, 10, 20, 30]), bytes([60, 150, 140, 90, 60, 30, 20, 10])
+
+
+def pictures(*rows: tuple[int, Kind, int, float, bytes]) -> ProductTable:
+    """Detections' pictures: swath, kind, class, posterior, sketch; each of its own tile."""
+    table = np.zeros(len(rows), ROW)
+    for n, (swath, kind, cls, posterior, look) in enumerate(rows):
+        table[n] = (n + 1, swath, kind, n, cls, posterior, True, 0, 1000, look)
+    return ProductTable(table, CLASSES)
+
+
+def test_a_sketch_has_its_documented_octets() -> None:
+    flat = np.full((64, 64), 128, np.uint8)
+    assert sketch(flat) == bytes([64, 0, 0, 0, 0, 0, 0, 0])  # 128 / 64 x 32
+    rows, columns = np.indices((64, 64))
+    chequered = np.where((rows + columns) % 2, 255, 0).astype(np.uint8)
+    # Mean 127.5, deviation 127.5, all of it in the finest octave: log2(128.5) x 32 = 224.
+    assert sketch(chequered) == bytes([64, 224, 224, 0, 0, 0, 0, 0])
+    blocks = np.where((rows // 4 + columns // 4) % 2, 255, 0).astype(np.uint8)
+    assert sketch(blocks) == bytes([64, 224, 0, 0, 224, 0, 0, 0])
+
+
+@given(
+    arrays(
+        np.uint8,
+        st.one_of(
+            st.tuples(st.integers(1, 40), st.integers(1, 40)),
+            st.tuples(st.integers(1, 20), st.integers(1, 20), st.just(3)),
+        ),
+    )
+)
+def test_every_tile_has_a_sketch(pixels: np.ndarray[Any, Any]) -> None:
+    assert len(sketch(pixels)) == SKETCH_BYTES
+
+
+def test_a_sketch_knows_no_orientation() -> None:
+    pixels = np.random.default_rng(0).normal(128, 20, (128, 128)).cumsum(axis=0)
+    tile = np.clip(pixels / 128 + 60, 0, 255).astype(np.uint8)
+    for turned in (tile[::-1], tile[:, ::-1], tile.T, np.rot90(tile)):
+        assert sketch(turned) == sketch(tile)
+
+
+def test_grey_and_colour_of_the_same_greys_are_alike() -> None:
+    tile = np.random.default_rng(0).integers(0, 255, (32, 32), np.uint8)
+    assert sketch(np.stack([tile] * 3, axis=-1)) == sketch(tile)
+
+
+def test_repeats_wait_for_something_new(mission_with: MakeMission) -> None:
+    mission = mission_with("[ranking]\ndiversity = 1.0")
+    table = pictures(
+        (1, Kind.IMAGE, 1, 0.99, ROUGH),
+        (1, Kind.IMAGE, 1, 0.98, ROUGH),
+        (1, Kind.IMAGE, 1, 0.97, ROUGH),
+        (1, Kind.IMAGE, 1, 0.60, SMOOTH),
+        (1, Kind.IMAGE, 2, 0.90, ROUGH),
+    )
+    assert rank(table, "utility-per-byte", mission).tolist() == [0, 1, 2, 3, 4]
+    # The smooth crater, then the dune, of another class; then what has been seen.
+    assert rank(table, "diversity", mission).tolist() == [0, 3, 4, 1, 2]
+    # Without weight it is value per byte.
+    plain = mission_with("[ranking]\ndiversity = 0.0")
+    assert rank(table, "diversity", plain).tolist() == [0, 1, 2, 3, 4]
+
+
+def test_what_was_sent_before_is_no_news(mission_with: MakeMission) -> None:
+    mission = mission_with("[ranking]\ndiversity = 1.0")
+    table = pictures((1, Kind.IMAGE, 1, 0.99, ROUGH), (1, Kind.IMAGE, 1, 0.6, SMOOTH))
+    # Sent from another swath, whose bundle numbers the class otherwise.
+    sent = pictures((2, Kind.IMAGE, 1, 0.9, ROUGH))
+    sent.rows["tile"] = 77
+    assert rank(table, "diversity", mission).tolist() == [0, 1]
+    assert rank(table, "diversity", mission, known=sent).tolist() == [1, 0]
+    # A thumbnail shows too little to make an image stale.
+    sent.rows["kind"] = Kind.THUMBNAIL
+    assert rank(table, "diversity", mission, known=sent).tolist() == [0, 1]
+
+
+def test_a_tiles_own_thumbnail_does_not_make_its_image_stale(mission_with: MakeMission) -> None:
+    mission = mission_with("[ranking]\ndiversity = 1.0")
+    table = pictures((1, Kind.THUMBNAIL, 1, 0.9, ROUGH), (1, Kind.IMAGE, 1, 0.9, ROUGH))
+    table.rows["tile"] = 5
+    density = values(table, mission)
+    assert discounted(table, density, None, 1.0).tolist() == density.tolist()
+    assert discounted(table, density, table, 1.0).tolist() == density.tolist()
+
+
+picture = st.tuples(
+    st.sampled_from([1, 2]),
+    st.sampled_from([Kind.THUMBNAIL, Kind.IMAGE]),
+    st.sampled_from([0, 1]),
+    st.floats(0.125, 1, width=32),
+    st.binary(min_size=8, max_size=8),
+)
+
+
+@given(st.lists(picture, max_size=30), st.floats(0, 1))
+def test_the_order_is_the_greedy_one(
+    mission_with: MakeMission, rows: list[Any], weight: float
+) -> None:
+    """Against the plain definition: take the best of what is left, again and again."""
+    table, mission = pictures(*rows), mission_with()
+    density = values(table, mission)
+    got = discounted(table, density, None, weight)
+    looks = np.array([np.frombuffer(row[4], np.uint8) / 32 for row in rows]).reshape(-1, 8)
+    names = [CLASSES[row[0]][row[2]] for row in rows]
+    left, chosen = set(range(len(rows))), []
+    while left:
+
+        def score(n: int) -> float:
+            alike = [
+                np.exp(-np.square(looks[n] - looks[m]).sum() / 2)
+                for m in chosen
+                if names[m] == names[n] and (rows[m][1] >= rows[n][1])
+            ]
+            return float(density[n] * (1 - weight * max(alike, default=0.0)))
+
+        best = max(score(n) for n in left)
+        # Ties and rounding: any of the best may be next; ours is the one with that key.
+        nearly = [n for n in left if score(n) >= best * (1 - 1e-5)]
+        following = max(nearly, key=lambda n: got[n])
+        assert got[following] == pytest.approx(best, rel=1e-4, abs=1e-12)
+        chosen.append(following)
+        left.remove(following)
+
+
+def test_a_contact_shows_more_kinds_of_ground(
+    tmp_path: Path, mission_with: MakeMission, kit: Kit
+) -> None:
+    """Through the store: forty pictures of one texture and four of another, all of one class."""
+    rng = np.random.default_rng(0)
+    mission = mission_with("[ranking]\ndiversity = 0.9")
+    products = []
+    for tile in range(44):
+        noise = 40 if tile >= 40 else 4
+        pixels = np.clip(rng.normal(128, noise, (64, 64)), 0, 255).astype(np.uint8)
+        posterior = 0.6 if tile >= 40 else 0.95
+        products += kit.pictures_of(tile, pixels, posterior, mission)
+    kit.fill(tmp_path / "store", mission, products)
+    with Store.open(tmp_path / "store", mission=mission, read_only=True) as store:
+        table = store.table()
+    rare = {}
+    for policy in ("utility-per-byte", "diversity"):
+        first = table.rows["tile"][rank(table, policy, mission)[:12]]
+        rare[policy] = int((first >= 40).sum())
+    assert rare["diversity"] > rare["utility-per-byte"]
+
+
+def test_contacts_by_diversity_remember_earlier_ones(
+    tmp_path: Path, mission_with: MakeMission, kit: Kit
+) -> None:
+    mission = mission_with("[ranking]\npolicy = 'diversity'\ndiversity = 1.0")
+    flat = np.full((64, 64), 90, np.uint8)
+    rough = np.random.default_rng(0).integers(0, 255, (64, 64), np.uint8)
+    seen = kit.pictures_of(0, flat, 0.99, mission)
+    alike = kit.pictures_of(1, flat, 0.98, mission)
+    new = kit.pictures_of(2, rough, 0.55, mission)
+    with Store.open(tmp_path / "store", mission=mission) as store:
+        writer = kit.begin(store)
+        writer.commit(products=seen, next_tile=1, next_line=1, pending=b"")
+        downlink(store, mission, budget_bytes=20_000, out=tmp_path / "1.bin")
+        writer.commit(products=[*alike, *new], next_tile=3, next_line=2, pending=b"")
+        downlink(store, mission, budget_bytes=20_000, out=tmp_path / "2.bin")
+        tiles = {row.id: row.tile_index for row in store.products(kinds=(Kind.IMAGE,))}
+    with (tmp_path / "2.bin").open("rb") as stream:
+        sent = [i.id for c in read_containers(stream, LinkCounts()) for i in c.items]
+    assert [tiles[number] for number in sent if number in tiles] == [2, 1]
