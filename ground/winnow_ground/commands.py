@@ -1,9 +1,251 @@
-"""Commands of this package, registered on the `winnow` application."""
+"""`winnow receive`, `winnow report` and `winnow simulate`."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
 import typer
+from rich.console import Console
+
+if TYPE_CHECKING:
+    from winnow_ground.received import Received
+    from winnow_ground.simulate import Simulation
+
+_JSON = Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")]
 
 
 def register(app: typer.Typer) -> None:
     """Add this package's commands to `app`."""
+    app.command("receive")(receive_command)
+    app.command("report")(report_command)
+    app.command("simulate")(simulate_command)
+
+
+def receive_command(
+    packets: Annotated[
+        list[Path],
+        typer.Argument(metavar="PACKETS...", help="Packet files, in the order they came down."),
+    ],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder to add what is new to.")],
+    apid: Annotated[
+        int | None,
+        typer.Option(min=0, max=2046, help="APID of the packets (default: that of the first)."),
+    ] = None,
+    as_json: _JSON = False,
+) -> None:
+    """Turn packet files back into records and pictures, and check them on the way.
+
+    DIR gets [b]received.json[/b] (everything in order of arrival, and what was damaged or missing),
+    [b]records.csv[/b] (a line per tile), [b]images/[/b] and [b]thumbnails/[/b] (JPEG), and
+    [b]ack.json[/b], which goes up with the next contact. A later contact into the same DIR adds to
+    it; a file given twice adds nothing.
+
+        winnow receive pass-1.bin --out received
+        winnow-edge downlink mission.toml --store store --contact 480 --ack received/ack.json ...
+        winnow report received
+    """
+    from winnow_ground.receive import receive
+
+    received = receive(packets, out, apid=apid, quiet=as_json)
+    if as_json:
+        overview = received.as_json()
+        for key in ("products", "containers"):
+            overview[key] = len(overview[key])
+        print(json.dumps(overview))
+    else:
+        print(_received_text(received))
+
+
+def _received_text(received: Received) -> str:
+    from winnow_ground.findings import troubles
+
+    kinds = ", ".join(f"{n} {kind}s" for kind, n in received.kinds().items() if n) or "nothing"
+    lines = [f"{received.folder}: {kinds}, {received.bytes:,} bytes of products"]
+    lines += [
+        f"contact {row['contact']}: {row['products']} products, {row['bytes']:,} bytes "
+        f"in {row['containers']} containers"
+        for row in received.contacts()
+    ]
+    link = received.link
+    lines.append(
+        f"packets: {link.packets} received, {link.crc_failures} damaged, {link.missing} missing"
+    )
+    repeated = received.receptions[-1].repeated if received.receptions else 0
+    if repeated:
+        lines.append(f"{repeated} containers had come down before; they were not counted again")
+    return "\n".join(lines + [f"note: {said}" for said in troubles(received, None)])
+
+
+def report_command(
+    folder: Annotated[
+        Path, typer.Argument(metavar="DIR", help="What `winnow receive` filled, or a demo folder.")
+    ],
+    store: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Copy of the spacecraft's store: what stayed on board."),
+    ] = None,
+    swath: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="FILE", help="The swath itself, to draw on; may be repeated."),
+    ] = None,
+    mission: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Mission file; with --store, value against bytes."),
+    ] = None,
+    truth: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="FILE", help="What is really there (JSON); may be repeated."),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Where the report goes (default: DIR).")
+    ] = None,
+    as_json: _JSON = False,
+) -> None:
+    """Write one self-contained HTML page, and PNGs beside it, about what came down.
+
+    The page shows the swath with every detection, class counts, the pictures in the order in which
+    they came down, what went down when, and what went wrong; with a copy of the store and the
+    mission file also value against bytes for fifo and the mission's policy. Without --swath the map
+    is a mosaic of the pictures that came down. Several swaths are told apart by file name.
+
+        winnow report received --store store --mission mission.toml --swath strip.jpg
+        winnow report demo-out
+    """
+    from winnow_ground.report import write_report
+
+    with _watching("drawing the report", as_json):
+        report = write_report(
+            folder,
+            store=store,
+            swaths=swath or (),
+            mission=mission,
+            truths=truth or (),
+            out=out,
+        )
+    if as_json:
+        print(
+            json.dumps(
+                {
+                    "report": str(report.page),
+                    "pngs": [str(p) for p in report.pngs],
+                    "headline": [{"figure": f, "words": w} for f, w in report.headline],
+                    "troubles": list(report.troubles),
+                }
+            )
+        )
+        return
+    for figure, words in report.headline:
+        print(f"{figure} {words}" if figure[0].isdigit() else f"{figure}: {words}")
+    for said in report.troubles:
+        print(f"note: {said}")
+    print(f"report: {report.page}")
+
+
+def simulate_command(
+    mission: Annotated[
+        Path, typer.Argument(metavar="MISSION.toml", help="Mission file with [simulation].")
+    ],
+    swath: Annotated[
+        list[str] | None,
+        typer.Option(metavar="FILE", help="Swath or pattern instead of the mission's; repeatable."),
+    ] = None,
+    plan: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Contact plan instead of the mission's.")
+    ] = None,
+    node: Annotated[
+        int | None, typer.Option(min=0, help="The spacecraft's node number in the plan.")
+    ] = None,
+    contacts: Annotated[
+        int | None, typer.Option(min=0, help="Most contacts to play (0: all).")
+    ] = None,
+    loss: Annotated[
+        float | None, typer.Option(min=0.0, max=1.0, help="Share of packets that get lost.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Seed of the packet loss.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Keep everything, with plots and simulation.json."),
+    ] = None,
+    as_json: _JSON = False,
+) -> None:
+    """Play a mission before it flies: fifo against its policy, contact by contact.
+
+    The swaths of [simulation] run once through the flight loop; then each policy gets a copy of the
+    store and holds every contact of the plan with the code that flies. Packets get lost at
+    link.loss, the ground receives the rest, and acknowledgements reach the spacecraft a round of
+    light time after the contact. Contact plans are ION's ([b]a contact +START +END FROM TO
+    BYTES_PER_SECOND[/b]) or HDTN's (JSON, bits per second).
+
+    Value is utility × posterior as the mission file has it, or, where NAME.truth.json lies beside
+    every swath, what was really brought down: each true feature pays once.
+
+        winnow scene --out missions/scenes --count 4
+        winnow simulate missions/mars-browse.toml --loss 0.02 --out simulated
+    """
+    from winnow_edge.mission import load_mission
+    from winnow_ground.simulate import Options, simulate
+    from winnow_ground.simulation_output import show, write_plots
+
+    with _progress(as_json) as progress:
+        options = Options(
+            swaths=swath or (),
+            plan=plan,
+            node=node,
+            contacts=contacts,
+            loss=loss,
+            seed=seed,
+            out=out,
+            progress=progress,
+        )
+        with simulate(load_mission(mission), options) as simulation:
+            written = write_plots(simulation, out) if out is not None else []
+            figures = simulation.as_json()
+    if as_json:
+        print(json.dumps({**figures, "written": [str(p) for p in written]}))
+        return
+    _show(simulation, show)
+    for path in written:
+        print(f"wrote {path}")
+
+
+def _show(simulation: Simulation, show: Callable[[Simulation, Console], None]) -> None:
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = 100
+    show(simulation, console)
+
+
+@contextmanager
+def _watching(what: str, quiet: bool) -> Iterator[None]:
+    """A spinner on standard error, where somebody watches."""
+    console = Console(stderr=True)
+    if quiet or not console.is_terminal:
+        yield
+        return
+    with console.status(what):
+        yield
+
+
+@contextmanager
+def _progress(quiet: bool) -> Iterator[Callable[[str, float], None]]:
+    """A progress bar on standard error, where somebody watches."""
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    console = Console(stderr=True)
+    columns: tuple[Any, ...] = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TimeElapsedColumn(),
+    )
+    hidden = quiet or not console.is_terminal
+    with Progress(*columns, console=console, transient=True, disable=hidden) as bar:
+        task = bar.add_task("", total=1.0)
+
+        def update(what: str, share: float) -> None:
+            bar.update(task, description=what, completed=share)
+
+        yield update

@@ -219,12 +219,13 @@ def value_against_bytes(
             axes.axvline(received / 1e3, color=_BACKGROUND, linewidth=1.2)
             axes.annotate(
                 "came down",
-                (received / 1e3, 0.02),
+                (received / 1e3, 1.0),
                 xycoords=("data", "axes fraction"),
-                xytext=(4, 0),
+                xytext=(4, -12),
                 textcoords="offset points",
                 fontsize=9,
                 color="#555555",
+                bbox={"facecolor": "white", "edgecolor": "none", "pad": 1, "alpha": 0.8},
             )
         axes.set_xlim(0, span / 1e3)
         axes.set_ylim(0, max(tops, default=0.0) * 1.06 or 1.0)
@@ -267,7 +268,7 @@ def contacts(
 
 
 def box_style(have: str) -> dict[str, Any]:
-    width = {"image": 2.6, "thumbnail": 1.8, "record": 1.1, "on board": 0.9}[have]
+    width = {"image": 2.6, "thumbnail": 1.8, "record": 1.1, "on board": 1.3}[have]
     style = {"on board": ":", "record": "--"}.get(have, "-")
     return {"linewidth": width, "linestyle": style}
 

@@ -204,9 +204,8 @@ class _Receiver:
                 raise EdgePacketError("a swath product names no swath")
             key = container.store_id, number
             # A swath is described when it begins and when it ends; the higher product is newer.
-            newest = max((p.id for p in received.products
-                          if p.kind == "swath" and (p.store, p.swath) == key), default=-1)  # fmt: skip
-            if item.id > newest:
+            known = (p.id for p in received.products if p.kind == "swath" and _swath(p) == key)
+            if item.id > max(known, default=-1):
                 received.swaths[key] = info
             received.products.append(dataclasses.replace(product, swath=number))
             return
@@ -235,6 +234,10 @@ class _Receiver:
                 file=file,
             )
         )
+
+
+def _swath(product: ReceivedProduct) -> tuple[int, int]:
+    return product.store, product.swath
 
 
 def _open(path: Path, quiet: bool) -> AbstractContextManager[BinaryIO]:

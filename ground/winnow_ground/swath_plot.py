@@ -16,6 +16,9 @@ from winnow_edge.records import Box
 from winnow_ground import plots
 from winnow_ground.plots import DPI, HAVE, Palette
 
+_CHARACTER = 8.0
+"""Width in pixels that a character of a label takes at most, nearly."""
+
 
 @dataclass(frozen=True, slots=True)
 class Mark:
@@ -27,7 +30,7 @@ class Mark:
     label: str | None = None
 
 
-def panels(lines: int, samples: int, width: int = 1500, height: int = 1900) -> tuple[int, float]:
+def panels(lines: int, samples: int, width: int = 1250, height: int = 1900) -> tuple[int, float]:
     """How to lay a swath out in `width` x `height` pixels: panels side by side, and the scale.
 
     A long swath is cut into panels where that shows it clearly larger.
@@ -150,7 +153,7 @@ def _draw_marks(
                     edgecolor=colour,
                     linewidth=float(style["linewidth"]) + extra,
                     linestyle=str(style["linestyle"]) if not extra else "-",
-                    alpha=0.75 if mark.have == "on board" else 1.0,
+                    alpha=0.85 if mark.have == "on board" else 1.0,
                     zorder=2 + depth * 1e-3,
                 )
             )
@@ -158,7 +161,11 @@ def _draw_marks(
     for mark in marks:
         if mark.label is None:
             continue
-        w, h = (7.5 * len(mark.label) + 7) / scale, 17 / scale
+        # The class beside the number where the box has room for it; the colour says it anyway.
+        text, h = f"{mark.label} {mark.class_name}", 17 / scale
+        if _CHARACTER * len(text) + 7 > mark.box.samples * scale:
+            text = mark.label
+        w = (_CHARACTER * len(text) + 7) / scale
         spot = _free_spot(mark.box, w, h, taken, (0, samples, first, last))
         if spot is None:
             continue
@@ -166,12 +173,12 @@ def _draw_marks(
         axes.text(
             spot[0] + w / 2,
             spot[1] + h / 2,
-            plots.plain(mark.label),
+            plots.plain(text),
             ha="center",
             va="center_baseline",
             fontsize=8.5,
             fontweight="bold",
-            color=_text_on(palette[mark.class_name]),
+            color=text_on(palette[mark.class_name]),
             zorder=5,
             bbox={
                 "boxstyle": "round,pad=0.18",
@@ -206,7 +213,7 @@ def _free_spot(
     return None
 
 
-def _text_on(colour: str) -> str:
+def text_on(colour: str) -> str:
     """Black or white, whichever stands out on `colour` (relative luminance of ITU-R BT.709)."""
     red, green, blue = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
     return "black" if 0.2126 * red + 0.7152 * green + 0.0722 * blue > 110 else "white"
