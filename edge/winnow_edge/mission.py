@@ -45,6 +45,9 @@ class Instrument:
     every sample does), `match` a glob on the swath's file name that picks this instrument.
     `byte_order` is that of raw 16-bit samples, which are stretched to 8 bits between the two
     `stretch_limits` or, without them, the two `stretch_percentiles` of the first lines.
+    `dead_samples` are detector elements that do not work, `find_dead_samples` looks for such in
+    the first lines, and pixels more than `bright_pixels` above each of their eight neighbours are
+    readout errors (0: none are); all are repaired (`sources.repair`).
     """
 
     bundle: str
@@ -56,6 +59,9 @@ class Instrument:
     byte_order: str = _choice("little", "little", "big")
     stretch_limits: tuple[int, ...] = _number((), 0, 65_535)
     stretch_percentiles: tuple[float, ...] = _number((0.5, 99.5), 0.0, 100.0)
+    dead_samples: tuple[int, ...] = _number((), 0, 999_999)
+    find_dead_samples: bool = False
+    bright_pixels: int = _number(0, 0, 65_535)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,9 +82,15 @@ class Tiling:
 
 @dataclass(frozen=True, slots=True)
 class Screening:
-    """Tiles whose share of nodata samples is above `nodata_max` are not shown to the net."""
+    """Tiles that are not shown to the net.
+
+    Those whose share of nodata pixels is above `nodata_max`, of saturated pixels (white) above
+    `saturated_max`, or whose contrast (standard deviation, pixels 0..255) is below `contrast_min`.
+    """
 
     nodata_max: float = _number(0.5, 0.0, 1.0)
+    saturated_max: float = _number(1.0, 0.0, 1.0)
+    contrast_min: float = _number(0.0, 0.0, 128.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -353,7 +365,12 @@ class _Reader:
         if hint is float and type(value) is int:
             value = float(value)
         if type(value) is not hint:
-            wanted = {int: "a whole number", float: "a number", str: "a text"}[hint]
+            wanted = {
+                int: "a whole number",
+                float: "a number",
+                str: "a text",
+                bool: "true or false",
+            }[hint]
             raise self.error(at, f"`{name}` is {value!r}, must be {wanted}")
         choices = f.metadata.get("choices")
         if choices is not None and value not in choices:

@@ -27,8 +27,9 @@ from winnow_edge.interpreters import Interpreters, Job
 from winnow_edge.merging import Merger
 from winnow_edge.mission import Mission
 from winnow_edge.records import NO_CLASS, Box, Detection, Flag, Product
-from winnow_edge.screening import screened
+from winnow_edge.screening import Screen
 from winnow_edge.sources import LineSource
+from winnow_edge.sources.repair import RepairedSource
 from winnow_edge.sources.stretch import Stretch
 from winnow_edge.store import Store, SwathWriter
 from winnow_edge.tiler import TileRow, TileRows, box_of
@@ -76,6 +77,8 @@ class SwathSummary:
     bundle: str
     truncated: str | None
     stretch: tuple[int, int] | None
+    repaired: dict[str, Any] | None
+    """Dead samples (numbers) and bright pixels (count) that were repaired; None: not asked for."""
     complete: bool = True
 
     def as_json(self) -> dict[str, Any]:
@@ -118,6 +121,7 @@ class SwathSummary:
             "bundle": self.bundle,
             "truncated": self.truncated,
             "stretch": self.stretch,
+            "repaired": self.repaired,
             "complete": self.complete,
         }
 
@@ -185,9 +189,13 @@ class _Run:
         store: Store,
         name: str,
     ) -> None:
-        self.source, self.mission, self.pool, self.name = source, mission, pool, name
+        self.mission, self.pool, self.name = mission, pool, name
         self.instrument_name = instrument_name
         bundle, instrument = pool.bundle, mission.instruments[instrument_name]
+        self.repair: RepairedSource | None = None
+        if instrument.dead_samples or instrument.find_dead_samples or instrument.bright_pixels:
+            source = self.repair = RepairedSource(source, instrument)
+        self.source = source
         spec = bundle.manifest.input
         self.tile = _tile_side(mission, bundle)
         self.hop = mission.tiling.hop or max(self.tile // 2, 1)
@@ -209,7 +217,12 @@ class _Run:
             )
             for scale in mission.tiling.scales
         ]
-        self.nodata = None if nodata is None else self.quantizer.value(nodata)
+        self.screen = Screen(
+            mission.screening,
+            nodata=None if nodata is None else self.quantizer.value(nodata),
+            white=self.quantizer.value(255),
+            step=spec.scale,
+        )
         self.schedules = [TileRows(self.tile, self.hop, s) for s in mission.tiling.scales]
         self.merger = Merger(mission.tiling.merge)
         self.tally = Tally()
@@ -334,7 +347,7 @@ class _Run:
         for row, band in found:
             view = band.row(row.origin)
             committed = self.next_index < self.writer.next_tile
-            skip = screened(view, band.columns, self.nodata, self.mission.screening.nodata_max)
+            skip = self.screen(view, band.columns)
             rows.append(_Row(row, band, view, self.next_index, skip, len(tiles), committed))
             if not committed:
                 tiles += [
@@ -499,6 +512,9 @@ class _Run:
             bundle=self.pool.bundle.manifest.name,
             truncated=self.source.truncated,
             stretch=self.stretch.limits if self.stretch is not None else None,
+            repaired=None
+            if self.repair is None
+            else {"samples": self.repair.dead, "pixels": self.repair.pixels},
             complete=complete,
         )
 
@@ -524,6 +540,7 @@ class _Run:
                     "instrument",
                     "bundle",
                     "truncated",
+                    "repaired",
                 )
             },
         )

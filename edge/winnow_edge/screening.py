@@ -3,40 +3,78 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from winnow_edge.mission import Screening
 
-def nodata_counts(
-    rows: npt.NDArray[np.int8], columns: Sequence[int], nodata: int
+
+def value_counts(
+    rows: npt.NDArray[np.int8], columns: Sequence[int], value: int
 ) -> npt.NDArray[np.int64]:
-    """Nodata pixels of every tile in a row of tiles.
+    """Pixels of the quantized `value` in every tile of a row of tiles.
 
-    `rows` int8 (tile, samples[, 3]) quantized; `columns` the tiles' first samples; `nodata` the
-    quantized value, which every channel must have. Column counts are summed up along the row once,
-    so a tile costs two look-ups however far tiles overlap.
+    `rows` int8 (tile, samples[, 3]); `columns` the tiles' first samples; in colour every channel
+    must have the value. Column counts are summed up along the row once, so a tile costs two
+    look-ups however far tiles overlap.
     """
     tile = len(rows)
-    empty = rows == nodata
-    if empty.ndim == 3:
-        empty = empty.all(axis=2)
+    same = rows == value
+    if same.ndim == 3:
+        same = same.all(axis=2)
     # Sums of at most 255 fit 8 bits, which is several times faster than a wider accumulator.
     kind = np.uint8 if tile < 256 else np.uint16
-    per_column = np.add.reduce(empty.view(np.uint8), axis=0, dtype=kind)
+    per_column = np.add.reduce(same.view(np.uint8), axis=0, dtype=kind)
+    return _per_tile(per_column, columns, tile)
+
+
+def contrasts(rows: npt.NDArray[np.int8], columns: Sequence[int]) -> npt.NDArray[np.float64]:
+    """Standard deviation of every tile in a row of tiles, in quantized steps.
+
+    Every fourth line is looked at: neighbours say much the same, and it costs a quarter.
+    """
+    tile = len(rows)
+    some = rows[::4]
+    wide = some.astype(np.int32)
+    if wide.ndim == 3:
+        wide = wide.mean(axis=2).astype(np.int32)
+    count = len(some) * tile
+    total = _per_tile(wide.sum(axis=0), columns, tile)
+    squares = _per_tile(np.einsum("ij,ij->j", wide, wide), columns, tile)
+    mean = total / count
+    result: npt.NDArray[np.float64] = np.sqrt(np.maximum(squares / count - mean * mean, 0.0))
+    return result
+
+
+class Screen:
+    """The mission's limits for one swath: `nodata` and `white` are quantized values (None: there
+    is no such value), `step` the pixel values that a quantized step stands for."""
+
+    def __init__(
+        self, limits: Screening, *, nodata: int | None, white: int | None, step: float
+    ) -> None:
+        self._limits, self._nodata, self._white, self._step = limits, nodata, white, step
+
+    def __call__(self, rows: npt.NDArray[np.int8], columns: Sequence[int]) -> npt.NDArray[np.bool_]:
+        """Which tiles of a row are screened."""
+        limits, area = self._limits, len(rows) ** 2
+        out = np.zeros(len(columns), np.bool_)
+        if self._nodata is not None and limits.nodata_max < 1:
+            out |= value_counts(rows, columns, self._nodata) > limits.nodata_max * area
+        if self._white is not None and limits.saturated_max < 1:
+            out |= value_counts(rows, columns, self._white) > limits.saturated_max * area
+        if limits.contrast_min > 0:
+            out |= contrasts(rows, columns) * self._step < limits.contrast_min
+        return out
+
+
+def _per_tile(
+    per_column: npt.NDArray[Any], columns: Sequence[int], tile: int
+) -> npt.NDArray[np.int64]:
     running = np.zeros(len(per_column) + 1, np.int64)
     np.cumsum(per_column, out=running[1:])
     first = np.asarray(columns)
-    counts: npt.NDArray[np.int64] = running[first + tile] - running[first]
-    return counts
-
-
-def screened(
-    rows: npt.NDArray[np.int8], columns: Sequence[int], nodata: int | None, nodata_max: float
-) -> npt.NDArray[np.bool_]:
-    """Which tiles of a row have a share of nodata pixels above `nodata_max`."""
-    if nodata is None:
-        return np.zeros(len(columns), np.bool_)
-    counts = nodata_counts(rows, columns, nodata)
-    result: npt.NDArray[np.bool_] = counts > nodata_max * len(rows) ** 2
-    return result
+    sums: npt.NDArray[np.int64] = running[first + tile] - running[first]
+    return sums

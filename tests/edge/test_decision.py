@@ -11,7 +11,8 @@ from hypothesis.extra.numpy import arrays
 
 from winnow_edge.bundle import InputSpec, Manifest, OutputSpec
 from winnow_edge.decision import Decider
-from winnow_edge.screening import nodata_counts, screened
+from winnow_edge.mission import Screening
+from winnow_edge.screening import Screen, contrasts, value_counts
 
 
 def manifest(head: str, scale: float = 0.1, temperature: float = 1.3, zero: int = 7) -> Manifest:
@@ -84,16 +85,28 @@ def test_nodata_is_counted_per_tile(rows: Logits, hop: int) -> None:
     tile = len(rows)
     columns = list(range(0, rows.shape[1] - tile + 1, hop))
     wanted = [int((rows[:, c : c + tile] == -128).sum()) for c in columns]
-    assert nodata_counts(rows, columns, -128).tolist() == wanted
+    assert value_counts(rows, columns, -128).tolist() == wanted
 
 
 def test_tiles_of_more_than_255_rows_are_counted_right() -> None:
-    assert nodata_counts(np.full((300, 310), -128, np.int8), [0, 10], -128).tolist() == [90_000] * 2
+    assert value_counts(np.full((300, 310), -128, np.int8), [0, 10], -128).tolist() == [90_000] * 2
 
 
 @pytest.mark.parametrize(("limit", "wanted"), [(0.5, False), (0.49, True)])
-def test_a_share_at_the_limit_is_shown(limit: float, wanted: bool) -> None:
+@pytest.mark.parametrize("what", ["nodata_max", "saturated_max"])
+def test_a_share_at_the_limit_is_shown(what: str, limit: float, wanted: bool) -> None:
     rows = np.zeros((4, 4), np.int8)
-    rows[:2] = -128
-    assert screened(rows, [0], -128, limit).tolist() == [wanted]
-    assert screened(rows, [0], None, limit).tolist() == [False]
+    rows[:2] = -128 if what == "nodata_max" else 127
+    screen = Screen(Screening(**{what: limit}), nodata=-128, white=127, step=1.0)
+    assert screen(rows, [0]).tolist() == [wanted]
+    assert Screen(Screening(), nodata=None, white=127, step=1.0)(rows, [0]).tolist() == [False]
+
+
+def test_contrast_is_the_standard_deviation_of_every_fourth_line() -> None:
+    rows = np.random.default_rng(0).integers(-128, 128, (16, 40), np.int8)
+    wanted = [float(rows[::4, c : c + 16].std()) for c in (0, 8, 24)]
+    np.testing.assert_allclose(contrasts(rows, [0, 8, 24]), wanted)
+    plain = np.full((16, 40), 3, np.int8)
+    plain[:, 20:] = rows[:, 20:]
+    screen = Screen(Screening(contrast_min=5.0), nodata=None, white=127, step=1.0)
+    assert screen(plain, [0, 8, 24]).tolist() == [True, False, False]

@@ -1,0 +1,123 @@
+"""Readout errors: found, repaired, counted, however the lines are delivered."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from winnow_edge.bench import MemorySource
+from winnow_edge.errors import MissionError
+from winnow_edge.mission import Instrument
+from winnow_edge.sources import open_source
+from winnow_edge.sources.repair import RepairedSource, find_dead
+
+
+def terrain(lines: int, samples: int, seed: int = 0) -> npt.NDArray[np.uint8]:
+    y, x = np.mgrid[:lines, :samples]
+    noise = np.random.default_rng(seed).normal(0, 3, (lines, samples))
+    return (110 + 30 * np.sin(y / 40) * np.cos(x / 25) + noise).astype(np.uint8)
+
+
+def repaired(
+    pixels: npt.NDArray[Any], block: int, **camera: Any
+) -> tuple[npt.NDArray[Any], RepairedSource]:
+    source = RepairedSource(MemorySource(pixels), Instrument(bundle="x", **camera))
+    out, blocks = np.empty((block, *pixels.shape[1:]), pixels.dtype), []
+    while count := source.read(out):
+        blocks.append(out[:count].copy())
+    return np.concatenate(blocks), source
+
+
+def by_hand(pixels: npt.NDArray[Any], limit: int) -> tuple[npt.NDArray[Any], int]:
+    """The rule, pixel by pixel."""
+    result, count = pixels.copy(), 0
+    for line in range(pixels.shape[0]):
+        for sample in range(pixels.shape[1]):
+            around = [
+                pixels[y, x]
+                for y in range(max(line - 1, 0), min(line + 2, pixels.shape[0]))
+                for x in range(max(sample - 1, 0), min(sample + 2, pixels.shape[1]))
+                if (y, x) != (line, sample)
+            ]
+            if around and int(pixels[line, sample]) - int(max(around)) > limit:
+                result[line, sample] = np.median(around)
+                count += 1
+    return result, count
+
+
+@given(
+    lines=st.integers(1, 12),
+    samples=st.integers(2, 9),
+    block=st.integers(1, 14),
+    seed=st.integers(0, 99),
+    wide=st.booleans(),
+)
+def test_bright_pixels_are_repaired_as_by_hand(
+    lines: int, samples: int, block: int, seed: int, wide: bool
+) -> None:
+    rng = np.random.default_rng(seed)
+    kind = np.uint16 if wide else np.uint8
+    pixels = rng.integers(0, 60, (lines, samples)).astype(kind)
+    pixels[rng.random((lines, samples)) < 0.08] = 250
+    got, source = repaired(pixels, block, bright_pixels=50)
+    wanted, count = by_hand(pixels, 50)
+    assert (got == wanted).all()
+    assert source.pixels == count
+
+
+def test_a_bright_pixel_in_colour() -> None:
+    pixels = np.full((5, 5, 3), 40, np.uint8)
+    pixels[2, 2] = (40, 200, 40)
+    got, source = repaired(pixels, 2, bright_pixels=50)
+    assert (got == 40).all()
+    assert source.pixels == 1
+
+
+def test_dead_and_stuck_samples_are_found_and_take_their_neighbours_mean() -> None:
+    pixels = terrain(300, 200)
+    truth = pixels.astype(int)
+    pixels[:, 20] = 0
+    pixels[:, 21] = 255
+    pixels[:, 90] = np.minimum(pixels[:, 90].astype(int) + 60, 255)
+    pixels[:, :8] = 0  # a nodata border is not dead
+    got, source = repaired(pixels, 100, find_dead_samples=True)
+    assert source.dead == [20, 21, 90]
+    assert abs(got[:, [20, 21, 90]] - truth[:, [20, 21, 90]]).mean() < 6
+    untouched = np.delete(np.arange(200), [20, 21, 90])
+    assert (got[:, untouched] == pixels[:, untouched]).all()
+
+
+def test_given_dead_samples_at_the_edges() -> None:
+    pixels = terrain(4, 30)
+    got, _ = repaired(pixels, 4, dead_samples=(0, 1, 15, 29))
+    assert (got[:, 0] == pixels[:, 2]).all()
+    assert (got[:, 29] == pixels[:, 28]).all()
+    middle = (pixels[:, 14].astype(int) + pixels[:, 16] + 1) // 2
+    assert (got[:, 15] == middle).all()
+    with pytest.raises(MissionError, match="sample 99"):
+        RepairedSource(MemorySource(pixels), Instrument(bundle="x", dead_samples=(99,)))
+
+
+def test_few_lines_and_plain_terrain_have_no_dead_samples() -> None:
+    assert find_dead(terrain(500, 300)) == []
+    assert find_dead(np.full((100, 100), 7, np.uint8)) == []
+    _, source = repaired(np.zeros((10, 50), np.uint8), 10, find_dead_samples=True)
+    assert source.dead == []
+
+
+def test_no_sample_of_a_real_unprojected_strip_is_taken_for_dead(mars_data: Path) -> None:
+    path = mars_data / "swaths" / "ESP_072116_1740_RED.NOMAP.browse.jpg"
+    source = open_source(path, instrument=Instrument(bundle="x"))
+    block = np.empty((256, source.samples), np.uint8)
+    blocks = 0
+    while source.read(block) == 256:
+        assert find_dead(block) == []
+        blocks += 1
+    source.close()
+    assert blocks == 11
