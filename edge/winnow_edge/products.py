@@ -157,7 +157,7 @@ def _picture(detection: Detection, image: Image.Image, quality: int, swath_id: i
     )
     out = io.BytesIO()
     out.write(encode_head(Head(swath_id, record, detection.merged)))
-    # Huffman tables of the picture's own instead of the standard's 420 octets: a third less.
+    # Huffman tables of the picture's own: over a third less for a thumbnail.
     image.save(out, "JPEG", quality=quality, optimize=True)
     return out.getvalue()
 
