@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 import winnow_train.data.commands
+from winnow_convert.quiet import quiet_stderr
 from winnow_ground.errors import MissingExtraError
 
 DATA = typer.Option("--data", help="Folder that holds the data sets' folders.")
@@ -77,6 +78,10 @@ def evaluate(
     data: Annotated[Path, DATA],
     split: Annotated[str, typer.Option("--split", help="train, val or test.")] = "val",
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
+    report: Annotated[
+        Path | None,
+        typer.Option("--report", help="Also write an evaluation page into this folder."),
+    ] = None,
 ) -> None:
     """Accuracy, macro-F1, per-class figures, confusion, calibration and abstention of a model.
 
@@ -88,7 +93,12 @@ def evaluate(
     from winnow_train.evaluate import print_table
     from winnow_train.progress import Progress
 
-    found = judge(model, dataset, data, split, Progress())
+    if report is None:
+        found = judge(model, dataset, data, split, Progress())
+    else:
+        from winnow_train.report_page import write_report
+
+        found = write_report(model, dataset, data, split, report, Progress())
     if as_json:
         typer.echo(json.dumps(found))
     else:
@@ -99,17 +109,23 @@ def _quiet_backend(threads: int) -> None:
     """Import Keras and its backend, without TensorFlow's greetings, on so many cores."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     try:
-        import keras
+        with quiet_stderr():
+            import keras
+
+            backend = keras.backend.backend()
+            if backend == "tensorflow":
+                import tensorflow as tf
+
+                if threads:
+                    tf.config.threading.set_intra_op_parallelism_threads(threads)
+                    tf.config.threading.set_inter_op_parallelism_threads(2)
+                # The first operation makes the device, with more greetings.
+                keras.ops.zeros(1)
+            elif backend == "torch" and threads:
+                import torch
+
+                torch.set_num_threads(threads)
     except ImportError as error:
         raise MissingExtraError(
             f"{error.name or 'keras'} is not installed", hint="pip install 'winnow-ground[train]'"
         ) from error
-    if threads and keras.backend.backend() == "tensorflow":
-        import tensorflow as tf
-
-        tf.config.threading.set_intra_op_parallelism_threads(threads)
-        tf.config.threading.set_inter_op_parallelism_threads(2)
-    elif threads and keras.backend.backend() == "torch":
-        import torch
-
-        torch.set_num_threads(threads)

@@ -171,9 +171,9 @@ def _read_msl(root: Path) -> TileSet:
     words = _only(folder, "msl_synset_words-indexed.txt", "the class names")
     ids = {}
     for line in words.read_text(encoding="utf-8").splitlines():
-        number, _, label = line.strip().partition(" ")
-        if number.isdigit():
-            ids[int(number)] = " ".join(label.split())
+        code, _, words_of = line.strip().partition(" ")
+        if code.isdigit():
+            ids[int(code)] = " ".join(words_of.split())
     order = sorted(ids)
     index = {i: k for k, i in enumerate(order)}
     tiles, last = [], words
@@ -203,7 +203,7 @@ def _read_msl(root: Path) -> TileSet:
 
 def _read_folder(root: Path) -> TileSet:
     sets = [root / s for s in SPLITS if (root / s).is_dir()]
-    homes = [(d.name, d) for d in sets] or [(None, root)]
+    homes = [(d.name, d) for d in sets] or [("", root)]
     classes = sorted({c.name for _, d in homes for c in d.iterdir() if c.is_dir()})
     tiles = []
     for split, home in homes:

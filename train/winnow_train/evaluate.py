@@ -27,16 +27,10 @@ def evaluate(
     """
     logits, task, card = collect(path, dataset, root, split, progress)
     classes = list(task.classes)
-    if task.head == "sigmoid":
-        scores = metrics.multi_label(
-            metrics.sigmoid(logits / card["temperature"]), task.truth, classes
-        )
-    else:
-        if task.truth.max() >= len(classes):
-            classes = [*classes, "(unknown to the model)"]
-        scores = metrics.single_label(
-            metrics.softmax(logits / card["temperature"]), task.truth, classes
-        )
+    if task.head == "softmax" and task.truth.max() >= len(classes):
+        classes = [*classes, "(unknown to the model)"]
+    posterior = metrics.posterior(logits / card["temperature"], task.head)
+    scores = metrics.score(posterior, task.truth, classes, task.head)
     return {
         **scores,
         "split": split,

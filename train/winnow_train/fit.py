@@ -73,10 +73,35 @@ def make_sample(
         else:
             target[start:stop] = _smooth(hard, recipe.train.label_smoothing, task.head)
         weight[start:stop] = _effective_weights(task, recipe.train.effective_number)
+        if head == recipe.data.dataset:
+            _borrow(recipe, tasks, pixels, target, weight)
         targets[head], weights[head] = target, weight
         draw[start:stop] = _draw(task, recipe.train.balance)
         start = stop
     return Sample([t for p in pixels.values() for t in p], targets, weights, draw / draw.sum())
+
+
+def _borrow(
+    recipe: Recipe,
+    tasks: dict[str, Task],
+    pixels: dict[str, list[np.ndarray]],
+    target: np.ndarray,
+    weight: np.ndarray,
+) -> None:
+    """Give the own head the labels that the sets trained along have for classes of the same name.
+
+    The sets label the same kinds of landmark differently only in what they call the rest.
+    """
+    own = tasks[recipe.data.dataset].classes
+    start = 0
+    for task, tiles in zip(tasks.values(), pixels.values(), strict=True):
+        if task.tiles.dataset != recipe.data.dataset and task.head == "softmax":
+            for i, (label, tile) in enumerate(zip(task.truth, tiles, strict=True), start):
+                name = task.classes[label]
+                if name in recipe.data.borrow and name in own and (tile == 0).mean() < 0.01:
+                    target[i] = np.eye(len(own), dtype=np.float32)[own.index(name)]
+                    weight[i] = 1.0
+        start += len(tiles)
 
 
 def _smooth(hard: np.ndarray, amount: float, head: str) -> np.ndarray:
@@ -200,10 +225,11 @@ def fit(
             break
         _reseed_dropout(net, recipe.seed, number)
         epoch = Epoch(sample, recipe, number)
-        net.reset_metrics()
+        losses = []
         for x, y, weight in epoch:
-            loss = float(net.train_on_batch(x, y, weight, return_dict=True)["loss"])
+            losses.append(float(net.train_on_batch(x, y, weight, return_dict=True)["loss"]))
             step(1)
+        loss = sum(losses) / len(losses)
         if not math.isfinite(loss):
             raise DataError(
                 f"the loss is {loss} in epoch {number + 1}",
@@ -213,7 +239,7 @@ def fit(
         line = {
             "epoch": number + 1,
             "loss": loss,
-            **_val_line(net, own, tasks[own], validation, priors[own]),
+            **_val_line(net, own, recipe, tasks[own], validation),
         }
         state.update(line)
         state.save(out / CHECKPOINT)
@@ -244,14 +270,14 @@ def _reseed_dropout(net: keras.Model, seed: int, number: int) -> None:
 
 
 def _val_line(
-    net: keras.Model, own: str, task: Task, validation: Validation, shift: np.ndarray
+    net: keras.Model, own: str, recipe: Recipe, task: Task, validation: Validation
 ) -> dict[str, float]:
+    """Figures on val: the loss at the training prior, the scores as the net would be exported."""
+    shift = recipe.train.logit_adjustment * log_prior(task)
     logits = model.predict(net, validation.pixels, scale=model.PIXEL_SCALE)[own]
     loss = negative_log_likelihood(logits + shift, validation.truth, 1.0, task.head)
-    if task.head == "sigmoid":
-        scores = metrics.multi_label(metrics.sigmoid(logits), validation.truth, list(task.classes))
-    else:
-        scores = metrics.single_label(metrics.softmax(logits), validation.truth, list(task.classes))
+    posterior = metrics.posterior(logits + recipe.export.prior * shift, task.head)
+    scores = metrics.score(posterior, validation.truth, list(task.classes), task.head)
     return {
         "val_loss": loss,
         "val_accuracy": scores["accuracy"],
@@ -262,7 +288,7 @@ def _val_line(
 def trained_part(recipe: Recipe) -> dict[str, Any]:
     """The recipe without what only matters after training, which may change between runs."""
     table = recipe.as_dict()
-    for key in ("about", "export"):
+    for key in ("about", "export", "convert"):
         del table[key]
     return table
 
@@ -304,7 +330,7 @@ class _State:
 
     def save(self, path: Path) -> None:
         """Write aside, then rename: a kill leaves the old checkpoint or the new one."""
-        arrays = {f"weight-{i}": w for i, w in enumerate(self._weights())}
+        arrays: dict[str, Any] = {f"weight-{i}": w for i, w in enumerate(self._weights())}
         for i, v in enumerate(self.net.optimizer.variables):
             arrays[f"optimizer-{i}"] = keras.ops.convert_to_numpy(v)
         for i, k in enumerate(self.kept or ()):

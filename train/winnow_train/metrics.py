@@ -22,6 +22,19 @@ def sigmoid(logits: np.ndarray) -> np.ndarray:
     return np.asarray(0.5 * (1.0 + np.tanh(0.5 * np.asarray(logits, np.float64))))
 
 
+def posterior(logits: np.ndarray, head: str) -> np.ndarray:
+    """Posterior of logits already divided by the temperature, by the kind of head."""
+    return sigmoid(logits) if head == "sigmoid" else softmax(logits)
+
+
+def score(
+    posterior: np.ndarray, truth: np.ndarray, classes: list[str], head: str
+) -> dict[str, Any]:
+    """`single_label` or `multi_label`, by the kind of head."""
+    judge = multi_label if head == "sigmoid" else single_label
+    return judge(posterior, truth, classes)
+
+
 def confusion_matrix(labels: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarray:
     """Counts int64 [true, predicted]."""
     matrix = np.zeros((classes, classes), np.int64)

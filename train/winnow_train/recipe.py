@@ -42,6 +42,9 @@ class Data:
     dataset: str = _one_of("hirise-v1", "hirise-v3", "msl", "folder")
     #: Data sets trained together with it, one head each, sharing the backbone.
     along: tuple[str, ...] = ()
+    #: Classes whose tiles in the sets trained along teach the recipe's own head too, by their name;
+    #: tiles that touch nodata are left out, since some sets call those "edge".
+    borrow: tuple[str, ...] = ()
     #: Classes left out of the head, with their tiles (a class that has no training tile).
     drop: tuple[str, ...] = ()
     #: New class = old classes; `["*"]` takes the rest, a class named nowhere is left out.

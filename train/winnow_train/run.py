@@ -11,7 +11,6 @@ import hashlib
 import importlib.metadata
 import json
 import platform
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +20,9 @@ import numpy as np
 from winnow_ground.errors import DataError, ModelError, OutputError, RecipeError
 from winnow_train import fit, metrics, model
 from winnow_train.calibrate import fit_temperature
-from winnow_train.datasets import LICENCE, refuse_leakage
+from winnow_train.datasets import LICENCE, read_dataset, refuse_leakage
 from winnow_train.progress import Progress
-from winnow_train.recipe import Data, Recipe, find_weights
+from winnow_train.recipe import Data, Recipe, find_weights, parse_recipe
 from winnow_train.tasks import Task, make_task, read_task, refuse_empty_classes
 from winnow_train.tiles import decode_all, to_input
 
@@ -148,8 +147,8 @@ def _posteriors(
                     parts.append(model.predict(net, part, views=range(8)))
                     advance(len(part))
             heat = card["temperature"] * recipe.distill.temperature
-            squash = metrics.sigmoid if card["head"] == "sigmoid" else metrics.softmax
-            found.setdefault(head, []).append(squash(np.concatenate(parts) / heat))
+            posterior = metrics.posterior(np.concatenate(parts) / heat, card["head"])
+            found.setdefault(head, []).append(posterior)
     if recipe.data.dataset not in found:
         raise ModelError(
             f"no teacher knows the classes of {recipe.data.dataset}",
@@ -186,12 +185,11 @@ def _finish(
     logits = model.predict(exported, val.pixels)
     temperature = fit_temperature(logits, val.truth, task.head)
     classes = list(task.classes)
-    if task.head == "sigmoid":
-        scores = metrics.multi_label(metrics.sigmoid(logits / temperature), val.truth, classes)
-        before = metrics.multi_label(metrics.sigmoid(logits), val.truth, classes)["ece"]
-    else:
-        scores = metrics.single_label(metrics.softmax(logits / temperature), val.truth, classes)
-        before = metrics.single_label(metrics.softmax(logits), val.truth, classes)["ece"]
+
+    def scores(heat: float) -> dict[str, Any]:
+        posterior = metrics.posterior(logits / heat, task.head)
+        return metrics.score(posterior, val.truth, classes, task.head)
+
     card = {
         "recipe": recipe.as_dict(),
         "name": recipe.name if head == recipe.data.dataset else f"{recipe.name}-along-{head}",
@@ -212,7 +210,11 @@ def _finish(
                 for s in dict.fromkeys(t.split for t in task.tiles.tiles)
             },
         },
-        "metrics": {"split": "val", "ece_before_temperature": before, **scores},
+        "metrics": {
+            "split": "val",
+            "ece_before_temperature": scores(1.0)["ece"],
+            **scores(temperature),
+        },
         "seed": recipe.seed,
         "versions": _versions(),
         "licence": "Apache-2.0 (weights); training data CC BY 4.0",
@@ -261,9 +263,6 @@ def load_run(folder: Path) -> tuple[keras.Model, dict[str, Any]]:
 
 def task_like(card: dict[str, Any], dataset: str, root: Path) -> Task:
     """The data set as the model of `card` sees it; classes it does not know get the label K."""
-    from winnow_train.datasets import read_dataset
-    from winnow_train.recipe import parse_recipe
-
     data = Data(dataset=dataset)
     if dataset == card["training"]["dataset"] and "recipe" in card:
         own = parse_recipe(card["recipe"]).data
@@ -278,5 +277,4 @@ def task_like(card: dict[str, Any], dataset: str, root: Path) -> Task:
             hint=f"it knows {', '.join(known)}",
         )
     places = np.array([known.get(c, len(known)) for c in found.classes], np.int32)
-    task = Task(found, tuple(card["classes"]), "softmax", places[found.labels])
-    return replace(task)
+    return Task(found, tuple(card["classes"]), "softmax", places[found.labels])

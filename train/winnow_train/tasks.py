@@ -37,7 +37,7 @@ class Task:
         """The truth as float32 [n, K]: one-hot, or the multi-label truth itself."""
         if self.head == "sigmoid":
             return self.truth.astype(np.float32)
-        return np.eye(len(self.classes), dtype=np.float32)[self.truth]
+        return np.asarray(np.eye(len(self.classes), dtype=np.float32)[self.truth])
 
     def counts(self) -> dict[str, dict[str, int]]:
         """Tiles per set and class."""

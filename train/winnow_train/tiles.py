@@ -144,7 +144,7 @@ class Augmenter:
         if a.noise > 0:
             noise = rng.standard_normal(out.shape, np.float32) * rng.uniform(0, a.noise)
             out = np.where(pixels.max(axis=2, keepdims=True) > 0, out + noise, 0)
-        return np.clip(out, 0, 255).astype(np.float32)
+        return np.asarray(np.clip(out, 0, 255), np.float32)
 
     def _table(self, pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """The value that each of the 256 pixel values gets, float64 [256]."""

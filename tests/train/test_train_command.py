@@ -1,0 +1,131 @@
+"""`winnow train` and `winnow evaluate` as processes: run, kill, resume, judge."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+WINNOW = str(Path(sys.executable).parent / "winnow")
+
+
+def winnow(*arguments: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [WINNOW, *map(str, arguments)], capture_output=True, text=True, timeout=280, check=False
+    )
+
+
+@pytest.fixture(scope="module")
+def trained(shapes: Path, recipe_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("runs") / "whole"
+    done = winnow("train", recipe_file, "--data", shapes, "--out", out, "--threads", 2)
+    assert done.returncode == 0, done.stderr
+    assert "val accuracy" in done.stdout
+    return out
+
+
+def weights_of(run: Path) -> list[np.ndarray]:
+    with np.load(run / "checkpoint.npz") as held:
+        return [held[k] for k in sorted(held.files) if k.startswith(("weight", "kept"))]
+
+
+def test_a_run_folder_says_what_it_holds(trained: Path) -> None:
+    card = json.loads((trained / "model.json").read_text())
+    assert card["classes"] == ["bar", "disc", "plain"]
+    assert card["head"] == "softmax"
+    assert card["input"] == {"height": 32, "width": 32, "channels": 1}
+    assert card["training"]["counts"]["val"] == {"bar": 10, "disc": 10, "plain": 10}
+    assert card["recipe"]["train"]["epochs"] == 3
+    assert card["seed"] == 5
+    assert card["temperature"] > 0
+    lines = (trained / "training.jsonl").read_text().splitlines()
+    assert [json.loads(line)["epoch"] for line in lines] == [1, 2, 3]
+
+
+def test_the_exported_net_takes_pixels_and_has_nothing_left_to_fold(
+    trained: Path,
+) -> None:
+    import keras
+
+    net = keras.models.load_model(trained / "model.keras", compile=False)
+    kinds = {type(layer).__name__ for layer in net.layers}
+    assert not kinds & {"BatchNormalization", "Dropout", "ZeroPadding2D", "Rescaling"}
+    assert net.input_shape == (None, 32, 32, 1)
+    assert net.output_shape == (None, 3)
+    logits = np.asarray(net(np.full((2, 32, 32, 1), 128, np.float32)))
+    assert np.isfinite(logits).all()
+
+
+def test_evaluate_agrees_with_the_run_and_prints_only_json(trained: Path, shapes: Path) -> None:
+    card = json.loads((trained / "model.json").read_text())
+    done = winnow("evaluate", trained, "--dataset", "folder", "--data", shapes, "--json")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert set(found) >= {
+        "accuracy", "macro_f1", "per_class", "confusion", "ece", "at_090", "n", "split"
+    }  # fmt: skip
+    assert set(found["at_090"]) == {"accuracy", "abstention"}
+    assert (found["n"], found["split"]) == (30, "val")
+    assert found["accuracy"] == card["metrics"]["accuracy"]
+    assert found["ece"] == pytest.approx(card["metrics"]["ece"], abs=1e-6)
+
+
+def test_a_killed_training_ends_as_if_it_had_not_been(
+    trained: Path, shapes: Path, recipe_file: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "killed"
+    command = [WINNOW, "train", recipe_file, "--data", shapes, "--out", out, "--threads", "2"]
+    with subprocess.Popen(
+        list(map(str, command)), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    ) as process:
+        while not (out / "training.jsonl").is_file() and process.poll() is None:
+            time.sleep(0.01)
+        process.send_signal(signal.SIGKILL)
+    assert process.returncode == -signal.SIGKILL
+    assert not (out / "model.keras").exists()
+    done = winnow(*command[1:])
+    assert done.returncode == 0, done.stderr
+    for one, two in zip(weights_of(trained), weights_of(out), strict=True):
+        np.testing.assert_array_equal(one, two)
+    assert (out / "training.jsonl").read_text() == (trained / "training.jsonl").read_text()
+
+
+def test_another_recipe_does_not_go_on_from_this_checkpoint(
+    trained: Path, shapes: Path, recipe_file: Path, tmp_path: Path
+) -> None:
+    other = tmp_path / "shapes.toml"
+    other.write_text(recipe_file.read_text().replace("seed = 5", "seed = 6"))
+    before = (trained / "model.json").read_bytes()
+    done = winnow("train", other, "--data", shapes, "--out", trained)
+    assert done.returncode == 3
+    assert "checkpoint is of another recipe" in done.stderr
+    assert (trained / "model.json").read_bytes() == before
+
+
+def test_bad_input_is_one_line_and_exit_3(shapes: Path, recipe_file: Path, tmp_path: Path) -> None:
+    (tmp_path / "bad.toml").write_text(recipe_file.read_text() + "\n[optimizer]\n")
+    weighted = tmp_path / "weighted.toml"
+    weighted.write_text(
+        recipe_file.read_text().replace('weights = ""', 'weights = "no.weights.h5"')
+    )
+    cases = [
+        (["train", "no-such", "--data", shapes], "no such recipe"),
+        (["train", tmp_path / "bad.toml", "--data", shapes], "unknown key optimizer"),
+        (["train", recipe_file, "--data", tmp_path / "none"], "no such folder"),
+        (["train", weighted, "--data", shapes], "no such weights file"),
+    ]
+    for arguments, says in cases:
+        done = winnow(*arguments, "--out", tmp_path / "out")
+        assert done.returncode == 3, done.stderr
+        assert says in done.stderr
+        assert len(done.stderr.strip().splitlines()) == 1
+        assert done.stdout == ""
+    done = winnow("evaluate", tmp_path, "--dataset", "folder", "--data", shapes)
+    assert done.returncode == 3
+    assert "holds no model.json" in done.stderr

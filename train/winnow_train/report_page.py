@@ -1,0 +1,240 @@
+"""The evaluation page: one self-contained HTML file, its figures as JSON, its plots as PNG.
+
+The page shows tiles of the data set, so it is for the disk of whoever holds the data.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from winnow_ground.files import make_folder, write_file
+from winnow_train import metrics, report_maps
+from winnow_train.evaluate import _open_bundle, collect
+from winnow_train.progress import Progress
+from winnow_train.report_data import Judged, exemplars, figures, worst_confusions
+from winnow_train.tasks import Task
+from winnow_train.tiles import decode_all, to_input
+
+PAIRS, TILES, EXEMPLARS = 6, 5, 4
+SHOWN = 144
+PAGE, FIGURES = "evaluation.html", "evaluation.json"
+
+
+def write_report(
+    path: Path, dataset: str, root: Path, split: str, out: Path, progress: Progress
+) -> dict[str, Any]:
+    """Judge the model at `path` and write the page into `out`; returns what evaluation.json holds.
+
+    That is everything `winnow_train.evaluate.evaluate` gives, and `intervals`, `class_detail`,
+    `calibration`, `selective`, `per_source`, `worst_confusions`, `maps` and `notices`. Raises what
+    `evaluate` raises, and OutputError if the folder cannot be written.
+    """
+    from winnow_train import report_plots as plots
+
+    make_folder(out)
+    logits, task, card = collect(path, dataset, root, split, progress)
+    judged = Judged.of(logits, task, card["temperature"])
+    names = list(task.classes)
+    if task.head == "softmax" and task.truth.max() >= len(names):
+        names.append("(unknown to the model)")
+    found: dict[str, Any] = {
+        **metrics.score(judged.posterior, task.truth, names, task.head),
+        "split": split,
+        "dataset": dataset,
+        "model": str(path),
+        "classes": names,
+        "temperature": card["temperature"],
+        **figures(judged),
+    }
+    found["notices"] = notices(judged, card, split)
+    worst = worst_confusions(judged, PAIRS, TILES)
+    best = exemplars(judged, EXEMPLARS)
+    rows = sorted({i for w in worst for i in w["rows"]} | {i for b in best.values() for i in b})
+    pictures, found["maps"] = _pictures(path, task, card, rows, progress)
+    found["worst_confusions"] = [
+        {
+            **{k: w[k] for k in ("true", "predicted", "n", "of")},
+            "tiles": [task.tiles.tiles[i].path.name for i in w["rows"]],
+        }
+        for w in worst
+    ]
+    detail = found["class_detail"]
+    made = {
+        "intervals": plots.intervals(detail),
+        "precision-recall": plots.curves("pr", judged.posterior, judged.member, detail),
+        "roc": plots.curves("roc", judged.posterior, judged.member, detail),
+        "reliability": plots.reliability(
+            found["calibration"]["before"], found["calibration"]["after"], card["temperature"]
+        ),
+        "risk-coverage": plots.risk_coverage(
+            found["selective"]["risk_coverage"],
+            found["selective"]["error"],
+            found["selective"]["aurc"],
+        ),
+        "thresholds": plots.thresholds(found["selective"]["thresholds"]),
+    }
+    if task.head == "softmax":
+        made["confusion"] = plots.confusion(found["confusion"], names)
+    for name, data in made.items():
+        write_file(out / f"{name}.png", data)
+    write_file(out / FIGURES, json.dumps(found, indent=1) + "\n")
+    page = _page(found, judged, card, made, _gallery(judged, worst, best, pictures))
+    write_file(out / PAGE, page)
+    return found
+
+
+def notices(judged: Judged, card: dict[str, Any], split: str) -> list[str]:
+    """What a reader must know before believing the figures."""
+    said = []
+    trained = set(card["training"].get("sources", {}).get("train", ()))
+    if seen := sorted(trained & set(judged.draws.names)):
+        said.append(
+            f"The model was trained on {len(seen)} of these {len(judged.draws.names)} sources "
+            f"({', '.join(seen[:3])}{', ...' if len(seen) > 3 else ''}): the figures flatter it."
+        )
+    if not trained:
+        said.append("The model does not say which sources it was trained on.")
+    if split == "val":
+        said.append(
+            "Temperature was fitted on val and models were chosen by it, so figures on val lean "
+            "towards the model; the ECE with the temperature refitted on other sources does not."
+        )
+    few = [
+        f"{name} ({n} tiles, {s} source{'' if s == 1 else 's'})"
+        for k, name in enumerate(judged.classes)
+        if (n := int(judged.member[:, k].sum()))
+        and (s := len(np.unique(judged.draws.index[judged.member[:, k]]))) < 5
+    ]
+    if few:
+        said.append(f"Few sources, so hardly any evidence: {'; '.join(few)}.")
+    gone = [c for k, c in enumerate(judged.classes) if not judged.member[:, k].any()]
+    if gone:
+        said.append(f"No tile here of: {', '.join(gone)}.")
+    return said
+
+
+def _pictures(
+    path: Path, task: Task, card: dict[str, Any], rows: Sequence[int], progress: Progress
+) -> tuple[dict[int, tuple[np.ndarray, np.ndarray]], dict[str, Any]]:
+    """Tile uint8 [H, W, C] and maps [h, w, K] of some rows, and how the maps were made."""
+    if not rows:
+        return {}, {"method": "none", "deviation": None}
+    size = card["input"]
+    decoded = decode_all([task.tiles.tiles[i].path for i in rows], size["channels"])
+    tiles = to_input(decoded, size["height"], size["width"])
+    with progress.counting("activation maps", len(rows)) as advance:
+        maps, about = _maps(path, tiles)
+        advance(len(rows))
+    maps = report_maps.centred(maps, task.head)
+    return {i: (tiles[k], maps[k]) for k, i in enumerate(rows)}, about
+
+
+def _maps(path: Path, tiles: np.ndarray) -> tuple[np.ndarray, dict[str, Any]]:
+    if path.suffix == ".winnow":
+        infer, _ = _open_bundle(path)
+        return report_maps.occlusion_maps(infer, tiles), {"method": "occlusion", "deviation": None}
+    from winnow_train.model import predict
+    from winnow_train.run import load_run
+
+    net, _ = load_run(path)
+    if (made := report_maps.activation_maps(net, tiles)) is not None:
+        return made[0], {"method": "class activation", "deviation": made[1]}
+    maps = report_maps.occlusion_maps(lambda t: np.asarray(predict(net, t)), tiles)
+    return maps, {"method": "occlusion", "deviation": None}
+
+
+def _gallery(
+    judged: Judged,
+    worst: list[dict[str, Any]],
+    best: dict[str, list[int]],
+    pictures: dict[int, tuple[np.ndarray, np.ndarray]],
+) -> dict[str, Any]:
+    index = {name: k for k, name in enumerate(judged.classes)}
+
+    def shot(i: int, name: str, over: str | None = None) -> dict[str, Any]:
+        tile, maps = pictures[i]
+        shown = []
+        if name in index and (over is None or over in index):
+            evidence = maps[..., index[name]]
+            if over is not None:
+                # The mean of this difference is the margin by which the wrong class won.
+                evidence = evidence - maps[..., index[over]]
+            shown.append(_data_uri(report_maps.overlay(tile, evidence)))
+        return {
+            "name": judged.task.tiles.tiles[i].path.name,
+            "posterior": float(judged.confidence[i]),
+            "pictures": [_data_uri(tile), *shown],
+        }
+
+    return {
+        "worst": [
+            {**w, "shots": [shot(i, w["predicted"], w["true"]) for i in w["rows"]]} for w in worst
+        ],
+        "best": {n: [shot(i, n) for i in rows] for n, rows in best.items() if rows},
+    }
+
+
+def _data_uri(pixels: np.ndarray, kind: str = "JPEG") -> str:
+    flat = pixels[..., 0] if pixels.ndim == 3 and pixels.shape[2] == 1 else pixels
+    image = Image.fromarray(flat)
+    image.thumbnail((SHOWN, SHOWN))
+    data = io.BytesIO()
+    image.save(data, kind, quality=88)
+    return f"data:image/jpeg;base64,{base64.b64encode(data.getvalue()).decode()}"
+
+
+def _page(
+    found: dict[str, Any],
+    judged: Judged,
+    card: dict[str, Any],
+    plots: dict[str, bytes],
+    gallery: dict[str, Any],
+) -> str:
+    import jinja2
+
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("winnow_train"),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    environment.filters.update(span=_span, value=_value, ends=_ends)
+    uris = {
+        name: f"data:image/png;base64,{base64.b64encode(data).decode()}"
+        for name, data in plots.items()
+    }
+    return environment.get_template("evaluation.html.j2").render(
+        found=found,
+        card=card,
+        head=judged.task.head,
+        sources=len(judged.draws.names),
+        plots=uris,
+        gallery=gallery,
+        attribution=judged.task.tiles.attribution,
+        made=time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
+    )
+
+
+def _span(found: dict[str, Any], digits: int = 3) -> str:
+    """A figure with its interval, for people."""
+    return f"{_value(found, digits)} {_ends(found, digits)}".strip()
+
+
+def _value(found: dict[str, Any], digits: int = 3) -> str:
+    return "–" if found["value"] is None else f"{found['value']:.{digits}f}"
+
+
+def _ends(found: dict[str, Any], digits: int = 3) -> str:
+    if found["low"] is None:
+        return ""
+    return f"[{found['low']:.{digits}f}, {found['high']:.{digits}f}]"
