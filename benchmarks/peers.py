@@ -1,0 +1,329 @@
+"""Winnow beside the tools one would otherwise use: the same swath, the same tiles, the same net.
+
+Every contender is a process of its own that reads one grey PGM, cuts it into tiles of the net's
+size at half-tile hop and classifies each on one thread (Winnow also on every core). They take
+turns, round by round; times are medians over the rounds, without imports and loading of the net,
+with reading the swath. Peak memory is the kernel's VmHWM of each process. Winnow's time includes
+what the others do not do: screening, decisions, product encoding and commits to its store.
+
+    python benchmarks/peers.py [--lines N] [--rounds N] [--json]     (make bench-peers sets it up)
+
+Contenders that are not installed are left out and named.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+SAMPLES = 2048
+CONTENDERS = ("winnow", "winnow-all", "crop-loop", "sahi", "supervision", "rasterio-ort", "keras")
+
+
+def origins(extent: int, side: int) -> list[int]:
+    """Tile origins at half-tile hop, the last flush with the end; as all contenders cut."""
+    regular = list(range(0, extent - side + 1, side // 2))
+    return regular if regular[-1] == extent - side else [*regular, extent - side]
+
+
+def boxes(width: int, height: int, side: int) -> Iterator[tuple[int, int]]:
+    """(sample, line) of every tile, row by row."""
+    for line in origins(height, side):
+        for sample in origins(width, side):
+            yield sample, line
+
+
+def interpreter(bundle: Any) -> Callable[[Any], Any]:
+    """The bundle's int8 net on one thread: uint8 tile (side, side) to int8 logits."""
+    from ai_edge_litert.interpreter import Interpreter
+
+    net = Interpreter(model_content=bundle.model, num_threads=1)
+    net.allocate_tensors()
+    source, sink = net.get_input_details()[0]["index"], net.get_output_details()[0]["index"]
+
+    def classify(tile: Any) -> Any:
+        quantized = (np.asarray(tile).astype(np.int16) - 128).astype(np.int8)
+        net.set_tensor(source, quantized[None, :, :, None])
+        net.invoke()
+        return net.get_tensor(sink)
+
+    return classify
+
+
+def run_winnow(path: Path, bundle: Any, threads: int) -> Callable[[], int]:
+    """`run_swath` into a scratch store."""
+    from winnow_edge.interpreters import Interpreters
+    from winnow_edge.mission import Instrument, Mission, Tiling
+    from winnow_edge.pipeline import run_swath
+    from winnow_edge.sources import open_source
+    from winnow_edge.store import Store
+
+    camera = Instrument(bundle=str(bundle.path))
+    mission = Mission("peers", {"camera": camera}, tiling=Tiling(scales=(1,)))
+    pool = Interpreters(bundle, "litert", threads)
+    store = Store.open(tempfile.mkdtemp(prefix="winnow-peers-"), mission=mission)
+
+    def job() -> int:
+        source = open_source(path, instrument=camera)
+        summary = run_swath(
+            source, mission, "camera", bundle, store, interpreters=pool, name=str(time.time_ns())
+        )
+        source.close()
+        return summary.tally.tiles
+
+    return job
+
+
+def run_crop_loop(path: Path, bundle: Any, side: int) -> Callable[[], int]:
+    """What one writes first: Pillow crops and set_tensor."""
+    from PIL import Image
+
+    classify = interpreter(bundle)
+
+    def job() -> int:
+        image = Image.open(path)
+        count = 0
+        for sample, line in boxes(*image.size, side):
+            classify(image.crop((sample, line, sample + side, line + side)))
+            count += 1
+        return count
+
+    return job
+
+
+def run_sahi(path: Path, bundle: Any, side: int) -> Callable[[], int]:
+    """SAHI's slice_image."""
+    from sahi.slicing import slice_image
+
+    classify = interpreter(bundle)
+
+    def job() -> int:
+        sliced = slice_image(
+            str(path),
+            slice_height=side,
+            slice_width=side,
+            overlap_height_ratio=0.5,
+            overlap_width_ratio=0.5,
+            verbose=False,
+        )
+        for tile in sliced.images:
+            classify(tile[..., 0] if tile.ndim == 3 else tile)
+        return len(sliced.images)
+
+    return job
+
+
+def run_supervision(path: Path, bundle: Any, side: int) -> Callable[[], int]:
+    """supervision's InferenceSlicer with a callback."""
+    import cv2
+    import supervision as sv
+
+    classify = interpreter(bundle)
+    count = 0
+
+    def look(tile: Any) -> Any:
+        nonlocal count
+        count += 1
+        classify(tile[..., 0])
+        return sv.Detections.empty()
+
+    slicer = sv.InferenceSlicer(
+        callback=look, slice_wh=(side, side), overlap_wh=(side // 2, side // 2), thread_workers=1
+    )
+
+    def job() -> int:
+        nonlocal count
+        count = 0
+        slicer(cv2.imread(str(path)))
+        return count
+
+    return job
+
+
+def run_rasterio_ort(path: Path, model: Path, side: int) -> Callable[[], int]:
+    """rasterio windows and ONNX Runtime on one thread."""
+    import onnxruntime
+    import rasterio
+    from rasterio.windows import Window
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    session = onnxruntime.InferenceSession(str(model), options)
+    spec = session.get_inputs()[0]
+    channel_last = spec.shape[-1] == 1
+
+    def job() -> int:
+        count = 0
+        with rasterio.open(path) as image:
+            for sample, line in boxes(image.width, image.height, side):
+                tile = image.read(1, window=Window(sample, line, side, side))
+                quantized = (tile.astype(np.int16) - 128).astype(np.int8)
+                shaped = quantized[None, :, :, None] if channel_last else quantized[None, None]
+                session.run(None, {spec.name: shaped})
+                count += 1
+        return count
+
+    return job
+
+
+def run_keras(path: Path, model: Path, side: int) -> Callable[[], int]:
+    """Keras predict on the float model in batches of 32."""
+    import keras
+    from PIL import Image
+
+    net = keras.saving.load_model(model, compile=False)
+
+    def job() -> int:
+        image = np.asarray(Image.open(path))
+        tiles = [
+            image[line : line + side, sample : sample + side]
+            for sample, line in boxes(image.shape[1], image.shape[0], side)
+        ]
+        batches = np.stack(tiles).astype(np.float32)[..., None]
+        net.predict(batches, batch_size=32, verbose=0)
+        return len(tiles)
+
+    return job
+
+
+def child(args: argparse.Namespace) -> None:
+    """One contender: sets up, then runs the job once for every line on standard input."""
+    from winnow_edge.bundle import find_bundle, open_bundle
+    from winnow_edge.host import peak_rss_mb
+
+    bundle = open_bundle(find_bundle(args.bundle))
+    side, path = bundle.manifest.input.height, Path(args.swath)
+    makers: dict[str, Callable[[], Callable[[], int]]] = {
+        "winnow": lambda: run_winnow(path, bundle, 1),
+        "winnow-all": lambda: run_winnow(path, bundle, 0),
+        "crop-loop": lambda: run_crop_loop(path, bundle, side),
+        "sahi": lambda: run_sahi(path, bundle, side),
+        "supervision": lambda: run_supervision(path, bundle, side),
+        "rasterio-ort": lambda: run_rasterio_ort(path, Path(args.onnx), side),
+        "keras": lambda: run_keras(path, Path(args.keras), side),
+    }
+    job = makers[args.peer]()
+    print(json.dumps({"ready": True}), flush=True)
+    for _ in sys.stdin:
+        started = time.perf_counter()
+        tiles = job()
+        seconds = time.perf_counter() - started
+        answer = {"tiles": tiles, "seconds": seconds, "peak_rss_mb": peak_rss_mb()}
+        print(json.dumps(answer), flush=True)
+
+
+def start(name: str, args: argparse.Namespace, swath: Path) -> tuple[Any, str | None]:
+    """A contender's process, or None and why there is none."""
+    if name == "rasterio-ort" and not Path(args.onnx).is_file():
+        return None, f"no ONNX model at {args.onnx}"
+    if name == "keras" and not Path(args.keras).is_file():
+        return None, f"no Keras model at {args.keras}"
+    options = ["--bundle", args.bundle, "--onnx", args.onnx, "--keras", args.keras]
+    process = subprocess.Popen(
+        [sys.executable, __file__, "--peer", name, "--swath", str(swath), *options],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "CUDA_VISIBLE_DEVICES": "", "TF_CPP_MIN_LOG_LEVEL": "3"},
+    )
+    assert process.stdout is not None
+    assert process.stderr is not None
+    if not process.stdout.readline():
+        last = (process.stderr.read().strip().splitlines() or ["no reason given"])[-1]
+        process.wait()
+        return None, last
+    return process, None
+
+
+def ask(process: Any) -> dict[str, Any]:
+    """Run a contender's job once."""
+    process.stdin.write("go\n")
+    process.stdin.flush()
+    answer: dict[str, Any] = json.loads(process.stdout.readline())
+    return answer
+
+
+def compare(args: argparse.Namespace) -> dict[str, Any]:
+    """All contenders in turns."""
+    from winnow_edge.bench import rendered
+
+    with tempfile.TemporaryDirectory(prefix="winnow-peers-") as folder:
+        swath = Path(folder) / "swath.pgm"
+        header = f"P5 {SAMPLES} {args.lines} 255\n".encode()
+        swath.write_bytes(header + rendered(args.lines, SAMPLES).tobytes())
+        missing, results = {}, {}
+        # One at a time is alive while it is measured: idle ones would share the caches.
+        rounds: dict[str, list[dict[str, Any]]] = {name: [] for name in CONTENDERS}
+        processes = {}
+        for name in CONTENDERS:
+            processes[name], why = start(name, args, swath)
+            if why is not None:
+                missing[name] = why
+        alive = {name: process for name, process in processes.items() if process is not None}
+        for number in range(args.rounds + 1):
+            for name, process in alive.items():
+                answer = ask(process)
+                if number:  # the first round warms up
+                    rounds[name].append(answer)
+        for name, process in alive.items():
+            process.stdin.close()
+            process.wait()
+            seconds = statistics.median(a["seconds"] for a in rounds[name])
+            tiles, peak = rounds[name][-1]["tiles"], rounds[name][-1]["peak_rss_mb"]
+            rate = tiles / seconds
+            results[name] = {
+                "tiles": tiles,
+                "seconds": round(seconds, 3),
+                "tiles_per_s": round(rate, 1),
+                "peak_rss_mb": round(peak, 1),
+                "tiles_per_s_per_mb": round(rate / peak, 2),
+            }
+    return {"lines": args.lines, "samples": SAMPLES, "results": results, "missing": missing}
+
+
+def main() -> None:
+    """Parse the command line; compare, or be one contender."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--lines", type=int, default=4096)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--bundle", default="hirise-landmarks")
+    parser.add_argument("--onnx", default="build/peers/model.onnx")
+    parser.add_argument("--keras", default="runs/hirise-landmarks/model.keras")
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--peer", choices=CONTENDERS, help=argparse.SUPPRESS)
+    parser.add_argument("--swath", help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.peer:
+        child(args)
+        return
+    report = compare(args)
+    if args.json:
+        print(json.dumps(report))
+        return
+    first = report["results"]["winnow"]
+    print(f"{report['samples']} samples x {report['lines']} lines; ratios to Winnow on one thread")
+    print(f"{'':<14}{'tiles':>7}{'tiles/s':>9}{'ratio':>7}{'peak MB':>9}{'tiles/s/MB':>12}")
+    for name, r in report["results"].items():
+        ratio = r["tiles_per_s"] / first["tiles_per_s"]
+        print(
+            f"{name:<14}{r['tiles']:>7}{r['tiles_per_s']:>9.0f}{ratio:>7.2f}"
+            f"{r['peak_rss_mb']:>9.0f}{r['tiles_per_s_per_mb']:>12.2f}"
+        )
+    for name, why in report["missing"].items():
+        print(f"{name}: left out ({why})")
+
+
+if __name__ == "__main__":
+    main()
