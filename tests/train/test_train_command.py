@@ -96,6 +96,30 @@ def test_a_killed_training_ends_as_if_it_had_not_been(
     assert (out / "training.jsonl").read_text() == (trained / "training.jsonl").read_text()
 
 
+def test_a_student_starts_from_its_teacher_and_learns_its_posterior(
+    trained: Path, shapes: Path, recipe_file: Path, tmp_path: Path
+) -> None:
+    student = tmp_path / "student.toml"
+    text = recipe_file.read_text().replace('weights = ""', 'weights = ""\nlast = "conv_pw_11_relu"')
+    text = text.replace("epochs = 3", "epochs = 1")
+    student.write_text(text + '[distill]\nweight = 0.5\nstart = true\nteachers = ["shapes"]\n')
+    alone = winnow("train", student, "--data", shapes, "--out", tmp_path / "run")
+    assert alone.returncode == 3
+    assert "train shapes first and give its run folder with --teacher" in alone.stderr
+    done = winnow(
+        "train", student, "--data", shapes, "--out", tmp_path / "run", "--teacher", trained
+    )
+    assert done.returncode == 0, done.stderr
+    # The stem, eleven blocks of four layers with weights, and the head where it fits.
+    assert "45 layers start from shapes" in done.stderr
+    card = json.loads((tmp_path / "run" / "model.json").read_text())
+    whole = json.loads((trained / "model.json").read_text())
+    assert card["training"] == whole["training"]
+    assert (tmp_path / "run" / "model.keras").stat().st_size < (
+        trained / "model.keras"
+    ).stat().st_size
+
+
 def test_another_recipe_does_not_go_on_from_this_checkpoint(
     trained: Path, shapes: Path, recipe_file: Path, tmp_path: Path
 ) -> None:

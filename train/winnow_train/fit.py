@@ -285,6 +285,23 @@ def _val_line(
     }
 
 
+def read_checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """A checkpoint's description (recipe, data, history) and its arrays. Raises DataError."""
+    try:
+        with np.load(path) as held:
+            arrays = {k: held[k] for k in held.files}
+        return json.loads(str(arrays.pop("meta"))), arrays
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise DataError("is no whole checkpoint", where=path, hint="train again") from error
+
+
+def kept_weights(arrays: dict[str, np.ndarray]) -> list[np.ndarray]:
+    """The weights that a finished checkpoint stands for: the averaged or best, else the last."""
+    prefix = "kept" if "kept-0" in arrays else "weight"
+    count = sum(k.startswith("weight-") for k in arrays)
+    return [arrays[f"{prefix}-{i}"].astype(np.float32) for i in range(count)]
+
+
 def trained_part(recipe: Recipe) -> dict[str, Any]:
     """The recipe without what only matters after training, which may change between runs."""
     table = recipe.as_dict()
@@ -351,12 +368,7 @@ class _State:
     def restore(self, path: Path) -> None:
         if not path.is_file():
             return
-        try:
-            with np.load(path) as held:
-                arrays = {k: held[k] for k in held.files}
-        except (OSError, ValueError, zipfile.BadZipFile) as error:
-            raise DataError("the checkpoint is damaged", where=path, hint="remove it") from error
-        meta = json.loads(str(arrays["meta"]))
+        meta, arrays = read_checkpoint(path)
         for what, mine in (("recipe", trained_part(self.recipe)), ("data", self.fingerprint)):
             if meta[what] != mine:
                 raise DataError(

@@ -51,7 +51,15 @@ def build(
             layer.trainable = not model.frozen_batchnorm
     if model.frozen:
         backbone.trainable = False
-    pooled = layers.GlobalAveragePooling2D(keepdims=True, name="pool")(backbone.output)
+    kept = backbone.output
+    if model.last:
+        if model.last not in (names := [x.name for x in backbone.layers]):
+            raise RecipeError(
+                f"model.last is {model.last!r}, no layer of {model.backbone}",
+                hint=f"the last ones are {', '.join(names[-6:])}",
+            )
+        kept = backbone.get_layer(model.last).output
+    pooled = layers.GlobalAveragePooling2D(keepdims=True, name="pool")(kept)
     if model.dropout > 0:
         pooled = layers.Dropout(model.dropout, seed=seed, name="dropout")(pooled)
     outputs = {}
@@ -59,6 +67,18 @@ def build(
         logits = layers.Conv2D(classes, 1, name=f"head-{name}")(pooled)
         outputs[name] = layers.Reshape((classes,), name=f"logits-{name}")(logits)
     return keras.Model(backbone.input, outputs)
+
+
+def start_from(net: keras.Model, other: keras.Model) -> int:
+    """Copy the weights of `other` into the layers of the same name and shapes; returns how many."""
+    theirs = {layer.name: layer.get_weights() for layer in other.layers}
+    copied = 0
+    for layer in net.layers:
+        values = theirs.get(layer.name, [])
+        if values and [v.shape for v in values] == [v.shape for v in layer.get_weights()]:
+            layer.set_weights(values)
+            copied += 1
+    return copied
 
 
 def _backbone(model: Model, shape: tuple[int, int, int], weights: str | None) -> keras.Model:

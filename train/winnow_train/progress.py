@@ -61,6 +61,10 @@ class Progress:
         """Print a warning line."""
         self.console.print(f"winnow: warning: {text}", style="yellow", highlight=False)
 
+    def note(self, text: str) -> None:
+        """Print a line."""
+        self.console.print(text, highlight=False)
+
     @contextmanager
     def counting(self, what: str, total: int) -> Iterator[Callable[[int], None]]:
         """A bar over `total` things; yields the function that counts them."""

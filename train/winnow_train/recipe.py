@@ -71,6 +71,8 @@ class Model:
     alpha: float = _within(0.0, 2.0, 1.0)
     #: File name of the backbone's weights, `"imagenet"`, or `""` for random ones.
     weights: str = "imagenet"
+    #: Name of the backbone's last layer that is kept; "" keeps all of it.
+    last: str = ""
     head: str = _one_of("softmax", "sigmoid", default="softmax")
     dropout: float = _within(0.0, 0.9, 0.0)
     #: The backbone is not trained at all.
@@ -133,6 +135,8 @@ class Distill:
     weight: float = _within(0.0, 1.0, 0.0)
     #: The teachers' posterior is softened by this temperature, on top of their own.
     temperature: float = _within(0.1, 20.0, 1.0)
+    #: Start from the first teacher's weights wherever its layers have the same name and shape.
+    start: bool = False
     #: Recipes of the teachers, for whoever reruns this.
     teachers: tuple[str, ...] = ()
 

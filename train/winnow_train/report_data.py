@@ -201,7 +201,7 @@ def per_source(judged: Judged) -> list[dict[str, Any]]:
         mine = np.flatnonzero(judged.draws.index == number)
         wrong = mine[~judged.correct[mine]]
         mistakes = Counter(f"{_true(judged, i)} as {_said(judged, i)}" for i in wrong)
-        common = mistakes.most_common(1)
+        common = sorted(mistakes.items(), key=lambda m: (-m[1], m[0]))[:1]
         rows.append(
             {
                 "source": name,

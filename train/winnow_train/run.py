@@ -17,7 +17,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from winnow_ground.errors import DataError, ModelError, OutputError, RecipeError
+from winnow_ground.errors import DataError, ModelError, OutputError, RecipeError, WeightsError
 from winnow_train import fit, metrics, model
 from winnow_train.calibrate import fit_temperature
 from winnow_train.datasets import LICENCE, read_dataset, refuse_leakage
@@ -70,6 +70,8 @@ def train(
         weights,
         recipe.seed,
     )
+    if recipe.distill.start:
+        _start_from(net, recipe, tasks, teachers[0], progress)
     sample = fit.make_sample(recipe, training, pixels, posteriors)
     steps = fit.steps_per_epoch(len(sample.pixels), recipe.train.batch)
     with progress.training(recipe.name, recipe.train.epochs, steps) as bar:
@@ -90,6 +92,28 @@ def train(
         val = fit.validation_of(recipe, held[head], val_pixels[head])
         cards[head] = _finish(net, recipe, head, task, training[head], val, folder)
     return cards[own]
+
+
+def _start_from(
+    net: keras.Model, recipe: Recipe, tasks: dict[str, Task], teacher: Path, progress: Progress
+) -> None:
+    meta, arrays = fit.read_checkpoint(teacher / fit.CHECKPOINT)
+    theirs = parse_recipe(meta["recipe"], where=str(teacher))
+    heads = {
+        h: len(tasks[h].classes) if h in tasks else 0
+        for h in (theirs.data.dataset, *theirs.data.along)
+    }
+    other = model.build(theirs.model, theirs.input, heads, None, theirs.seed)
+    try:
+        other.set_weights(fit.kept_weights(arrays))
+    except ValueError as error:
+        raise WeightsError(
+            "the teacher has other heads than this recipe",
+            where=teacher,
+            hint="set distill.start = false",
+        ) from error
+    copied = model.start_from(net, other)
+    progress.note(f"{copied} layers start from {theirs.name}")
 
 
 def _tasks(recipe: Recipe, data: Path, progress: Progress) -> dict[str, Task]:
