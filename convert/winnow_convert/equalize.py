@@ -2,11 +2,11 @@
 
 An activation is quantized with one scale for all its channels, so one channel of wide range takes
 the resolution of all others. Where convolutions without activation function feed, directly or
-through additions, nothing but convolutions (the linear bottlenecks of MobileNetV2), channel c may be
-divided by any s_c > 0 if the kernels that read it are multiplied by s_c. This chooses the s_c that
-give every channel the same range on calibration tiles: cross-layer equalization (Nagel et al. 2019,
-"Data-Free Quantization Through Weight Equalization and Bias Correction", arXiv:1906.04721) across
-linear layers, with measured ranges instead of weight ranges.
+through additions, nothing but convolutions (the linear bottlenecks of MobileNetV2), channel c may
+be divided by any s_c > 0 if the kernels that read it are multiplied by s_c. This chooses the s_c
+that give every channel the same range on calibration tiles: cross-layer equalization (Nagel et al.
+2019, "Data-Free Quantization Through Weight Equalization and Bias Correction", arXiv:1906.04721)
+across linear layers, with measured ranges instead of weight ranges.
 """
 
 from __future__ import annotations

@@ -37,7 +37,7 @@ class LayerNoise:
 
 def layer_noise(floats: bytes, int8: bytes, tiles: UInt8Array) -> list[LayerNoise]:
     """Noise of every int8 op's output, in graph order, over `tiles` uint8 (n, h, w, c)."""
-    old, new = _Interpreter(floats), _Interpreter(int8)
+    old, new = KeepingInterpreter(floats), KeepingInterpreter(int8)
     wanted = {t["name"]: t for t in old.tensors}
     ops = [op for op in new.ops if len(op["outputs"])]
     pairs = [
@@ -73,8 +73,11 @@ def layer_noise(floats: bytes, int8: bytes, tiles: UInt8Array) -> list[LayerNois
     ]
 
 
-class _Interpreter:
-    """A flatbuffer with every intermediate tensor kept, hence without XNNPACK."""
+class KeepingInterpreter:
+    """A flatbuffer with every intermediate tensor kept, hence without XNNPACK.
+
+    `tensors` and `ops` are LiteRT's details of them, `input` those of its input.
+    """
 
     def __init__(self, flatbuffer: bytes) -> None:
         litert = importlib.import_module("ai_edge_litert.interpreter")
@@ -90,18 +93,20 @@ class _Interpreter:
         self.tensors: list[dict[str, Any]] = self._interpreter.get_tensor_details()
         self.by_index = {t["index"]: t for t in self.tensors}
         self.ops: list[dict[str, Any]] = self._interpreter._get_ops_details()
-        self._input = self._interpreter.get_input_details()[0]["index"]
+        self.input: dict[str, Any] = self._interpreter.get_input_details()[0]
 
     def run(self, tile: Any) -> None:
-        self._interpreter.set_tensor(self._input, tile)
+        """Run one tile of shape (1, height, width, channels)."""
+        self._interpreter.set_tensor(self.input["index"], tile)
         self._interpreter.invoke()
 
     def value(self, tensor: dict[str, Any]) -> Any:
+        """What a tensor held after the last run."""
         return self._interpreter.get_tensor(tensor["index"])
 
 
 def _weight_noise(
-    op: dict[str, Any], old: _Interpreter, new: _Interpreter, wanted: dict[str, Any]
+    op: dict[str, Any], old: KeepingInterpreter, new: KeepingInterpreter, wanted: dict[str, Any]
 ) -> float | None:
     """SQNR of the op's int8 constant (its second input) against the float one of the same name."""
     if "CONV" not in op["op_name"] and "FULLY" not in op["op_name"]:

@@ -1,0 +1,186 @@
+"""Tables of what a flatbuffer holds: noise per layer, op profile, Edge TPU readiness."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from winnow_convert.layers import LayerNoise
+from winnow_convert.profile import BOARDS, Profile
+from winnow_convert.readiness import Readiness
+
+WORST = 10
+
+
+def print_layers(console: Console, layers: list[LayerNoise]) -> None:
+    """The layers with the noisiest output, worst first."""
+    table = _table(
+        f"noisiest of {len(layers)} layers",
+        ("op", "name", "output", "SQNR dB", "weights dB", "clipped"),
+    )
+    for layer in sorted(layers, key=lambda x: x.sqnr)[:WORST]:
+        weights = "" if layer.weight_sqnr is None else f"{layer.weight_sqnr:.1f}"
+        table.add_row(
+            f"{layer.index} {layer.op}",
+            short_name(layer.name),
+            "x".join(str(n) for n in layer.shape[1:]),
+            f"{layer.sqnr:.1f}",
+            weights,
+            f"{layer.saturated:.1%}",
+        )
+    console.print(table)
+
+
+def plot_layers(layers: list[LayerNoise], path: Path) -> None:
+    """The same for all layers as a PNG: SQNR of activations and weights in graph order."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 4), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    at = [layer.index for layer in layers]
+    axes.plot(at, [layer.sqnr for layer in layers], "o-", label="activation")
+    weighted = [layer for layer in layers if layer.weight_sqnr is not None]
+    axes.plot(
+        [x.index for x in weighted], [x.weight_sqnr or 0.0 for x in weighted], "x", label="weights"
+    )
+    axes.set_xlabel("op")
+    axes.set_ylabel("signal to quantization noise, dB")
+    axes.grid(alpha=0.3)
+    axes.legend()
+    figure.savefig(path, dpi=110, metadata={"Software": None})
+
+
+def print_profile(console: Console, found: Profile) -> None:
+    """Work, memory and least time of every op, the layers to shrink, and sources of the numbers."""
+    boards = [board.name for board in BOARDS]
+    table = _table(
+        "op profile (least time in microseconds)",
+        ("op", "output", "kMAC", "parameters", "alive kB", *boards),
+    )
+    for row in found.ops:
+        table.add_row(
+            f"{row.op.index} {row.op.name}",
+            "x".join(str(n) for n in row.op.outputs[0].shape[1:]),
+            f"{row.macs / 1e3:,.0f}",
+            f"{row.parameters:,}",
+            f"{row.alive_bytes / 1e3:.0f}",
+            *(f"{1e3 * row.milliseconds[name]:.1f}" for name in boards),
+        )
+    table.add_section()
+    table.add_row(
+        "all",
+        "",
+        f"{found.macs / 1e3:,.0f}",
+        f"{found.parameters:,}",
+        f"{found.arena_bytes / 1e3:.0f}",
+        *(f"{1e3 * found.milliseconds[name]:.0f}" for name in boards),
+    )
+    console.print(table)
+    for board in BOARDS:
+        slow = ", ".join(
+            f"{p.op.index} {p.op.name} ({p.milliseconds[board.name] / _sum(found, board.name):.0%})"
+            for p in found.shrink_first(board.name)
+        )
+        console.print(f"{board.name}: shrink first {slow}", highlight=False)
+    console.print(
+        "Least times by a roofline model; real kernels take a multiple. Constants: "
+        + "; ".join(f"{board.name}: {board.source}" for board in BOARDS),
+        highlight=False,
+    )
+
+
+def print_readiness(console: Console, found: Readiness) -> None:
+    """Edge TPU: one line, and a row for every op that does not map."""
+    mapped = f"{found.on_device} of {len(found.verdicts)} ops, {found.mac_share:.1%} of the MACs"
+    cache = "fit" if found.fits_cache else "do not fit"
+    console.print(
+        f"[bold]Edge TPU[/bold]  {mapped} would run on the device; parameters "
+        f"({found.parameter_bytes / 1e3:.0f} kB) {cache} its 8 MB",
+        highlight=False,
+    )
+    for verdict in found.verdicts:
+        if not verdict.maps:
+            op = verdict.op
+            console.print(
+                f"  op {op.index} {op.name} v{op.version}: {'; '.join(verdict.reasons)}",
+                highlight=False,
+            )
+
+
+def readiness_json(found: Readiness) -> dict[str, Any]:
+    """What `--json` says of Edge TPU readiness."""
+    return {
+        "complete": found.complete,
+        "ops_on_device": found.on_device,
+        "ops": len(found.verdicts),
+        "mac_share": found.mac_share,
+        "parameter_bytes": found.parameter_bytes,
+        "fits_cache": found.fits_cache,
+        "refused": [
+            {"op": v.op.index, "name": v.op.name, "reasons": list(v.reasons)}
+            for v in found.verdicts
+            if not v.maps
+        ],
+    }
+
+
+def profile_json(found: Profile) -> dict[str, Any]:
+    """What `--json` says of the op profile."""
+    return {
+        "macs": found.macs,
+        "parameters": found.parameters,
+        "weight_bytes": found.weight_bytes,
+        "arena_bytes": found.arena_bytes,
+        "least_milliseconds": found.milliseconds,
+        "ops": [
+            {
+                "op": row.op.index,
+                "name": row.op.name,
+                "macs": row.macs,
+                "parameters": row.parameters,
+                "alive_bytes": row.alive_bytes,
+                "least_milliseconds": row.milliseconds,
+            }
+            for row in found.ops
+        ],
+    }
+
+
+def layers_json(layers: list[LayerNoise]) -> list[dict[str, Any]]:
+    """What `--json` says of the noise per layer; infinite figures (no noise at all) are null."""
+
+    def finite(value: float | None) -> float | None:
+        return None if value is None or value == float("inf") else round(value, 3)
+
+    return [
+        {
+            "op": layer.index,
+            "name": layer.name,
+            "sqnr_db": finite(layer.sqnr),
+            "weight_sqnr_db": finite(layer.weight_sqnr),
+            "saturated": round(layer.saturated, 5),
+        }
+        for layer in layers
+    ]
+
+
+def short_name(name: str) -> str:
+    """The layer's part of a tensor name such as `functional_1/block_1_project_1/BiasAdd`."""
+    parts = [part for part in name.split("/") if not part.startswith("functional")]
+    return parts[0] if parts else name
+
+
+def _sum(found: Profile, board: str) -> float:
+    return sum(p.milliseconds[board] for p in found.ops) or 1.0
+
+
+def _table(title: str, headings: tuple[str, ...]) -> Table:
+    table = Table(title=title)
+    for place, heading in enumerate(headings):
+        table.add_column(heading, justify="left" if place < 2 else "right")
+    return table
