@@ -318,7 +318,7 @@ class _PacketReader:
                 packet = self._take(length)
                 if packet is not None:
                     yield packet
-            elif self._follows(length):
+            elif self._follows(length) and self._find_sound(self.at + length) is None:
                 if self._apid(self.at) == self.apid:
                     self.counts.crc_failures += 1
                 else:
@@ -355,7 +355,10 @@ class _PacketReader:
         return crc_hqx(memoryview(self.buffer)[at : at + length], CRC_PRESET) == 0
 
     def _follows(self, length: int) -> bool:
-        """Whether a header of ours, or the end, stands where a packet of `length` would end."""
+        """Whether a header of ours, or the end, stands where a packet of `length` would end.
+
+        Then the packet is probably damaged in its data, not in its length.
+        """
         after = self.at + length
         if self.apid is None or self._apid(self.at) is None or after > len(self.buffer):
             return False
@@ -374,24 +377,29 @@ class _PacketReader:
         return Packet(header.apid, SequenceFlags(header.seq_flags), header.seq_count, payload)
 
     def _search(self) -> None:
-        """Move on to the next place where a header fits and the check is right.
+        """Move on to the next place where a header fits and the check is right."""
+        start = self.at
+        place = self._find_sound(len(self.buffer))
+        if place is None:
+            # None in here; the last octets may be the beginning of one.
+            keep = 0 if self.ended else MAX_PACKET
+            place = max(start + 1, len(self.buffer) - keep)
+        self.counts.skipped_bytes += place - start
+        self.at = place
+
+    def _find_sound(self, end: int) -> int | None:
+        """Where the next whole packet of ours with a right check begins, after here, before `end`.
 
         Our headers begin with the two octets of the APID. As long as it is not known, the magic of
         a container tells where one starts; without it any garbage would have to be checked.
         """
         if self.apid is None:
-            needle, before = MAGIC + bytes([VERSION]), CCSDS_HEADER_LEN
+            needle, before = MAGIC + bytes([VERSION]), PACKET_OVERHEAD - CRC_LEN
         else:
             needle, before = self.apid.to_bytes(2, "big"), 0
-        start = self.at
-        place = self.buffer.find(needle, start + 1 + before) - before
-        while place > start and not self._sound(place, self._length(place)):
-            if not self.ended and place + MAX_PACKET > len(self.buffer):
-                break  # it may be whole once more has been read
+        place = self.buffer.find(needle, self.at + 1 + before) - before
+        while self.at < place < end:
+            if self._sound(place, self._length(place)):
+                return place
             place = self.buffer.find(needle, place + 1 + before) - before
-        if place <= start:
-            # None in here; the last octets may be the beginning of one.
-            keep = 0 if self.ended else before + len(needle) - 1
-            place = max(start + 1, len(self.buffer) - keep)
-        self.counts.skipped_bytes += place - start
-        self.at = place
+        return None

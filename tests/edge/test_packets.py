@@ -226,6 +226,18 @@ def test_any_damage_loses_only_what_it_touches(sent: list[Container], data: st.D
         assert counts.skipped_bytes + 9 * counts.crc_failures >= len(garbage) * bool(garbage)
 
 
+def test_a_length_that_points_at_the_end_hides_nothing() -> None:
+    """A damaged length field may lead to a place that looks right."""
+    packets = packets_of([SMALL] * 4, 28)
+    for last in range(1, len(packets)):
+        bad = bytearray(packets[0])
+        reach = sum(map(len, packets[: last + 1]))
+        bad[4:6] = (reach - 7).to_bytes(2, "big")
+        received, counts = receive(b"".join([bytes(bad), *packets[1:]]), apid=0x57)
+        assert received == [SMALL] * 3
+        assert counts.packets == len(packets) - 1
+
+
 @given(containers(minimum=2), st.data())
 def test_contacts_cut_short_and_laid_end_to_end(sent: list[Container], data: st.DataObject) -> None:
     first = b"".join(packets_of(sent))
