@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 
 import numpy as np
+from PIL import Image
 
 from winnow_ground.scene.canvas import Canvas, Field, polar
 
@@ -181,7 +182,7 @@ def fresh_impact(canvas: Canvas, line: float, sample: float, radius: float) -> N
     doi:10.1016/j.icarus.2013.04.009). Dark zones reach 10 to 20 crater radii.
     """
     rng = canvas.rng
-    reach = radius * rng.uniform(8, 13)
+    reach = radius * rng.uniform(11, 17)
     window = canvas.window(line, sample, reach * 3.0)
     if window is None:
         return
@@ -190,23 +191,24 @@ def fresh_impact(canvas: Canvas, line: float, sample: float, radius: float) -> N
     turn = (angle / (2 * np.pi)) % 1.0
     # Rays: reach against direction, many thin and some wide, lengths log-normal.
     bins = 360
-    rays = np.full(bins, 0.55)
+    rays = np.full(bins, 0.6)
     spots = np.arange(bins)
-    for _ in range(int(rng.integers(26, 44))):
+    for _ in range(int(rng.integers(40, 64))):
         away = np.abs((spots - rng.integers(bins) + bins // 2) % bins - bins // 2)
-        tall, wide = min(1.1, rng.lognormal(-1.0, 0.6)), rng.uniform(3, 16)
-        rays = np.maximum(rays, 0.55 + tall * np.exp(-((away / wide) ** 2)))
+        tall, wide = min(1.0, rng.lognormal(-1.3, 0.6)), rng.uniform(2, 9)
+        rays = np.maximum(rays, 0.6 + tall * np.exp(-((away / wide) ** 2)))
     edge = np.interp(turn, np.arange(bins + 1) / bins, np.append(rays, rays[0]), period=1.0)
     # Grain drawn out radially: noise over (log radius, direction).
-    grain = rng.standard_normal((48, 220)).astype(np.float32)
-    grain += 0.8 * np.roll(grain, 1, axis=0)
-    row = np.clip(np.log(distance / reach + 0.05) * 10 + 32, 0, 47.99)
-    texture = grain[row.astype(int), (turn * 219.99).astype(int)]
+    grain = Image.fromarray(rng.standard_normal((32, 180), dtype=np.float32))
+    fine = np.asarray(grain.resize((1440, 256), Image.Resampling.BICUBIC))
+    row = np.clip(np.log(distance / reach + 0.05) * 56 + 170, 0, 255)
+    texture = 1.3 * fine[row.astype(int), (turn * 1439.99).astype(int)]
     shape = distance / (reach * edge)
-    darkness = np.clip(1.3 - shape + 0.3 * texture * shape, 0, 1) * np.exp(-((shape / 1.25) ** 2))
-    halo = 0.10 * np.exp(-((distance / (reach * 1.7)) ** 2))
+    fading = 1.5 * np.exp(-((shape / 0.62) ** 1.3))
+    darkness = np.clip(fading * (1 + 0.55 * texture * np.minimum(2 * shape, 1)), 0, 1)
+    halo = 0.14 * np.exp(-((distance / (reach * 1.7)) ** 2))
     grains = rng.random(distance.shape, dtype=np.float32)
-    darkness *= 0.6 + 0.4 * (grains < 1.15 - 0.7 * np.clip(shape, 0, 1))
+    darkness *= 0.55 + 0.45 * (grains < 1.35 - 0.75 * np.clip(shape, 0, 1.4))
     canvas.albedo[window.at] *= (1 - np.maximum(0.9 * darkness, halo)).astype(np.float32)
     half = reach * 1.1
     canvas.add(

@@ -13,8 +13,11 @@ REPOSE = float(np.tan(np.radians(33)))
 HEIGHT_TO_WIDTH = 0.10
 """Barchans are about a tenth as high as wide (Hesp & Hastings 1998,
 doi:10.1016/S0169-555X(97)00070-2)."""
-DARK_SAND, FROST = 0.36, 1.34
-"""Albedo against dusty plain: basaltic sand, CO2 frost as strips that show both are stretched."""
+DARK_SAND, DARK_GROUND, FROST = 0.24, 0.5, 1.4
+"""Albedo against dusty plain: basaltic sand, ground under a film of it as round every dark field
+(ESP_037117_1755), CO2 frost as strips that show both are stretched."""
+FROSTED_GROUND = 1.17
+"""Albedo of the ground under thinner frost around frosted dunes."""
 
 Dune = tuple[float, float, float]
 """Line, sample, width (pixels)."""
@@ -113,12 +116,14 @@ def dark_field(canvas: Canvas, top: int, bottom: int, wind: float) -> None:
     # Thin sheets of sand between the dunes where they crowd, ground showing through.
     near = np.exp(-(((np.arange(shape[0], dtype=np.float32) - middle) / (0.62 * half)) ** 2))
     veil = fractal(shape, rng, hurst=0.6, longest=260, shortest=2)
-    sheet = 0.75 * near[:, None] * smoothstep(0.35 + 0.75 * veil) * (near[:, None] > 0.03)
+    sheet = 0.7 * near[:, None] * smoothstep(0.2 + 0.75 * veil)
+    film = zone_mask(canvas, top, bottom, soft=260) * (0.85 + 0.15 * np.clip(veil, -1, 1))
+    canvas.albedo *= 1 - film * np.float32(1 - DARK_GROUND)
     ground = canvas.height
     level = smooth_under(ground)
     canvas.height[:] = ground * (1 - share) + share * level + sand
     dark = np.maximum(share, sheet)
-    canvas.albedo *= 1 - dark * np.float32(1 - DARK_SAND)
+    canvas.albedo *= 1 - dark * np.float32(1 - DARK_SAND / DARK_GROUND)
     canvas.bury(share)
     for members in groups(dunes, 0.42):
         if max(w for _, _, w in members) >= 36:
@@ -138,13 +143,16 @@ def frosted_field(canvas: Canvas, top: int, bottom: int, wind: float) -> None:
         line, sample = float(rng.uniform(top, bottom)), float(rng.uniform(0, samples))
         if all(np.hypot(line - y, sample - x) > 0.9 * (width + w) for y, x, w in dunes):
             dunes.append((line, sample, width))
-    sand, share = lay(canvas, dunes, wind, curl=0.3)
+    sand, share = lay(canvas, dunes, wind, curl=0.12)
     inside = zone_mask(canvas, top, bottom)
     pits = fractal(canvas.shape, rng, hurst=0.3, longest=22, shortest=4.0)
     canvas.height += 0.2 * inside * (1 - share) * np.abs(pits)
-    canvas.height += share * (smooth_under(canvas.height) - canvas.height) + 1.25 * sand
+    # Frost rounds off the brink.
+    sand = smooth_under(sand, 3)
+    canvas.height += share * (smooth_under(canvas.height) - canvas.height) + sand
     canvas.bury(share)
-    canvas.albedo *= 1 + (np.float32(FROST) - 1) * share * (0.75 + 0.25 * inside)
+    canvas.albedo *= 1 + inside * np.float32(FROSTED_GROUND - 1)
+    canvas.albedo *= 1 + (np.float32(FROST / FROSTED_GROUND) - 1) * share
     for line, sample, width in dunes:
         spill(canvas, line, sample, width, sand, wind)
         if width >= 24:
@@ -163,16 +171,18 @@ def spill(
     # The lee foot lies longest in shade and keeps no frost.
     lee = np.float32(np.cos(wind)) * window.x + np.float32(np.sin(wind)) * window.y
     bare = smoothstep(lee / (0.3 * width)) * smoothstep(low / 0.4) * smoothstep((2.4 - low) / 1.5)
+    bare *= np.hypot(window.y, window.x) < 0.7 * width
     canvas.albedo[window.at] *= 1 - 0.6 * bare
-    for turn in rng.uniform(0, 2 * np.pi, int(rng.integers(6, 15))):
+    for turn in rng.uniform(0, 2 * np.pi, int(rng.integers(8, 19))):
         step = np.array([np.sin(turn), np.cos(turn)])
         for reach in np.arange(0.15 * width, 1.05 * width, 1.0):
             y, x = int(line + step[0] * reach), int(sample + step[1] * reach)
             if not (0 <= y < lines and 0 <= x < samples):
                 break
             if sand[y, x] < 0.25:
-                size = float(rng.lognormal(np.log(2.2), 0.35)) * (0.7 + width / 120)
-                y, x = int(y + step[0] * size * 0.6), int(x + step[1] * size * 0.6)
+                away = float(rng.uniform(0.4, 2.0))
+                size = float(rng.lognormal(np.log(1.9), 0.4)) * (0.7 + width / 120)
+                y, x = int(y + step[0] * size * away), int(x + step[1] * size * away)
                 spot = canvas.window(y, x, size * 3)
                 if spot is not None:
                     far = np.hypot(spot.y, spot.x * np.float32(rng.uniform(0.6, 1.6)))

@@ -10,7 +10,7 @@ from winnow_ground.scene.terrain import fractal, smooth_field, smooth_under, zon
 SLAB_M = 8.0
 """Depth of the pits in metres: that of the CO2 slab (Byrne & Ingersoll 2003,
 doi:10.1126/science.1080148)."""
-ICE = 1.12
+ICE = 0.98
 """Albedo of the slab against dusty plain, compressed as a strip that shows both is stretched."""
 
 

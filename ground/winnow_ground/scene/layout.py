@@ -66,10 +66,11 @@ def render_scene(
     sun = photometry.Sun(azimuth=float(rng.uniform(150, 215)))
     radiance = photometry.shade(canvas.height, canvas.albedo, sun)
     valid = photometry.footprint(shape, tilt)
+    bright = radiance > 0.4 * canvas.albedo
     image = photometry.expose(canvas, radiance, valid, tilt)
     pixels = np.clip(np.rint(image), 1, 255).astype(np.uint8)
     pixels[valid == 0] = 0
-    return Scene(pixels, tuple(visible(canvas.features, valid)), tuple(zones), seed)
+    return Scene(pixels, tuple(visible(canvas.features, valid * bright)), tuple(zones), seed)
 
 
 def paint(canvas: Canvas, zones: list[tuple[str, int, int]]) -> None:
@@ -120,7 +121,9 @@ def drift(canvas: Canvas, top: int, bottom: int, wind: float) -> None:
 
 
 def visible(features: list[Feature], valid: Field) -> list[Feature]:
-    """The features of which at least 60 per cent of the box carries image, in line order."""
+    """The features of which at least 60 per cent of the box carries image and is not in shadow, in
+    line order; `valid` is 1 where that is so.
+    """
     kept = []
     for feature in features:
         b = feature.box

@@ -10,6 +10,9 @@ from winnow_ground.scene.canvas import Canvas, Field
 
 INCIDENCE = 56.0
 """Degrees of the sun from the zenith: mid-afternoon, as HiRISE sees (ESP_072719_1970: 56.2)."""
+SKY = 0.22
+"""Light of the dusty sky, as a share of the sun's on level ground: shadows in real strips keep some
+fifth of the brightness around them."""
 LEAST_RANGE = 1.6
 """Radiance range of a stretch, in units of level ground: plain-only strips are no more contrasty
 than real ones (their samples scatter by 9 to 27 of 255)."""
@@ -35,7 +38,7 @@ def lunar_lambert_weight(phase: float) -> float:
     return 1 - 0.019 * phase + 2.42e-4 * phase**2 - 1.46e-6 * phase**3
 
 
-def shade(height: Field, albedo: Field, sun: Sun, *, sky: float = 0.09) -> Field:
+def shade(height: Field, albedo: Field, sun: Sun, *, sky: float = SKY) -> Field:
     """Radiance of the surface seen from above, relative to level ground of albedo 1.
 
     Lunar-Lambert: A (2 L mu0 / (mu0 + mu) + (1 - L) mu0); ground in a cast shadow gets the light of

@@ -32,17 +32,17 @@ def mesas(canvas: Canvas, top: int, bottom: int) -> None:
     form = smooth_field(shape, rng, 900)
     wobble = 6 * smooth_field(shape, rng, 160) + 0.25 * smooth_field(shape, rng, 40)
     rise: Field = np.zeros(shape, dtype=np.float32)
-    for level, high in ((-0.8, 56.0), (0.6, 68.0)):
-        slope = np.tan(np.radians(rng.uniform(22, 27)))
+    for level, high in ((-1.0, 52.0), (0.9, 62.0)):
+        slope = np.tan(np.radians(rng.uniform(19, 24)))
         reach = (distance(form, level) + wobble) * np.float32(slope / high)
-        # A sharp brow, a straight wall, a foot that flattens out.
-        rise += high * np.clip(np.where(reach < 0.2, 0.1 + reach * 0.5, reach), 0, 1)
+        # A straight wall with a rounded brow and foot.
+        rise += np.float32(high / 2) * (np.hypot(reach, 0.08) - np.hypot(reach - 1, 0.08))
     walls = np.hypot(np.gradient(rise, axis=0), np.gradient(rise, axis=1))
     cover = smooth_under(smoothstep(walls / 0.25) * inside, 24)
     flutes = fractal(shape, rng, hurst=0.6, longest=46, shortest=3)
     canvas.height *= 1 - 0.75 * cover
     canvas.height += inside * rise + 0.10 * cover * flutes
-    canvas.albedo *= 1 + 0.10 * cover
+    canvas.albedo *= 1 + 0.3 * cover
 
 
 def streak_zone(canvas: Canvas, top: int, bottom: int, count: int) -> None:
@@ -98,7 +98,7 @@ def streak(canvas: Canvas, path: Path) -> None:
     rng = canvas.rng
     points = np.array(path)
     length = 4.0 * len(path)
-    wide = float(np.clip(length * rng.uniform(0.05, 0.13), 6, 26))
+    wide = float(np.clip(length * rng.uniform(0.07, 0.17), 7, 32))
     top, left = points.min(0) - wide - 6
     bottom, right = points.max(0) + wide + 6
     lines, samples = canvas.shape
@@ -132,8 +132,8 @@ def streak(canvas: Canvas, path: Path) -> None:
     seen = np.argwhere(cover > 0.3)
     if len(seen) < 20:
         return
-    contrast = float(rng.uniform(0.14, 0.4))
+    contrast = float(rng.uniform(0.16, 0.42))
     canvas.albedo[y0:y1, x0:x1] *= 1 - np.float32(contrast) * cover
     (a, b), (c, d) = seen.min(0), seen.max(0) + 1
-    if contrast >= 0.15:
+    if contrast >= 0.2:
         canvas.add("slope streak", y0 + a, x0 + b, y0 + c, x0 + d, contrast=contrast, length=length)
