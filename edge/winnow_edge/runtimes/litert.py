@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Callable
 from importlib import import_module
 from typing import Any
@@ -40,9 +41,10 @@ def load(bundle: Bundle, *, requested: str = NAME) -> InterpreterClassifier:
 class InterpreterClassifier:
     """A TFLite-style interpreter (LiteRT, tflite-runtime) behind the `Classifier` contract.
 
-    `make` returns the interpreter. The input is written through a view of the interpreter's own
-    memory, so a tile is copied once; the view is made anew per tile because the interpreter refuses
-    to run while anyone holds one (it may move its memory).
+    `make` returns the interpreter. Tiles are copied once, straight into the interpreter's own
+    memory, and logits straight out of it. The interpreter refuses to run while anyone holds one of
+    its views, lest its memory move; with static shapes it moves only when tensors are allocated, so
+    input and output are addressed directly. Fresh views cost 2 % of a 0.7 ms net.
     """
 
     def __init__(
@@ -52,6 +54,7 @@ class InterpreterClassifier:
         try:
             self._interpreter = make()
             self._interpreter.allocate_tensors()
+            self._interpreter.invoke()  # delegates have arranged their memory after it
         except (RuntimeError, ValueError) as error:
             text = str(error).strip().splitlines() or ["no reason given"]
             raise BundleError(
@@ -60,17 +63,26 @@ class InterpreterClassifier:
         source = _one(self._interpreter.get_input_details(), "input", bundle)
         sink = _one(self._interpreter.get_output_details(), "output", bundle)
         _check_details(source, sink, bundle)
-        self._input = self._interpreter.tensor(source["index"])
-        self._output = self._interpreter.tensor(sink["index"])
         spec = bundle.manifest.input
-        self._shape = (1, spec.height, spec.width, spec.channels)
+        shape = (spec.height, spec.width, spec.channels)
+        self._input = _addressed(self._interpreter.tensor(source["index"])()).reshape(shape)
+        if spec.channels == 1:
+            self._input = self._input[..., 0]
+        self._output = _addressed(self._interpreter.tensor(sink["index"])())
         self.invoke_only: Callable[[], None] = self._interpreter.invoke
 
     def infer(self, tile: Int8Array, logits: Int8Array) -> None:
         """See `Classifier.infer`."""
-        self._input()[...] = tile.reshape(self._shape)
-        self._interpreter.invoke()
-        logits[...] = self._output().reshape(-1)
+        self._input[...] = tile if tile.ndim == self._input.ndim else tile[..., 0]
+        self.invoke_only()
+        logits[...] = self._output
+
+
+def _addressed(view: Int8Array) -> Int8Array:
+    """The same memory, flat, without a reference to the interpreter that owns it."""
+    address = view.__array_interface__["data"][0]
+    memory = (ctypes.c_int8 * view.size).from_address(address)
+    return np.ctypeslib.as_array(memory)
 
 
 def _one(details: list[dict[str, Any]], what: str, bundle: Bundle) -> dict[str, Any]:
