@@ -22,7 +22,7 @@ $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.
 	|| $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt $(1)
 endef
 
-.PHONY: help demo test test-slow lint format types bench pin clean
+.PHONY: help demo test test-slow test-arm wheel lint format types bench pin clean
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
@@ -46,10 +46,17 @@ demo: $(VENV)/.base ## render a Mars-like swath, fly the shipped bundle over it,
 	@$(BIN)/winnow demo --out $(DEMO_OUT) $(if $(SWATH),--swath '$(SWATH)')
 
 test: $(VENV)/.all ## all tests but the slow ones
-	$(BIN)/python -m pytest -n $(WORKERS) -m 'not slow' tests
+	$(BIN)/python -m pytest -n $(WORKERS) -m 'not slow and not arm' tests
 
 test-slow: $(VENV)/.all ## the slow tests: long fuzzing, long streams
 	$(BIN)/python -m pytest -m slow tests
+
+test-arm: $(VENV)/.all ## the edge on aarch64, emulated: installs, logits and records bit for bit
+	$(BIN)/python -m pytest -m arm tests/arm
+
+wheel: $(BIN)/python ## dist/winnow_edge-*.whl, the shipped bundles in it, for a board
+	@$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist ./edge
+	@ls dist/winnow_edge-*.whl
 
 lint: $(VENV)/.all ## ruff: style, and format
 	$(BIN)/ruff check .
@@ -67,7 +74,8 @@ bench: $(VENV)/.all ## pytest-benchmark suites
 
 pin: $(BIN)/python ## resolve constraints.txt anew
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
-	@printf '%s\n' '-e ./edge' '-e .[all]' hatchling uv > .pin.in
+	@# backports-strenum 1.3 refuses Python 3.11, where ai-edge-litert wants it; uv overlooks that, pip does not.
+	@printf '%s\n' '-e ./edge' '-e .[all]' hatchling uv 'backports-strenum<1.3' > .pin.in
 	@{ echo '# Versions that resolve together on Python 3.11, 3.12 and 3.13. Made by `make pin`.'; \
 	   $(BIN)/uv pip compile .pin.in --quiet --universal --python-version 3.11 --upgrade --no-annotate --no-header \
 	   --no-emit-package winnow-edge --no-emit-package winnow-ground; } > .pin.out && mv .pin.out constraints.txt; rm -f .pin.in

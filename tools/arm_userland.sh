@@ -4,7 +4,8 @@
 #   tools/arm_userland.sh WHEEL [FOLDER]
 #
 # FOLDER (default build/arm) is a cache. It gets
-#   root-cortex-a72, root-cortex-a76   Debian bookworm, arm64: Python 3.11, libstdc++ and no more
+#   root                               Debian bookworm, arm64: Python 3.11, libstdc++ and no more
+#   root-cortex-a72, root-cortex-a76   the same with what the kernel says of that core
 #   site                               WHEEL and what it depends on, nothing else
 #   python-cortex-a72, -a76            run Python there: build/arm/python-cortex-a76 -m winnow_edge.cli
 # Emulated times say nothing about a board; emulated results do.
@@ -13,7 +14,7 @@ here=$(cd "$(dirname "$0")/.." && pwd)
 wheel=$(realpath "${1:?usage: tools/arm_userland.sh WHEEL [FOLDER]}")
 folder=$(realpath -m "${2:-$here/build/arm}")
 suite=bookworm
-recipe=1 # count up when what is made below changes
+recipe=3 # count up when what is made below changes
 
 fail() { echo "arm_userland: $*" >&2; exit 1; }
 
@@ -56,11 +57,13 @@ if [ "$(cat "$folder/.made" 2>/dev/null)" != "$suite $recipe" ]; then
         --include=python3,libstdc++6,libgcc-s1 $suite "$folder/root.part" >"$folder/mmdebstrap.log" 2>&1 \
         || fail "mmdebstrap failed: $(grep -m1 '^E:' "$folder/mmdebstrap.log" || tail -n1 "$folder/mmdebstrap.log")"
     rm -rf "$folder/root.part"/{boot,home,media,srv,var,usr/share/{doc,locale,man,zoneinfo}}
+    mv "$folder/root.part" "$folder/root"
     for core in cortex-a72 cortex-a76; do
-        cp -al "$folder/root.part" "$folder/root-$core"
         mkdir -p "$folder/root-$core/proc"
+        # Only what the loader wants: qemu looks up every path here first, and a link in the place of
+        # /tmp would lead programs that follow links by hand (SQLite) astray.
+        ln -s ../root/usr ../root/lib "$folder/root-$core/"
     done
-    rm -rf "$folder/root.part"
     cpuinfo 0xd08 "fp asimd evtstrm aes pmull sha1 sha2 crc32 cpuid" \
         >"$folder/root-cortex-a72/proc/cpuinfo"
     cpuinfo 0xd0b "fp asimd evtstrm aes pmull sha1 sha2 crc32 atomics fphp asimdhp cpuid asimdrdm lrcpc dcpop asimddp" \
@@ -82,8 +85,9 @@ for core in cortex-a72 cortex-a76; do
     # qemu 7.2's `-cpu max` computes wrong results: name a core.
     cat >"$folder/python-$core" <<EOF
 #!/bin/sh
-export PYTHONPATH='$folder/site' PYTHONDONTWRITEBYTECODE=1 PYTHONNOUSERSITE=1
-exec qemu-aarch64-static -cpu $core -L '$folder/root-$core' '$folder/root-$core/usr/bin/python3.11' "\$@"
+unset PYTHONDONTWRITEBYTECODE # compiled modules are kept: compiling them takes seconds here
+export PYTHONPATH='$folder/site' PYTHONNOUSERSITE=1
+exec qemu-aarch64-static -cpu $core -L '$folder/root-$core' '$folder/root/usr/bin/python3.11' "\$@"
 EOF
     chmod +x "$folder/python-$core"
 done

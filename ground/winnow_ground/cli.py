@@ -12,6 +12,8 @@ import typer
 
 import winnow_convert.commands
 import winnow_ground.commands
+import winnow_ground.deploy_commands
+import winnow_ground.scene_commands
 import winnow_train.commands
 from winnow_edge.errors import WinnowEdgeError
 from winnow_ground.errors import GroundError
@@ -27,6 +29,8 @@ app = typer.Typer(
 winnow_train.commands.register(app)
 winnow_convert.commands.register(app)
 winnow_ground.commands.register(app)
+winnow_ground.deploy_commands.register(app)
+winnow_ground.scene_commands.register(app)
 
 
 def main() -> None:

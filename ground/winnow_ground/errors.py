@@ -9,6 +9,7 @@
     ├── PacketError             a packet file holds nothing that can be received
     ├── PlanError               a contact plan is malformed
     ├── NetworkError            a server is out of reach or breaks off       exit 4
+    ├── DeployError             a board cannot be reached or set up           exit 4
     ├── MissingExtraError       an optional dependency is not installed       exit 4
     └── GateError               a quality gate failed                         exit 5
 
@@ -66,6 +67,12 @@ class PlanError(GroundError):
 
 class NetworkError(GroundError):
     """A server is out of reach, or breaks off too often."""
+
+    exit_code = EXIT_RUNTIME
+
+
+class DeployError(GroundError):
+    """A board cannot be reached, or a step of installing there failed."""
 
     exit_code = EXIT_RUNTIME
 

@@ -1,0 +1,185 @@
+"""A board at the other end of ssh: commands, files and what it is."""
+
+from __future__ import annotations
+
+import io
+import shlex
+import subprocess
+import tarfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from winnow_ground.errors import DeployError
+
+SSH_FAILED = 255
+"""What ssh(1) exits with when ssh itself failed, and not the command."""
+
+_FACTS = r"""
+echo "home=$HOME"
+echo "user=$(id -un)"
+echo "uid=$(id -u)"
+command -v tar >/dev/null && echo "tar=yes"
+if [ -d /run/systemd/system ]; then
+    echo "systemd=yes"
+    if [ "$(id -u)" = 0 ] || sudo -n true 2>/dev/null; then echo "root=yes"; fi
+    if systemctl --user show-environment >/dev/null 2>&1; then echo "user_manager=yes"; fi
+fi
+for python in $1 python3.13 python3.12 python3.11 python3; do
+    "$python" - 2>/dev/null <<'PYTHON' && break
+import sys
+if sys.version_info < (3, 11):
+    print("old_python=%d.%d" % sys.version_info[:2])
+    sys.exit(1)
+import platform
+print("python=" + sys.executable)
+print("version=%d.%d.%d" % sys.version_info[:3])
+print("bits=%d" % (64 if sys.maxsize > 2**32 else 32))
+print("machine=" + platform.machine())
+print("libc=" + " ".join(platform.libc_ver()))
+try:
+    import ensurepip, venv
+    print("venv=yes")
+except ImportError:
+    pass
+PYTHON
+done
+exit 0
+"""
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a board says of itself."""
+
+    home: str
+    user: str
+    root: bool
+    """Whether commands can be run as root without a password."""
+    systemd: bool
+    user_manager: bool
+    """Whether a systemd of the user's own answers."""
+    python: str
+    version: str
+    machine: str
+    glibc: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Board:
+    """`host` as ssh takes it (user@host), with `options` for every call of ssh."""
+
+    host: str
+    identity: Path | None = None
+    port: int | None = None
+    options: Sequence[str] = field(default_factory=tuple)
+
+    def run(self, step: str, script: str, *arguments: str, stdin: bytes | None = None) -> str:
+        """Run a POSIX shell script there; its output.
+
+        Raises DeployError naming the step, with the last line that the script said.
+        """
+        code, output, errors = self.attempt(script, *arguments, stdin=stdin)
+        if code:
+            raise self.failure(step, code, errors or output)
+        return output
+
+    def attempt(
+        self, script: str, *arguments: str, stdin: bytes | None = None
+    ) -> tuple[int, str, str]:
+        """The same, giving exit code, output and errors instead of raising."""
+        remote = shlex.join(["sh", "-c", script, "winnow", *arguments])
+        try:
+            done = subprocess.run(
+                [*self._ssh(), self.host, remote],
+                input=stdin if stdin is not None else b"",
+                capture_output=True,
+                check=False,
+            )
+        except FileNotFoundError:
+            raise DeployError(
+                "there is no ssh here", hint="install an OpenSSH client (openssh-client)"
+            ) from None
+        out, err = (text.decode("utf-8", "replace") for text in (done.stdout, done.stderr))
+        return done.returncode, out, err
+
+    def failure(self, step: str, code: int, said: str) -> DeployError:
+        """The error for a step that ended with `code`."""
+        lines = [line for line in said.splitlines() if line.strip()]
+        last = lines[-1].strip() if lines else f"exit code {code}"
+        if code == SSH_FAILED:
+            return DeployError(
+                f"{step}: {last}",
+                where=self.host,
+                hint="try `ssh -o BatchMode=yes`: it must get in with a key and ask nothing",
+            )
+        return DeployError(f"{step} failed: {last}", where=self.host)
+
+    def facts(self, python: str | None = None) -> Facts:
+        """Look at the board. Raises DeployError where Winnow cannot be installed there."""
+        output = self.run("connect", _FACTS, python or "")
+        known = dict(line.partition("=")[::2] for line in output.splitlines() if "=" in line)
+        if "tar" not in known:
+            raise DeployError("there is no tar", where=self.host, hint="install it there")
+        if "python" not in known:
+            old = known.get("old_python")
+            raise DeployError(
+                f"has Python {old}, Winnow needs 3.11 or newer" if old else "has no Python",
+                where=self.host,
+                hint="install one there, or name it with --python (docs/deploy.md)",
+            )
+        if known["bits"] != "64":
+            raise DeployError(
+                f"runs a 32-bit system ({known['machine']})",
+                where=self.host,
+                hint="install a 64-bit one: there is no LiteRT for this",
+            )
+        if "venv" not in known:
+            raise DeployError(
+                f"{known['python']} has no venv module",
+                where=self.host,
+                hint="on Debian: sudo apt-get install python3-venv",
+            )
+        return Facts(
+            home=known["home"],
+            user=known["user"],
+            root="root" in known,
+            systemd="systemd" in known,
+            user_manager="user_manager" in known,
+            python=known["python"],
+            version=known["version"],
+            machine=known["machine"],
+            glibc=self._glibc(known["libc"]),
+        )
+
+    def send(self, step: str, folder: str, files: Mapping[str, bytes | Path]) -> None:
+        """Put files (names relative to `folder`) there, as one tar stream. Raises DeployError."""
+        archive = io.BytesIO()
+        with tarfile.open(fileobj=archive, mode="w") as tar:
+            for name, content in files.items():
+                data = content.read_bytes() if isinstance(content, Path) else content
+                member = tarfile.TarInfo(name)
+                member.size, member.mode = len(data), 0o644
+                tar.addfile(member, io.BytesIO(data))
+        script = 'mkdir -p "$1" && tar -xf - -C "$1" && sync'
+        self.run(step, script, folder, stdin=archive.getvalue())
+
+    def _ssh(self) -> list[str]:
+        command = ["ssh", "-o", "BatchMode=yes", "-o", "ConnectTimeout=15"]
+        command += ["-o", "ServerAliveInterval=15"]
+        if self.port is not None:
+            command += ["-p", str(self.port)]
+        if self.identity is not None:
+            command += ["-i", str(self.identity), "-o", "IdentitiesOnly=yes"]
+        for option in self.options:
+            command += ["-o", option]
+        return command
+
+    def _glibc(self, text: str) -> tuple[int, int]:
+        name, _, release = text.partition(" ")
+        if name != "glibc":
+            raise DeployError(
+                "its C library is not glibc", where=self.host, hint="LiteRT's wheels need glibc"
+            )
+        major, minor, *_ = (int(part) for part in release.split("."))
+        return major, minor

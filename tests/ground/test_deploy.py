@@ -1,0 +1,314 @@
+"""`winnow deploy` to a real sshd on loopback, with keys made for it and a home of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from winnow_edge.bundle import shipped_bundles
+from winnow_edge.store import Store
+from winnow_ground.board import Board, Facts
+from winnow_ground.cargo import collect, take_wheel
+from winnow_ground.deploy import Options, Outcome, deploy, units
+from winnow_ground.errors import DeployError
+
+ROOT = Path(__file__).resolve().parents[2]
+PYTHON = Path(sys.base_prefix) / "bin" / f"python3.{sys.version_info[1]}"
+MISSION = 'name = "loopback"\n[instrument.camera]\nbundle = "{bundle}"\nsamples = 256\n'
+
+
+@dataclass(frozen=True)
+class Loopback:
+    """A board that is this machine: `home` is its home folder, `arguments` lead ssh there."""
+
+    home: Path
+    board: Board
+
+    def command(self, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+        """Run `winnow deploy`."""
+        command = [sys.executable, "-c", "from winnow_ground.cli import main; main()", "deploy"]
+        command += ["127.0.0.1", *map(str, arguments), "--python", str(PYTHON)]
+        command += ["--port", str(self.board.port), "--identity", str(self.board.identity)]
+        for option in self.board.options:
+            command += ["--ssh-option", option]
+        return subprocess.run(command, capture_output=True, text=True, check=False)
+
+    def deploy(
+        self, mission: Path, wheel: Path, dry_run: bool = False, **options: Any
+    ) -> tuple[Outcome, str]:
+        """The same in this process: the outcome and what was said."""
+        said: list[str] = []
+        given = Options(wheel=wheel, python=str(PYTHON), **{"service": "none", **options})
+        outcome = deploy(self.board, mission, given, say=said.append, dry_run=dry_run)
+        return outcome, "\n".join(said)
+
+
+@pytest.fixture(scope="module")
+def board(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Loopback]:
+    """A running sshd; skips where there is none."""
+    sshd = shutil.which("sshd", path=f"{os.environ['PATH']}:/usr/sbin:/usr/local/sbin")
+    if sshd is None or shutil.which("ssh-keygen") is None:
+        pytest.skip("no sshd to deploy to; on Debian: apt-get install openssh-server")
+    folder = tmp_path_factory.mktemp("sshd")
+    home = folder / "home"
+    home.mkdir()
+    for name in ("host", "user"):
+        key = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", folder / name]
+        subprocess.run(key, check=True)
+    (folder / "authorized_keys").write_text((folder / "user.pub").read_text())
+    if os.getuid() == 0:
+        Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)  # where sshd locks itself in
+    with _sshd(sshd, folder, home) as port:
+        known = (folder / "host.pub").read_text().split()[:2]
+        (folder / "known_hosts").write_text(f"[127.0.0.1]:{port} {' '.join(known)}\n")
+        options = (f"UserKnownHostsFile={folder / 'known_hosts'}", "StrictHostKeyChecking=yes")
+        yield Loopback(home, Board("127.0.0.1", folder / "user", port, options))
+
+
+@contextlib.contextmanager
+def _sshd(sshd: str, folder: Path, home: Path) -> Iterator[int]:
+    for _ in range(5):
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        (folder / "config").write_text(
+            f"ListenAddress 127.0.0.1:{port}\nHostKey {folder}/host\nPidFile none\n"
+            f"AuthorizedKeysFile {folder}/authorized_keys\nStrictModes no\nUsePAM no\n"
+            f"PasswordAuthentication no\nKbdInteractiveAuthentication no\nMaxStartups 50\n"
+            f"SetEnv HOME={home}\n"
+        )
+        log = folder / "log"
+        daemon = subprocess.Popen([sshd, "-D", "-f", folder / "config", "-E", log])
+        try:
+            while daemon.poll() is None:
+                with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+                    yield port
+                    return
+                time.sleep(0.05)
+        finally:
+            daemon.terminate()
+            daemon.wait()
+    raise RuntimeError(f"sshd does not start: {(folder / 'log').read_text()}")
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The edge wheel of this tree."""
+    return take_wheel(None, _nothing(), tmp_path_factory.mktemp("wheel"))
+
+
+@pytest.fixture(scope="module")
+def mission(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A mission beside a folder of bundles, as projects lay them out."""
+    top = tmp_path_factory.mktemp("project")
+    for name in ("missions", "bundles"):
+        (top / name).mkdir()
+    shutil.copy(shipped_bundles()[0], top / "bundles" / "own.winnow")
+    path = top / "missions" / "loopback.toml"
+    path.write_text(MISSION.format(bundle="../bundles/own.winnow"))
+    return path
+
+
+@dataclass(frozen=True)
+class Deployed:
+    """The first deploy to the board."""
+
+    report: dict[str, Any]
+    log: str
+    current: Path
+
+
+@pytest.fixture(scope="module")
+def deployed(board: Loopback, mission: Path, wheel: Path) -> Deployed:
+    """One deploy that went well."""
+    done = board.command(mission, "--wheel", wheel, "--service", "none", "--json")
+    assert done.returncode == 0, done.stderr
+    return Deployed(json.loads(done.stdout), done.stderr, board.home / "winnow" / "current")
+
+
+def test_it_is_installed_examined_and_current(board: Loopback, deployed: Deployed) -> None:
+    assert deployed.report["changed"]
+    assert "golden tiles agree" in deployed.report["doctor"]
+    assert "fit to fly" in deployed.log  # shown as it came
+    assert deployed.current.is_symlink()
+    assert str(deployed.current.readlink()) == f"releases/{deployed.report['release']}"
+    info = [deployed.current / "venv/bin/winnow-edge", "info", shipped_bundles()[0].stem]
+    subprocess.run(info, check=True, capture_output=True)
+    assert (board.home / "winnow" / "store").is_dir()
+
+
+def test_the_units_command_flies_the_mission_over_what_comes_in(
+    board: Loopback, deployed: Deployed
+) -> None:
+    """ExecStart as systemd would run it, on a swath that was moved into the folder."""
+    unit = (deployed.current / "units" / "winnow.service").read_text()
+    pixels = np.random.default_rng(5).integers(0, 255, (256, 256), np.uint8)
+    swath = board.home / "winnow" / "incoming" / "pass-1.pgm"
+    swath.write_bytes(b"P5 256 256 255\n" + pixels.tobytes())
+    match = re.search(r"^ExecStart=/bin/sh -c '(.*)'$", unit, re.MULTILINE)
+    assert match is not None
+    command = match[1].replace("$$", "$")
+    subprocess.run(["/bin/sh", "-c", command], check=True, capture_output=True)
+    with Store.open(board.home / "winnow" / "store", mission=None, read_only=True) as store:
+        (row,) = store.swaths()
+        assert row.name == "pass-1.pgm" and row.complete
+
+
+def test_the_same_deploy_again_changes_nothing(
+    board: Loopback, deployed: Deployed, mission: Path, wheel: Path
+) -> None:
+    venv = (deployed.current / "venv" / "pyvenv.cfg").stat()
+    again, _ = board.deploy(mission, wheel)
+    assert not again.changed and again.release == deployed.report["release"]
+    assert (deployed.current / "venv" / "pyvenv.cfg").stat().st_mtime_ns == venv.st_mtime_ns
+
+
+def test_what_doctor_refuses_does_not_replace_what_flies(
+    board: Loopback, deployed: Deployed, tmp_path: Path, wheel: Path
+) -> None:
+    """A wheel in which the bundle was damaged: the failed step is named, the old one flies on."""
+    name = shipped_bundles()[0].name
+    broken = tmp_path / wheel.name
+    with zipfile.ZipFile(wheel) as source, zipfile.ZipFile(broken, "w") as target:
+        for entry in source.infolist():
+            data = bytearray(source.read(entry))
+            if entry.filename.endswith(name):
+                data[len(data) // 2] ^= 1
+            if not entry.filename.endswith("RECORD"):
+                target.writestr(entry, bytes(data))
+            else:
+                target.writestr(entry, b"")
+    mission = tmp_path / "mission.toml"
+    mission.write_text(MISSION.format(bundle=shipped_bundles()[0].stem))
+    before = str(deployed.current.readlink())
+    done = board.command(mission, "--wheel", broken, "--service", "none")
+    assert done.returncode == 4
+    last = done.stderr.splitlines()[-1]
+    assert "doctor failed" in last and "damaged" in last and "Traceback" not in done.stderr
+    assert str(deployed.current.readlink()) == before
+
+
+def test_dry_run_shows_the_units_and_writes_nothing(
+    board: Loopback, mission: Path, wheel: Path
+) -> None:
+    outcome, said = board.deploy(mission, wheel, dry_run=True, prefix="never/made")
+    assert not outcome.changed and "ProtectSystem=strict" in said
+    assert not (board.home / "never").exists()
+
+
+def test_a_named_pipe_is_read_as_a_stream_and_a_file_refused(
+    board: Loopback, mission: Path, wheel: Path
+) -> None:
+    pipe, picture = board.home / "camera", board.home / "picture.png"
+    os.mkfifo(pipe)
+    picture.write_bytes(b"x")
+    _, said = board.deploy(mission, wheel, dry_run=True, swath_input=str(pipe))
+    assert "Restart=always" in said and '--name "$$INVOCATION_ID"' in said
+    assert "winnow.path" not in said
+    with pytest.raises(DeployError, match="is a file"):
+        board.deploy(mission, wheel, dry_run=True, swath_input=str(picture))
+
+
+@pytest.mark.parametrize("service", ["system", "user"])
+def test_a_service_that_cannot_be_had_is_said(
+    board: Loopback, mission: Path, wheel: Path, service: str
+) -> None:
+    if Path("/run/systemd/system").is_dir():
+        pytest.skip("systemd runs here, and this test would install a unit")
+    with pytest.raises(DeployError, match=f"--service {service} needs"):
+        board.deploy(mission, wheel, service=service)
+
+
+def test_a_key_that_does_not_fit_is_one_line(board: Loopback, tmp_path: Path) -> None:
+    key = tmp_path / "stranger"
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key], check=True)
+    with pytest.raises(DeployError, match=r"connect: .*Permission denied.*BatchMode"):
+        replace(board.board, identity=key).facts()
+
+
+def test_nobody_listening_is_one_line(mission: Path, wheel: Path) -> None:
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        here = Board("127.0.0.1", port=closed.getsockname()[1])
+        with pytest.raises(DeployError, match=r"connect: .*refused"):
+            here.facts()
+
+
+def test_bundles_keep_their_place_relative_to_the_mission(mission: Path) -> None:
+    cargo = collect(mission)
+    assert cargo.mission_name == "missions/loopback.toml"
+    assert set(cargo.files) == {"missions/loopback.toml", "bundles/own.winnow"}
+    assert cargo.bundles == ("bundles/own.winnow",)
+
+
+def test_a_shipped_bundle_travels_in_the_wheel(tmp_path: Path, wheel: Path) -> None:
+    name = shipped_bundles()[0].stem
+    path = tmp_path / "m.toml"
+    path.write_text(MISSION.format(bundle=name))
+    cargo = collect(path)
+    assert set(cargo.files) == {"m.toml"} and cargo.bundles == (name,)
+    assert take_wheel(wheel, cargo, tmp_path) == wheel
+    bare = tmp_path / wheel.name
+    with zipfile.ZipFile(bare, "w") as archive:
+        archive.writestr("winnow_edge/__init__.py", b"")
+    with pytest.raises(DeployError, match="ships no bundle"):
+        take_wheel(bare, cargo, tmp_path)
+
+
+def test_an_absolute_bundle_path_and_a_wheel_that_is_none_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "m.toml"
+    path.write_text(MISSION.format(bundle=shipped_bundles()[0]))
+    with pytest.raises(DeployError, match="absolute path"):
+        collect(path)
+    path.write_text("no wheel")
+    with pytest.raises(DeployError, match="is no wheel"):
+        take_wheel(path, _nothing(), tmp_path)
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="no systemd to ask")
+@pytest.mark.parametrize("manager", ["system", "user"])
+@pytest.mark.parametrize("kind", ["folder", "stream"])
+def test_systemd_accepts_the_units(tmp_path: Path, mission: Path, manager: str, kind: str) -> None:
+    user = subprocess.run(["id", "-un"], capture_output=True, text=True, check=True).stdout.strip()
+    facts = Facts(str(tmp_path), user, True, True, True, "python3", "3.11", "x86_64", (2, 36))
+    made = units(Options(samples=2048), facts, collect(mission), manager, kind)
+    assert set(made) == {"winnow.service"} | ({"winnow.path"} if kind == "folder" else set())
+    for name, text in made.items():
+        (tmp_path / name).write_text(text)
+    done = subprocess.run(
+        ["systemd-analyze", "verify", "--man=no", *(tmp_path / name for name in made)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    complaints = [line for line in done.stderr.splitlines() if "winnow." in line]
+    assert not complaints, complaints
+
+
+def test_characters_that_a_shell_would_read_are_refused(
+    board: Loopback, mission: Path, wheel: Path
+) -> None:
+    with pytest.raises(DeployError, match="characters"):
+        board.deploy(mission, wheel, prefix="win now; rm -rf x")
+
+
+def _nothing() -> Any:
+    """Cargo that asks nothing of the wheel."""
+    from types import SimpleNamespace
+
+    return SimpleNamespace(bundles=(), files={})
