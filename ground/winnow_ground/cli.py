@@ -13,6 +13,7 @@ import typer
 import winnow_convert.commands
 import winnow_ground.commands
 import winnow_ground.deploy_commands
+import winnow_ground.feed
 import winnow_ground.scene_commands
 import winnow_train.commands
 from winnow_edge.errors import WinnowEdgeError
@@ -30,6 +31,7 @@ winnow_train.commands.register(app)
 winnow_convert.commands.register(app)
 winnow_ground.commands.register(app)
 winnow_ground.deploy_commands.register(app)
+winnow_ground.feed.register(app)
 winnow_ground.scene_commands.register(app)
 
 

@@ -1,0 +1,229 @@
+"""`winnow feed`: any image that GDAL reads, as raw lines on a pipe into `winnow-edge run -`.
+
+GeoTIFF, JPEG 2000, PDS4 and whatever else rasterio opens is read in windows of full lines, so that
+memory does not grow with the image, and written out line by line, paced like the instrument if
+asked.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Annotated, Any, BinaryIO
+
+import numpy as np
+import numpy.typing as npt
+import typer
+
+from winnow_ground.errors import DataError, MissingExtraError
+
+WINDOW_BYTES = 32 << 20
+"""Bytes of decoded samples held at a time."""
+WHITE = 65_535
+
+
+@dataclass(frozen=True)
+class Feed:
+    """What is fed: an image's shape and the samples that come out (`bits`, little-endian)."""
+
+    path: Path
+    lines: int
+    samples: int
+    bits: int
+    driver: str
+    limits: tuple[float, float] | None
+
+
+def describe(path: Path, band: int, limits: tuple[float, float] | None) -> Feed:
+    """Open an image and say what it will be as lines.
+
+    Raises DataError if GDAL cannot read it, has no such band, or its samples are neither 8 nor
+    16-bit unsigned and no `limits` say how to bring them there; MissingExtraError without rasterio.
+    """
+    rasterio = _rasterio()
+    with _opened(rasterio, path) as image:
+        if not 1 <= band <= image.count:
+            raise DataError(
+                f"has {image.count} bands, not {band}", where=path, hint="choose one with --band"
+            )
+        kind = image.dtypes[band - 1]
+        if kind not in ("uint8", "uint16") and limits is None:
+            raise DataError(
+                f"has {kind} samples", where=path, hint="bring them to 16 bits: --limits LOW HIGH"
+            )
+        bits = 8 if kind == "uint8" and limits is None else 16
+        return Feed(path, image.height, image.width, bits, image.driver, limits)
+
+
+def blocks(feed: Feed, band: int) -> Iterator[npt.NDArray[Any]]:
+    """Blocks of lines, uint8 or little-endian uint16, shape (n, samples).
+
+    With limits, samples are stretched from them to 1..65535; what is nodata or no number becomes 0.
+    Raises DataError where the image breaks off.
+    """
+    rasterio = _rasterio()
+    with _opened(rasterio, feed.path) as image:
+        per_line = feed.samples * np.dtype(image.dtypes[band - 1]).itemsize
+        # Whole blocks of the file, so that none is decoded twice.
+        step = image.block_shapes[band - 1][0]
+        count = max(WINDOW_BYTES // per_line // step, 1) * step
+        for first in range(0, feed.lines, count):
+            height = min(count, feed.lines - first)
+            window = rasterio.windows.Window(0, first, feed.samples, height)
+            try:
+                lines = image.read(band, window=window)
+            except rasterio.errors.RasterioError as error:
+                raise DataError(
+                    f"breaks off at line {first} ({error})", where=feed.path, hint="get it again"
+                ) from None
+            if feed.limits is not None:
+                lines = _stretched(lines, feed.limits, image.nodata)
+            yield lines if feed.bits == 8 else lines.astype("<u2", copy=False)
+
+
+def feed_lines(
+    feed: Feed, band: int, out: BinaryIO, *, line_time_us: float | None, quiet: bool
+) -> int:
+    """Write all lines to `out`; returns how many. Lines are late rather than early."""
+    started = shown = time.monotonic()
+    done = 0
+    for block in blocks(feed, band):
+        # Paced lines leave in hundredths of a second, as a camera's buffer would hand them over.
+        step = len(block) if line_time_us is None else max(int(10_000 / line_time_us), 1)
+        for first in range(0, len(block), step):
+            piece = np.ascontiguousarray(block[first : first + step])
+            if line_time_us is not None:
+                due = started + (done + len(piece)) * line_time_us / 1e6
+                time.sleep(max(due - time.monotonic(), 0.0))
+            out.write(memoryview(piece.reshape(-1).view(np.uint8)))
+            done += len(piece)
+            if not quiet and time.monotonic() - shown > 0.5:
+                shown = time.monotonic()
+                rate = done / (shown - started)
+                said = f"{done:,} of {feed.lines:,} lines, {rate:,.0f} lines/s"
+                print(f"\r\x1b[K{feed.path.name}: {said}", end="", file=sys.stderr, flush=True)
+        out.flush()
+    if not quiet:
+        print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+    return done
+
+
+def feed_command(
+    image: Annotated[Path, typer.Argument(metavar="IMAGE", help="GeoTIFF, JPEG 2000, PDS4, ...")],
+    band: Annotated[int, typer.Option(min=1, help="Band to feed.")] = 1,
+    limits: Annotated[
+        tuple[float, float] | None,
+        typer.Option(metavar="LOW HIGH", help="Stretch samples from these to 16 bits."),
+    ] = None,
+    realtime: Annotated[
+        bool, typer.Option("--realtime", help="Pace the lines at the instrument's line time.")
+    ] = False,
+    line_time_us: Annotated[
+        float | None,
+        typer.Option(min=0.1, metavar="US", help="Microseconds per line for --realtime."),
+    ] = None,
+    mission: Annotated[
+        Path | None, typer.Option(metavar="MISSION", help="Mission file to take line times from.")
+    ] = None,
+    instrument: Annotated[str | None, typer.Option(help="Instrument of the mission file.")] = None,
+    info: Annotated[
+        bool, typer.Option("--info", help="Only say what would be fed, as options of the run.")
+    ] = False,
+) -> None:
+    """Write an image as raw lines to standard output, for `winnow-edge run -`.
+
+    Needs the extra [b]feed[/b] (rasterio). 16-bit samples leave little-endian.
+
+        winnow feed scene.tif | winnow-edge run mission.toml - $(winnow feed scene.tif --info)
+        winnow feed obs.JP2 --realtime --line-time-us 75 | winnow-edge run mission.toml - ...
+    """
+    if limits is not None and not limits[0] < limits[1]:
+        raise DataError("--limits must be two numbers, the lower first")
+    feed = describe(image, band, limits)
+    if info:
+        print(f"--samples {feed.samples} --bits {feed.bits} --name {feed.path.name}")
+        return
+    pace = _line_time(feed, mission, instrument, line_time_us) if realtime else None
+    if sys.stdout.isatty():
+        raise DataError(
+            "standard output is a terminal", where=image, hint="pipe it into winnow-edge run -"
+        )
+    print(
+        f"{feed.path.name}: {feed.lines:,} lines of {feed.samples:,} {feed.bits}-bit samples "
+        f"({feed.driver})",
+        file=sys.stderr,
+    )
+    try:
+        feed_lines(feed, band, sys.stdout.buffer, line_time_us=pace, quiet=not sys.stderr.isatty())
+    except BrokenPipeError:
+        # The run has ended; whatever it had to say it said itself.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def register(app: typer.Typer) -> None:
+    """Add `winnow feed` to `app`."""
+    app.command("feed")(feed_command)
+
+
+def _line_time(
+    feed: Feed, mission: Path | None, instrument: str | None, line_time_us: float | None
+) -> float:
+    from winnow_edge.mission import load_mission
+
+    if line_time_us is not None:
+        return line_time_us
+    if mission is not None:
+        name, camera = load_mission(mission).instrument_for(feed.path.name, instrument)
+        if camera.line_time_us is not None:
+            return camera.line_time_us
+        raise DataError(
+            f"instrument {name!r} has no `line_time_us`", where=mission, hint="or --line-time-us"
+        )
+    raise DataError("--realtime needs a line time", hint="give --line-time-us or --mission")
+
+
+def _stretched(
+    lines: npt.NDArray[Any], limits: tuple[float, float], nodata: float | None
+) -> npt.NDArray[np.uint16]:
+    low, high = limits
+    real = lines.astype(np.float64)
+    empty = ~np.isfinite(real)
+    if nodata is not None:
+        empty |= real == nodata
+    share = np.clip((np.where(empty, low, real) - low) / (high - low), 0.0, 1.0)
+    result = (1 + np.round(share * (WHITE - 1))).astype(np.uint16)
+    result[empty] = 0
+    return result
+
+
+def _rasterio() -> ModuleType:
+    try:
+        import rasterio
+        import rasterio.errors
+        import rasterio.windows
+    except ImportError:
+        raise MissingExtraError(
+            "rasterio is not installed", hint="pip install 'winnow-ground[feed]'"
+        ) from None
+    module: ModuleType = rasterio
+    return module
+
+
+def _opened(rasterio: ModuleType, path: Path) -> Any:
+    if not path.exists():
+        raise DataError("no such image", where=path, hint="check the path")
+    try:
+        with warnings.catch_warnings():
+            # An image without coordinates is as good to us as one with.
+            warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
+            return rasterio.open(path)
+    except rasterio.errors.RasterioError as error:
+        raise DataError(
+            f"cannot be opened ({str(error).splitlines()[0]})", where=path, hint="not an image?"
+        ) from None

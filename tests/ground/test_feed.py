@@ -1,0 +1,171 @@
+"""`winnow feed`: what GDAL reads, as lines into a run, over a real pipe."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import subprocess
+import sys
+import time
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from winnow_edge.bundle import Golden, InputSpec, Manifest, OutputSpec, write_bundle
+from winnow_ground.errors import DataError, GroundError
+from winnow_ground.feed import blocks, describe, feed_lines
+
+rasterio = pytest.importorskip("rasterio", reason="extra `feed` is not installed")
+
+SIDE, LINES, SAMPLES = 16, 300, 200
+APP = """
+import typer
+from winnow_ground.feed import register
+app = typer.Typer()
+register(app)
+app.command("other")(lambda: None)
+app()
+"""
+
+
+def picture() -> npt.NDArray[np.uint8]:
+    rng = np.random.default_rng(2)
+    pixels = np.full((LINES, SAMPLES), 120, np.uint8)
+    for line, sample in zip(rng.integers(0, LINES, 30), rng.integers(0, SAMPLES, 30), strict=True):
+        pixels[line : line + 30, sample : sample + 30] = rng.choice([2, 251])
+    return pixels
+
+
+def written(path: Path, pixels: npt.NDArray[Any], driver: str, **more: Any) -> Path:
+    shape = {"width": pixels.shape[1], "height": pixels.shape[0], "count": 1}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
+        with rasterio.open(path, "w", driver=driver, dtype=pixels.dtype, **shape, **more) as image:
+            image.write(pixels, 1)
+    return path
+
+
+def all_lines(path: Path, limits: tuple[float, float] | None = None) -> npt.NDArray[Any]:
+    return np.concatenate(list(blocks(describe(path, 1, limits), 1)))
+
+
+@pytest.mark.parametrize(
+    ("name", "driver", "more"),
+    [
+        ("s.tif", "GTiff", {"tiled": True, "blockxsize": 64, "blockysize": 64}),
+        ("s.jp2", "JP2OpenJPEG", {"QUALITY": "100", "REVERSIBLE": "YES"}),
+        ("s.xml", "PDS4", {}),
+    ],
+)
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16])
+def test_lines_are_the_very_samples(
+    name: str, driver: str, more: dict[str, Any], kind: Any, tmp_path: Path
+) -> None:
+    pixels = picture().astype(kind) * (1 if kind is np.uint8 else 257)
+    path = written(tmp_path / name, pixels, driver, **more)
+    feed = describe(path, 1, None)
+    assert (feed.lines, feed.samples, feed.bits) == (LINES, SAMPLES, 8 * pixels.itemsize)
+    assert (all_lines(path) == pixels).all()
+
+
+def test_windows_do_not_change_the_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = written(tmp_path / "s.tif", picture(), "GTiff")
+    monkeypatch.setattr("winnow_ground.feed.WINDOW_BYTES", 7 * SAMPLES)
+    assert (all_lines(path) == picture()).all()
+
+
+def test_floats_are_stretched_and_what_is_no_number_is_nodata(tmp_path: Path) -> None:
+    real = np.linspace(-0.1, 0.5, LINES * SAMPLES, dtype=np.float32).reshape(LINES, SAMPLES)
+    real[0, :3] = (np.nan, np.inf, -9999)
+    path = written(tmp_path / "s.tif", real, "GTiff", nodata=-9999)
+    with pytest.raises(DataError, match="has float32 samples"):
+        describe(path, 1, None)
+    lines = all_lines(path, (0.0, 0.4))
+    assert lines[0, :3].tolist() == [0, 0, 0]
+    assert lines[0, 3] == 1
+    assert lines[-1, -1] == 65_535
+    middle = np.abs(np.nan_to_num(real) - 0.2).argmin()
+    assert abs(int(lines.flat[middle]) - 32_768) < 5
+
+
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (lambda p: None, "no such image"),
+        (lambda p: p.write_text("Dear diary"), "cannot be opened"),
+    ],
+)
+def test_what_is_no_image_is_refused_in_one_line(make: Any, says: str, tmp_path: Path) -> None:
+    path = tmp_path / "x.tif"
+    make(path)
+    with pytest.raises(GroundError, match=says) as caught:
+        describe(path, 1, None)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_band_that_is_not_there(tmp_path: Path) -> None:
+    path = written(tmp_path / "s.tif", picture(), "GTiff")
+    with pytest.raises(DataError, match="has 1 bands, not 2"):
+        describe(path, 2, None)
+
+
+def test_realtime_is_never_faster_than_the_instrument(tmp_path: Path) -> None:
+    path = written(tmp_path / "s.tif", picture(), "GTiff")
+    with (tmp_path / "out").open("wb") as out:
+        started = time.monotonic()
+        feed_lines(describe(path, 1, None), 1, out, line_time_us=1000, quiet=True)
+        assert time.monotonic() - started >= LINES * 0.001
+    assert (tmp_path / "out").read_bytes() == picture().tobytes()
+
+
+def test_a_fed_run_is_that_of_the_file(tmp_path: Path) -> None:
+    manifest = Manifest(
+        name="probe",
+        classes=("dark", "middle", "bright"),
+        head="softmax",
+        input=InputSpec(SIDE, SIDE, 1, 1.0, -128),
+        output=OutputSpec(0.05, 0),
+        temperature=1.0,
+        thresholds={"dark": 0.9, "bright": 0.9},
+    )
+    golden = Golden(np.zeros((0, SIDE, SIDE, 1), np.int8), {})
+    write_bundle(tmp_path / "probe.winnow", manifest, model=b"none", golden=golden, card="")
+    (tmp_path / "mission.toml").write_text(
+        'name = "probe"\n[instrument.camera]\nbundle = "probe.winnow"\n'
+        '[compute]\nruntime = "fake"\n'
+    )
+    image = written(tmp_path / "s.tif", picture(), "GTiff", compress="deflate")
+    (tmp_path / "s.raw").write_bytes(picture().tobytes())
+    feeding = [sys.executable, "-c", APP, "feed", str(image)]
+    options = subprocess.run([*feeding, "--info"], capture_output=True, check=True, text=True)
+    run = [sys.executable, "-m", "winnow_edge.cli", "run", "mission.toml"]
+    with subprocess.Popen(feeding, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as feeder:
+        fed = subprocess.run(
+            [*run, "-", *options.stdout.split(), "--json", "--store", "fed"],
+            cwd=tmp_path,
+            stdin=feeder.stdout,
+            capture_output=True,
+            check=True,
+        )
+        assert feeder.stderr is not None
+        assert b"300 lines of 200 8-bit samples (GTiff)" in feeder.stderr.read()
+    assert json.loads(fed.stdout)["swath"] == "s.tif"
+    subprocess.run(
+        [*run, "s.raw", "--samples", str(SAMPLES), "--store", "raw"], cwd=tmp_path, check=True
+    )
+    rows = []
+    for store in ("fed", "raw"):
+        db = sqlite3.connect(tmp_path / store / "store.db")
+        rows.append(db.execute("SELECT tile, class, data FROM product WHERE kind > 0").fetchall())
+        db.close()
+    assert rows[0] == rows[1] != []
+
+
+def test_without_rasterio_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "rasterio", None)
+    with pytest.raises(GroundError, match=r"winnow-ground\[feed\]"):
+        describe(Path("x.tif"), 1, None)
