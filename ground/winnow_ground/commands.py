@@ -215,7 +215,7 @@ def simulate_command(
 def _show(simulation: Simulation, show: Callable[[Simulation, Console], None]) -> None:
     console = Console(highlight=False)
     if not console.is_terminal:
-        console.width = 100
+        console.width = 110
     show(simulation, console)
 
 

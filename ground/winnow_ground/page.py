@@ -256,7 +256,7 @@ class PageWriter:
         return (
             "Value against truth: every feature that is really there pays the utility of its class "
             "once, shared out to record, thumbnail and image; a false detection pays nothing. The "
-            "oracle knows the truth, so no order of these products does better from the start."
+            "oracle knows the truth and always sends next what adds most per byte."
         )
 
     def _shots(self) -> tuple[list[dict[str, Any]], str]:

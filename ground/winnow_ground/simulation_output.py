@@ -31,24 +31,42 @@ def show(simulation: Simulation, console: Console) -> None:
     )
     for name in ("#", "start", "policy"):
         table.add_column(name, justify="left" if name == "policy" else "right", no_wrap=True)
-    numbers = ("budget", "lost", "images", "thumbs", "records", "again", "down", "value")
-    for name in (*numbers, *(("seen",) if truth else ())):
-        table.add_column(name, justify="right", no_wrap=True)
+    # In a narrow window the link's own troubles stay out; --json has everything.
+    wide = console.width >= 104
+    columns = {
+        "budget": True,
+        "lost": wide,
+        "images": True,
+        "thumbs": True,
+        "records": True,
+        "again": wide,
+        "down": True,
+        "value": True,
+        "seen": truth,
+    }
+    for name, shown in columns.items():
+        if shown:
+            table.add_column(name, justify="right", no_wrap=True)
     for n in range(contacts):
         for run in simulation.runs:
             c = run.contacts[n]
             first = run is simulation.runs[0]
+            cells = {
+                "budget": f"{c.budget_bytes:,}" if first else "",
+                "lost": str(c.lost_packets),
+                "images": str(c.products["image"]),
+                "thumbs": str(c.products["thumbnail"]),
+                "records": str(c.products["record"]),
+                "again": str(c.returned),
+                "down": f"{c.bytes:,}",
+                "value": f"{c.value:,.1f}",
+                "seen": str(c.features),
+            }
             table.add_row(
                 str(c.number) if first else "",
                 simulation.plan.time_text(c.start) if first else "",
                 run.policy,
-                f"{c.budget_bytes:,}" if first else "",
-                str(c.lost_packets),
-                *(str(c.products[kind]) for kind in ("image", "thumbnail", "record")),
-                str(c.returned),
-                f"{c.bytes:,}",
-                f"{c.value:,.1f}",
-                *([str(c.features)] if truth else []),
+                *(text for name, text in cells.items() if columns[name]),
                 end_section=run is simulation.runs[-1],
             )
     for note in simulation.downlinks.notes:
