@@ -15,6 +15,9 @@ from winnow_train.progress import Progress
 from winnow_train.tasks import Task
 from winnow_train.tiles import decode_all, to_input
 
+#: A confusion matrix of more classes does not fit a terminal; then so many confusions are listed.
+WHOLE_MATRIX, COMMONEST = 8, 12
+
 
 def evaluate(
     path: Path, dataset: str, root: Path, split: str, progress: Progress
@@ -130,7 +133,20 @@ def print_table(found: dict[str, Any], console: Console | None = None) -> None:
         table.add_row(name, *cells, str(row["support"]))
     console.print(table)
     if np.ndim(found["confusion"]) == 2:
-        matrix = Table("true \\ predicted", *found["classes"], title="confusion")
-        for name, counts in zip(found["classes"], found["confusion"], strict=True):
+        console.print(_confusion_table(found["classes"], np.array(found["confusion"])))
+
+
+def _confusion_table(classes: list[str], confusion: np.ndarray) -> Table:
+    """The whole matrix where it fits a terminal, else the commonest confusions."""
+    if len(classes) <= WHOLE_MATRIX:
+        matrix = Table("true \\ predicted", *classes, title="confusion")
+        for name, counts in zip(classes, confusion, strict=True):
             matrix.add_row(name, *(str(n) if n else "." for n in counts))
-        console.print(matrix)
+        return matrix
+    table = Table("true", "predicted", "tiles", title="commonest confusions")
+    wrong = confusion * (1 - np.eye(len(classes), dtype=int))
+    for place in np.argsort(-wrong, axis=None, kind="stable")[:COMMONEST]:
+        true, predicted = np.unravel_index(place, wrong.shape)
+        if wrong[true, predicted]:
+            table.add_row(classes[true], classes[predicted], str(wrong[true, predicted]))
+    return table

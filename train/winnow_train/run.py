@@ -288,7 +288,7 @@ def load_run(folder: Path) -> tuple[keras.Model, dict[str, Any]]:
 def task_like(card: dict[str, Any], dataset: str, root: Path) -> Task:
     """The data set as the model of `card` sees it; classes it does not know get the label K."""
     data = Data(dataset=dataset)
-    if dataset == card["training"]["dataset"] and "recipe" in card:
+    if dataset == card["training"].get("dataset") and "recipe" in card:
         own = parse_recipe(card["recipe"]).data
         data = own if own.dataset == dataset else data
     found = read_dataset(dataset, root)
