@@ -12,13 +12,15 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
 from winnow_edge.errors import PacketError, StoreError
 from winnow_edge.ranking import State
 from winnow_edge.store import Store
+
+MAX_CONTACT: Final = 65_535  # 16 bits in the container's header
 
 
 class ContainerState(enum.IntEnum):
@@ -72,10 +74,12 @@ class AckReport:
             return cls(
                 store_id=int(_typed(raw, "store", str), 16),
                 contacts={
-                    int(number): ContactAck(_numbers(ack, "received"), _numbers(ack, "missing"))
+                    _contact(number): ContactAck(
+                        _numbers(ack, "received"), _numbers(ack, "missing")
+                    )
                     for number, ack in _typed(raw, "contacts", dict).items()
                 },
-                mission=raw.get("mission"),
+                mission=_typed(raw, "mission", str) if raw.get("mission") is not None else None,
             )
         except ValueError as error:
             raise PacketError(
@@ -90,6 +94,12 @@ def _typed(raw: Any, key: str, wanted: type) -> Any:
     if not isinstance(value, wanted):
         raise ValueError(f"`{key}` is missing or of the wrong type")
     return value
+
+
+def _contact(number: str) -> int:
+    if not 0 < int(number) <= MAX_CONTACT:
+        raise ValueError(f"{number} is no contact number, 1 to {MAX_CONTACT}")
+    return int(number)
 
 
 def _numbers(ack: Any, key: str) -> tuple[int, ...]:
@@ -140,14 +150,16 @@ def acknowledge(store: Store, ack: AckReport) -> AckSummary:
             states = dict(
                 db.execute("SELECT id, state FROM container WHERE contact = ?", (contact,))
             )
-            received = [n for n in containers.received if n in states]
-            unknown += len(containers.received) - len(received)
-            new = [n for n in received if states[n] != ContainerState.ACKNOWLEDGED]
-            acknowledged += _acknowledge(store, new)
+            received = set(containers.received)
+            unknown += len(received - states.keys())
+            acknowledged += _acknowledge(
+                store,
+                [n for n in received & states.keys() if states[n] != ContainerState.ACKNOWLEDGED],
+            )
             lost = [
                 n
-                for n in containers.missing
-                if states.get(n) == ContainerState.IN_FLIGHT and n not in containers.received
+                for n in set(containers.missing) - received
+                if states.get(n) == ContainerState.IN_FLIGHT
             ]
             returned += _put_back(store, lost, unheard="0")
     return AckSummary(acknowledged, returned, unknown)

@@ -13,11 +13,11 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Final
+from typing import Any, BinaryIO
 
 import numpy as np
 
-from winnow_edge.acknowledge import ContainerState, return_overdue
+from winnow_edge.acknowledge import MAX_CONTACT, ContainerState, return_overdue
 from winnow_edge.errors import OutputError, StoreError
 from winnow_edge.mission import Link, Mission
 from winnow_edge.packets import (
@@ -35,8 +35,6 @@ from winnow_edge.packets import (
 from winnow_edge.ranking import Order, ProductTable, State, rank, values
 from winnow_edge.records import Kind
 from winnow_edge.store import Store
-
-MAX_CONTACT: Final = 65_535  # 16 bits in the container's header
 
 Policy = str | Callable[[ProductTable], Order]
 """A policy of the mission file by name, or a function that gives the order (simulations)."""

@@ -44,6 +44,7 @@ CREATE TABLE container (
     products BLOB NOT NULL
 );
 CREATE INDEX container_open ON container (state) WHERE state = 1;
+CREATE INDEX container_contact ON container (contact);
 """
 
 

@@ -473,6 +473,8 @@ def test_an_ack_file_comes_back(tmp_path: Path) -> None:
         '{"store": "0", "contacts": {"1": {"received": [-1], "missing": []}}}',
         '{"store": "0", "contacts": {"1": {"received": [1]}}}',
         '{"store": "0", "contacts": {"1": 5}}',
+        '{"store": "0", "contacts": {"99999999999999999999": {"received": [], "missing": []}}}',
+        '{"store": "0", "contacts": {}, "mission": 7}',
         "[" * 100_000,
     ],
 )
