@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -92,3 +93,21 @@ def test_a_run_says_that_it_is_ready_and_alive(manager: socket.socket, tmp_path:
     )
     signs = heard(manager)
     assert signs[0] == "READY=1" and "WATCHDOG=1" in signs
+
+
+def test_a_run_waiting_for_the_writer_of_a_pipe_is_alive_and_ends_when_told(
+    manager: socket.socket, tmp_path: Path
+) -> None:
+    mission, pipe = tmp_path / "mission.toml", tmp_path / "camera"
+    mission.write_text(f'name = "m"\n[instrument.cam]\nbundle = "{shipped_bundles()[0]}"\n')
+    os.mkfifo(pipe)
+    command = [sys.executable, "-m", "winnow_edge.cli", "run", mission, pipe, "--samples", "300"]
+    command += ["--store", tmp_path / "store", "--runtime", "fake"]
+    watchdog = {"NOTIFY_SOCKET": manager.getsockname(), "WATCHDOG_USEC": "400000"}
+    manager.setblocking(True)
+    manager.settimeout(120)
+    with subprocess.Popen(command, env={**os.environ, **watchdog}) as running:
+        signs = [manager.recv(64).decode() for _ in range(3)]
+        running.send_signal(signal.SIGTERM)
+        assert running.wait(timeout=120) == 0
+    assert signs == ["READY=1", "WATCHDOG=1", "WATCHDOG=1"]

@@ -124,7 +124,9 @@ def open_stream(path: str | Path, *, samples: int | None, bits: int, order: str)
         if os.isatty(fd):
             raise SwathError("standard input is a terminal", hint="pipe raw lines into it")
     else:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        # Waiting for a writer inside open() would be deaf to SIGTERM; `_ready` waits instead.
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        os.set_blocking(fd, True)
     if stat.S_ISFIFO(os.fstat(fd).st_mode):
         # Where the system refuses a larger pipe the default one works too, only slower.
         with contextlib.suppress(AttributeError, OSError):
