@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -33,9 +37,36 @@ def load(bundle: Bundle, *, requested: str = NAME) -> InterpreterClassifier:
     if (reason := why_not()) is not None:
         raise RuntimeUnavailableError(reason, where=NAME, hint="pip install ai-edge-litert")
     make = import_module("ai_edge_litert.interpreter").Interpreter
-    return InterpreterClassifier(
-        bundle, requested, NAME, lambda: make(model_content=bundle.model, num_threads=1)
-    )
+
+    def quietly() -> Any:
+        with _silenced():
+            interpreter = make(model_content=bundle.model, num_threads=1)
+            interpreter.allocate_tensors()  # the notice comes with the delegate, which comes here
+        return interpreter
+
+    return InterpreterClassifier(bundle, requested, NAME, quietly)
+
+
+@contextmanager
+def _silenced() -> Iterator[None]:
+    """Keep LiteRT's C++ notice of every interpreter off stderr, where only we speak.
+
+    It writes past `sys.stderr`, so the descriptor itself is turned away; failures still come as
+    exceptions. Interpreters are made before any other thread has something to say.
+    """
+    try:
+        sys.stderr.flush()
+        saved = os.dup(2)
+    except (OSError, ValueError, AttributeError):  # a service may have closed it
+        yield
+        return
+    try:
+        with Path(os.devnull).open("wb") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+        yield
+    finally:
+        os.dup2(saved, 2)
+        os.close(saved)
 
 
 class InterpreterClassifier:
