@@ -83,6 +83,8 @@ def units(options: Options, facts: Facts, cargo: Cargo, manager: str, kind: str)
         "memory": MEMORY_MAX,
         # A stream ends with its swath, and the next is waited for.
         "restart": "on-failure" if kind == "folder" else "always",
+        # Of files, bad input stays bad; a bad pass of a stream must not end the passes after it.
+        "final": "2 3" if kind == "folder" else "2",
         "condition": f"ConditionDirectoryNotEmpty={source}\n" if kind == "folder" else "",
         "user": f"User={facts.user}" if manager == "system" else "",
         "target": "multi-user.target" if manager == "system" else "default.target",
@@ -219,12 +221,14 @@ class _Plan:
             self.say(f"the old service does not start either: {error}")
 
 
+# A board takes minutes to compile all of numpy. What flies is compiled when doctor imports it, and
+# stays so; the service may not write there.
 _INSTALL = """
 set -e
 umask 022
 "$2" -m venv "$1/venv"
 "$1/venv/bin/python" -m pip --disable-pip-version-check --quiet install {index} \\
-    --find-links "$1/wheels" "$1"/wheels/winnow_edge-*.whl
+    --no-compile --find-links "$1/wheels" "$1"/wheels/winnow_edge-*.whl
 rm -rf "$1/wheels"
 """
 _SWITCH = """

@@ -58,6 +58,10 @@ class Loopback:
         return outcome, "\n".join(said)
 
 
+# Installing 50 MB into a fresh environment, twice, on a machine that may be busy.
+pytestmark = pytest.mark.timeout(600)
+
+
 @pytest.fixture(scope="module")
 def board(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Loopback]:
     """A running sshd; skips where there is none."""
