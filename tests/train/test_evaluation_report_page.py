@@ -31,8 +31,8 @@ def net_of_spots() -> keras.Model:
     kernel = np.full((4, 4, 1, 2), 1 / 16 / 255, np.float32)
     kernel[..., 1] *= -1
     net.get_layer("stem").set_weights([kernel, np.array([-0.5, 0.5], np.float32)])
-    weights = np.array([[[[-9.0, 30.0, 0.0], [4.0, 0.0, 1.0]]]], np.float32)
-    net.get_layer("head").set_weights([weights, np.array([0.5, -1.0, 0.0], np.float32)])
+    weights = np.array([[[[-9.0, 300.0, 0.0], [4.0, 0.0, 1.0]]]], np.float32)
+    net.get_layer("head").set_weights([weights, np.array([0.5, -2.0, 0.0], np.float32)])
     return net
 
 
@@ -49,20 +49,19 @@ def test_maps_add_up_to_the_logits_and_lie_on_the_spot() -> None:
     assert made is not None
     maps, off = made
     assert maps.shape == (2, 8, 8, 3)
-    assert off < 1e-4
+    assert off < 1e-3
     logits = keras.ops.convert_to_numpy(net(tiles.astype(np.float32)))
-    assert maps.mean(axis=(1, 2)) == pytest.approx(logits, abs=1e-4)
+    assert maps.mean(axis=(1, 2)) == pytest.approx(logits, abs=1e-3)
     hot = [np.unravel_index(m[..., 1].argmax(), (8, 8)) for m in maps]
     assert [tuple(map(int, h)) for h in hot] == [(1, 5), (5, 0)]
-    assert centred(maps, "softmax").sum(axis=3) == pytest.approx(np.zeros((2, 8, 8)), abs=1e-4)
+    assert centred(maps, "softmax").sum(axis=3) == pytest.approx(np.zeros((2, 8, 8)), abs=1e-3)
 
 
 def test_a_head_that_is_not_affine_gets_no_such_map() -> None:
     net = net_of_spots()
     squared = keras.layers.Activation("tanh")(net.output)
-    assert (
-        activation_maps(keras.Model(net.input, squared), np.stack([spot(4, 20)])[..., None]) is None
-    )
+    tiles = np.stack([spot(4, 20)])[..., None]
+    assert activation_maps(keras.Model(net.input, squared), tiles) is None
     flat = keras.layers.Flatten()(net.get_layer("stem").output)
     bare = keras.Model(net.input, keras.layers.Dense(3)(flat))
     assert activation_maps(bare, tiles) is None
@@ -134,8 +133,13 @@ def test_the_page_is_whole_and_its_figures_are_those_of_evaluate(
     assert {k: found[k] for k in plain} == plain
     assert json.loads((tmp_path / "page" / "evaluation.json").read_text()) == found
     assert found["maps"]["method"] == "class activation"
-    assert found["worst_confusions"][0]["true"] == "plain"
-    assert found["worst_confusions"][0]["predicted"] == "spot"
+    mistakes = {(w["true"], w["predicted"]): w for w in found["worst_confusions"]}
+    assert set(mistakes["plain", "spot"]["tiles"]) == {
+        "site0-000000.png",
+        "site0-000012.png",
+        "site0-000024.png",
+        "site0-000036.png",
+    }
     assert any("trained on 1 of these 6 sources (site3)" in n for n in found["notices"])
     assert any("No tile here of: void" in n for n in found["notices"])
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from sklearn.model_selection import GroupKFold
 
 from winnow_train import metrics
@@ -24,14 +25,15 @@ FOLDS = 5
 class Judged:
     """A model's answers on a set of tiles.
 
-    posterior float64 [n, K]; truth labels [n], or 0/1 [n, K] of a sigmoid head; `member` bool
-    [n, K] is the truth per class; predicted bool [n, K]; confidence [n] and correct [n] are those
-    of the tile as a whole (for sigmoid heads the least sure class, and every class right).
+    logits float [n, K]; posterior float64 [n, K]; truth labels [n], or 0/1 [n, K] of a sigmoid
+    head; `member` bool [n, K] is the truth per class; predicted bool [n, K]; confidence [n] and
+    correct [n] are those of the tile as a whole (for sigmoid heads the least sure class, and every
+    class right).
     """
 
     task: Task
     classes: tuple[str, ...]
-    logits: Floats
+    logits: npt.NDArray[Any]
     temperature: float
     posterior: Floats
     member: Bools
@@ -43,7 +45,6 @@ class Judged:
     @classmethod
     def of(cls, logits: np.ndarray, task: Task, temperature: float) -> Judged:
         """Judge logits [n, K]."""
-        logits = np.asarray(logits, np.float64)
         posterior = metrics.posterior(logits / temperature, task.head)
         known = np.arange(len(task.classes))
         if task.head == "sigmoid":
@@ -155,7 +156,7 @@ def calibration(judged: Judged) -> dict[str, Any]:
     return found
 
 
-def _nll(judged: Judged, logits: Floats, rows: Bools) -> float | None:
+def _nll(judged: Judged, logits: npt.NDArray[Any], rows: Bools) -> float | None:
     rows = rows & _known(judged)
     if not rows.any():
         return None

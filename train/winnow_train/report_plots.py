@@ -34,7 +34,7 @@ def intervals(detail: Mapping[str, Any]) -> bytes:
     axes.set_yticks(range(len(names)), [plain(x) for x in labels], fontsize=9)
     axes.invert_yaxis()
     axes.set_xlim(-0.02, 1.02)
-    axes.set_xlabel("with 95 % intervals over sources; a hollow mark has too few sources for one")
+    axes.set_xlabel("with 95 % intervals over sources; hollow: too few sources, or no draw differs")
     axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False)
     _light(axes)
     return png(figure)
