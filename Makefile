@@ -46,7 +46,7 @@ demo: $(VENV)/.base ## render a Mars-like swath, fly the shipped bundle over it,
 	@$(BIN)/winnow demo --out $(DEMO_OUT) $(if $(SWATH),--swath '$(SWATH)')
 
 test: $(VENV)/.all ## all tests but the slow ones
-	$(BIN)/python -m pytest -n $(WORKERS) -m 'not slow and not arm' tests
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup -m 'not slow and not arm' tests
 
 test-slow: $(VENV)/.all ## the slow tests: long fuzzing, long streams
 	$(BIN)/python -m pytest -m slow tests

@@ -58,8 +58,8 @@ class Loopback:
         return outcome, "\n".join(said)
 
 
-# Installing 50 MB into a fresh environment, twice, on a machine that may be busy.
-pytestmark = pytest.mark.timeout(600)
+# Installing 50 MB into a fresh environment takes a while on a busy machine; one worker does it once.
+pytestmark = [pytest.mark.timeout(600), pytest.mark.xdist_group("deploy")]
 
 
 @pytest.fixture(scope="module")
