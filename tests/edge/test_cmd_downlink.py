@@ -165,7 +165,7 @@ def test_killed_while_sending_loses_nothing(
     command = [sys.executable, "-m", "winnow_edge.cli", "downlink", str(mission_file)]
     command += ["--store", str(tmp_path / "store"), "--bytes"]
     ground = b""
-    for attempt in range(4):  # straight into a radio, here a named pipe
+    for attempt in range(3):  # straight into a radio, here a named pipe
         pipe = tmp_path / f"radio{attempt}"
         os.mkfifo(pipe)
         process = subprocess.Popen([*command, "300000", "--out", str(pipe)])
@@ -174,7 +174,7 @@ def test_killed_while_sending_loses_nothing(
             process.kill()
             process.wait()
             ground += radio.read()
-    for attempt in range(2):  # into a file that is not complete yet
+    for attempt in range(1):  # into a file that is not complete yet
         out = tmp_path / f"{attempt}.bin"
         process = subprocess.Popen([*command, "300000", "--out", str(out)])
         while not out.with_name(f"{out.name}.part").exists() and process.poll() is None:

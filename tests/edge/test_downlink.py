@@ -152,7 +152,7 @@ def test_the_budget_is_never_exceeded(
                 assert link_bytes(alone, link.packet_bytes) > budget - summary.bytes
 
 
-@settings(max_examples=14)
+@settings(max_examples=10)
 @given(data=st.data())
 def test_contacts_cut_anywhere_lose_nothing(
     stocked: Callable[[], Path], mission_with: MakeMission, data: st.DataObject
