@@ -58,7 +58,7 @@ class Loopback:
         return outcome, "\n".join(said)
 
 
-# Installing 50 MB into a fresh environment takes a while on a busy machine; one worker does it once.
+# Installing 50 MB takes a while on a busy machine; one worker does it for all these tests.
 pytestmark = [pytest.mark.timeout(600), pytest.mark.xdist_group("deploy")]
 
 
