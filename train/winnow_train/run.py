@@ -27,7 +27,7 @@ from winnow_train.tasks import Task, make_task, read_task, refuse_empty_classes
 from winnow_train.tiles import decode_all, to_input
 
 MODEL, CARD = "model.keras", "model.json"
-#: Tiles are kept in memory with their longer side at most this, and at most 1.8 x the input.
+#: Training tiles are kept with their longer side at most this, and at most 1.8 x the input.
 LONGEST = 256
 
 
@@ -58,7 +58,7 @@ def train(
     except OSError as error:
         raise OutputError(f"cannot be made: {error.strerror}", where=out) from error
     training = {h: t.split("train") for h, t in tasks.items()}
-    pixels = {h: _pixels(t, recipe, progress) for h, t in training.items()}
+    pixels = {h: _pixels(t, recipe, progress, reduce=True) for h, t in training.items()}
     posteriors = _posteriors(recipe, tasks, pixels, teachers, progress)
     held = {h: t.split("val") for h, t in tasks.items()}
     val_pixels = {h: _pixels(t, recipe, progress) for h, t in held.items()}
@@ -130,9 +130,12 @@ def _tasks(recipe: Recipe, data: Path, progress: Progress) -> dict[str, Task]:
     return tasks
 
 
-def _pixels(task: Task, recipe: Recipe, progress: Progress) -> list[np.ndarray]:
-    longest = max(LONGEST, recipe.input.height, recipe.input.width)
-    longest = min(longest, round(1.8 * max(recipe.input.height, recipe.input.width)))
+def _pixels(
+    task: Task, recipe: Recipe, progress: Progress, *, reduce: bool = False
+) -> list[np.ndarray]:
+    """Decoded tiles; reduced to what augmentation needs if asked, since all stay in memory."""
+    side = max(recipe.input.height, recipe.input.width)
+    longest = min(max(LONGEST, side), round(1.8 * side)) if reduce else None
     paths = [t.path for t in task.tiles.tiles]
     with progress.counting(f"reading {task.tiles.dataset}", len(paths)) as advance:
         return decode_all(paths, recipe.input.channels, longest=longest, progress=advance)
