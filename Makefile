@@ -46,6 +46,7 @@ demo: $(VENV)/.base ## render a Mars-like swath, fly the shipped bundle over it,
 	@$(BIN)/winnow demo --out $(DEMO_OUT) $(if $(SWATH),--swath '$(SWATH)')
 
 test: $(VENV)/.all ## all tests but the slow ones
+	@command -v sshd >/dev/null || test -x /usr/sbin/sshd || echo "winnow: no sshd here, so the tests of deploy will skip; on Debian: apt-get install openssh-server" >&2
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup -m 'not slow and not arm' tests
 
 test-slow: $(VENV)/.all ## the slow tests: long fuzzing, long streams
