@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,9 +21,15 @@ _JSON = Annotated[bool, typer.Option("--json", help="One JSON object on standard
 
 def register(app: typer.Typer) -> None:
     """Add this package's commands to `app`."""
-    app.command("receive")(receive_command)
-    app.command("report")(report_command)
-    app.command("simulate")(simulate_command)
+    app.command("receive", help=_help(receive_command))(receive_command)
+    app.command("report", help=_help(report_command))(report_command)
+    app.command("simulate", help=_help(simulate_command))(simulate_command)
+
+
+def _help(command: Callable[..., None]) -> str:
+    """A docstring whose paragraphs wrap to any window; examples, indented, keep their lines."""
+    parts = (inspect.getdoc(command) or "").split("\n\n")
+    return "\n\n".join(p if p.startswith("    ") else " ".join(p.split()) for p in parts)
 
 
 def receive_command(
@@ -63,7 +70,8 @@ def receive_command(
 def _received_text(received: Received) -> str:
     from winnow_ground.findings import troubles
 
-    kinds = ", ".join(f"{n} {kind}s" for kind, n in received.kinds().items() if n) or "nothing"
+    counts = [(n, kind) for kind, n in received.kinds().items() if n]
+    kinds = ", ".join(f"{n} {kind}{'s' * (n != 1)}" for n, kind in counts) or "nothing"
     lines = [f"{received.folder}: {kinds}, {received.bytes:,} bytes of products"]
     lines += [
         f"contact {row['contact']}: {row['products']} products, {row['bytes']:,} bytes "
@@ -72,7 +80,8 @@ def _received_text(received: Received) -> str:
     ]
     link = received.link
     lines.append(
-        f"packets: {link.packets} received, {link.crc_failures} damaged, {link.missing} missing"
+        f"packets: {link.packets} received, {link.crc_failures} damaged, "
+        f"{received.never_arrived} never arrived"
     )
     repeated = received.receptions[-1].repeated if received.receptions else 0
     if repeated:
@@ -147,7 +156,7 @@ def report_command(
 
 def simulate_command(
     mission: Annotated[
-        Path, typer.Argument(metavar="MISSION.toml", help="Mission file with [simulation].")
+        Path, typer.Argument(metavar="MISSION.toml", help="Mission file with \\[simulation].")
     ],
     swath: Annotated[
         list[str] | None,
@@ -174,8 +183,8 @@ def simulate_command(
 ) -> None:
     """Play a mission before it flies: fifo against its policy, contact by contact.
 
-    The swaths of [simulation] run once through the flight loop; then each policy gets a copy of the
-    store and holds every contact of the plan with the code that flies. Packets get lost at
+    The swaths of \\[simulation] run once through the flight loop; then each policy gets a copy of
+    the store and holds every contact of the plan with the code that flies. Packets get lost at
     link.loss, the ground receives the rest, and acknowledgements reach the spacecraft a round of
     light time after the contact. Contact plans are ION's ([b]a contact +START +END FROM TO
     BYTES_PER_SECOND[/b]) or HDTN's (JSON, bits per second).

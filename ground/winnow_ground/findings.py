@@ -240,9 +240,10 @@ def troubles(received: Received, store: Store | None) -> list[str]:
             if link.crc_failures == 1
             else f"{link.crc_failures} packets arrived damaged (CRC failure) and were not used."
         )
-    if link.missing or link.gaps:
+    if received.never_arrived:
         said.append(
-            f"{_n(link.missing, 'packet')} missing in {_n(link.gaps, 'gap')} of the sequence count."
+            f"{_n(received.never_arrived, 'packet')} never arrived: the sequence count jumps "
+            f"{_n(link.gaps, 'time')}."
         )
     if link.broken:
         said.append(

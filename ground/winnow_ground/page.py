@@ -137,14 +137,15 @@ class PageWriter:
                 top = ", ".join(f"{n} {name}" for name, n in classes.most_common(4))
                 heads.append((str(len(classes)), f"classes are among the pictures: {top}"))
         link = received.link
-        lost = link.missing + link.crc_failures
-        heads.append(
-            (
-                "no loss" if not lost else _percent(lost, link.packets + lost),
-                f"{_count(link.packets, 'packet')} received, {link.crc_failures} damaged, "
-                f"{link.missing} missing",
-            )
+        lost = received.never_arrived + link.crc_failures
+        text = (
+            f"{link.packets} received, {link.crc_failures} damaged, "
+            f"{received.never_arrived} never arrived"
         )
+        if lost:
+            heads.append((_percent(lost, link.packets + lost), f"of the packets got lost: {text}"))
+        else:
+            heads.append(("no loss", f"on the way: packets {text}"))
         return heads
 
     def _value_heads(self, value: ValueOnBoard, mission: Mission) -> list[tuple[str, str]]:

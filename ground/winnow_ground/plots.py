@@ -25,7 +25,7 @@ from matplotlib.ticker import MaxNLocator
 DPI = 110
 _OKABE_ITO = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7")
 _TOL_MUTED = ("#332288", "#88CCEE", "#44AA99", "#117733", "#999933", "#882255", "#AA4499")
-_BACKGROUND = "#8C8C8C"
+_BACKGROUND, _NO_CLASS = "#8C8C8C", "#3C3C3C"
 INK, _FAINT = "#222222", "#D9D9D9"
 _POLICY_STYLES = (("#000000", "-"), ("#0072B2", "--"), ("#D55E00", ":"), ("#009E73", "-."))
 
@@ -35,14 +35,14 @@ HAVE = ("image", "thumbnail", "record", "on board")
 
 @dataclass(frozen=True)
 class Palette:
-    """One colour per class of a bundle; a class named `other` is grey."""
+    """One colour per class of a bundle; `other` is grey, what has no class nearly black."""
 
     classes: tuple[str, ...]
 
     def __getitem__(self, name: str) -> str:
         named = [c for c in self.classes if c != "other"]
         if name not in named:
-            return _BACKGROUND
+            return _BACKGROUND if name == "other" else _NO_CLASS
         colours = _OKABE_ITO + _TOL_MUTED
         return colours[named.index(name) % len(colours)]
 

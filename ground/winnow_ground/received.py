@@ -107,6 +107,12 @@ class Received:
                 setattr(total, name, getattr(total, name) + getattr(reception.link, name))
         return total
 
+    @property
+    def never_arrived(self) -> int:
+        """Packets that the sequence counts miss, beside those that came damaged."""
+        link = self.link
+        return max(0, link.missing - link.crc_failures)
+
     def swath_name(self, store: int, swath: int) -> str:
         """A swath's name; `swath N` where its description has not come down."""
         return str(self.swaths.get((store, swath), {}).get("swath", f"swath {swath}"))

@@ -245,3 +245,14 @@ def test_a_damaged_received_json_is_refused(tmp_path: Path, text: str, says: str
         load_received(tmp_path)
     with pytest.raises(PacketError, match=r"holds no received\.json"):
         load_received(tmp_path / "elsewhere")
+
+
+def test_a_damaged_packet_is_not_counted_as_missing_too(fly: Fly, tmp_path: Path) -> None:
+    fly().contact(tmp_path / "1.bin", 30_000)
+    packets = split((tmp_path / "1.bin").read_bytes())
+    hurt = bytearray(packets[5])
+    hurt[-1] ^= 1
+    (tmp_path / "2.bin").write_bytes(b"".join([*packets[:5], hurt, *packets[6:20], *packets[22:]]))
+    received = receive([tmp_path / "2.bin"], tmp_path / "in")
+    assert (received.link.crc_failures, received.link.missing) == (1, 3)
+    assert received.never_arrived == 2
