@@ -71,13 +71,16 @@ class Tiling:
     A tile has `tile` x `tile` pixels (None: the bundle's input) of the swath box-binned by each of
     `scales`, so at scale s it covers tile * s lines and samples; `hop` (None: half a tile) is the
     step between tiles in binned pixels. Detections of one class whose boxes share more than
-    `merge` of the smaller box are one feature (1: never merged).
+    `merge` of the smaller box are one feature (1: never merged). With `proposals` "grid" every
+    tile is shown to the net, with "salient" the most salient `salient_share` of each row of tiles.
     """
 
     tile: int | None = _number(None, 8, 1024)
     hop: int | None = _number(None, 1, 1024)
     scales: tuple[int, ...] = _number((1,), 1, 64)
     merge: float = _number(0.3, 0.0, 1.0)
+    proposals: str = _choice("grid", "grid", "salient")
+    salient_share: float = _number(0.25, 0.01, 1.0)
 
 
 @dataclass(frozen=True, slots=True)

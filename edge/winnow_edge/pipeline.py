@@ -222,6 +222,7 @@ class _Run:
             nodata=None if nodata is None else self.quantizer.value(nodata),
             white=self.quantizer.value(255),
             step=spec.scale,
+            share=mission.tiling.salient_share if mission.tiling.proposals == "salient" else 1.0,
         )
         self.schedules = [TileRows(self.tile, self.hop, s) for s in mission.tiling.scales]
         self.merger = Merger(mission.tiling.merge)

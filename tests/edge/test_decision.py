@@ -12,7 +12,7 @@ from hypothesis.extra.numpy import arrays
 from winnow_edge.bundle import InputSpec, Manifest, OutputSpec
 from winnow_edge.decision import Decider
 from winnow_edge.mission import Screening
-from winnow_edge.screening import Screen, contrasts, value_counts
+from winnow_edge.screening import Screen, contrasts, salience, value_counts
 
 
 def manifest(head: str, scale: float = 0.1, temperature: float = 1.3, zero: int = 7) -> Manifest:
@@ -110,3 +110,30 @@ def test_contrast_is_the_standard_deviation_of_every_fourth_line() -> None:
     plain[:, 20:] = rows[:, 20:]
     screen = Screen(Screening(contrast_min=5.0), nodata=None, white=127, step=1.0)
     assert screen(plain, [0, 8, 24]).tolist() == [True, False, False]
+
+
+def test_salience_is_contrast_with_the_surround_and_within() -> None:
+    rows = np.random.default_rng(1).integers(-128, 128, (16, 60), np.int8)
+
+    def by_hand(column: int) -> float:
+        tile = rows[:, column : column + 16].astype(float)
+        inner = tile[4:12, 4:12]
+        around = (tile.sum() - inner.sum()) / (256 - 64)
+        return float(abs(inner.mean() - around) + inner.std())
+
+    columns = [0, 7, 30, 44]
+    np.testing.assert_allclose(salience(rows, columns), [by_hand(c) for c in columns])
+
+
+def test_the_most_salient_share_of_a_row_is_shown() -> None:
+    rows = np.zeros((8, 80), np.int8)
+    rows[2:6, 34:38] = 100  # in the tile at 32
+    rows[3:5, 59:61] = 60  # in the tile at 56, fainter
+    rows[:, :16] = -128
+    columns = list(range(0, 73, 8))
+    screen = Screen(Screening(nodata_max=0.5), nodata=-128, white=127, step=1.0, share=0.25)
+    shown = [c for c, out in zip(columns, screen(rows, columns), strict=True) if not out]
+    # Of the eight that are not nodata a quarter, the two with something in them.
+    assert shown == [32, 56]
+    every = Screen(Screening(), nodata=None, white=127, step=1.0, share=0.01)
+    assert every(np.zeros((8, 80), np.int8), columns).tolist() == [False] + [True] * 9
