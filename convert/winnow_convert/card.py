@@ -109,8 +109,9 @@ def _classes(manifest: Manifest) -> list[str]:
 def _quantization(metrics: dict[str, Any]) -> list[str]:
     change = metrics["quantization"]
     moved = change["posterior_change"]
+    method = "+".join([change["method"], *change["steps"]])
     return [
-        f"Method `{change['method']}`, {change['calibration_tiles']} calibration tiles of train, "
+        f"Method `{method}`, {change['calibration_tiles']} calibration tiles of train, "
         "balanced over the classes. Against the float model on val: "
         f"accuracy {-change['accuracy_loss']:+.4f}, macro recall "
         f"{-change['macro_recall_loss']:+.4f}; the best class agrees on "

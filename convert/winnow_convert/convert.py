@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from winnow_convert.card import write_card
 from winnow_convert.data import (
     LabelledTiles,
@@ -25,70 +23,87 @@ from winnow_convert.measure import (
     figures,
     rounded,
 )
-from winnow_convert.options import Options
-from winnow_convert.ptq import UInt8Array, quantize
-from winnow_convert.source import Source
+from winnow_convert.methods import Quantized, quantize_by
+from winnow_convert.options import METHODS, Options
+from winnow_convert.ptq import UInt8Array
+from winnow_convert.source import Source, float_logits
 from winnow_convert.thresholds import choose_thresholds
 from winnow_edge.bundle import Bundle, Manifest, write_bundle
 from winnow_ground.errors import GateError
 
 PACKAGES = ("keras", "tensorflow-cpu", "ai-edge-litert", "numpy")
-BATCH = 64
 
 
 @dataclass(frozen=True)
 class Converted:
-    """A quantized model with all that was measured on it; not yet written, not yet gated."""
+    """A quantized model with all that was measured on it; not yet written, not yet gated.
+
+    `failures` are sentences that say which limits of the gate are broken and by how much.
+    """
 
     source: Source
     options: Options
-    int8: Int8Model
+    quantized: Quantized
     calibration: UInt8Array
     manifest: Manifest
     failures: tuple[str, ...]
-    """Sentences that say which limits of the gate are broken and by how much."""
+
+    @property
+    def int8(self) -> Int8Model:
+        """The model that would fly."""
+        return self.quantized.int8
 
 
 def convert(source: Source, data: Path, options: Options, progress: Progress) -> Converted:
     """Quantize a model on tiles of train and measure it on val; writes nothing.
 
-    Raises DataError for unusable data and ModelError for a model that has no int8 form.
+    Method "auto" tries all and takes the best of `compare_methods`. Raises DataError for unusable
+    data and ModelError for a model that has no int8 form.
     """
+    tried = compare_methods(source, data, options, progress)
+    return min(tried.values(), key=_rank)
+
+
+def compare_methods(
+    source: Source, data: Path, options: Options, progress: Progress
+) -> dict[str, Converted]:
+    """Every method that `options.method` asks for, measured on the same val tiles, by name."""
     train = load_split(source, data, "train", progress)
     val = load_split(source, data, "val", progress)
     calibration = calibration_sample(train, len(source.classes), options.calibration, options.seed)
     check_calibration(calibration, source)
-    progress("quantizing", 0, 1)
-    int8 = Int8Model(source, quantize(source, calibration))
-    progress("quantizing", 1, 1)
     before = float_logits(source, val.tiles, progress)
-    progress("comparing on val", 0, 1)
-    manifest, failures = judge(source, options, int8, before, val, len(calibration))
-    progress("comparing on val", 1, 1)
-    return Converted(source, options, int8, calibration, manifest, failures)
+    methods = [m for m in METHODS if m != "auto"] if options.method == "auto" else [options.method]
+    found = {}
+    for method in methods:
+        quantized = quantize_by(method, source, train, calibration, options, progress)
+        progress(f"comparing on val ({method})", 0, 1)
+        manifest, failures = judge(source, options, quantized, before, val, len(calibration))
+        progress(f"comparing on val ({method})", 1, 1)
+        found[method] = Converted(source, options, quantized, calibration, manifest, failures)
+    return found
 
 
-def float_logits(source: Source, tiles: UInt8Array, progress: Progress) -> Any:
-    """Logits of the Keras model, float64 (n, classes)."""
-    logits = np.empty((len(tiles), len(source.classes)))
-    for start in range(0, len(tiles), BATCH):
-        batch = tiles[start : start + BATCH]
-        out = np.asarray(source.model(batch.astype(np.float32), training=False))
-        logits[start : start + len(batch)] = out.reshape(len(batch), -1)
-        progress("float model on val", start + len(batch), len(tiles))
-    return logits
+def _rank(converted: Converted) -> tuple[bool, float, float]:
+    """Sorts the best first: through the gate, then most accurate, then closest to float."""
+    metrics = converted.manifest.metrics
+    return (
+        bool(converted.failures),
+        -metrics["int8"]["accuracy"] - metrics["int8"]["macro_recall"],
+        -metrics["quantization"]["agreement"],
+    )
 
 
 def judge(
     source: Source,
     options: Options,
-    int8: Int8Model,
+    quantized: Quantized,
     float_val: Any,
     val: LabelledTiles,
     calibrated_on: int,
 ) -> tuple[Manifest, tuple[str, ...]]:
     """The finished manifest of a quantized model, and how it fails the gate, if it does."""
-    classes, head = source.classes, source.head
+    classes, head, int8 = source.classes, source.head, quantized.int8
     logits = int8.real_logits(val.tiles)
     temperature = choose_temperature(logits, val.labels, head, source.temperature)
     before = Outputs(float_val, head, source.temperature)
@@ -106,7 +121,8 @@ def judge(
         "int8": figures(after, val.labels, classes),
         "quantization": {
             **change,
-            "method": options.method,
+            "method": quantized.method,
+            "steps": list(quantized.steps),
             "calibration_tiles": calibrated_on,
             "calibration_seed": options.seed,
         },

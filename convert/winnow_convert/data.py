@@ -77,7 +77,7 @@ def calibration_sample(train: LabelledTiles, classes: int, count: int, seed: int
         for pool in pools:
             if pool and len(chosen) < count:
                 chosen[int(pool.pop())] = None
-    tiles = train.tiles[sorted(chosen)].copy()
+    tiles = train.tiles[list(chosen)].copy()
     if len(tiles) and tiles.min() > 0:
         tiles[-1].flat[0] = 0
     if len(tiles) and tiles.max() < 255:

@@ -127,7 +127,7 @@ def _ranges(
     probe = keras.Model(model.inputs, tensors)
     widest: list[npt.NDArray[np.float64]] = []
     for start in range(0, len(tiles), BATCH):
-        outputs = probe(tiles[start : start + BATCH].astype(np.float32), training=False)
+        outputs = probe([tiles[start : start + BATCH].astype(np.float32)], training=False)
         outputs = outputs if isinstance(outputs, list | tuple) else [outputs]
         now = [np.abs(np.asarray(x)).max(axis=(0, 1, 2)).astype(np.float64) for x in outputs]
         widest = [np.maximum(a, b) for a, b in zip(widest, now, strict=True)] if widest else now

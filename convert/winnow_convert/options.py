@@ -21,7 +21,8 @@ class Options:
     percentage point).
 
     `background` classes get no threshold; `min_precision` is what thresholds aim at;
-    `calibration` tiles are drawn from train, balanced over its classes, with `seed`.
+    `calibration` tiles are drawn from train, balanced over its classes, with `seed`;
+    `qat_epochs` over train at `qat_learning_rate` is what quantization-aware fine-tuning takes.
     """
 
     method: str = "ptq"
@@ -29,6 +30,8 @@ class Options:
     seed: int = _within(0, 0, 2**31 - 1)
     background: tuple[str, ...] = ("other", "edge")
     min_precision: float = _within(0.9, 0.0, 1.0)
+    qat_epochs: int = _within(2, 1, 100)
+    qat_learning_rate: float = _within(1e-4, 1e-7, 0.1)
     max_accuracy_loss: float = _within(0.005, -1.0, 1.0)
     max_recall_loss: float = _within(0.01, -1.0, 1.0)
     min_agreement: float = _within(0.98, 0.0, 1.0)

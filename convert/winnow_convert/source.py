@@ -16,6 +16,7 @@ from winnow_edge.bundle import HEADS
 from winnow_ground.errors import MissingExtraError, ModelError
 
 MODEL_FILE, DESCRIPTION_FILE = "model.keras", "model.json"
+BATCH = 64
 
 
 @dataclass(frozen=True)
@@ -137,6 +138,18 @@ def check_model(source: Source) -> None:
                 where=where,
                 hint="train again with a lower learning rate",
             )
+
+
+def float_logits(source: Source, tiles: Any, progress: Any) -> Any:
+    """Logits of the Keras model, float64 (n, classes), of pixels uint8 (n, height, width,
+    channels); `progress` as `winnow_convert.data.Progress`."""
+    logits = np.empty((len(tiles), len(source.classes)))
+    for start in range(0, len(tiles), BATCH):
+        batch = tiles[start : start + BATCH]
+        out = np.asarray(source.model(batch.astype(np.float32), training=False))
+        logits[start : start + len(batch)] = out.reshape(len(batch), -1)
+        progress("float model", start + len(batch), len(tiles))
+    return logits
 
 
 def import_keras() -> Any:
