@@ -221,7 +221,7 @@ def fit(
     state.restore(out / CHECKPOINT)
     own = next(iter(tasks))
     for number in range(len(state.history), recipe.train.epochs):
-        if state.stale(recipe.train.patience):
+        if _is_stale(state.history, recipe.train.patience):
             break
         _reseed_dropout(net, recipe.seed, number)
         epoch = Epoch(sample, recipe, number)
@@ -302,6 +302,35 @@ def kept_weights(arrays: dict[str, np.ndarray]) -> list[np.ndarray]:
     return [arrays[f"{prefix}-{i}"].astype(np.float32) for i in range(count)]
 
 
+def finished_weights(path: Path, recipe: Recipe, fingerprint: str) -> list[np.ndarray] | None:
+    """The weights of a checkpoint that has nothing left to train, or None.
+
+    Raises DataError for a checkpoint of another recipe or other data.
+    """
+    if not path.is_file():
+        return None
+    meta, arrays = read_checkpoint(path)
+    _refuse_others(meta, recipe, fingerprint, path)
+    done = len(meta["history"]) >= recipe.train.epochs
+    done = done or _is_stale(meta["history"], recipe.train.patience)
+    return kept_weights(arrays) if done else None
+
+
+def _refuse_others(meta: dict[str, Any], recipe: Recipe, fingerprint: str, path: Path) -> None:
+    for what, mine in (("recipe", trained_part(recipe)), ("data", fingerprint)):
+        if meta[what] != mine:
+            raise DataError(
+                f"the checkpoint is of another {what}",
+                where=path,
+                hint="choose another --out, or remove it to start anew",
+            )
+
+
+def _is_stale(history: list[dict[str, Any]], patience: int) -> bool:
+    losses = [h["val_loss"] for h in history]
+    return bool(patience and losses and len(losses) - 1 - int(np.argmin(losses)) >= patience)
+
+
 def trained_part(recipe: Recipe) -> dict[str, Any]:
     """The recipe without what only matters after training, which may change between runs."""
     table = recipe.as_dict()
@@ -334,10 +363,6 @@ class _State:
                 else [k + (w - k) / since for k, w in zip(self.kept, now, strict=True)]
             )
 
-    def stale(self, patience: int) -> bool:
-        losses = [h["val_loss"] for h in self.history]
-        return bool(patience and losses and len(losses) - 1 - int(np.argmin(losses)) >= patience)
-
     def finish(self) -> None:
         if self.kept is not None:
             self.net.set_weights([k.astype(np.float32) for k in self.kept])
@@ -369,13 +394,7 @@ class _State:
         if not path.is_file():
             return
         meta, arrays = read_checkpoint(path)
-        for what, mine in (("recipe", trained_part(self.recipe)), ("data", self.fingerprint)):
-            if meta[what] != mine:
-                raise DataError(
-                    f"the checkpoint is of another {what}",
-                    where=path,
-                    hint="choose another --out, or remove it to start anew",
-                )
+        _refuse_others(meta, self.recipe, self.fingerprint, path)
         self.net.set_weights([arrays[f"weight-{i}"] for i in range(len(self.net.weights))])
         for i, variable in enumerate(self.net.optimizer.variables):
             variable.assign(arrays[f"optimizer-{i}"])

@@ -161,6 +161,9 @@ class Convert:
     background: tuple[str, ...] = ("other", "edge")
     #: Precision on val that a class's detection threshold aims at.
     min_precision: float = _within(0.0, 1.0, 0.9)
+    #: Passes over train, and learning rate, of quantization-aware fine-tuning.
+    qat_epochs: int = _within(1, 100, 2)
+    qat_learning_rate: float = _within(1e-7, 0.1, 1e-4)
     #: Float minus int8: accuracy and mean recall of the classes.
     max_accuracy_loss: float = _within(-1.0, 1.0, 0.005)
     max_recall_loss: float = _within(-1.0, 1.0, 0.01)

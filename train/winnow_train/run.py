@@ -58,40 +58,30 @@ def train(
     except OSError as error:
         raise OutputError(f"cannot be made: {error.strerror}", where=out) from error
     training = {h: t.split("train") for h, t in tasks.items()}
-    pixels = {h: _pixels(t, recipe, progress, reduce=True) for h, t in training.items()}
-    posteriors = _posteriors(recipe, tasks, pixels, teachers, progress)
     held = {h: t.split("val") for h, t in tasks.items()}
-    val_pixels = {h: _pixels(t, recipe, progress) for h, t in held.items()}
-    own = recipe.data.dataset
-    net = model.build(
-        recipe.model,
-        recipe.input,
-        {h: len(t.classes) for h, t in tasks.items()},
-        weights,
-        recipe.seed,
-    )
-    if recipe.distill.start:
-        _start_from(net, recipe, tasks, teachers[0], progress)
-    sample = fit.make_sample(recipe, training, pixels, posteriors)
-    steps = fit.steps_per_epoch(len(sample.pixels), recipe.train.batch)
-    with progress.training(recipe.name, recipe.train.epochs, steps) as bar:
-        fit.fit(
-            net,
-            recipe,
-            training,
-            sample,
-            fit.validation_of(recipe, held[own], val_pixels[own]),
-            out,
-            _fingerprint(tasks),
-            bar.epoch,
-            bar.step,
-        )
+    val = {h: fit.validation_of(recipe, t, _pixels(t, recipe, progress)) for h, t in held.items()}
+    heads = {h: len(t.classes) for h, t in tasks.items()}
+    fingerprint = _fingerprint(tasks)
+    done = fit.finished_weights(out / fit.CHECKPOINT, recipe, fingerprint)
+    net = model.build(recipe.model, recipe.input, heads, None if done else weights, recipe.seed)
+    if done:
+        net.set_weights(done)
+        progress.note(f"{out} is trained; exporting again")
+    else:
+        pixels = {h: _pixels(t, recipe, progress, reduce=True) for h, t in training.items()}
+        posteriors = _posteriors(recipe, tasks, pixels, teachers, progress)
+        if recipe.distill.start:
+            _start_from(net, recipe, tasks, teachers[0], progress)
+        sample = fit.make_sample(recipe, training, pixels, posteriors)
+        steps = fit.steps_per_epoch(len(sample.pixels), recipe.train.batch)
+        own = val[recipe.data.dataset]
+        with progress.training(recipe.name, recipe.train.epochs, steps) as bar:
+            fit.fit(net, recipe, training, sample, own, out, fingerprint, bar.epoch, bar.step)
     cards = {}
     for head, task in tasks.items():
-        folder = out if head == own else out / f"along-{head}"
-        val = fit.validation_of(recipe, held[head], val_pixels[head])
-        cards[head] = _finish(net, recipe, head, task, training[head], val, folder)
-    return cards[own]
+        folder = out if head == recipe.data.dataset else out / f"along-{head}"
+        cards[head] = _finish(net, recipe, head, task, training[head], val[head], folder)
+    return cards[recipe.data.dataset]
 
 
 def _start_from(
