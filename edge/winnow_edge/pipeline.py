@@ -392,9 +392,8 @@ class _Run:
         shown = ~row.skipped
         count = int(shown.sum())
         part = slice(row.job_at, row.job_at + count)
-        hits = np.unique(decided.tiles[_within(decided.tiles, part)]) - row.job_at
         flag = np.zeros(count, np.uint8)
-        flag[hits] = Flag.DETECTION
+        flag[decided.tiles[_within(decided.tiles, part)] - row.job_at] = Flag.DETECTION
         classes = np.full(len(shown), NO_CLASS, np.uint8)
         posterior = np.zeros(len(shown))
         flags = np.full(len(shown), Flag.SCREENED, np.uint8)
@@ -402,7 +401,7 @@ class _Run:
         flags[shown] = flag
         self.tally.tiles += len(shown)
         self.tally.screened += len(shown) - count
-        self.tally.hits += len(hits)
+        self.tally.hits += int(np.count_nonzero(flag))
         box = self._box(row, 0)
         sample = row.band.tile_samples
         return products.record_products(
