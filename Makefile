@@ -22,7 +22,7 @@ $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.
 	|| $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt $(1)
 endef
 
-.PHONY: help demo test test-slow test-arm wheel lint format types bench pin clean
+.PHONY: help demo test test-slow test-arm wheel lint format types bench bench-peers pin clean
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
@@ -72,6 +72,9 @@ types: $(VENV)/.all ## mypy, strict
 
 bench: $(VENV)/.all ## pytest-benchmark suites
 	$(BIN)/python -m pytest benchmarks --benchmark-only
+
+bench-peers: $(VENV)/.all ## Winnow beside SAHI, supervision, rasterio + ONNX Runtime, Keras (own environment)
+	PYTHON=$(BIN)/python benchmarks/peers.sh
 
 pin: $(BIN)/python ## resolve constraints.txt anew
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
