@@ -19,6 +19,12 @@ def convert(
     data: Annotated[
         Path, typer.Option(envvar="WINNOW_DATA", help="Folder that holds the data sets.")
     ],
+    method: Annotated[
+        str | None, typer.Option(help="How: ptq, aeq, qat, or auto, the best of them on val.")
+    ] = None,
+    compare: Annotated[
+        bool, typer.Option("--compare", help="Try every method, print one table, keep the best.")
+    ] = False,
     calibration: Annotated[
         int | None, typer.Option(help="Calibration tiles, drawn from train alone.")
     ] = None,
@@ -34,6 +40,18 @@ def convert(
     min_rank_correlation: Annotated[
         float | None, typer.Option(help="Gate: correlation of the downlink order.")
     ] = None,
+    layers: Annotated[
+        bool, typer.Option("--layers", help="Report the noise per layer; plot NAME.layers.png.")
+    ] = False,
+    profile: Annotated[
+        bool, typer.Option("--profile", help="Report work, memory and least time per op.")
+    ] = False,
+    onnx: Annotated[
+        bool, typer.Option("--onnx", help="Also write NAME.float.onnx and NAME.int8.onnx.")
+    ] = False,
+    c_array: Annotated[
+        bool, typer.Option("--c-array", help="Also write the model as C source, for TFLite Micro.")
+    ] = False,
     json_output: Annotated[
         bool, typer.Option("--json", help="Print the report as one JSON object.")
     ] = False,
@@ -41,15 +59,17 @@ def convert(
     """Quantize a trained MODEL to int8, prove it on val, and write the bundle that flies.
 
     Calibrates on train, compares float and int8 on val, and writes nothing if the loss passes the
-    gate (exit code 5). Limits come from the recipe's \\[convert] table; options override them.
+    gate (exit code 5). Method and limits come from the recipe's \\[convert] table; options override
+    them. See docs/convert.md.
     """
-    from winnow_convert.convert import convert as run
-    from winnow_convert.convert import write
+    from winnow_convert import extras
+    from winnow_convert.convert import best_of, compare_methods, write
     from winnow_convert.options import make_options
-    from winnow_convert.report import as_json, print_report, progress_bar
+    from winnow_convert.report import as_json, print_comparison, print_report, progress_bar
     from winnow_convert.source import load_source
 
     given: dict[str, Any] = {
+        "method": "auto" if compare else method,
         "calibration": calibration,
         "max_accuracy_loss": max_accuracy_loss,
         "max_recall_loss": max_recall_loss,
@@ -60,14 +80,23 @@ def convert(
     source = load_source(model)
     options = make_options(source.recipe_options, given, source.folder)
     with progress_bar() as progress:
-        converted = run(source, data, options, progress)
+        tried = compare_methods(source, data, options, progress)
+        converted = best_of(tried)
+    if not json_output and len(tried) > 1:
+        print_comparison(tried)
     if converted.failures and not json_output:
         print_report(converted, None)
     bundle = write(converted, out)
+    found = extras.Extras(converted, bundle, layers=layers, profile=profile)
+    if onnx:
+        found.export_onnx()
+    if c_array:
+        found.export_c()
     if json_output:
-        typer.echo(as_json(converted, bundle))
+        typer.echo(as_json(converted, bundle, tried, found))
     else:
         print_report(converted, bundle)
+        found.print()
 
 
 def _check_out(out: Path) -> None:

@@ -60,7 +60,11 @@ def convert(source: Source, data: Path, options: Options, progress: Progress) ->
     Method "auto" tries all and takes the best of `compare_methods`. Raises DataError for unusable
     data and ModelError for a model that has no int8 form.
     """
-    tried = compare_methods(source, data, options, progress)
+    return best_of(compare_methods(source, data, options, progress))
+
+
+def best_of(tried: dict[str, Converted]) -> Converted:
+    """The one to fly: of those through the gate the most accurate on val."""
     return min(tried.values(), key=_rank)
 
 

@@ -15,7 +15,6 @@ logits are from the float net's. Val is left for the comparison that is reported
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -33,9 +32,11 @@ from winnow_convert.source import Source, float_logits
 @dataclass(frozen=True)
 class Quantized:
     """A flatbuffer: `steps` taken on the way, and by variant the logits' signal-to-noise ratio (dB)
-    against the float net on calibration tiles."""
+    against the float net on calibration tiles. `source` is the float net that was quantized last:
+    equalized or fine-tuned if that is among the steps."""
 
     method: str
+    source: Source
     int8: Int8Model
     steps: tuple[str, ...]
     variants: dict[str, float]
@@ -50,23 +51,29 @@ def quantize_by(
     progress: Progress,
 ) -> Quantized:
     """Quantize `source` by one method. Raises ModelError where it has no int8 form that way."""
-    makers: dict[str, Callable[[], dict[str, bytes]]] = {
-        "ptq": lambda: _ptq_variants(source, calibration, progress),
-        "aeq": lambda: {"": aeq.quantize(source, calibration)},
-        "qat": lambda: {"": _qat(source, train, calibration, options, progress)},
-    }
     progress(f"quantizing ({method})", 0, 1)
-    made = {name: Int8Model(source, data) for name, data in makers[method]().items()}
+    if method == "ptq":
+        made = _ptq_variants(source, calibration, progress)
+    elif method == "aeq":
+        made = {"": (source, aeq.quantize(source, calibration))}
+    else:
+        tuned = _fine_tuned(source, train, calibration, options, progress)
+        made = {"": (tuned, ptq.quantize(tuned, calibration))}
     wanted = np.asarray(float_logits(source, calibration, progress))
+    models = {name: Int8Model(source, data) for name, (_, data) in made.items()}
     closeness = {
         name: signal_to_noise(wanted, model.real_logits(calibration))
-        for name, model in made.items()
+        for name, model in models.items()
     }
     best = max(made, key=lambda name: closeness[name])
     progress(f"quantizing ({method})", 1, 1)
-    steps = tuple(step for step in best.split("+") if step)
-    named = {name or "plain": round(value, 2) for name, value in closeness.items()}
-    return Quantized(method, made[best], steps, named)
+    return Quantized(
+        method=method,
+        source=made[best][0],
+        int8=models[best],
+        steps=tuple(step for step in best.split("+") if step),
+        variants={name or "plain": round(value, 2) for name, value in closeness.items()},
+    )
 
 
 def signal_to_noise(wanted: np.ndarray, got: np.ndarray) -> float:
@@ -78,28 +85,34 @@ def signal_to_noise(wanted: np.ndarray, got: np.ndarray) -> float:
     return float(10 * np.log10(float((wanted**2).sum()) / noise)) if noise > 0 else float("inf")
 
 
-def _ptq_variants(source: Source, calibration: UInt8Array, progress: Progress) -> dict[str, bytes]:
-    """By the steps taken ("" for none), flatbuffers of the same net. Bias correction is tried on
+def _ptq_variants(
+    source: Source, calibration: UInt8Array, progress: Progress
+) -> dict[str, tuple[Source, bytes]]:
+    """By the steps taken ("" for none), the float net and its flatbuffer. Bias correction is tried on
     top of equalization where there is any, since it costs the most time."""
     plain = ptq.quantize(source, calibration)
     model, groups = equalize(source.model, calibration)
     if not groups:
         corrected = correct_biases(ptq.to_float(source), plain, calibration, progress)
-        return {"": plain, "bias": corrected}
+        return {"": (source, plain), "bias": (source, corrected)}
     level = dataclasses.replace(source, model=model)
     equalized = ptq.quantize(level, calibration)
     corrected = correct_biases(ptq.to_float(level), equalized, calibration, progress)
-    return {"": plain, "equalized": equalized, "equalized+bias": corrected}
+    return {
+        "": (source, plain),
+        "equalized": (level, equalized),
+        "equalized+bias": (level, corrected),
+    }
 
 
-def _qat(
+def _fine_tuned(
     source: Source,
     train: LabelledTiles,
     calibration: UInt8Array,
     options: Options,
     progress: Progress,
-) -> bytes:
-    tuned = qat.fine_tune(
+) -> Source:
+    return qat.fine_tune(
         source,
         train.tiles,
         calibration,
@@ -108,4 +121,3 @@ def _qat(
         seed=options.seed,
         progress=progress,
     )
-    return ptq.quantize(tuned, calibration)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -13,6 +14,9 @@ from rich.table import Table
 from winnow_convert.convert import Converted
 from winnow_convert.data import Progress as Step
 from winnow_edge.bundle import Bundle
+
+if TYPE_CHECKING:
+    from winnow_convert.extras import Extras
 
 
 @contextlib.contextmanager
@@ -33,10 +37,15 @@ def progress_bar() -> Iterator[Step]:
         yield step
 
 
-def as_json(converted: Converted, bundle: Bundle) -> str:
+def as_json(
+    converted: Converted, bundle: Bundle, tried: dict[str, Converted], extras: Extras
+) -> str:
     """The report as one line of JSON."""
     return json.dumps(
         {
+            "method": converted.quantized.method,
+            "methods": {name: _method_row(found) for name, found in tried.items()},
+            **extras.as_json(),
             "bundle": str(bundle.path),
             "sha256": bundle.sha256,
             "bytes": bundle.path.stat().st_size,
@@ -49,9 +58,58 @@ def as_json(converted: Converted, bundle: Bundle) -> str:
     )
 
 
+def report_console() -> Console:
+    """Standard output, 100 columns wide where it is no terminal."""
+    return Console(width=None if Console().is_terminal else 100)
+
+
+def print_comparison(tried: dict[str, Converted]) -> None:
+    """One row per method, all on the same val tiles."""
+    table = Table(title="methods on val")
+    for heading in (
+        "method",
+        "steps",
+        "accuracy",
+        "macro recall",
+        "agreement",
+        "ECE",
+        "kB",
+        "gate",
+    ):
+        table.add_column(heading, justify="left" if heading in ("method", "steps") else "right")
+    for name, found in tried.items():
+        row = _method_row(found)
+        table.add_row(
+            name,
+            " + ".join(row["steps"]) or "-",
+            f"{row['accuracy']:.4f}",
+            f"{row['macro_recall']:.4f}",
+            f"{row['agreement']:.4f}",
+            f"{row['ece']:.4f}",
+            f"{row['model_bytes'] / 1000:.0f}",
+            "passed" if row["passed"] else "failed",
+        )
+    report_console().print(table)
+
+
+def _method_row(found: Converted) -> dict[str, Any]:
+    metrics = found.manifest.metrics
+    return {
+        "steps": list(found.quantized.steps),
+        "variants_db": found.quantized.variants,
+        "accuracy": metrics["int8"]["accuracy"],
+        "macro_recall": metrics["int8"]["macro_recall"],
+        "ece": metrics["int8"]["ece"],
+        "agreement": metrics["quantization"]["agreement"],
+        "model_bytes": len(found.int8.flatbuffer),
+        "passed": not found.failures,
+        "failures": list(found.failures),
+    }
+
+
 def print_report(converted: Converted, bundle: Bundle | None) -> None:
     """Tables of float against int8; what was written, if anything was."""
-    console = Console(width=None if Console().is_terminal else 100)
+    console = report_console()
     metrics, change = converted.manifest.metrics, converted.manifest.metrics["quantization"]
     table = Table(title=f"{converted.source.name} on {metrics['n']} tiles of val")
     for heading in ("", "float", "int8", "change"):
@@ -71,7 +129,9 @@ def print_report(converted: Converted, bundle: Bundle | None) -> None:
         )
     console.print(table)
     moved = change["posterior_change"]
+    variants = ", ".join(f"{k} {v:.1f}" for k, v in converted.quantized.variants.items())
     for name, text in (
+        ("method", f"{converted.quantized.method}; logits above noise in dB: {variants}"),
         ("argmax agreement", f"{change['agreement']:.4f}"),
         ("detection agreement", f"{change['detection_agreement']:.4f}"),
         ("posterior change", f"mean {moved['mean']:.4f}, 99th percentile {moved['p99']:.4f}"),
