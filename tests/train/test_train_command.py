@@ -120,6 +120,24 @@ def test_a_student_starts_from_its_teacher_and_learns_its_posterior(
     ).stat().st_size
 
 
+def test_two_sigmoid_heads_are_trained_exported_and_judged(
+    shapes: Path, recipe_file: Path, tmp_path: Path
+) -> None:
+    recipe = tmp_path / "pair.toml"
+    text = recipe_file.read_text().replace('weights = ""', 'weights = ""\nhead = "sigmoid"')
+    text = text.replace("epochs = 3", "epochs = 1")
+    recipe.write_text(text + '[data.map]\nround = ["disc"]\nmarked = ["disc", "bar"]\n')
+    done = winnow("train", recipe, "--data", shapes, "--out", tmp_path / "run")
+    assert done.returncode == 0, done.stderr
+    card = json.loads((tmp_path / "run" / "model.json").read_text())
+    assert card["training"]["counts"]["val"] == {"round": 10, "marked": 20}
+    judged = winnow("evaluate", tmp_path / "run", "--dataset", "folder", "--data", shapes, "--json")
+    assert judged.returncode == 0, judged.stderr
+    found = json.loads(judged.stdout)
+    assert found["accuracy"] == card["metrics"]["accuracy"]
+    assert np.array(found["confusion"]).shape == (2, 2, 2)
+
+
 def test_another_recipe_does_not_go_on_from_this_checkpoint(
     trained: Path, shapes: Path, recipe_file: Path, tmp_path: Path
 ) -> None:

@@ -22,7 +22,7 @@ import numpy as np
 from winnow_ground.errors import DataError, OutputError
 from winnow_train import metrics, model
 from winnow_train.calibrate import negative_log_likelihood
-from winnow_train.recipe import Recipe
+from winnow_train.recipe import Recipe, parse_recipe
 from winnow_train.tasks import Task
 from winnow_train.tiles import Augmenter, to_input
 
@@ -317,8 +317,13 @@ def finished_weights(path: Path, recipe: Recipe, fingerprint: str) -> list[np.nd
 
 
 def _refuse_others(meta: dict[str, Any], recipe: Recipe, fingerprint: str, path: Path) -> None:
-    for what, mine in (("recipe", trained_part(recipe)), ("data", fingerprint)):
-        if meta[what] != mine:
+    # Parsed anew, so that keys added since, at their defaults, make no difference.
+    theirs = trained_part(parse_recipe(meta["recipe"], where=str(path)))
+    for what, held, mine in (
+        ("recipe", theirs, trained_part(recipe)),
+        ("data", meta["data"], fingerprint),
+    ):
+        if held != mine:
             raise DataError(
                 f"the checkpoint is of another {what}",
                 where=path,
