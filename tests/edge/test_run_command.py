@@ -300,6 +300,53 @@ def test_a_full_disk_loses_nothing_that_was_committed(flight: Path) -> None:
         subprocess.run(["umount", disk], check=True)
 
 
+def test_repairs_are_counted_and_the_same_after_a_kill(flight: Path) -> None:
+    mission = flight / "mission.toml"
+    mission.write_text(
+        mission.read_text().replace(
+            "[instrument.camera]",
+            "[instrument.camera]\nbright_pixels = 60\ndead_samples = [7]",
+        )
+    )
+    pixels = np.frombuffer((flight / "strip.raw").read_bytes(), np.uint8).reshape(-1, WIDTH).copy()
+    pixels[100:690:59, 50] = 255
+    (flight / "strip.raw").write_bytes(pixels.tobytes())
+    data = pixels.tobytes()
+    arguments = ("run", "mission.toml", "-", "--samples", str(WIDTH), "--json")
+    whole = ok(edge(flight, *arguments, "--store", "whole", stdin=data))
+    assert whole["repaired"]["samples"] == [7]
+    assert 0 < whole["repaired"]["pixels"] <= 10
+    process = start_slowly(flight, "ended")
+    process.kill()
+    process.communicate(timeout=60)
+    ok(edge(flight, *arguments, "--store", "ended", stdin=data))
+    assert contents(flight / "ended") == contents(flight / "whole")
+
+
+@pytest.mark.slow
+def test_a_million_lines_take_no_more_memory_than_thousands(flight: Path) -> None:
+    """A million lines of 64 samples through a pipe."""
+    mission = flight / "mission.toml"
+    mission.write_text(mission.read_text().replace("scales = [1, 3]", "scales = [60]"))
+    run = command("run", "mission.toml", "-", "--samples", "64", "--json")
+    block = np.random.default_rng(0).integers(100, 140, 10_000 * 64, np.uint8).tobytes()
+    with subprocess.Popen(
+        run, cwd=flight, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        status = Path(f"/proc/{process.pid}/status")
+        sizes = []
+        for _ in range(100):
+            process.stdin.write(block)
+            text = status.read_text()
+            sizes.append(int(re.search(r"VmRSS:\s+(\d+) kB", text)[1]) / 1000)  # type: ignore[index]
+        process.stdin.close()
+        summary = json.loads(process.stdout.read())
+    assert summary["lines"] == 1_000_000
+    assert abs(sizes[-1] - sizes[20]) < 2
+
+
 def test_peak_memory_of_a_strip_is_bounded(flight: Path) -> None:
     """With the real runtime, on a strip of 2,048 samples: the band, not the swath, sets it."""
     from winnow_edge.bundle import shipped_bundles
