@@ -69,8 +69,7 @@ def _source(bundle: Bundle, stem: str) -> str:
         for start in range(0, len(bundle.model), 16)
     ]
     labels = ",\n".join(f"  {_quote(name)}" for name in manifest.classes)
-    thresholds = ", ".join(f"{manifest.thresholds.get(n, 2.0):.6g}f" for n in manifest.classes)
-    thresholds = re.sub(r"\b(\d+)f", r"\1.0f", thresholds)
+    thresholds = ", ".join(f"{manifest.thresholds.get(n, 2.0):.4f}f" for n in manifest.classes)
     data = ",\n".join(rows)
     return f"""#include "{stem}_model.h"
 

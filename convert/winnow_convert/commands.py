@@ -87,7 +87,7 @@ def convert(
     if converted.failures and not json_output:
         print_report(converted, None)
     bundle = write(converted, out)
-    found = extras.Extras(converted, bundle, layers=layers, profile=profile)
+    found = extras.Extras(converted, bundle, layers=layers, profiled=profile)
     if onnx:
         found.export_onnx()
     if c_array:

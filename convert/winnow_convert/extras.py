@@ -28,12 +28,12 @@ class Extras:
     """Reports and exports of a written bundle; Edge TPU readiness is always among them."""
 
     def __init__(
-        self, converted: Converted, bundle: Bundle, *, layers: bool, profile: bool
+        self, converted: Converted, bundle: Bundle, *, layers: bool, profiled: bool
     ) -> None:
         self._bundle, self._quantized = bundle, converted.quantized
         graph = read_graph(bundle.model)
         self.readiness = check_readiness(graph)
-        self.profile: Profile | None = _profile(graph) if profile else None
+        self.profile: Profile | None = profile(graph) if profiled else None
         self.layers: list[LayerNoise] = []
         self.files: list[Path] = []
         self.routes: list[OnnxRoute] = []
@@ -92,6 +92,3 @@ class Extras:
     def _beside(self, ending: str) -> Path:
         path = self._bundle.path
         return path.with_name(f"{path.name.removesuffix('.winnow')}.{ending}")
-
-
-_profile = profile

@@ -88,8 +88,8 @@ def signal_to_noise(wanted: np.ndarray, got: np.ndarray) -> float:
 def _ptq_variants(
     source: Source, calibration: UInt8Array, progress: Progress
 ) -> dict[str, tuple[Source, bytes]]:
-    """By the steps taken ("" for none), the float net and its flatbuffer. Bias correction is tried on
-    top of equalization where there is any, since it costs the most time."""
+    """By the steps taken ("" for none), the float net and its flatbuffer. Bias correction is tried
+    on top of equalization where there is any, since it costs the most time."""
     plain = ptq.quantize(source, calibration)
     model, groups = equalize(source.model, calibration)
     if not groups:

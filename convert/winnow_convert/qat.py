@@ -155,7 +155,7 @@ def _rounding_layers(keras: Any) -> dict[Any, Any]:
         top = ops.maximum(top, 1e-12)
         return rounded(kernel, -top, top, 2**BITS - 2)
 
-    class Convolution(layers.Conv2D):  # type: ignore[misc]
+    class Convolution(layers.Conv2D):  # type: ignore[misc, name-defined]
         def call(self, inputs: Any) -> Any:
             out = ops.conv(
                 inputs,
@@ -166,7 +166,7 @@ def _rounding_layers(keras: Any) -> dict[Any, Any]:
             )
             return self.activation(out + self.bias if self.use_bias else out)
 
-    class Depthwise(layers.DepthwiseConv2D):  # type: ignore[misc]
+    class Depthwise(layers.DepthwiseConv2D):  # type: ignore[misc, name-defined]
         def call(self, inputs: Any) -> Any:
             out = ops.depthwise_conv(
                 inputs,
@@ -177,12 +177,12 @@ def _rounding_layers(keras: Any) -> dict[Any, Any]:
             )
             return self.activation(out + self.bias if self.use_bias else out)
 
-    class Dense(layers.Dense):  # type: ignore[misc]
+    class Dense(layers.Dense):  # type: ignore[misc, name-defined]
         def call(self, inputs: Any) -> Any:
             out = ops.matmul(inputs, rounded_kernel(self.kernel, (0,)))
             return self.activation(out + self.bias if self.use_bias else out)
 
-    class Activation(layers.Layer):  # type: ignore[misc]
+    class Activation(layers.Layer):  # type: ignore[misc, name-defined]
         def __init__(self, low: float, high: float, **keywords: Any) -> None:
             super().__init__(**keywords)
             # The zero point is a whole step, so that 0 (padding, ReLU) is stored exactly.

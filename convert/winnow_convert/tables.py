@@ -182,5 +182,5 @@ def _sum(found: Profile, board: str) -> float:
 def _table(title: str, headings: tuple[str, ...]) -> Table:
     table = Table(title=title)
     for place, heading in enumerate(headings):
-        table.add_column(heading, justify="left" if place < 2 else "right")
+        table.add_column(heading, justify="left" if place < 2 else "right", no_wrap=place == 0)
     return table

@@ -22,18 +22,9 @@ from winnow_edge.runtimes import load_classifier
 from winnow_ground import cli
 from winnow_ground.errors import DataError, GateError, ModelError, RecipeError
 
-# Three rows of a 45-tile val set are 7 %: the default gate is for real sets.
-LOOSE = Options(calibration=48, max_accuracy_loss=0.1, max_recall_loss=0.1, min_agreement=0.9,
-                min_rank_correlation=0.5)  # fmt: skip
-
 
 def silent(step: str, done: int, total: int) -> None:
     assert 0 <= done <= total
-
-
-@pytest.fixture(scope="module")
-def converted(run_folder: Path, data_root: Path) -> Converted:
-    return convert(load_source(run_folder), data_root, LOOSE, silent)
 
 
 def test_the_bundle_flies_and_says_what_quantization_cost(
@@ -73,19 +64,19 @@ def test_int8_logits_follow_float_logits(converted: Converted, data_root: Path) 
 
 
 def test_the_same_inputs_give_the_same_bytes(
-    run_folder: Path, data_root: Path, converted: Converted, tmp_path: Path
+    run_folder: Path, data_root: Path, converted: Converted, loose: Options, tmp_path: Path
 ) -> None:
-    again = convert(load_source(run_folder), data_root, LOOSE, silent)
+    again = convert(load_source(run_folder), data_root, loose, silent)
     first = write(converted, tmp_path / "one.winnow").path.read_bytes()
     assert write(again, tmp_path / "two.winnow").path.read_bytes() == first
 
 
 def test_a_failed_gate_writes_nothing_and_says_by_how_much(
-    converted: Converted, run_folder: Path, data_root: Path, tmp_path: Path
+    run_folder: Path, data_root: Path, loose: Options, tmp_path: Path
 ) -> None:
     out = tmp_path / "tiny.winnow"
     out.write_bytes(b"the bundle of yesterday")
-    strict = dataclasses.replace(LOOSE, max_accuracy_loss=-1.0)
+    strict = dataclasses.replace(loose, max_accuracy_loss=-1.0)
     failed = convert(load_source(run_folder), data_root, strict, silent)
     with pytest.raises(GateError, match=r"accuracy loss is .*, max_accuracy_loss is -1") as caught:
         write(failed, out)
