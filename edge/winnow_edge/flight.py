@@ -11,9 +11,10 @@ from types import TracebackType
 from winnow_edge.bundle import Bundle, find_bundle, open_bundle
 from winnow_edge.interpreters import Interpreters
 from winnow_edge.mission import Mission
-from winnow_edge.pipeline import Progress, SwathSummary, run_swath
+from winnow_edge.pipeline import Progress, run_swath
 from winnow_edge.sources import STDIN, open_source
 from winnow_edge.store import Store
+from winnow_edge.summary import SwathSummary
 
 log = logging.getLogger(__name__)
 

@@ -12,8 +12,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -32,6 +31,7 @@ from winnow_edge.sources import LineSource
 from winnow_edge.sources.repair import RepairedSource
 from winnow_edge.sources.stretch import Stretch
 from winnow_edge.store import Store, SwathWriter
+from winnow_edge.summary import SwathSummary, Tally
 from winnow_edge.tiler import TileRow, TileRows, box_of
 
 BLOCK_LINES = 256
@@ -41,89 +41,6 @@ BLOCK_BYTES = 8 << 20
 
 Progress = Callable[["Tally", int, "int | None"], None]
 """Called after every band with the counts so far, the lines done and the lines in all if known."""
-
-
-@dataclass
-class Tally:
-    """What has been counted in a swath so far; saved with every band."""
-
-    tiles: int = 0
-    screened: int = 0
-    hits: int = 0
-    """Tiles that passed a threshold, before detections of one feature are merged."""
-    products: int = 0
-    bytes: int = 0
-    by_class: dict[str, int] = field(default_factory=dict)
-
-    @property
-    def detections(self) -> int:
-        """Detections after merging."""
-        return sum(self.by_class.values())
-
-
-@dataclass(frozen=True)
-class SwathSummary:
-    """What a run made of a swath. `complete` is False where it was stopped before the end."""
-
-    swath: str
-    lines: int
-    samples: int
-    tally: Tally
-    seconds: float
-    runtime: str
-    runtime_requested: str
-    threads: int
-    instrument: str
-    bundle: str
-    truncated: str | None
-    stretch: tuple[int, int] | None
-    repaired: dict[str, Any] | None
-    """Dead samples (numbers) and bright pixels (count) that were repaired; None: not asked for."""
-    complete: bool = True
-
-    def as_json(self) -> dict[str, Any]:
-        """JSON values; `seconds` and `threads` are this run's, everything else the swath's."""
-        return {**self.lasting(), "seconds": round(self.seconds, 3), "threads": self.threads}
-
-    def as_text(self) -> str:
-        """A few lines for people."""
-        tally, pixels = self.tally, self.lines * self.samples / 1e6
-        found = ", ".join(f"{n} {name}" for name, n in sorted(tally.by_class.items())) or "none"
-        rate = f" ({tally.tiles / self.seconds:,.0f} tiles/s)" if self.seconds else " (done before)"
-        text = (
-            f"{self.swath}: {self.lines:,} lines of {self.samples:,} samples ({pixels:.1f} Mpx) in "
-            f"{self.seconds:.2f} s{rate} on {self.runtime}\n"
-            f"  tiles {tally.tiles:,}, screened {tally.screened:,}, over threshold {tally.hits:,}\n"
-            f"  detections {tally.detections:,}: {found}\n"
-            f"  products {tally.products:,}, {tally.bytes:,} bytes"
-        )
-        if self.truncated:
-            text += f"\n  cut short: {self.truncated}"
-        return text if self.complete else f"{text}\n  stopped: run again to go on"
-
-    def lasting(self) -> dict[str, Any]:
-        """What the store keeps: the same however often the run was interrupted."""
-        tally = self.tally
-        return {
-            "swath": self.swath,
-            "lines": self.lines,
-            "samples": self.samples,
-            "tiles": tally.tiles,
-            "screened": tally.screened,
-            "hits": tally.hits,
-            "detections": tally.detections,
-            "by_class": dict(sorted(tally.by_class.items())),
-            "products": tally.products,
-            "bytes": tally.bytes,
-            "runtime": self.runtime,
-            "runtime_requested": self.runtime_requested,
-            "instrument": self.instrument,
-            "bundle": self.bundle,
-            "truncated": self.truncated,
-            "stretch": self.stretch,
-            "repaired": self.repaired,
-            "complete": self.complete,
-        }
 
 
 @dataclass
@@ -238,7 +155,7 @@ class _Run:
     def run(self, progress: Progress | None, stop: Callable[[], bool] | None) -> SwathSummary:
         started = time.perf_counter()
         if self.writer.complete:
-            return self._summary_of_earlier_run()
+            return SwathSummary.of_earlier_run(self.writer.summary or {}, threads=self.pool.threads)
         stop = stop or (lambda: False)
         carry, lines = self._buffers()
         running: _Block | None = None
@@ -516,33 +433,6 @@ class _Run:
             if self.repair is None
             else {"samples": self.repair.dead, "pixels": self.repair.pixels},
             complete=complete,
-        )
-
-    def _summary_of_earlier_run(self) -> SwathSummary:
-        known = self.writer.summary or {}
-        tally = Tally(
-            **{k: known[k] for k in ("tiles", "screened", "hits", "products", "bytes", "by_class")}
-        )
-        stretch = known["stretch"]
-        return SwathSummary(
-            tally=tally,
-            seconds=0.0,
-            threads=self.pool.threads,
-            stretch=tuple(stretch) if stretch else None,
-            **{
-                k: known[k]
-                for k in (
-                    "swath",
-                    "lines",
-                    "samples",
-                    "runtime",
-                    "runtime_requested",
-                    "instrument",
-                    "bundle",
-                    "truncated",
-                    "repaired",
-                )
-            },
         )
 
 

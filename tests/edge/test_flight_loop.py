@@ -20,11 +20,12 @@ from winnow_edge.bundle import Bundle, Golden, InputSpec, Manifest, OutputSpec, 
 from winnow_edge.errors import MissionError, StoreError, SwathError
 from winnow_edge.interpreters import Interpreters
 from winnow_edge.mission import Mission, parse_mission
-from winnow_edge.pipeline import SwathSummary, run_swath
+from winnow_edge.pipeline import run_swath
 from winnow_edge.products import decode_picture, decode_record
 from winnow_edge.records import NO_CLASS, Flag, Kind
 from winnow_edge.runtimes.fake import FakeClassifier
 from winnow_edge.store import Store
+from winnow_edge.summary import SwathSummary
 from winnow_edge.tiler import origins
 
 SIDE = 8
