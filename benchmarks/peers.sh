@@ -6,10 +6,16 @@ cd "$(dirname "$0")/.."
 python=${PYTHON:-.venv/bin/python}
 bundle=${BUNDLE:-edge/winnow_edge/bundles/hirise-landmarks.winnow}
 mkdir -p build/peers
-if [ ! -x build/peers/venv/bin/python ]; then
-    "$python" -m venv build/peers/venv
-    build/peers/venv/bin/python -m pip install -q ./edge sahi supervision rasterio onnxruntime \
-        opencv-python-headless tensorflow-cpu keras
+packages="./edge sahi supervision rasterio onnxruntime opencv-python-headless tensorflow-cpu keras"
+if [ ! -f build/peers/venv/.done ]; then
+    "$python" -m venv --clear build/peers/venv
+    # uv installs in seconds where the project's environment has it; pip does the same in minutes.
+    if "$python" -m uv --version >/dev/null 2>&1; then
+        "$python" -m uv pip install -q --python build/peers/venv/bin/python $packages
+    else
+        build/peers/venv/bin/python -m pip install -q $packages
+    fi
+    touch build/peers/venv/.done
 fi
 unzip -o -q "$bundle" model.tflite -d build/peers
 if [ ! -f build/peers/model.onnx ] || [ build/peers/model.tflite -nt build/peers/model.onnx ]; then
