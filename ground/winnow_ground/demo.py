@@ -89,7 +89,7 @@ def run_demo(
             "policy": policy,
             **{key: sent[key] for key in ("bytes", "packets", "containers", "products")},
             "crc_errors": link.crc_failures,
-            "missing": link.missing,
+            "missing": received.never_arrived,
             **whole.brought(received),
         }
     with _step(f"winnow report {folder}"):
