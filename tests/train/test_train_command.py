@@ -1,30 +1,52 @@
-"""`winnow train` and `winnow evaluate` as processes: run, kill, resume, judge."""
+"""`winnow train` and `winnow evaluate` as commands: run, kill, resume, judge."""
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import signal
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from winnow_ground.cli import main
+
 WINNOW = str(Path(sys.executable).parent / "winnow")
 
 
-def winnow(*arguments: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [WINNOW, *map(str, arguments)], capture_output=True, text=True, timeout=280, check=False
-    )
+@dataclass(frozen=True)
+class Done:
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+def winnow(*arguments: object) -> Done:
+    """Run the command in this process, as its entry point does: TensorFlow is loaded once."""
+    out, err = io.StringIO(), io.StringIO()
+    argv = sys.argv
+    sys.argv = ["winnow", *map(str, arguments)]
+    try:
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            main()
+        code = 0
+    except SystemExit as end:
+        code = int(end.code or 0)
+    finally:
+        sys.argv = argv
+    return Done(code, out.getvalue(), err.getvalue())
 
 
 @pytest.fixture(scope="module")
 def trained(shapes: Path, recipe_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("runs") / "whole"
-    done = winnow("train", recipe_file, "--data", shapes, "--out", out, "--threads", 2)
+    done = winnow("train", recipe_file, "--data", shapes, "--out", out)
     assert done.returncode == 0, done.stderr
     assert "val accuracy" in done.stdout
     return out
@@ -80,7 +102,7 @@ def test_a_killed_training_ends_as_if_it_had_not_been(
     trained: Path, shapes: Path, recipe_file: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "killed"
-    command = [WINNOW, "train", recipe_file, "--data", shapes, "--out", out, "--threads", "2"]
+    command = [WINNOW, "train", recipe_file, "--data", shapes, "--out", out]
     with subprocess.Popen(
         list(map(str, command)), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     ) as process:
@@ -111,7 +133,7 @@ def test_a_student_starts_from_its_teacher_and_learns_its_posterior(
     )
     assert done.returncode == 0, done.stderr
     # The stem, eleven blocks of four layers with weights, and the head where it fits.
-    assert "45 layers start from shapes" in done.stderr
+    assert "46 layers start from shapes" in done.stderr
     card = json.loads((tmp_path / "run" / "model.json").read_text())
     whole = json.loads((trained / "model.json").read_text())
     assert card["training"] == whole["training"]
