@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 
-from winnow_edge.errors import EXIT_OK, EXIT_USAGE, SwathError
+from winnow_edge.errors import EXIT_OK, EXIT_USAGE, SwathError, SwathKnownError
 from winnow_edge.mission import RUNTIMES, Mission
 
 _EXAMPLES = """\
@@ -23,7 +23,8 @@ examples:
   camera | winnow-edge run mission.toml - --samples 2048 --name pass-12
 
 A run that was killed goes on where it was when it is started again. SIGTERM finishes the band at
-hand, commits it and exits with 0.
+hand, commits it and exits with 0. A swath that is cut short or damaged half-way is kept as far as
+it could be read, exits with 0, and says what is missing (`truncated` with --json).
 """
 
 
@@ -85,7 +86,7 @@ def run(args: argparse.Namespace) -> int:
                     progress=_progress(path),
                     stop=stop,
                 )
-            except SwathError as error:
+            except (SwathError, SwathKnownError) as error:
                 if len(args.swaths) == 1:
                     raise
                 print(f"winnow-edge: {error}", file=sys.stderr)

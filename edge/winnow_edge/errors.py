@@ -5,6 +5,7 @@
     ├── BundleError             a bundle is damaged, of an unknown format, or fails its self-test
     ├── SwathError              a swath is missing, empty, malformed, or not what was declared
     ├── StoreError              the store cannot be opened, read or written, or belongs elsewhere
+    │   └── SwathKnownError     the store knows a swath of that name, with other content
     ├── PacketError             a packet or container breaks its format
     ├── OutputError             a result cannot be written
     └── RuntimeUnavailableError the runtime or device asked for is not there        exit 4
@@ -51,6 +52,10 @@ class SwathError(WinnowEdgeError):
 
 class StoreError(WinnowEdgeError):
     """The store cannot be opened, read or written, or belongs to another mission."""
+
+
+class SwathKnownError(StoreError):
+    """The store knows a swath of that name, with other content or processing."""
 
 
 class PacketError(WinnowEdgeError):

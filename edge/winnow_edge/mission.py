@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import math
 import re
 import tomllib
 import types
@@ -255,6 +256,8 @@ def parse_mission(text: str, path: Path = Path("mission.toml")) -> Mission:
         raw = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise MissionError(f"is not TOML: {error}", where=path) from error
+    except (ValueError, RecursionError) as error:  # numbers of thousands of digits, endless nesting
+        raise MissionError(f"is not TOML that can be read: {error}", where=path) from None
     return _Reader(text, path).mission(raw)
 
 
@@ -366,7 +369,7 @@ class _Reader:
         if typing.get_origin(hint) is types.UnionType:
             hint = next(a for a in typing.get_args(hint) if a is not type(None))
         if hint is float and type(value) is int:
-            value = float(value)
+            value = float(value) if abs(value) < 1 << 1000 else math.inf
         if type(value) is not hint:
             wanted = {
                 int: "a whole number",
@@ -399,7 +402,7 @@ class _Reader:
                 table = _split_key(header[1])
                 if table == at[: len(table)] and len(table) >= len(at) - 1:
                     best = best or number
-            elif key := re.match(r"\s*((?:[\w.-]+|\"[^\"]*\"|'[^']*')+)\s*=", line):
+            elif key := re.match(r"\s*((?:[\w.-]|\"[^\"]*\"|'[^']*')+)\s*=", line):
                 full = table + _split_key(key[1])
                 if full == at:
                     return number

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import math
 import time
+import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -21,7 +22,7 @@ from winnow_edge import products
 from winnow_edge.band import SLOTS, Band, Int8Array, Quantizer
 from winnow_edge.bundle import Bundle
 from winnow_edge.decision import Decided, Decider, thresholds_of
-from winnow_edge.errors import MissionError, StoreError, SwathError
+from winnow_edge.errors import MissionError, SwathError, SwathKnownError
 from winnow_edge.interpreters import Interpreters, Job
 from winnow_edge.merging import Merger
 from winnow_edge.mission import Mission
@@ -65,6 +66,7 @@ class _Block:
     horizons: list[float]
     job: Job
     lines: int
+    check: int
 
 
 def run_swath(
@@ -145,6 +147,8 @@ class _Run:
         self.merger = Merger(mission.tiling.merge)
         self.tally = Tally()
         self.lines = 0
+        self.check = 0
+        """CRC-32 over the first line of every block: tells a resumed swath from another."""
         self.next_index = 0
         self.last_origin = dict.fromkeys(mission.tiling.scales, -1)
         self.writer = self._begin(store)
@@ -206,7 +210,7 @@ class _Run:
             },
         )
         if writer.complete and self.source.fingerprint is None:
-            raise StoreError(
+            raise SwathKnownError(
                 f"a swath {self.name!r} is complete already, and a pipe cannot be told from it",
                 where=store.path,
                 hint="give this one another --name",
@@ -239,6 +243,9 @@ class _Run:
         before, self.lines = self.lines, self.lines + count
         if not self.lines:
             raise SwathError("holds no whole line", where=self.name)
+        if count:
+            self.check = zlib.crc32(lines[carry], self.check)
+        self._check_resumed(ended=ended)
         end = carry + count
         found: list[tuple[TileRow, Band]] = []
         for band, schedule in zip(self.bands, self.schedules, strict=True):
@@ -274,7 +281,22 @@ class _Run:
                     if not out
                 ]
             self.next_index += len(band.columns)
-        return _Block(rows, self._horizons(found), self.pool.submit(tiles), self.lines)
+        job = self.pool.submit(tiles)
+        return _Block(rows, self._horizons(found), job, self.lines, self.check)
+
+    def _check_resumed(self, *, ended: bool) -> None:
+        """Refuse lines that are not those of the run that is gone on with; a pipe tells nothing."""
+        if self.saved is None:
+            return
+        known = self.writer.next_line
+        short, other = ended and self.lines < known, self.lines == known
+        if short or (other and self.check != self.saved["check"]):
+            raise SwathError(
+                f"is not the swath of which an earlier run committed {known:,} lines: "
+                + (f"it ends after {self.lines:,}" if short else "its lines differ"),
+                where=self.name,
+                hint="give it another --name",
+            )
 
     def _horizons(self, found: Sequence[tuple[TileRow, Band]]) -> list[float]:
         """After each row: the first line that a tile still to come can have."""
@@ -302,7 +324,7 @@ class _Run:
             fresh += self._keep(self.merger.advance(horizon))
             done = row.first + len(row.skipped)
         if done:
-            self._commit(fresh, done, block.lines)
+            self._commit(fresh, done, block.lines, block.check)
 
     def _records(self, row: _Row, decided: Decided) -> list[Product]:
         """The record of every tile of a row."""
@@ -366,10 +388,11 @@ class _Run:
             )
         return result
 
-    def _commit(self, fresh: Sequence[Product], next_tile: int, next_line: int) -> None:
+    def _commit(self, fresh: Sequence[Product], next_tile: int, next_line: int, check: int) -> None:
         self.tally.products += len(fresh)
         self.tally.bytes += sum(len(product.data) for product in fresh)
-        state = {"tally": vars(self.tally), "merger": self.merger.save()}
+        merger = self.merger.save()
+        state = {"tally": vars(self.tally), "merger": merger, "check": check}
         self.writer.commit(
             products=fresh,
             next_tile=next_tile,
@@ -381,7 +404,7 @@ class _Run:
         """Decide what is left and close the swath."""
         self._take_up()
         if last := self._keep(self.merger.advance(math.inf)):
-            self._commit(last, self.next_index, self.lines)
+            self._commit(last, self.next_index, self.lines, self.check)
         self.writer.finish(self._summary(0.0, complete=True).lasting())
 
     def _recall(self, row: _Row) -> None:

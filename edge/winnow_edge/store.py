@@ -18,7 +18,7 @@ from types import TracebackType
 from typing import Any, Final
 
 from winnow_edge import eviction
-from winnow_edge.errors import StoreError
+from winnow_edge.errors import StoreError, SwathKnownError
 from winnow_edge.mission import Mission
 from winnow_edge.products import SWATH_TILE, encode_swath
 from winnow_edge.ranking import ProductTable, State
@@ -431,7 +431,7 @@ def _check_same(
         ("processing (mission file or bundle)", row.digest, digest),
     ):
         if known != given:
-            raise StoreError(
+            raise SwathKnownError(
                 f"swath {row.name!r} is known with other {what}",
                 where=path,
                 hint="give it another --name or --store",

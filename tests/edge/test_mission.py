@@ -135,3 +135,17 @@ def test_a_mission_cannot_be_changed() -> None:
     mission = parse_mission(SMALL)
     with pytest.raises(dataclasses.FrozenInstanceError):
         mission.name = "other"  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    "extra",
+    [
+        "[link]\nrate_bps = 1" + "0" * 400 + "\n",
+        "[link]\napid = 1" + "0" * 5000 + "\n",
+        "x = " + "[" * 20_000 + "\n",
+        'note = """\n' + "a" * 60 + '!\n"""\n',
+    ],
+    ids=["huge number", "endless digits", "endless nesting", "long words"],
+)
+def test_what_only_malice_writes_is_refused_too(extra: str) -> None:
+    refused(SMALL + extra)

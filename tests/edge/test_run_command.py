@@ -263,6 +263,39 @@ def test_a_bad_swath_does_not_keep_the_next_from_being_run(flight: Path) -> None
     assert [json.loads(line)["swath"] for line in done.stdout.splitlines()] == ["strip.png"]
 
 
+@pytest.mark.parametrize("keep", [700, 200])
+def test_a_run_that_was_killed_does_not_go_on_with_another_swath(flight: Path, keep: int) -> None:
+    """Other lines, or too few of them: what is committed is not mixed with them."""
+    process = start_slowly(flight, "ended")
+    process.kill()
+    process.communicate(timeout=60)
+    committed = contents(flight / "ended")
+    lines = (flight / "strip.raw").read_bytes()[: keep * WIDTH]
+    other = lines if keep < 700 else lines[::-1]
+    arguments = ("run", "mission.toml", "-", "--samples", str(WIDTH), "--store", "ended")
+    done = edge(flight, *arguments, stdin=other)
+    assert done.returncode == 3
+    assert b"is not the swath of which an earlier run committed" in done.stderr
+    assert contents(flight / "ended") == committed
+    ok(edge(flight, *arguments, "--name", "next", "--json", stdin=other))
+
+
+def test_a_name_that_is_taken_does_not_keep_the_next_from_being_run(flight: Path) -> None:
+    """Frames of one size that begin and end alike are told apart, too."""
+    frame = bytearray((flight / "strip.raw").read_bytes())
+    for folder in ("one", "two"):
+        (flight / folder).mkdir()
+        (flight / folder / "frame.raw").write_bytes(frame)
+        middle = len(frame) // 2
+        frame[middle : middle + 8192] = bytes(8192)
+    run = ("run", "mission.toml", "--samples", str(WIDTH), "--json")
+    done = edge(flight, *run, "one/frame.raw", "two/frame.raw", "strip.raw")
+    assert done.returncode == 3
+    assert b"swath 'frame.raw' is known with other content" in done.stderr
+    ran = [json.loads(line)["swath"] for line in done.stdout.splitlines()]
+    assert ran == ["frame.raw", "strip.raw"]
+
+
 def test_a_reader_that_goes_away_is_no_error(flight: Path) -> None:
     with subprocess.Popen(
         command("run", "mission.toml", "strip.png", "--json"),

@@ -30,6 +30,8 @@ Lines = npt.NDArray[Any]
 
 STDIN = "-"
 _FINGERPRINT_BYTES = 1 << 16
+_FINGERPRINT_PROBES = 256
+_PROBE_BYTES = 4096
 
 
 class LineSource(Protocol):
@@ -58,13 +60,20 @@ class LineSource(Protocol):
 
 
 def fingerprint_of(path: Path) -> str:
-    """SHA-256 (hex) of a file's size, head and tail: tells swaths apart without reading them."""
+    """SHA-256 (hex) of a file's size, head, tail and samples between: tells swaths apart without
+    reading them whole."""
     with path.open("rb") as file:
         size = file.seek(0, os.SEEK_END)
         digest = hashlib.sha256(str(size).encode())
-        for start in (0, max(size - _FINGERPRINT_BYTES, 0)):
+        # Frames of one camera often begin and end alike, e.g. with nodata.
+        between = range(0, size, max(size // _FINGERPRINT_PROBES, _PROBE_BYTES))
+        for start, length in (
+            (0, _FINGERPRINT_BYTES),
+            (max(size - _FINGERPRINT_BYTES, 0), _FINGERPRINT_BYTES),
+            *((start, _PROBE_BYTES) for start in between),
+        ):
             file.seek(start)
-            digest.update(file.read(_FINGERPRINT_BYTES))
+            digest.update(file.read(length))
     return digest.hexdigest()
 
 

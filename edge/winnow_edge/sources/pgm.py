@@ -14,6 +14,8 @@ from winnow_edge.sources import Lines
 from winnow_edge.sources.raw import RawSource
 
 _HEADER_MAX = 4096
+MAX_SAMPLES = 1_000_000
+"""The widest line that a mission file can name."""
 _FIELD = re.compile(rb"(?:\s|#[^\n\r]*[\n\r])+(\d+)")
 
 
@@ -76,7 +78,10 @@ def _header(data: bytes) -> tuple[int, int, int, int]:
         fields.append(int(match[1]))
         at = match.end()
     width, height, maxval = fields
-    if not (width and height and 0 < maxval < 65_536) or not data[at : at + 1].isspace():
+    if (
+        not (0 < width <= MAX_SAMPLES and height and 0 < maxval < 65_536)
+        or not data[at : at + 1].isspace()
+    ):
         raise SwathError(
             f"PGM header says {width} x {height}, maxval {maxval}",
             hint="the file is damaged or no PGM",
