@@ -45,6 +45,7 @@ def build(
     """
     keras.utils.set_random_seed(seed)
     backbone = _backbone(model, (size.height, size.width, size.channels), weights)
+    backbone = _with_fused_norms(backbone)
     for layer in backbone.layers:
         if isinstance(layer, layers.BatchNormalization):
             layer.momentum = model.batchnorm_momentum
@@ -67,6 +68,48 @@ def build(
         logits = layers.Conv2D(classes, 1, name=f"head-{name}")(pooled)
         outputs[name] = layers.Reshape((classes,), name=f"logits-{name}")(logits)
     return keras.Model(backbone.input, outputs)
+
+
+class FusedBatchNormalization(layers.BatchNormalization):
+    """BatchNormalization of [B, H, W, C] that trains by TensorFlow's fused op.
+
+    Keras writes the same arithmetic as a dozen passes over the activations, which cost a CPU more
+    than all convolutions: a training step of MobileNet 0.5 takes 2.2 times as long. Other backends
+    keep Keras' own. The running variance is the unbiased one, as the op gives it.
+    """
+
+    def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
+        if keras.backend.backend() != "tensorflow" or not (training and self.trainable):
+            return super().call(inputs, training=training, mask=mask)
+        import tensorflow as tf
+
+        out, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
+            x=inputs,
+            scale=self.gamma if self.scale else tf.ones(inputs.shape[-1]),
+            offset=self.beta if self.center else tf.zeros(inputs.shape[-1]),
+            mean=[],
+            variance=[],
+            epsilon=self.epsilon,
+            is_training=True,
+        )
+        for running, now in ((self.moving_mean, mean), (self.moving_variance, variance)):
+            running.assign(running * self.momentum + now * (1 - self.momentum))
+        return out
+
+
+def _with_fused_norms(net: keras.Model) -> keras.Model:
+    """The same net and weights, its BatchNorms over channels of four-axis tensors fused."""
+
+    def clone(layer: keras.layers.Layer) -> keras.layers.Layer:
+        kind = layer.__class__
+        if kind is layers.BatchNormalization and len(layer.input.shape) == 4:
+            kind = FusedBatchNormalization
+        copy: keras.layers.Layer = kind.from_config(layer.get_config())
+        return copy
+
+    fused: keras.Model = keras.models.clone_model(net, clone_function=clone)
+    fused.set_weights(net.get_weights())
+    return fused
 
 
 def start_from(net: keras.Model, other: keras.Model) -> int:
@@ -142,7 +185,9 @@ def export(model: keras.Model, head: str, bias: np.ndarray | None = None) -> ker
             config["use_bias"] = True
         if layer.name in pads:
             config["padding"] = "same"
-        copy: keras.layers.Layer = layer.__class__.from_config(config)
+        kind = layer.__class__
+        kind = layers.BatchNormalization if kind is FusedBatchNormalization else kind
+        copy: keras.layers.Layer = kind.from_config(config)
         return copy
 
     def call(layer: keras.layers.Layer, *arguments: Any, **keywords: Any) -> Any:
