@@ -69,6 +69,42 @@ def test_any_value_anywhere_is_accepted_or_refused_cleanly(value: Any) -> None:
             assert "\n" not in str(error)
 
 
+def test_set_changes_what_the_file_says_and_nothing_else() -> None:
+    path = find_recipe("hirise-landmarks")
+    changes = [
+        "seed=3",
+        "train.balance = 0",
+        'model.last="conv_pw_11_relu"',
+        "augment.zoom=[1.0, 1.0]",
+        'data.map.hole=["crater"]',
+        "seed=4",
+    ]
+    plain, changed = read_recipe(path).as_dict(), read_recipe(path, changes).as_dict()
+    assert changed["seed"] == 4
+    plain["seed"] = 4
+    plain["train"]["balance"] = 0.0
+    plain["model"]["last"] = "conv_pw_11_relu"
+    plain["augment"]["zoom"] = [1.0, 1.0]
+    plain["data"]["map"] = {"hole": ["crater"]}
+    assert changed == plain
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ("train.epoch=3", r"with --set: unknown key train\.epoch; known: epochs"),
+        ("train.epochs=0", r"train\.epochs is 0; legal range: 1 to 1000"),
+        ("train=3", "train must be a table"),
+        ("seed.x=3", r"seed is \{'x': 3\}; expected int"),
+        ("model.last=conv_pw_11_relu", r"no KEY=VALUE of TOML; e\.g\. train\.balance=0"),
+        ("seed", "no KEY=VALUE of TOML"),
+    ],
+)
+def test_a_bad_set_is_refused_as_in_the_file(change: str, says: str) -> None:
+    with pytest.raises(RecipeError, match=says):
+        read_recipe(find_recipe("hirise-landmarks"), [change])
+
+
 def test_unknown_recipe_names_those_that_exist() -> None:
     with pytest.raises(RecipeError, match="hirise-landmarks"):
         find_recipe("no-such-recipe")

@@ -37,6 +37,14 @@ def train(
         list[Path] | None,
         typer.Option("--teacher", help="Run folder of a teacher to distil; may be repeated."),
     ] = None,
+    changes: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="Change a key of the recipe, e.g. train.epochs=5 or seed=3; may be repeated.",
+        ),
+    ] = None,
     threads: Annotated[
         int, typer.Option("--threads", min=0, help="Cores to use; 0 takes all of them.")
     ] = 0,
@@ -44,10 +52,12 @@ def train(
     """Train a recipe into a run folder: model.keras, model.json, training.jsonl, checkpoint.
 
     Example: winnow train hirise-landmarks --data DATA --weights-dir WEIGHTS --out runs/landmarks
+
+    The recipe that is written into model.json is the one with every --set in it.
     """
     from winnow_train.recipe import find_recipe, read_recipe
 
-    wanted = read_recipe(find_recipe(recipe))
+    wanted = read_recipe(find_recipe(recipe), changes or ())
     _quiet_backend(threads)
     from winnow_train.progress import Progress
     from winnow_train.run import train as run

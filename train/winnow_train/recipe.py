@@ -14,6 +14,7 @@ import os
 import tomllib
 import types
 import typing
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -207,15 +208,36 @@ def find_recipe(name: str) -> Path:
     raise RecipeError("no such recipe", where=name, hint=f"known: {', '.join(sorted(known))}")
 
 
-def read_recipe(path: Path | str) -> Recipe:
-    """Read a recipe file. Raises RecipeError naming the key, the legal range and the file."""
+def read_recipe(path: Path | str, changes: Sequence[str] = ()) -> Recipe:
+    """Read a recipe file; every change is a line of TOML, such as `train.balance = 0`.
+
+    Raises RecipeError naming the key, the legal range and the file.
+    """
     path = Path(path)
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise RecipeError(f"cannot be read: {error}", where=path) from error
     table.setdefault("name", path.stem)
-    return parse_recipe(table, where=str(path))
+    for change in changes:
+        try:
+            _merge(table, tomllib.loads(change))
+        except tomllib.TOMLDecodeError as error:
+            raise RecipeError(
+                f"--set {change!r} is no KEY=VALUE of TOML",
+                where=path,
+                hint="""e.g. train.balance=0, or 'model.last="conv_pw_11_relu"' with both quotes""",
+            ) from error
+    return parse_recipe(table, where=f"{path} with --set" if changes else str(path))
+
+
+def _merge(table: dict[str, Any], change: dict[str, Any]) -> None:
+    for key, value in change.items():
+        held = table.get(key)
+        if isinstance(held, dict) and isinstance(value, dict):
+            _merge(held, value)
+        else:
+            table[key] = value
 
 
 def parse_recipe(table: dict[str, Any], where: str = "recipe") -> Recipe:
