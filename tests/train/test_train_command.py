@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -134,12 +135,45 @@ def test_a_student_starts_from_its_teacher_and_learns_its_posterior(
     assert done.returncode == 0, done.stderr
     # The stem, eleven blocks of four layers with weights, and the head where it fits.
     assert "46 layers start from shapes" in done.stderr
+    assert "kept in" not in done.stderr
+    again = winnow(
+        "train", student, "--data", shapes, "--out", tmp_path / "again", "--teacher", trained
+    )
+    assert "asking shapes (folder): answers kept in" in again.stderr
+    for one, two in zip(weights_of(tmp_path / "run"), weights_of(tmp_path / "again"), strict=True):
+        np.testing.assert_array_equal(one, two)
     card = json.loads((tmp_path / "run" / "model.json").read_text())
     whole = json.loads((trained / "model.json").read_text())
     assert card["training"] == whole["training"]
     assert (tmp_path / "run" / "model.keras").stat().st_size < (
         trained / "model.keras"
     ).stat().st_size
+
+
+def test_kept_answers_of_a_teacher_belong_to_its_model_and_the_tiles(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from winnow_train.distill import logits_of
+    from winnow_train.progress import Progress
+    from winnow_train.runs import load_run
+
+    run = Path(shutil.copytree(trained, tmp_path / "teacher"))
+    for old in run.glob("logits-*"):
+        old.unlink()
+    net, _ = load_run(run)
+    tiles = np.random.default_rng(3).integers(1, 256, (4, 32, 32, 1), np.uint8)
+    first = logits_of(net, run, tiles, "asking", Progress())
+    (kept,) = run.glob("logits-*")
+    np.testing.assert_array_equal(logits_of(net, run, tiles, "asking", Progress()), first)
+    assert "kept in" in capsys.readouterr().err
+    whole = kept.read_bytes()
+    kept.write_bytes(whole[:100])
+    np.testing.assert_array_equal(logits_of(net, run, tiles, "asking", Progress()), first)
+    assert "asking the teacher again" in capsys.readouterr().err
+    assert kept.read_bytes() == whole
+    other = logits_of(net, run, tiles ^ 1, "asking", Progress())
+    assert len(list(run.glob("logits-*"))) == 2
+    assert not np.array_equal(other, first)
 
 
 def test_two_sigmoid_heads_are_trained_exported_and_judged(

@@ -66,7 +66,7 @@ def collect(
 
 def _open_run(path: Path) -> tuple[Any, dict[str, Any]]:
     from winnow_train import model
-    from winnow_train.run import load_run
+    from winnow_train.runs import load_run
 
     if not path.exists():
         raise ModelError("no such model", where=path, hint="give a run folder or a bundle")

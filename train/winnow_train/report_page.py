@@ -143,7 +143,7 @@ def _maps(path: Path, tiles: np.ndarray) -> tuple[np.ndarray, dict[str, Any]]:
         infer, _ = _open_bundle(path)
         return report_maps.occlusion_maps(infer, tiles), {"method": "occlusion", "deviation": None}
     from winnow_train.model import predict
-    from winnow_train.run import load_run
+    from winnow_train.runs import load_run
 
     net, _ = load_run(path)
     if (made := report_maps.activation_maps(net, tiles)) is not None:

@@ -17,16 +17,16 @@ from typing import Any
 import keras
 import numpy as np
 
-from winnow_ground.errors import DataError, ModelError, OutputError, RecipeError, WeightsError
-from winnow_train import fit, metrics, model
+from winnow_ground.errors import DataError, OutputError, RecipeError
+from winnow_train import distill, fit, metrics, model
 from winnow_train.calibrate import fit_temperature
 from winnow_train.datasets import LICENCE, read_dataset, refuse_leakage
 from winnow_train.progress import Progress
 from winnow_train.recipe import Data, Recipe, find_weights, parse_recipe
+from winnow_train.runs import CARD, MODEL
 from winnow_train.tasks import Task, make_task, read_task, refuse_empty_classes
-from winnow_train.tiles import decode_all, to_input
+from winnow_train.tiles import decode_all
 
-MODEL, CARD = "model.keras", "model.json"
 #: Training tiles are kept with their longer side at most this, and at most 1.8 x the input.
 LONGEST = 256
 
@@ -69,9 +69,9 @@ def train(
         progress.note(f"{out} is trained; exporting again")
     else:
         pixels = {h: _pixels(t, recipe, progress, reduce=True) for h, t in training.items()}
-        posteriors = _posteriors(recipe, tasks, pixels, teachers, progress)
+        posteriors = distill.posteriors(recipe, tasks, pixels, teachers, progress)
         if recipe.distill.start:
-            _start_from(net, recipe, tasks, teachers[0], progress)
+            distill.start_from(net, recipe, tasks, teachers[0], progress)
         sample = fit.make_sample(recipe, training, pixels, posteriors)
         steps = fit.steps_per_epoch(len(sample.pixels), recipe.train.batch)
         own = val[recipe.data.dataset]
@@ -82,28 +82,6 @@ def train(
         folder = out if head == recipe.data.dataset else out / f"along-{head}"
         cards[head] = _finish(net, recipe, head, task, training[head], val[head], folder)
     return cards[recipe.data.dataset]
-
-
-def _start_from(
-    net: keras.Model, recipe: Recipe, tasks: dict[str, Task], teacher: Path, progress: Progress
-) -> None:
-    meta, arrays = fit.read_checkpoint(teacher / fit.CHECKPOINT)
-    theirs = parse_recipe(meta["recipe"], where=str(teacher))
-    heads = {
-        h: len(tasks[h].classes) if h in tasks else 0
-        for h in (theirs.data.dataset, *theirs.data.along)
-    }
-    other = model.build(theirs.model, theirs.input, heads, None, theirs.seed)
-    try:
-        other.set_weights(fit.kept_weights(arrays))
-    except ValueError as error:
-        raise WeightsError(
-            "the teacher has other heads than this recipe",
-            where=teacher,
-            hint="set distill.start = false",
-        ) from error
-    copied = model.start_from(net, other)
-    progress.note(f"{copied} layers start from {theirs.name}")
 
 
 def _tasks(recipe: Recipe, data: Path, progress: Progress) -> dict[str, Task]:
@@ -129,55 +107,6 @@ def _pixels(
     paths = [t.path for t in task.tiles.tiles]
     with progress.counting(f"reading {task.tiles.dataset}", len(paths)) as advance:
         return decode_all(paths, recipe.input.channels, longest=longest, progress=advance)
-
-
-def _posteriors(
-    recipe: Recipe,
-    tasks: dict[str, Task],
-    pixels: dict[str, list[np.ndarray]],
-    teachers: tuple[Path, ...],
-    progress: Progress,
-) -> dict[str, np.ndarray]:
-    """Posteriors of the teachers on all training tiles, mean of the eight views: head -> [n, K].
-
-    A teacher serves the heads whose classes it (or a head trained along with it) has.
-    """
-    if recipe.distill.weight == 0:
-        return {}
-    tiles = [t for p in pixels.values() for t in p]
-    found: dict[str, list[np.ndarray]] = {}
-    for folder in teachers:
-        for run in (folder, *sorted(folder.glob("along-*"))):
-            net, card = load_run(run)
-            head = card["training"]["dataset"]
-            if head not in tasks or tuple(card["classes"]) != tasks[head].classes:
-                continue
-            _same_split(card, tasks[head], run)
-            size = card["input"]
-            if size["channels"] != recipe.input.channels:
-                raise ModelError("the teacher has another channel count", where=run)
-            inputs = to_input(tiles, size["height"], size["width"])
-            with progress.counting(f"asking {card['name']} ({head})", len(inputs)) as advance:
-                parts = []
-                for start in range(0, len(inputs), 64):
-                    part = inputs[start : start + 64]
-                    parts.append(model.predict(net, part, views=range(8)))
-                    advance(len(part))
-            heat = card["temperature"] * recipe.distill.temperature
-            posterior = metrics.posterior(np.concatenate(parts) / heat, card["head"])
-            found.setdefault(head, []).append(posterior)
-    if recipe.data.dataset not in found:
-        raise ModelError(
-            f"no teacher knows the classes of {recipe.data.dataset}",
-            where=", ".join(str(t) for t in teachers),
-        )
-    return {h: np.mean(p, axis=0).astype(np.float32) for h, p in found.items()}
-
-
-def _same_split(card: dict[str, Any], task: Task, run: Path) -> None:
-    val = set(task.split("val").tiles.sources)
-    if leaked := sorted(val & set(card["training"]["sources"]["train"])):
-        raise DataError(f"the teacher was trained on {leaked[0]}, a val source", where=run)
 
 
 def _fingerprint(tasks: dict[str, Task]) -> str:
@@ -257,25 +186,6 @@ def _versions() -> dict[str, str]:
         except importlib.metadata.PackageNotFoundError:
             continue
     return found
-
-
-def load_run(folder: Path) -> tuple[keras.Model, dict[str, Any]]:
-    """Load a run folder's model and its model.json. Raises ModelError if either is unusable."""
-    folder = folder.parent if folder.suffix in (".keras", ".json") else folder
-    card_path, model_path = folder / CARD, folder / MODEL
-    for path in (card_path, model_path):
-        if not path.is_file():
-            raise ModelError(
-                f"holds no {path.name}", where=folder, hint="give a run folder of winnow train"
-            )
-    try:
-        card = json.loads(card_path.read_text(encoding="utf-8"))
-        net = keras.models.load_model(model_path, compile=False)
-        for key in ("classes", "head", "input", "temperature", "training"):
-            card[key]
-    except (ValueError, OSError, KeyError, TypeError) as error:
-        raise ModelError(f"cannot be read: {error}", where=folder) from error
-    return net, card
 
 
 def task_like(card: dict[str, Any], dataset: str, root: Path) -> Task:

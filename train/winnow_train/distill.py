@@ -1,0 +1,129 @@
+"""What a student takes from its teachers: their posteriors on the training tiles, first weights.
+
+Asking a teacher costs minutes (eight views of every tile), so its logits are kept in its run
+folder, under a name made of its own digest and that of the very pixels it saw.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from winnow_ground.errors import DataError, ModelError, WeightsError
+from winnow_train import fit, metrics, model
+from winnow_train.progress import Progress
+from winnow_train.recipe import Recipe, parse_recipe
+from winnow_train.runs import MODEL, load_run
+from winnow_train.tasks import Task
+from winnow_train.tiles import to_input
+
+#: The views that a teacher's logits are averaged over: all symmetries of the square.
+VIEWS = range(8)
+
+
+def posteriors(
+    recipe: Recipe,
+    tasks: dict[str, Task],
+    pixels: dict[str, list[np.ndarray]],
+    teachers: tuple[Path, ...],
+    progress: Progress,
+) -> dict[str, np.ndarray]:
+    """Posteriors of the teachers on all training tiles, mean of the eight views: head -> [n, K].
+
+    A teacher serves the heads whose classes it (or a head trained along with it) has.
+    """
+    if recipe.distill.weight == 0:
+        return {}
+    tiles = [t for p in pixels.values() for t in p]
+    found: dict[str, list[np.ndarray]] = {}
+    for folder in teachers:
+        for run in (folder, *sorted(folder.glob("along-*"))):
+            net, card = load_run(run)
+            head = card["training"]["dataset"]
+            if head not in tasks or tuple(card["classes"]) != tasks[head].classes:
+                continue
+            _same_split(card, tasks[head], run)
+            size = card["input"]
+            if size["channels"] != recipe.input.channels:
+                raise ModelError("the teacher has another channel count", where=run)
+            inputs = to_input(tiles, size["height"], size["width"])
+            logits = logits_of(net, run, inputs, f"asking {card['name']} ({head})", progress)
+            heat = card["temperature"] * recipe.distill.temperature
+            posterior = metrics.posterior(logits / heat, card["head"])
+            found.setdefault(head, []).append(posterior)
+    if recipe.data.dataset not in found:
+        raise ModelError(
+            f"no teacher knows the classes of {recipe.data.dataset}",
+            where=", ".join(str(t) for t in teachers),
+        )
+    return {h: np.mean(p, axis=0).astype(np.float32) for h, p in found.items()}
+
+
+def logits_of(
+    net: keras.Model, run: Path, inputs: np.ndarray, what: str, progress: Progress
+) -> np.ndarray:
+    """Logits [n, K] of uint8 inputs [n, H, W, C], mean of the views; kept beside the model."""
+    digest = hashlib.sha256((run / MODEL).read_bytes())
+    digest.update(repr((inputs.shape, list(VIEWS))).encode())
+    digest.update(inputs)
+    path = run / f"logits-{digest.hexdigest()[:16]}.npz"
+    if path.is_file():
+        try:
+            with path.open("rb") as stream, np.load(stream) as held:
+                logits = np.asarray(held["logits"], np.float32)
+            progress.note(f"{what}: answers kept in {path}")
+            return logits
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+            progress.warn(f"{path} cannot be read; asking the teacher again")
+    parts = []
+    with progress.counting(what, len(inputs)) as advance:
+        for start in range(0, len(inputs), 64):
+            parts.append(model.predict(net, inputs[start : start + 64], views=VIEWS))
+            advance(len(parts[-1]))
+    logits = np.concatenate(parts).astype(np.float32)
+    aside = path.with_suffix(f".{os.getpid()}.part")
+    try:
+        with aside.open("wb") as stream:
+            np.savez(stream, logits=logits)
+        aside.replace(path)
+    except OSError as error:
+        progress.warn(f"the teacher's logits are not kept: {path}: {error.strerror}")
+    return logits
+
+
+def start_from(
+    net: keras.Model, recipe: Recipe, tasks: dict[str, Task], teacher: Path, progress: Progress
+) -> None:
+    """Copy the trained weights of `teacher` into the layers of `net` that fit, heads included.
+
+    Raises WeightsError if the teacher was trained on other heads.
+    """
+    meta, arrays = fit.read_checkpoint(teacher / fit.CHECKPOINT)
+    theirs = parse_recipe(meta["recipe"], where=str(teacher))
+    heads = {
+        h: len(tasks[h].classes) if h in tasks else 0
+        for h in (theirs.data.dataset, *theirs.data.along)
+    }
+    other = model.build(theirs.model, theirs.input, heads, None, theirs.seed)
+    try:
+        other.set_weights(fit.kept_weights(arrays))
+    except ValueError as error:
+        raise WeightsError(
+            "the teacher has other heads than this recipe",
+            where=teacher,
+            hint="set distill.start = false",
+        ) from error
+    copied = model.start_from(net, other)
+    progress.note(f"{copied} layers start from {theirs.name}")
+
+
+def _same_split(card: dict[str, Any], task: Task, run: Path) -> None:
+    val = set(task.split("val").tiles.sources)
+    if leaked := sorted(val & set(card["training"]["sources"]["train"])):
+        raise DataError(f"the teacher was trained on {leaked[0]}, a val source", where=run)
