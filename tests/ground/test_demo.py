@@ -121,5 +121,6 @@ def test_interrupted_it_leaves_a_folder_that_the_next_one_takes_over(tmp_path: P
     os.kill(process.pid, signal.SIGINT)
     _, errors = process.communicate()
     assert process.returncode == 130, errors
+    assert errors.splitlines()[-1].startswith("winnow: interrupted")
     assert "Traceback" not in errors
     assert demo("--out", str(out), "--lines", "300").returncode == 0
