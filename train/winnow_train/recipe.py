@@ -143,6 +143,14 @@ class Distill:
 
 
 @dataclass(frozen=True)
+class Render:
+    """Rendered tiles (`winnow_train.rendered`) that join the own head's training tiles."""
+
+    #: How many of a class are made; each is drawn once per epoch on the average.
+    tiles: dict[str, int] = field(default_factory=dict, metadata={"range": (0, 100_000)})
+
+
+@dataclass(frozen=True)
 class Export:
     """What becomes of the trained net."""
 
@@ -185,6 +193,7 @@ class Recipe:
     model: Model = field(default_factory=Model)
     train: Train = field(default_factory=Train)
     augment: Augment = field(default_factory=Augment)
+    render: Render = field(default_factory=Render)
     distill: Distill = field(default_factory=Distill)
     export: Export = field(default_factory=Export)
     convert: Convert = field(default_factory=Convert)

@@ -23,6 +23,7 @@ from winnow_train.calibrate import fit_temperature
 from winnow_train.datasets import LICENCE, read_dataset, refuse_leakage
 from winnow_train.progress import Progress
 from winnow_train.recipe import Data, Recipe, find_weights, parse_recipe
+from winnow_train.rendered import add_rendered
 from winnow_train.runs import CARD, MODEL
 from winnow_train.tasks import Task, make_task, read_task, refuse_empty_classes
 from winnow_train.tiles import decode_all
@@ -73,10 +74,11 @@ def train(
         if recipe.distill.start:
             distill.start_from(net, recipe, tasks, teachers[0], progress)
         sample = fit.make_sample(recipe, training, pixels, posteriors)
+        own = recipe.data.dataset
+        sample = add_rendered(sample, recipe, training[own], pixels[own])
         steps = fit.steps_per_epoch(len(sample.pixels), recipe.train.batch)
-        own = val[recipe.data.dataset]
         with progress.training(recipe.name, recipe.train.epochs, steps) as bar:
-            fit.fit(net, recipe, training, sample, own, out, fingerprint, bar.epoch, bar.step)
+            fit.fit(net, recipe, training, sample, val[own], out, fingerprint, bar.epoch, bar.step)
     cards = {}
     for head, task in tasks.items():
         folder = out if head == recipe.data.dataset else out / f"along-{head}"
