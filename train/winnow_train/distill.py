@@ -19,7 +19,7 @@ from winnow_ground.errors import DataError, ModelError, WeightsError
 from winnow_train import fit, metrics, model
 from winnow_train.progress import Progress
 from winnow_train.recipe import Recipe, parse_recipe
-from winnow_train.runs import MODEL, load_run
+from winnow_train.runs import MODEL, load_run, read_card
 from winnow_train.tasks import Task
 from winnow_train.tiles import to_input
 
@@ -97,29 +97,35 @@ def logits_of(
     return logits
 
 
-def start_from(
-    net: keras.Model, recipe: Recipe, tasks: dict[str, Task], teacher: Path, progress: Progress
-) -> None:
+def start_from(net: keras.Model, tasks: dict[str, Task], teacher: Path, progress: Progress) -> None:
     """Copy the trained weights of `teacher` into the layers of `net` that fit, heads included.
 
-    Raises WeightsError if the teacher was trained on other heads.
+    Raises WeightsError if none fits, DataError if the teacher has seen a val source.
     """
     meta, arrays = fit.read_checkpoint(teacher / fit.CHECKPOINT)
     theirs = parse_recipe(meta["recipe"], where=str(teacher))
-    heads = {
-        h: len(tasks[h].classes) if h in tasks else 0
-        for h in (theirs.data.dataset, *theirs.data.along)
-    }
+    runs = {theirs.data.dataset: teacher}
+    runs |= {h: teacher / f"along-{h}" for h in theirs.data.along}
+    cards = {h: read_card(run) for h, run in runs.items()}
+    for head in cards.keys() & tasks.keys():
+        _same_split(cards[head], tasks[head], runs[head])
+    heads = {h: len(card["classes"]) for h, card in cards.items()}
     other = model.build(theirs.model, theirs.input, heads, None, theirs.seed)
     try:
         other.set_weights(fit.kept_weights(arrays))
     except ValueError as error:
         raise WeightsError(
-            "the teacher has other heads than this recipe",
+            "its checkpoint and its model.json are not of one training",
             where=teacher,
-            hint="set distill.start = false",
+            hint="train it again",
         ) from error
     copied = model.start_from(net, other)
+    if not copied:
+        raise WeightsError(
+            "none of its layers has the name and shape of one of this recipe's",
+            where=teacher,
+            hint="start from the same backbone and width, or set distill.start = false",
+        )
     progress.note(f"{copied} layers start from {theirs.name}")
 
 

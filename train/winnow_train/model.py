@@ -17,6 +17,7 @@ from keras import layers
 
 from winnow_ground.errors import ModelError, RecipeError, WeightsError
 from winnow_train.recipe import Input, Model
+from winnow_train.xception import small_xception
 
 #: Pixels are divided by this for training; the exported stem has it folded in.
 PIXEL_SCALE = 127.5
@@ -32,6 +33,8 @@ BACKBONES: dict[str, dict[str, Any]] = {
     "InceptionV3": {},
     "NASNetMobile": {},
 }
+#: The one that is ours, without ImageNet weights; `alpha` multiplies its widths.
+SMALL_XCEPTION = "SmallXception"
 _CONVOLUTIONS = (layers.Conv2D, layers.DepthwiseConv2D)
 
 
@@ -125,10 +128,17 @@ def start_from(net: keras.Model, other: keras.Model) -> int:
 
 
 def _backbone(model: Model, shape: tuple[int, int, int], weights: str | None) -> keras.Model:
+    if model.backbone == SMALL_XCEPTION:
+        if weights is not None:
+            raise WeightsError(
+                f"no weights exist for {SMALL_XCEPTION}",
+                where=weights,
+                hint='leave model.weights = "", or start from a run with distill.start',
+            )
+        return small_xception(shape, model.alpha or 1.0)
     if model.backbone not in BACKBONES:
-        raise RecipeError(
-            f"model.backbone is {model.backbone!r}", hint=f"known: {', '.join(BACKBONES)}"
-        )
+        known = ", ".join((*BACKBONES, SMALL_XCEPTION))
+        raise RecipeError(f"model.backbone is {model.backbone!r}", hint=f"known: {known}")
     make = getattr(keras.applications, model.backbone)
     arguments = dict(BACKBONES[model.backbone], include_top=False)
     if model.alpha > 0 and model.backbone.startswith("MobileNet"):

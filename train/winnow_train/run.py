@@ -20,12 +20,12 @@ import numpy as np
 from winnow_ground.errors import DataError, OutputError, RecipeError
 from winnow_train import distill, fit, metrics, model
 from winnow_train.calibrate import fit_temperature
-from winnow_train.datasets import LICENCE, read_dataset, refuse_leakage
+from winnow_train.datasets import LICENCE, TileSet, read_dataset, refuse_leakage
 from winnow_train.progress import Progress
 from winnow_train.recipe import Data, Recipe, find_weights, parse_recipe
 from winnow_train.rendered import add_rendered
 from winnow_train.runs import CARD, MODEL
-from winnow_train.tasks import Task, make_task, read_task, refuse_empty_classes
+from winnow_train.tasks import REST, Task, make_task, read_task, refuse_empty_classes
 from winnow_train.tiles import decode_all
 
 #: Training tiles are kept with their longer side at most this, and at most 1.8 x the input.
@@ -45,10 +45,12 @@ def train(
 
     Raises the errors of reading the recipe, data, weights and teachers, each as one line.
     """
-    if recipe.distill.weight > 0 and not teachers:
+    if (recipe.distill.weight > 0 or recipe.distill.start) and not teachers:
         names = " and ".join(recipe.distill.teachers) or "the teacher's recipe"
         raise RecipeError(
-            "distillation needs a teacher",
+            "distillation needs a teacher"
+            if recipe.distill.weight > 0
+            else "distill.start needs a run to start from",
             where=recipe.name,
             hint=f"train {names} first and give its run folder with --teacher",
         )
@@ -72,7 +74,7 @@ def train(
         pixels = {h: _pixels(t, recipe, progress, reduce=True) for h, t in training.items()}
         posteriors = distill.posteriors(recipe, tasks, pixels, teachers, progress)
         if recipe.distill.start:
-            distill.start_from(net, recipe, tasks, teachers[0], progress)
+            distill.start_from(net, tasks, teachers[0], progress)
         sample = fit.make_sample(recipe, training, pixels, posteriors)
         own = recipe.data.dataset
         sample = add_rendered(sample, recipe, training[own], pixels[own])
@@ -191,12 +193,17 @@ def _versions() -> dict[str, str]:
 
 
 def task_like(card: dict[str, Any], dataset: str, root: Path) -> Task:
-    """The data set as the model of `card` sees it; classes it does not know get the label K."""
+    """The data set as the model of `card` sees it; classes it does not know get the label K.
+
+    The recipe's map of classes holds for another data set too, where that has the classes that the
+    map names: a crater is a crater in both versions of the landmarks.
+    """
     data = Data(dataset=dataset)
-    if dataset == card["training"].get("dataset") and "recipe" in card:
-        own = parse_recipe(card["recipe"]).data
-        data = own if own.dataset == dataset else data
     found = read_dataset(dataset, root)
+    if "recipe" in card:
+        own = parse_recipe(card["recipe"]).data
+        if own.dataset == card["training"].get("dataset"):
+            data = own if own.dataset == dataset else _map_for(own, found)
     if data.map or data.instrument:
         return make_task(found, data, card["head"])
     known = {c: i for i, c in enumerate(card["classes"])}
@@ -205,5 +212,17 @@ def task_like(card: dict[str, Any], dataset: str, root: Path) -> Task:
             f"none of the classes of {dataset} is known to {card['name']}",
             hint=f"it knows {', '.join(known)}",
         )
+    if card["head"] == "sigmoid":
+        same = {c: (c,) if c in found.classes else () for c in card["classes"]}
+        return make_task(found, Data(dataset=dataset, map=same), "sigmoid")
     places = np.array([known.get(c, len(known)) for c in found.classes], np.int32)
     return Task(found, tuple(card["classes"]), "softmax", places[found.labels])
+
+
+def _map_for(own: Data, found: TileSet) -> Data:
+    """The class map of a recipe for another data set; no map if that lacks a class of it."""
+    named = {old for olds in own.map.values() for old in olds} - {REST}
+    if not named <= set(found.classes):
+        return Data(dataset=found.dataset)
+    drop = tuple(c for c in own.drop if c in found.classes)
+    return Data(dataset=found.dataset, drop=drop, map=own.map)

@@ -16,17 +16,28 @@ MODEL, CARD = "model.keras", "model.json"
 def load_run(folder: Path) -> tuple[keras.Model, dict[str, Any]]:
     """Load a run folder's model and its model.json. Raises ModelError if either is unusable."""
     folder = folder.parent if folder.suffix in (".keras", ".json") else folder
-    card_path, model_path = folder / CARD, folder / MODEL
-    for path in (card_path, model_path):
-        if not path.is_file():
-            raise ModelError(
-                f"holds no {path.name}", where=folder, hint="give a run folder of winnow train"
-            )
+    card = read_card(folder)
+    path = _file(folder, MODEL)
     try:
-        card = json.loads(card_path.read_text(encoding="utf-8"))
-        net = keras.models.load_model(model_path, compile=False)
+        net = keras.models.load_model(path, compile=False)
+    except (ValueError, OSError, KeyError, TypeError) as error:
+        raise ModelError(f"cannot be read: {error}", where=path) from error
+    return net, card
+
+
+def read_card(folder: Path) -> dict[str, Any]:
+    """A run folder's model.json. Raises ModelError if it is absent or lacks something."""
+    path = _file(folder, CARD)
+    try:
+        card: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         for key in ("classes", "head", "input", "temperature", "training"):
             card[key]
     except (ValueError, OSError, KeyError, TypeError) as error:
-        raise ModelError(f"cannot be read: {error}", where=folder) from error
-    return net, card
+        raise ModelError(f"cannot be read: {error}", where=path) from error
+    return card
+
+
+def _file(folder: Path, name: str) -> Path:
+    if not (folder / name).is_file():
+        raise ModelError(f"holds no {name}", where=folder, hint="give a run folder of winnow train")
+    return folder / name
