@@ -58,7 +58,7 @@ def train(
     from winnow_train.recipe import find_recipe, read_recipe
 
     wanted = read_recipe(find_recipe(recipe), changes or ())
-    _quiet_backend(threads)
+    quiet_backend(threads)
     from winnow_train.progress import Progress
     from winnow_train.run import train as run
 
@@ -79,8 +79,11 @@ def train(
 
 
 def evaluate(
-    model: Annotated[
-        Path, typer.Argument(help="A run folder of winnow train, or a .winnow bundle.")
+    models: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="MODEL...", help="A run folder of winnow train, or a .winnow bundle."
+        ),
     ],
     dataset: Annotated[
         str, typer.Option("--dataset", help="hirise-v1, hirise-v3, msl, or folder.")
@@ -92,30 +95,59 @@ def evaluate(
         Path | None,
         typer.Option("--report", help="Also write an evaluation page into this folder."),
     ] = None,
+    by_instrument: Annotated[
+        bool,
+        typer.Option(
+            "--by-instrument",
+            help="Give every tile to the MODEL of its camera, else to the one of no camera.",
+        ),
+    ] = False,
+    against: Annotated[
+        Path | None,
+        typer.Option(
+            "--against", help="Judge this model on the same tiles too; intervals over sources."
+        ),
+    ] = None,
 ) -> None:
     """Accuracy, macro-F1, per-class figures, confusion, calibration and abstention of a model.
 
     Example: winnow evaluate runs/landmarks --dataset hirise-v3 --data DATA --split val
+
+    One model per camera, against a single one for all: winnow evaluate LEFT RIGHT MAHLI
+    --by-instrument --against SINGLE --dataset msl --data DATA
     """
-    if model.suffix != ".winnow":
-        _quiet_backend(0)
+    compare = by_instrument or against is not None
+    if len(models) > 1 and not by_instrument:
+        raise typer.BadParameter("several models need --by-instrument", param_hint="MODEL...")
+    if compare and report is not None:
+        raise typer.BadParameter("the page is of one model alone", param_hint="--report")
+    if any(m.suffix != ".winnow" for m in (*models, *([against] if against else []))):
+        quiet_backend(0)
     from winnow_train.evaluate import evaluate as judge
     from winnow_train.evaluate import print_table
     from winnow_train.progress import Progress
 
-    if report is None:
-        found = judge(model, dataset, data, split, Progress())
+    if compare:
+        from winnow_train.cameras import evaluate as judge_cameras
+
+        found = judge_cameras(models, dataset, data, split, Progress(), against)
+    elif report is None:
+        found = judge(models[0], dataset, data, split, Progress())
     else:
         from winnow_train.report_page import write_report
 
-        found = write_report(model, dataset, data, split, report, Progress())
+        found = write_report(models[0], dataset, data, split, report, Progress())
     if as_json:
         typer.echo(json.dumps(found))
     else:
         print_table(found)
+        if compare:
+            from winnow_train.cameras import print_cameras
+
+            print_cameras(found)
 
 
-def _quiet_backend(threads: int) -> None:
+def quiet_backend(threads: int) -> None:
     """Import Keras and its backend, without TensorFlow's greetings, on so many cores."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     try:
