@@ -96,7 +96,7 @@ def thresholds_of(mission: Mission, bundle: Bundle) -> dict[str, float]:
         if name in manifest.classes:
             if rule.threshold is not None:
                 thresholds[name] = rule.threshold
-        elif not _known_elsewhere(name, mission):
+        elif not known_elsewhere(name, mission):
             raise MissionError(
                 f"[class.{name!r}] is not a class of bundle {manifest.name!r}",
                 where=mission.path,
@@ -105,8 +105,8 @@ def thresholds_of(mission: Mission, bundle: Bundle) -> dict[str, float]:
     return thresholds
 
 
-def _known_elsewhere(name: str, mission: Mission) -> bool:
-    """Whether another instrument's bundle has the class."""
+def known_elsewhere(name: str, mission: Mission) -> bool:
+    """Whether the bundle of an instrument of the mission has the class."""
     for other in {instrument.bundle for instrument in mission.instruments.values()}:
         try:
             classes = open_bundle(find_bundle(other, beside=mission.path)).manifest.classes

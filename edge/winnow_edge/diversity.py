@@ -37,32 +37,46 @@ KNOWN_PICTURES: Final = 1024
 """Pictures of each class sent before that are remembered, the latest."""
 
 Floats = npt.NDArray[np.float32]
+Doubles = npt.NDArray[np.float64]
 
 
 def sketch(pixels: npt.NDArray[np.uint8]) -> bytes:
     """What a tile looks like, 8 octets. `pixels` uint8, shape (tile, tile) or (tile, tile, 3)."""
-    level = pixels.astype(np.float64)
-    if level.ndim == 3:
-        level = level.mean(axis=2)
-    brightness = float(level.mean())
-    level -= brightness
-    terms = [brightness / BRIGHTNESS_UNIT, _octave(_power(level))]
+    level: Doubles
+    if pixels.ndim == 2:
+        level, unit = pixels.astype(np.float64), 1.0
+    else:
+        blue = pixels[..., 2].astype(np.float64)
+        level, unit = (
+            np.add(pixels[..., 0], np.add(pixels[..., 1], blue, out=blue), out=blue),
+            1 / 3,
+        )
+    # Levels hold sums of pixels, whole numbers, exact in any order; `unit` makes them means.
+    brightness = float(level.sum()) * unit / level.size
+    power = _power(level, unit, brightness)
+    terms = [brightness / BRIGHTNESS_UNIT, _octave(power)]
     while len(terms) < SKETCH_BYTES:
         rows, columns = level.shape[0] // 2 * 2, level.shape[1] // 2 * 2
         if rows == 0 or columns == 0:
             terms.append(0.0)
             continue
-        level = level[:rows, :columns]
-        half = (level[::2, ::2] + level[::2, 1::2] + level[1::2, ::2] + level[1::2, 1::2]) / 4
+        if level.shape != (rows, columns):
+            level = level[:rows, :columns]
+            power = _power(level, unit, brightness)
+        pairs = level[::2] + level[1::2]
+        level, unit = pairs[:, ::2] + pairs[:, 1::2], unit / 4
         # What halving loses has no mean, so that powers subtract.
-        terms.append(_octave(_power(level) - _power(half)))
-        level = half
+        half = _power(level, unit, brightness)
+        terms.append(_octave(power - half))
+        power = half
     return bytes(min(round(STEP * term), 255) for term in terms)
 
 
-def _power(level: npt.NDArray[np.float64]) -> float:
+def _power(level: Doubles, unit: float, brightness: float) -> float:
+    """Mean square of `level * unit - brightness`."""
     # Not a dot product: that would wake the threads of a BLAS for a few thousand numbers.
-    return float(np.einsum("ij,ij->", level, level)) / level.size
+    squares = float(np.einsum("ij,ij->", level, level)) * unit * unit
+    return (squares - 2 * brightness * unit * float(level.sum())) / level.size + brightness**2
 
 
 def _octave(power: float) -> float:

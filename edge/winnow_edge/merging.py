@@ -41,6 +41,7 @@ class Merger:
         self._limit = limit
         self._open: defaultdict[int, list[_Candidate]] = defaultdict(list)
         self._undecided: list[_Candidate] = []
+        self._dropped: list[tuple[int, int]] = []
 
     def __len__(self) -> int:
         """Detections that are not decided yet."""
@@ -63,6 +64,8 @@ class Merger:
         Returns the detections that are kept, by tile and class; `merged` counts those that touch
         them and rank lower, themselves included.
         """
+        if not self._undecided and not any(self._open.values()):
+            return []
         for class_index, known in self._open.items():
             if any(_end(c) <= horizon for c in known):
                 self._open[class_index] = [c for c in known if _end(c) > horizon]
@@ -72,11 +75,19 @@ class Merger:
             if candidate.dropped or candidate.undecided_higher or _end(candidate) > horizon:
                 continue
             kept.append(replace(candidate.detection, merged=1 + len(candidate.lower)))
-            for other in candidate.lower:
-                _drop(other)
+            self._dropped += [
+                (other.detection.tile_index, other.detection.class_index)
+                for other in candidate.lower
+                if _drop(other)
+            ]
             candidate.dropped = True  # decided; leaves the list below
         self._undecided = [c for c in self._undecided if not c.dropped]
         return sorted(kept, key=lambda d: (d.tile_index, d.class_index))
+
+    def take_dropped(self) -> list[tuple[int, int]]:
+        """Tile index and class of the detections that were dropped since this was last asked."""
+        dropped, self._dropped = self._dropped, []
+        return dropped
 
     def save(self) -> list[dict[str, Any]]:
         """The state as JSON values, without pixels, which `restore` asks for again."""
@@ -136,14 +147,16 @@ class Merger:
                     low.undecided_higher += 1
 
 
-def _drop(candidate: _Candidate) -> None:
+def _drop(candidate: _Candidate) -> bool:
+    """Drop a candidate; False if it was before."""
     if candidate.dropped:
-        return
+        return False
     candidate.dropped = True
     # Its place still counts for `merged`; its pixels are not needed any more.
     candidate.detection = replace(candidate.detection, pixels=np.empty((0, 0), np.uint8))
     for other in candidate.lower:
         other.undecided_higher -= 1
+    return True
 
 
 def _overlaps(some: list[_Candidate], others: list[_Candidate]) -> npt.NDArray[np.float64]:

@@ -88,11 +88,13 @@ class Tiling:
 class Screening:
     """Tiles that are not shown to the net.
 
-    Those whose share of nodata pixels is above `nodata_max`, of saturated pixels (white) above
+    Those whose share of nodata pixels is above `nodata_max` or, with `nodata_centre`, whose middle
+    square (a sixteenth of the tile wide) is all nodata; whose saturated pixels (white) are above
     `saturated_max`, or whose contrast (standard deviation, pixels 0..255) is below `contrast_min`.
     """
 
     nodata_max: float = _number(0.5, 0.0, 1.0)
+    nodata_centre: bool = False
     saturated_max: float = _number(1.0, 0.0, 1.0)
     contrast_min: float = _number(0.0, 0.0, 128.0)
 
@@ -103,6 +105,28 @@ class ClassRule:
 
     threshold: float | None = _number(None, 0.0, 1.0)
     utility: float = _number(1.0, 0.0, 1e6)
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """When a whole swath is good, hard to identify or bad, by the class `class_name` ("": no
+    verdict is given).
+
+    A tile shows the class from the `posterior` up. With more than `good_share` of the tiles
+    showing it, a swath is good if the mean posterior is above `good_mean`; with fewer, but at least
+    `few_tiles`, if it is above `few_mean`. Else it is hard to identify if the mean is within
+    `hard_means`, or above `hard_mean` with more than `hard_tiles` tiles showing it; else bad.
+    """
+
+    class_name: str = ""
+    posterior: float = _number(0.6, 0.0, 1.0)
+    good_mean: float = _number(0.6, 0.0, 1.0)
+    good_share: float = _number(0.5, 0.0, 1.0)
+    few_mean: float = _number(0.2, 0.0, 1.0)
+    few_tiles: int = _number(1, 0, 1_000_000_000)
+    hard_means: tuple[float, ...] = _number((0.4, 0.6), 0.0, 1.0)
+    hard_mean: float = _number(0.01, 0.0, 1.0)
+    hard_tiles: int = _number(1, 0, 1_000_000_000)
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,6 +206,7 @@ class Mission:
     tiling: Tiling = Tiling()
     screening: Screening = Screening()
     classes: dict[str, ClassRule] = field(default_factory=dict)
+    verdict: Verdict = Verdict()
     ranking: Ranking = Ranking()
     products: Products = Products()
     store: Store = Store()
@@ -221,6 +246,7 @@ class Mission:
             "bundle": bundle_sha256,
             "tiling": dataclasses.asdict(self.tiling),
             "screening": dataclasses.asdict(self.screening),
+            "verdict": dataclasses.asdict(self.verdict),
             "thresholds": {
                 name: rule.threshold
                 for name, rule in self.classes.items()
@@ -306,6 +332,12 @@ class _Reader:
                 ("tiling", "hop"),
                 f"`tiling.hop` is {tiling.hop}, over tiling.tile = {tiling.tile}",
                 "pixels between tiles would be seen by none",
+            )
+        means = mission.verdict.hard_means
+        if len(means) != 2 or means[0] > means[1]:
+            raise self.error(
+                ("verdict", "hard_means"),
+                "`verdict.hard_means` must be two numbers, the lower first",
             )
         for name, instrument in mission.instruments.items():
             for key in ("stretch_limits", "stretch_percentiles"):
@@ -415,5 +447,15 @@ def _split_key(key: str) -> tuple[str, ...]:
 
 
 _SECTIONS = frozenset(
-    {"tiling", "screening", "ranking", "products", "store", "link", "compute", "simulation"}
+    {
+        "tiling",
+        "screening",
+        "verdict",
+        "ranking",
+        "products",
+        "store",
+        "link",
+        "compute",
+        "simulation",
+    }
 )

@@ -1,39 +1,35 @@
 """The flight loop: lines in, records and detections out, a band at a time.
 
 The main thread reads a block of lines, bins and quantizes it, screens its tiles and hands them to
-the interpreters; while they work it decides, merges, encodes and commits the block before. What is
-committed, and in which order, depends on the swath and the mission alone: not on threads, nor on
-whether the lines come from a file or a pipe, nor on how often the run was interrupted.
+the interpreters, row by row; while they work it collects the rows before: decides, merges, encodes
+and commits (`collect`). What is committed, and in which order, depends on the swath and the mission
+alone: not on threads, nor on whether the lines come from a file or a pipe, nor on how often the run
+was interrupted.
 """
 
 from __future__ import annotations
 
-import json
 import math
 import time
 import zlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from winnow_edge import products
-from winnow_edge.band import SLOTS, Band, Int8Array, Quantizer
+from winnow_edge.band import SLOTS, Band, Quantizer
 from winnow_edge.bundle import Bundle
-from winnow_edge.decision import Decided, Decider, thresholds_of
+from winnow_edge.collect import Block, Collector, Row
 from winnow_edge.errors import MissionError, SwathError, SwathKnownError
-from winnow_edge.interpreters import Interpreters, Job
-from winnow_edge.merging import Merger
+from winnow_edge.interpreters import Interpreters
 from winnow_edge.mission import Mission
-from winnow_edge.records import NO_CLASS, Box, Detection, Flag, Product
 from winnow_edge.screening import Screen
 from winnow_edge.sources import LineSource
 from winnow_edge.sources.repair import RepairedSource
 from winnow_edge.sources.stretch import Stretch
 from winnow_edge.store import Store, SwathWriter
 from winnow_edge.summary import SwathSummary, Tally
-from winnow_edge.tiler import TileRow, TileRows, box_of
+from winnow_edge.tiler import TileRow, TileRows
 
 BLOCK_LINES = 256
 """Lines read at a time: enough tiles to keep interpreters busy, few enough to commit often."""
@@ -42,31 +38,6 @@ BLOCK_BYTES = 8 << 20
 
 Progress = Callable[["Tally", int, "int | None"], None]
 """Called after every band with the counts so far, the lines done and the lines in all if known."""
-
-
-@dataclass
-class _Row:
-    """A row of tiles on its way: `view` int8 (tile, samples[, 3]), `job_at` its first tile's place
-    in the job, `skipped` those that were screened. `committed` rows were done by an earlier run."""
-
-    row: TileRow
-    band: Band
-    view: Int8Array
-    first: int
-    skipped: npt.NDArray[np.bool_]
-    job_at: int
-    committed: bool
-
-
-@dataclass
-class _Block:
-    """A block of lines on its way: `horizons` bound where later tiles begin, after each row."""
-
-    rows: list[_Row]
-    horizons: list[float]
-    job: Job
-    lines: int
-    check: int
 
 
 def run_swath(
@@ -118,7 +89,6 @@ class _Run:
         spec = bundle.manifest.input
         self.tile = _tile_side(mission, bundle)
         self.hop = mission.tiling.hop or max(self.tile // 2, 1)
-        self.decider = Decider(bundle.manifest, thresholds_of(mission, bundle))
         self.quantizer = Quantizer(spec)
         self.stretch = Stretch(instrument) if source.bits == 16 else None
         nodata = instrument.nodata if self.stretch is None else self.stretch.nodata
@@ -144,17 +114,15 @@ class _Run:
             share=mission.tiling.salient_share if mission.tiling.proposals == "salient" else 1.0,
         )
         self.schedules = [TileRows(self.tile, self.hop, s) for s in mission.tiling.scales]
-        self.merger = Merger(mission.tiling.merge)
-        self.tally = Tally()
         self.lines = 0
         self.check = 0
         """CRC-32 over the first line of every block: tells a resumed swath from another."""
         self.next_index = 0
         self.last_origin = dict.fromkeys(mission.tiling.scales, -1)
         self.writer = self._begin(store)
-        self.saved = json.loads(self.writer.pending) if self.writer.pending else None
-        """State of an earlier run, until its last tile is passed."""
-        self.saved_pixels: dict[int, npt.NDArray[np.uint8]] = {}
+        self.collector = Collector(
+            mission, bundle, self.writer, self.quantizer, samples=source.samples
+        )
 
     def run(self, progress: Progress | None, stop: Callable[[], bool] | None) -> SwathSummary:
         started = time.perf_counter()
@@ -162,13 +130,13 @@ class _Run:
             return SwathSummary.of_earlier_run(self.writer.summary or {}, threads=self.pool.threads)
         stop = stop or (lambda: False)
         carry, lines = self._buffers()
-        running: _Block | None = None
+        running: Block | None = None
 
         def idle() -> bool:
             """While the line is silent, what is done is committed."""
             nonlocal running
             if running is not None:
-                self._collect(running)
+                self.collector.collect(running)
                 running = None
             return stop()
 
@@ -178,19 +146,19 @@ class _Run:
             count = self._read(lines[carry:])
             if stop():
                 break
-            ended = count < self.block_lines
+            ended = count < self.block_lines or self.lines + count == self.source.lines
             block = self._fill(lines, carry, count, slot, ended=ended)
             if running is not None:
-                self._collect(running)
+                self.collector.collect(running)
                 if progress is not None:
-                    progress(self.tally, self.writer.next_line, self.source.lines)
+                    progress(self.collector.tally, self.writer.next_line, self.source.lines)
             running = block
             slot = (slot + 1) % SLOTS
             lines[:carry] = lines[count : carry + count]
         if running is not None:
-            self._collect(running)
+            self.collector.collect(running, last=ended)
         if ended:
-            self._end()
+            self.writer.finish(self._summary(0.0, complete=True).lasting())
         return self._summary(time.perf_counter() - started, complete=ended)
 
     def _begin(self, store: Store) -> SwathWriter:
@@ -238,14 +206,14 @@ class _Run:
 
     def _fill(
         self, lines: npt.NDArray[np.uint8], carry: int, count: int, slot: int, *, ended: bool
-    ) -> _Block:
+    ) -> Block:
         """Bin a block of lines into the band and hand its tiles to the interpreters."""
         before, self.lines = self.lines, self.lines + count
         if not self.lines:
             raise SwathError("holds no whole line", where=self.name)
         if count:
             self.check = zlib.crc32(lines[carry], self.check)
-        self._check_resumed(ended=ended)
+        self.collector.check_resumed(self.name, self.lines, self.check, ended=ended)
         end = carry + count
         found: list[tuple[TileRow, Band]] = []
         for band, schedule in zip(self.bands, self.schedules, strict=True):
@@ -265,185 +233,36 @@ class _Run:
         found.sort(key=lambda pair: pair[0].order)
         return self._submit(found)
 
-    def _submit(self, found: Sequence[tuple[TileRow, Band]]) -> _Block:
-        rows: list[_Row] = []
-        tiles: list[Int8Array] = []
+    def _submit(self, found: Sequence[tuple[TileRow, Band]]) -> Block:
+        """Hand rows of tiles to the interpreters, each as a job of its own."""
+        rows: list[Row] = []
         side = self.tile
         for row, band in found:
             view = band.row(row.origin)
-            committed = self.next_index < self.writer.next_tile
-            skip = self.screen(view, band.columns)
-            rows.append(_Row(row, band, view, self.next_index, skip, len(tiles), committed))
-            if not committed:
-                tiles += [
-                    view[:, column : column + side]
-                    for column, out in zip(band.columns, skip.tolist(), strict=True)
-                    if not out
-                ]
-            self.next_index += len(band.columns)
-        job = self.pool.submit(tiles)
-        return _Block(rows, self._horizons(found), job, self.lines, self.check)
-
-    def _check_resumed(self, *, ended: bool) -> None:
-        """Refuse lines that are not those of the run that is gone on with; a pipe tells nothing."""
-        if self.saved is None:
-            return
-        known = self.writer.next_line
-        short, other = ended and self.lines < known, self.lines == known
-        if short or (other and self.check != self.saved["check"]):
-            raise SwathError(
-                f"is not the swath of which an earlier run committed {known:,} lines: "
-                + (f"it ends after {self.lines:,}" if short else "its lines differ"),
-                where=self.name,
-                hint="give it another --name",
-            )
-
-    def _horizons(self, found: Sequence[tuple[TileRow, Band]]) -> list[float]:
-        """After each row: the first line that a tile still to come can have."""
-        horizons = []
-        for row, _ in found:
-            # The next row of a scale begins after this one, if only by a pixel at the swath's end.
-            self.last_origin[row.scale] = row.origin
-            horizons.append(
-                float(min((origin + 1) * scale for scale, origin in self.last_origin.items()))
-            )
-        return horizons
-
-    def _collect(self, block: _Block) -> None:
-        """Decide, merge, encode and commit a block whose tiles are with the interpreters."""
-        decided = self.decider.decide(block.job.wait())
-        fresh: list[Product] = []
-        done = 0
-        for row, horizon in zip(block.rows, block.horizons, strict=True):
-            if row.committed:
-                self._recall(row)
-                continue
-            self._take_up()
-            fresh += self._records(row, decided)
-            self.merger.add(self._detections(row, decided))
-            fresh += self._keep(self.merger.advance(horizon))
-            done = row.first + len(row.skipped)
-        if done:
-            self._commit(fresh, done, block.lines, block.check)
-
-    def _records(self, row: _Row, decided: Decided) -> list[Product]:
-        """The record of every tile of a row."""
-        shown = ~row.skipped
-        count = int(shown.sum())
-        part = slice(row.job_at, row.job_at + count)
-        flag = np.zeros(count, np.uint8)
-        flag[decided.tiles[_within(decided.tiles, part)] - row.job_at] = Flag.DETECTION
-        classes = np.full(len(shown), NO_CLASS, np.uint8)
-        posterior = np.zeros(len(shown))
-        flags = np.full(len(shown), Flag.SCREENED, np.uint8)
-        classes[shown], posterior[shown] = decided.class_index[part], decided.posterior[part]
-        flags[shown] = flag
-        self.tally.tiles += len(shown)
-        self.tally.screened += len(shown) - count
-        self.tally.hits += int(np.count_nonzero(flag))
-        box = self._box(row, 0)
-        sample = row.band.tile_samples
-        return products.record_products(
-            self.writer.swath_id,
-            row.first,
-            line=box.line,
-            lines=box.lines,
-            sample=sample,
-            samples=np.minimum(self.tile * row.row.scale, self.source.samples - sample),
-            scale=row.row.scale,
-            class_index=classes,
-            posterior=posterior,
-            flags=flags,
-        )
-
-    def _detections(self, row: _Row, decided: Decided) -> list[Detection]:
-        """What a row found, with copies of the pixels: the band will be overwritten."""
-        shown = np.flatnonzero(~row.skipped)
-        part = slice(row.job_at, row.job_at + len(shown))
-        result = []
-        for place in np.flatnonzero(_within(decided.tiles, part)):
-            number = int(shown[decided.tiles[place] - row.job_at])
-            column = row.band.columns[number]
-            result.append(
-                Detection(
-                    row.first + number,
-                    self._box(row, column),
-                    row.row.scale,
-                    int(decided.classes[place]),
-                    float(decided.posteriors[place]),
-                    self.quantizer.pixels(row.view[:, column : column + self.tile]),
+            skipped = self.screen(view, band.columns)
+            job = None
+            if self.next_index >= self.writer.next_tile:
+                columns = zip(band.columns, skipped.tolist(), strict=True)
+                job = self.pool.submit(
+                    [view[:, column : column + side] for column, skip in columns if not skip]
                 )
-            )
-        return result
+            rows.append(Row(row, band, view, self.next_index, skipped, self._horizon(row), job))
+            self.next_index += len(band.columns)
+        return Block(rows, self.lines, self.check)
 
-    def _keep(self, detections: Sequence[Detection]) -> list[Product]:
-        """Encode the detections that are decided."""
-        result = []
-        names = self.pool.bundle.manifest.classes
-        for detection in detections:
-            name = names[detection.class_index]
-            self.tally.by_class[name] = self.tally.by_class.get(name, 0) + 1
-            result += products.detection_products(
-                detection, self.mission.products, self.writer.swath_id
-            )
-        return result
-
-    def _commit(self, fresh: Sequence[Product], next_tile: int, next_line: int, check: int) -> None:
-        self.tally.products += len(fresh)
-        self.tally.bytes += sum(len(product.data) for product in fresh)
-        merger = self.merger.save()
-        state = {"tally": vars(self.tally), "merger": merger, "check": check}
-        self.writer.commit(
-            products=fresh,
-            next_tile=next_tile,
-            next_line=next_line,
-            pending=json.dumps(state, separators=(",", ":")).encode(),
-        )
-
-    def _end(self) -> None:
-        """Decide what is left and close the swath."""
-        self._take_up()
-        if last := self._keep(self.merger.advance(math.inf)):
-            self._commit(last, self.next_index, self.lines, self.check)
-        self.writer.finish(self._summary(0.0, complete=True).lasting())
-
-    def _recall(self, row: _Row) -> None:
-        """Passing a row that an earlier run committed: pixels that its open detections need."""
-        if self.saved is None:
-            return
-        for entry in self.saved["merger"]:
-            number = entry["tile"] - row.first
-            if 0 <= number < len(row.skipped) and not entry["dropped"]:
-                column = row.band.columns[number]
-                tile = row.view[:, column : column + self.tile]
-                self.saved_pixels[entry["tile"]] = self.quantizer.pixels(tile)
-
-    def _take_up(self) -> None:
-        """Go on from the state of an earlier run, once its last tile is passed."""
-        if self.saved is not None:
-            self.merger.restore(self.saved["merger"], self.saved_pixels)
-            self.tally = Tally(**self.saved["tally"])
-            self.saved, self.saved_pixels = None, {}
-
-    def _box(self, row: _Row, column: int) -> Box:
-        # Rows that are complete before the end is known lie within the swath by themselves.
-        lines = row.row.line
-        return box_of(
-            row.row.origin,
-            column,
-            tile=self.tile,
-            scale=row.row.scale,
-            lines=lines,
-            samples=self.source.samples,
-        )
+    def _horizon(self, row: TileRow) -> float:
+        """The first line that a tile after this row can have."""
+        # The next row of a scale begins after this one, if only by a pixel at the swath's end.
+        self.last_origin[row.scale] = row.origin
+        return float(min((origin + 1) * scale for scale, origin in self.last_origin.items()))
 
     def _summary(self, seconds: float, *, complete: bool) -> SwathSummary:
-        self._take_up()
+        self.collector.take_up()
         return SwathSummary(
             swath=self.name,
             lines=self.lines if complete else self.writer.next_line,
             samples=self.source.samples,
-            tally=self.tally,
+            tally=self.collector.tally,
             seconds=seconds,
             runtime=self.pool.actual,
             runtime_requested=self.pool.requested,
@@ -491,8 +310,3 @@ def _tile_side(mission: Mission, bundle: Bundle) -> int:
             hint="pixels between tiles would be seen by none",
         )
     return spec.height
-
-
-def _within(tiles: npt.NDArray[np.intp], part: slice) -> npt.NDArray[np.bool_]:
-    result: npt.NDArray[np.bool_] = (tiles >= part.start) & (tiles < part.stop)
-    return result

@@ -27,6 +27,7 @@ HEAD: Final = struct.Struct(">HIIIHHBBHBB")
 """swath u16, tile index u32, line u32, sample u32, lines - 1 u16, samples - 1 u16, scale u8,
 class u8, posterior u16 (65535 = 1), flags u8, merged u8."""
 
+_FLAGS_AT: Final = HEAD.size - 2
 POSTERIOR_MAX: Final = 65_535
 MERGED_MAX: Final = 255
 SWATH_TILE: Final = -1
@@ -109,6 +110,11 @@ def decode_head(data: bytes) -> Head:
     return Head(swath, record, merged)
 
 
+def with_flag(data: bytes, flag: Flag) -> bytes:
+    """An encoded record, thumbnail or image with one more flag set."""
+    return data[:_FLAGS_AT] + bytes([data[_FLAGS_AT] | flag]) + data[_FLAGS_AT + 1 :]
+
+
 def decode_record(data: bytes) -> Head:
     """The inverse of `encode_record`; the posterior comes back to within 1/131070.
 
@@ -185,7 +191,7 @@ def record_product(rec: TileRecord, swath_id: int) -> Product:
         rec.index,
         rec.class_index,
         rec.posterior,
-        bool(rec.flags & Flag.DETECTION),
+        rec.flags.is_feature,
         encode_record(rec, swath_id),
     )
 

@@ -20,6 +20,13 @@ class Flag(enum.IntFlag):
     """Skipped before the net; it has no posterior."""
     DETECTION = 2
     """Its posterior passed the threshold of its class."""
+    MERGED = 4
+    """It is a detection, but another one of the same feature stands for it."""
+
+    @property
+    def is_feature(self) -> bool:
+        """Whether the tile stands for a feature of its own."""
+        return self & (Flag.DETECTION | Flag.MERGED) == Flag.DETECTION
 
 
 class Kind(enum.IntEnum):

@@ -11,6 +11,9 @@ import numpy.typing as npt
 
 from winnow_edge.mission import Screening
 
+CENTRE = 1 / 16
+"""Side of the middle square that `nodata_centre` looks at, as a share of the tile's."""
+
 
 def value_counts(
     rows: npt.NDArray[np.int8], columns: Sequence[int], value: int
@@ -96,6 +99,12 @@ class Screen:
         out = np.zeros(len(columns), np.bool_)
         if self._nodata is not None and limits.nodata_max < 1:
             out |= value_counts(rows, columns, self._nodata) > limits.nodata_max * area
+        if self._nodata is not None and limits.nodata_centre:
+            side = max(1, round(len(rows) * CENTRE))
+            top = (len(rows) - side) // 2
+            middle = rows[top : top + side]
+            first = [column + top for column in columns]
+            out |= value_counts(middle, first, self._nodata) == side * side
         if self._white is not None and limits.saturated_max < 1:
             out |= value_counts(rows, columns, self._white) > limits.saturated_max * area
         if limits.contrast_min > 0:

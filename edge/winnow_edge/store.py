@@ -20,9 +20,9 @@ from typing import Any, Final
 from winnow_edge import eviction
 from winnow_edge.errors import StoreError, SwathKnownError
 from winnow_edge.mission import Mission
-from winnow_edge.products import SWATH_TILE, encode_swath
+from winnow_edge.products import SWATH_TILE, encode_swath, with_flag
 from winnow_edge.ranking import ProductTable, State
-from winnow_edge.records import NO_CLASS, Kind, Product
+from winnow_edge.records import NO_CLASS, Flag, Kind, Product
 from winnow_edge.store_file import (
     PRODUCT_COLUMNS,
     SELECT_SWATH,
@@ -374,9 +374,18 @@ class SwathWriter:
         return self.summary is not None
 
     def commit(
-        self, *, products: Sequence[Product], next_tile: int, next_line: int, pending: bytes
+        self,
+        *,
+        products: Sequence[Product],
+        next_tile: int,
+        next_line: int,
+        pending: bytes,
+        merged: Sequence[tuple[int, int]] = (),
     ) -> None:
         """Store a band in one transaction and keep to the quota.
+
+        `merged` names detections, as (tile, class), for whose feature another one stands: their
+        records, of this band or before, are worth no more than any tile's.
 
         Raises StoreError: the disk is full or read-only, a product is there already, or another
         process writes the same swath. The store is then as it was before.
@@ -387,6 +396,7 @@ class SwathWriter:
         with store.transaction() as db:
             self._advance(db, next_tile, next_line, pending)
             store._insert(db, self.swath_id, products)
+            _mark_merged(db, self.swath_id, merged)
             if store.mission is not None:
                 eviction.keep_quota(store, store.mission)
         self.next_tile, self.next_line, self.pending = next_tile, next_line, pending
@@ -419,6 +429,22 @@ class SwathWriter:
                 where=self._store.path,
                 hint="let one run finish before the next",
             )
+
+
+def _mark_merged(db: sqlite3.Connection, swath: int, merged: Sequence[tuple[int, int]]) -> None:
+    """Records of detections that were merged away: flagged so, where no contact carried them."""
+    for tile, class_index in merged:
+        found = db.execute(
+            "SELECT id, state, unheard, data FROM product"
+            " WHERE swath = ? AND tile = ? AND kind = ? AND class = ?",
+            (swath, tile, Kind.RECORD, class_index),
+        ).fetchone()
+        if found is None:
+            continue  # with a sigmoid head the tile's record may name another class
+        number, state, unheard, data = found
+        if data is not None and state == State.STORED and not unheard:
+            data = with_flag(data, Flag.MERGED)
+        db.execute("UPDATE product SET detection = 0, data = ? WHERE id = ?", (data, number))
 
 
 def _check_same(

@@ -17,6 +17,8 @@ class Tally:
     products: int = 0
     bytes: int = 0
     by_class: dict[str, int] = field(default_factory=dict)
+    votes: dict[str, int] = field(default_factory=dict)
+    """What the tiles say towards the mission's verdict, as `verdict.Votes` keeps it."""
 
     @property
     def detections(self) -> int:
@@ -42,6 +44,8 @@ class SwathSummary:
     stretch: tuple[int, int] | None
     repaired: dict[str, Any] | None
     """Dead samples (numbers) and bright pixels (count) that were repaired; None: not asked for."""
+    verdict: dict[str, Any] | None = None
+    """What `verdict.as_json` says; None: none is asked for, or the swath is not complete."""
     complete: bool = True
 
     def as_json(self) -> dict[str, Any]:
@@ -60,6 +64,8 @@ class SwathSummary:
             f"  detections {tally.detections:,}: {found}\n"
             f"  products {tally.products:,}, {tally.bytes:,} bytes"
         )
+        if self.verdict:
+            text += f"\n  verdict: {as_words(self.verdict)}"
         if self.truncated:
             text += f"\n  cut short: {self.truncated}"
         return text if self.complete else f"{text}\n  stopped: run again to go on"
@@ -85,6 +91,7 @@ class SwathSummary:
             "truncated": self.truncated,
             "stretch": self.stretch,
             "repaired": self.repaired,
+            "verdict": self.verdict,
             "complete": self.complete,
         }
 
@@ -101,5 +108,6 @@ class SwathSummary:
             stretch=tuple(stretch) if stretch else None,
             truncated=known["truncated"],
             repaired=known["repaired"],
+            verdict=known.get("verdict"),
             **{key: known[key] for key in same},
         )

@@ -1,0 +1,211 @@
+"""The second half of the flight loop: what the nets say becomes records, detections and commits.
+
+Rows of tiles are decided one by one while the interpreters are at those after them, and committed
+block by block. An earlier run's state is taken up where its last tile is passed, so that the store
+is the same however often the run was interrupted.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from winnow_edge import products
+from winnow_edge.band import Band, Int8Array, Quantizer
+from winnow_edge.bundle import Bundle
+from winnow_edge.decision import Decided, Decider, thresholds_of
+from winnow_edge.errors import SwathError
+from winnow_edge.interpreters import Job
+from winnow_edge.merging import Merger
+from winnow_edge.mission import Mission
+from winnow_edge.records import NO_CLASS, Box, Detection, Flag, Product
+from winnow_edge.store import SwathWriter
+from winnow_edge.summary import Tally
+from winnow_edge.tiler import TileRow, box_of
+
+
+@dataclass
+class Row:
+    """A row of tiles on its way: `view` int8 (tile, samples[, 3]), `first` its first tile's index,
+    `skipped` those that were screened, `horizon` the first line that a tile after this row can
+    have. Rows without a `job` were committed by an earlier run."""
+
+    row: TileRow
+    band: Band
+    view: Int8Array
+    first: int
+    skipped: npt.NDArray[np.bool_]
+    horizon: float
+    job: Job | None
+
+
+@dataclass
+class Block:
+    """A block of lines on its way: its rows, the lines so far and the check on them."""
+
+    rows: list[Row]
+    lines: int
+    check: int
+
+
+class Collector:
+    """Decides, merges, encodes and commits the rows of one swath of `samples` samples."""
+
+    def __init__(
+        self,
+        mission: Mission,
+        bundle: Bundle,
+        writer: SwathWriter,
+        quantizer: Quantizer,
+        *,
+        samples: int,
+    ) -> None:
+        self.writer = writer
+        self.tally = Tally()
+        self._products, self._names = mission.products, bundle.manifest.classes
+        self._tile, self._samples = bundle.manifest.input.height, samples
+        self._decider = Decider(bundle.manifest, thresholds_of(mission, bundle))
+        self._quantizer = quantizer
+        self._merger = Merger(mission.tiling.merge)
+        self._saved: dict[str, Any] | None = json.loads(writer.pending) if writer.pending else None
+        """State of an earlier run, until its last tile is passed."""
+        self._saved_pixels: dict[int, npt.NDArray[np.uint8]] = {}
+
+    def check_resumed(self, name: str, lines: int, check: int, *, ended: bool) -> None:
+        """Refuse lines that are not those of the run that is gone on with; a pipe tells nothing."""
+        if self._saved is None:
+            return
+        known = self.writer.next_line
+        short, other = ended and lines < known, lines == known
+        if short or (other and check != self._saved["check"]):
+            raise SwathError(
+                f"is not the swath of which an earlier run committed {known:,} lines: "
+                + (f"it ends after {lines:,}" if short else "its lines differ"),
+                where=name,
+                hint="give it another --name",
+            )
+
+    def collect(self, block: Block, *, last: bool = False) -> None:
+        """Decide, merge, encode and commit a block whose tiles are with the interpreters.
+
+        `last` says that the swath ends with it, and so decides what is still open.
+        """
+        fresh: list[Product] = []
+        done = self.writer.next_tile
+        for row in block.rows:
+            if row.job is None:
+                self._recall(row)
+                continue
+            self.take_up()
+            decided = self._decider.decide(row.job.wait())
+            shown = np.flatnonzero(~row.skipped)
+            fresh += self._records(row, shown, decided)
+            if len(decided.tiles):
+                self._merger.add(self._detections(row, shown, decided))
+            fresh += self._keep(self._merger.advance(row.horizon))
+            done = row.first + len(row.skipped)
+        if last:
+            self.take_up()
+            fresh += self._keep(self._merger.advance(math.inf))
+        if fresh or done > self.writer.next_tile:
+            self._commit(fresh, done, block.lines, block.check)
+
+    def take_up(self) -> None:
+        """Go on from the state of an earlier run, once its last tile is passed."""
+        if self._saved is not None:
+            self._merger.restore(self._saved["merger"], self._saved_pixels)
+            self.tally = Tally(**self._saved["tally"])
+            self._saved, self._saved_pixels = None, {}
+
+    def _records(self, row: Row, shown: npt.NDArray[np.intp], decided: Decided) -> list[Product]:
+        """The record of every tile of a row; `shown` (n,) are those that the net has seen."""
+        count = len(row.skipped)
+        classes = np.full(count, NO_CLASS, np.uint8)
+        posterior = np.zeros(count)
+        flags = np.full(count, Flag.SCREENED, np.uint8)
+        classes[shown], posterior[shown] = decided.class_index, decided.posterior
+        flags[shown] = Flag.NONE
+        flags[shown[decided.tiles]] = Flag.DETECTION
+        self.tally.tiles += count
+        self.tally.screened += count - len(shown)
+        self.tally.hits += int(np.count_nonzero(flags == Flag.DETECTION))
+        box = self._box(row, 0)
+        sample = row.band.tile_samples
+        return products.record_products(
+            self.writer.swath_id,
+            row.first,
+            line=box.line,
+            lines=box.lines,
+            sample=sample,
+            samples=np.minimum(self._tile * row.row.scale, self._samples - sample),
+            scale=row.row.scale,
+            class_index=classes,
+            posterior=posterior,
+            flags=flags,
+        )
+
+    def _detections(
+        self, row: Row, shown: npt.NDArray[np.intp], decided: Decided
+    ) -> list[Detection]:
+        """What a row found, with copies of the pixels: the band will be overwritten."""
+        result = []
+        for tile, class_index, posterior in zip(
+            shown[decided.tiles].tolist(),
+            decided.classes.tolist(),
+            decided.posteriors.tolist(),
+            strict=True,
+        ):
+            column = row.band.columns[tile]
+            pixels = self._quantizer.pixels(row.view[:, column : column + self._tile])
+            box, scale = self._box(row, column), row.row.scale
+            result.append(Detection(row.first + tile, box, scale, class_index, posterior, pixels))
+        return result
+
+    def _keep(self, detections: Sequence[Detection]) -> list[Product]:
+        """Encode the detections that are decided."""
+        result = []
+        for detection in detections:
+            name = self._names[detection.class_index]
+            self.tally.by_class[name] = self.tally.by_class.get(name, 0) + 1
+            result += products.detection_products(detection, self._products, self.writer.swath_id)
+        return result
+
+    def _commit(self, fresh: Sequence[Product], next_tile: int, next_line: int, check: int) -> None:
+        self.tally.products += len(fresh)
+        self.tally.bytes += sum(len(product.data) for product in fresh)
+        state = {"tally": vars(self.tally), "merger": self._merger.save(), "check": check}
+        self.writer.commit(
+            products=fresh,
+            merged=self._merger.take_dropped(),
+            next_tile=next_tile,
+            next_line=next_line,
+            pending=json.dumps(state, separators=(",", ":")).encode(),
+        )
+
+    def _recall(self, row: Row) -> None:
+        """Passing a row that an earlier run committed: pixels that its open detections need."""
+        if self._saved is None:
+            return
+        for entry in self._saved["merger"]:
+            number = entry["tile"] - row.first
+            if 0 <= number < len(row.skipped) and not entry["dropped"]:
+                column = row.band.columns[number]
+                tile = row.view[:, column : column + self._tile]
+                self._saved_pixels[entry["tile"]] = self._quantizer.pixels(tile)
+
+    def _box(self, row: Row, column: int) -> Box:
+        # Rows that are complete before the end is known lie within the swath by themselves.
+        return box_of(
+            row.row.origin,
+            column,
+            tile=self._tile,
+            scale=row.row.scale,
+            lines=row.row.line,
+            samples=self._samples,
+        )
