@@ -10,8 +10,8 @@ that several processes can share the work. `table` writes Markdown between the m
 document, or to stdout.
 
 Each run gets the same treatment on val before it is scored: the scale of the logits (temperature)
-and the share of the log prior added to them are those of least negative log-likelihood. So rows are compared
-by what their nets know, not by how well their training happened to guess the mix of val.
+and the share of the log prior added to them are those of least negative log-likelihood. So rows
+are compared by what their nets know, not by how well training happened to guess the mix of val.
 """
 
 from __future__ import annotations
@@ -152,6 +152,7 @@ def judge(
 ) -> dict[str, Any]:
     """Scores of logits [n, K] whose scale and share of the log prior [K] are fitted to `truth`."""
     from scipy.optimize import minimize
+
     from winnow_train import metrics
 
     def posterior(scale: float, share: float) -> np.ndarray:
