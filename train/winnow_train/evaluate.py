@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from winnow_train.tiles import decode_all, to_input
 
 #: A confusion matrix of more classes does not fit a terminal; then so many confusions are listed.
 WHOLE_MATRIX, COMMONEST = 8, 12
+Infer = Callable[[np.ndarray], np.ndarray]
 
 
 def evaluate(
@@ -50,31 +52,46 @@ def collect(
     """Logits float32 [n, K] of a set's tiles, the task with its truth, and the model's card."""
     from winnow_train.run import task_like
 
-    bundle = path.suffix == ".winnow"
-    infer, card = _open_bundle(path) if bundle else _open_run(path)
+    infer, card = open_model(path)
     task = task_like(card, dataset, root).split(split)
-    size = card["input"]
     paths = [t.path for t in task.tiles.tiles]
+    logits = answers(infer, card, paths, f"{dataset} {split}", progress)
+    return logits, task, card
+
+
+def open_model(path: Path) -> tuple[Infer, dict[str, Any]]:
+    """What gives logits [n, K] of uint8 tiles [n, H, W, C], and the card: name, classes, input...
+
+    Raises ModelError for what is no model, BundleError for a bundle that is not whole.
+    """
+    return _open_bundle(path) if path.suffix == ".winnow" else _open_run(path)
+
+
+def answers(
+    infer: Infer, card: dict[str, Any], paths: Sequence[Path], what: str, progress: Progress
+) -> np.ndarray:
+    """Logits float32 [n, K] of the pictures at `paths`, in that order."""
+    size = card["input"]
     logits = []
-    with progress.counting(f"{dataset} {split}", len(paths)) as advance:
+    with progress.counting(what, len(paths)) as advance:
         for start in range(0, len(paths), 64):
             tiles = decode_all(paths[start : start + 64], size["channels"])
             logits.append(infer(to_input(tiles, size["height"], size["width"])))
             advance(len(tiles))
-    return np.concatenate(logits), task, card
+    return np.concatenate(logits)
 
 
-def _open_run(path: Path) -> tuple[Any, dict[str, Any]]:
+def _open_run(path: Path) -> tuple[Infer, dict[str, Any]]:
     from winnow_train import model
     from winnow_train.runs import load_run
 
     if not path.exists():
         raise ModelError("no such model", where=path, hint="give a run folder or a bundle")
     net, card = load_run(path)
-    return (lambda tiles: model.predict(net, tiles)), card
+    return (lambda tiles: np.asarray(model.predict(net, tiles))), card
 
 
-def _open_bundle(path: Path) -> tuple[Any, dict[str, Any]]:
+def _open_bundle(path: Path) -> tuple[Infer, dict[str, Any]]:
     """A bundle through the code that flies: int8 pixels in, int8 logits out."""
     from winnow_edge.bundle import open_bundle
     from winnow_edge.runtimes import load_classifier
