@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from winnow_edge import products
+from winnow_edge import products, verdict
 from winnow_edge.band import Band, Int8Array, Quantizer
 from winnow_edge.bundle import Bundle
 from winnow_edge.decision import Decided, Decider, thresholds_of
@@ -67,12 +67,14 @@ class Collector:
         samples: int,
     ) -> None:
         self.writer = writer
-        self.tally = Tally()
+        self.tally, self.votes = Tally(), verdict.Votes()
         self._products, self._names = mission.products, bundle.manifest.classes
         self._tile, self._samples = bundle.manifest.input.height, samples
         self._decider = Decider(bundle.manifest, thresholds_of(mission, bundle))
         self._quantizer = quantizer
         self._merger = Merger(mission.tiling.merge)
+        self._rule = mission.verdict
+        self._judged = verdict.class_of(mission, self._names, bundle.manifest.name)
         self._saved: dict[str, Any] | None = json.loads(writer.pending) if writer.pending else None
         """State of an earlier run, until its last tile is passed."""
         self._saved_pixels: dict[int, npt.NDArray[np.uint8]] = {}
@@ -103,7 +105,10 @@ class Collector:
                 self._recall(row)
                 continue
             self.take_up()
-            decided = self._decider.decide(row.job.wait())
+            logits = row.job.wait()
+            decided = self._decider.decide(logits)
+            if self._judged is not None:
+                self.votes.add(self._decider.posteriors(logits)[:, self._judged], self._rule)
             shown = np.flatnonzero(~row.skipped)
             fresh += self._records(row, shown, decided)
             if len(decided.tiles):
@@ -116,11 +121,16 @@ class Collector:
         if fresh or done > self.writer.next_tile:
             self._commit(fresh, done, block.lines, block.check)
 
+    def judge(self) -> dict[str, Any] | None:
+        """The verdict on what was collected; None where the mission asks for none."""
+        return None if self._judged is None else verdict.as_json(self.votes, self._rule)
+
     def take_up(self) -> None:
         """Go on from the state of an earlier run, once its last tile is passed."""
         if self._saved is not None:
             self._merger.restore(self._saved["merger"], self._saved_pixels)
             self.tally = Tally(**self._saved["tally"])
+            self.votes = verdict.Votes(**self._saved["votes"])
             self._saved, self._saved_pixels = None, {}
 
     def _records(self, row: Row, shown: npt.NDArray[np.intp], decided: Decided) -> list[Product]:
@@ -179,7 +189,12 @@ class Collector:
     def _commit(self, fresh: Sequence[Product], next_tile: int, next_line: int, check: int) -> None:
         self.tally.products += len(fresh)
         self.tally.bytes += sum(len(product.data) for product in fresh)
-        state = {"tally": vars(self.tally), "merger": self._merger.save(), "check": check}
+        state = {
+            "tally": vars(self.tally),
+            "votes": vars(self.votes),
+            "merger": self._merger.save(),
+            "check": check,
+        }
         self.writer.commit(
             products=fresh,
             merged=self._merger.take_dropped(),

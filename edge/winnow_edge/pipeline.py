@@ -274,6 +274,7 @@ class _Run:
             repaired=None
             if self.repair is None
             else {"samples": self.repair.dead, "pixels": self.repair.pixels},
+            verdict=self.collector.judge() if complete else None,
             complete=complete,
         )
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from winnow_edge.verdict import as_words
+
 
 @dataclass
 class Tally:
@@ -17,8 +19,6 @@ class Tally:
     products: int = 0
     bytes: int = 0
     by_class: dict[str, int] = field(default_factory=dict)
-    votes: dict[str, int] = field(default_factory=dict)
-    """What the tiles say towards the mission's verdict, as `verdict.Votes` keeps it."""
 
     @property
     def detections(self) -> int:
@@ -108,6 +108,6 @@ class SwathSummary:
             stretch=tuple(stretch) if stretch else None,
             truncated=known["truncated"],
             repaired=known["repaired"],
-            verdict=known.get("verdict"),
+            verdict=known["verdict"],
             **{key: known[key] for key in same},
         )

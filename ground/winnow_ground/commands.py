@@ -68,7 +68,7 @@ def receive_command(
 
 
 def _received_text(received: Received) -> str:
-    from winnow_ground.findings import troubles
+    from winnow_ground.findings import troubles, verdict_words
 
     counts = [(n, kind) for kind, n in received.kinds().items() if n]
     kinds = ", ".join(f"{n} {kind}{'s' * (n != 1)}" for n, kind in counts) or "nothing"
@@ -77,6 +77,11 @@ def _received_text(received: Received) -> str:
         f"contact {row['contact']}: {row['products']} products, {row['bytes']:,} bytes "
         f"in {row['containers']} containers"
         for row in received.contacts()
+    ]
+    lines += [
+        f"verdict on {info.get('swath')}: {words}"
+        for info in received.swaths.values()
+        if (words := verdict_words(info))
     ]
     link = received.link
     lines.append(

@@ -14,6 +14,7 @@ from winnow_edge.products import unit_value
 from winnow_edge.ranking import Order, ProductTable, State, rank, values
 from winnow_edge.records import Box, Kind
 from winnow_edge.store import Store
+from winnow_edge.verdict import as_words
 from winnow_ground.plots import HAVE, Curve
 from winnow_ground.received import Received, ReceivedProduct
 from winnow_ground.truth import Feature, TruthOfTable, Worth, detection_boxes, shown_by
@@ -266,6 +267,15 @@ def troubles(received: Received, store: Store | None) -> list[str]:
                     "sent, because its quota was used up."
                 )
     return said
+
+
+def verdict_words(info: Mapping[str, Any]) -> str:
+    """What a swath's product says of it as a whole; "" where it gives no verdict."""
+    found = info.get("verdict")
+    try:
+        return as_words(found) if isinstance(found, dict) else ""
+    except (KeyError, TypeError, ValueError):  # what came down is not ours to trust
+        return ""
 
 
 def _swath_troubles(received: Received) -> list[str]:

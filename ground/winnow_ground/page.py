@@ -210,7 +210,8 @@ class PageWriter:
         return {
             "name": name,
             "words": f"{lines} lines of {samples} samples. {_count(len(found), 'detection')}; of "
-            f"{came} a picture came down, numbered in the order in which they did.{what}",
+            f"{came} a picture came down, numbered in the order in which they did.{what}"
+            f"{_verdict(info)}",
             "alt": f"Map of {name} with a box around every detection",
             "png": self._png(f"report-swath{suffix}.png", png),
         }
@@ -378,6 +379,11 @@ def _swath_words(info: Mapping[str, Any]) -> str:
         f"{key} {info[key]}" for key in ("bundle", "runtime", "tiles", "screened") if key in info
     ]
     return f"{info.get('swath')}: {', '.join(said)}"
+
+
+def _verdict(info: Mapping[str, Any]) -> str:
+    words = findings.verdict_words(info)
+    return f" Verdict of the spacecraft: {words}." if words else ""
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -15,6 +15,7 @@ from PIL import Image
 
 from winnow_edge.band import bin_lines
 from winnow_edge.mission import Instrument
+from winnow_edge.screening import CENTRE
 from winnow_edge.sources import LineSource, open_source
 from winnow_edge.sources.stretch import Stretch
 from winnow_edge.tiler import TileRows, box_of, origins
@@ -22,8 +23,6 @@ from winnow_ground.errors import DataError
 from winnow_ground.files import make_folder, write_file
 
 INDEX = "index.csv"
-#: Side of the square that the black-centre rule looks at, as a share of the tile's.
-CENTRE = 1 / 16
 COLUMNS = ("file", "swath", "line", "sample", "lines", "samples", "scale", "nodata", "dropped")
 
 Pixels = npt.NDArray[np.uint8]
