@@ -214,7 +214,8 @@ class CutError(Exception):
 def test_a_run_that_was_cut_off_goes_on_to_the_same_store(
     after: int, scales: str, pool: Interpreters, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pixels, mission = swath(150, 60, seed=5), mission_of(scales=scales)
+    pixels = swath(150, 60, seed=5)
+    mission = mission_of('[verdict]\nclass_name = "bright"', scales=scales)
     monkeypatch.setattr(pipeline, "BLOCK_LINES", 21)
     whole = fly(tmp_path / "whole", pixels, pool, mission)
     assert whole.tally.detections > 5
