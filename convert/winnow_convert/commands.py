@@ -52,6 +52,14 @@ def convert(
     c_array: Annotated[
         bool, typer.Option("--c-array", help="Also write the model as C source, for TFLite Micro.")
     ] = False,
+    edgetpu: Annotated[
+        bool | None,
+        typer.Option(
+            "--edgetpu/--no-edgetpu",
+            help="Put the model as edgetpu_compiler makes it into the bundle.",
+            show_default="where the compiler is installed",
+        ),
+    ] = None,
     json_output: Annotated[
         bool, typer.Option("--json", help="Print the report as one JSON object.")
     ] = False,
@@ -86,8 +94,9 @@ def convert(
         print_comparison(tried)
     if converted.failures and not json_output:
         print_report(converted, None)
-    bundle = write(converted, out)
-    found = extras.Extras(converted, bundle, layers=layers, profiled=profile)
+    compiled = extras.compile_for_edgetpu(converted, edgetpu)
+    bundle = write(converted, out, compiled.model if compiled else None)
+    found = extras.Extras(converted, bundle, layers=layers, profiled=profile, compiled=compiled)
     if onnx:
         found.export_onnx()
     if c_array:

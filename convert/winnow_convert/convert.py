@@ -160,8 +160,8 @@ def judge(
     return manifest, tuple(_gate(options, change))
 
 
-def write(converted: Converted, out: Path) -> Bundle:
-    """Write the bundle aside and move it into place.
+def write(converted: Converted, out: Path, for_edgetpu: bytes | None = None) -> Bundle:
+    """Write the bundle aside and move it into place; `for_edgetpu` is the model as compiled.
 
     Raises GateError, leaving what is at `out` alone, if the gate failed, and OutputError if `out`
     cannot be written.
@@ -178,6 +178,7 @@ def write(converted: Converted, out: Path) -> Bundle:
         model=converted.int8.flatbuffer,
         golden=converted.int8.golden,
         card=write_card(converted.manifest, len(converted.int8.flatbuffer)),
+        model_edgetpu=for_edgetpu,
     )
 
 

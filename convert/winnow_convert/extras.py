@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from rich.console import Console
 
-from winnow_convert import tables
+from winnow_convert import edgetpu, tables
 from winnow_convert.c_array import export_c
 from winnow_convert.convert import Converted
 from winnow_convert.flatbuffer import read_graph
@@ -19,18 +20,44 @@ from winnow_convert.ptq import to_float
 from winnow_convert.readiness import check_readiness
 from winnow_convert.report import report_console
 from winnow_edge.bundle import Bundle
+from winnow_ground.errors import GroundError
 
 NOISE_TILES = 24
 """Calibration tiles that the noise per layer is measured on."""
+
+
+def compile_for_edgetpu(converted: Converted, wanted: bool | None) -> edgetpu.Compiled | None:
+    """The int8 model compiled for the Edge TPU, if that is `wanted` (None: where the compiler is
+    installed); None too where the gate failed, since then nothing is written.
+
+    Raises what `winnow_convert.edgetpu.compile_model` raises if it is wanted by name; else a
+    compiler that refuses the model is told of on stderr.
+    """
+    if wanted is False or converted.failures or (wanted is None and not edgetpu.find_compiler()):
+        return None
+    try:
+        return edgetpu.compile_model(converted.int8.flatbuffer, converted.source.name)
+    except GroundError as error:
+        if wanted:
+            raise
+        print(f"winnow: no model for the Edge TPU in the bundle: {error}", file=sys.stderr)
+        return None
 
 
 class Extras:
     """Reports and exports of a written bundle; Edge TPU readiness is always among them."""
 
     def __init__(
-        self, converted: Converted, bundle: Bundle, *, layers: bool, profiled: bool
+        self,
+        converted: Converted,
+        bundle: Bundle,
+        *,
+        layers: bool,
+        profiled: bool,
+        compiled: edgetpu.Compiled | None = None,
     ) -> None:
         self._bundle, self._quantized = bundle, converted.quantized
+        self._compiled = compiled
         graph = read_graph(bundle.model)
         self.readiness = check_readiness(graph)
         self.profile: Profile | None = profile(graph) if profiled else None
@@ -61,6 +88,8 @@ class Extras:
         """Print what was asked for, for people."""
         console: Console = report_console()
         tables.print_readiness(console, self.readiness)
+        if self._compiled is not None:
+            tables.print_compiler_log(console, self._compiled.log)
         if self.layers:
             tables.print_layers(console, self.layers)
         if self.profile is not None:
@@ -77,6 +106,8 @@ class Extras:
     def as_json(self) -> dict[str, Any]:
         """The same as plain values; what was not asked for is not there."""
         found: dict[str, Any] = {"edgetpu": tables.readiness_json(self.readiness)}
+        if self._compiled is not None:
+            found["edgetpu_compiler"] = tables.compiler_json(self._compiled.log)
         if self.layers:
             found["layers"] = tables.layers_json(self.layers)
         if self.profile is not None:

@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from winnow_convert.files import write_aside
 from winnow_convert.quiet import quiet_stderr
 from winnow_edge.bundle import Manifest
 from winnow_ground.errors import GateError, MissingExtraError, ModelError
+from winnow_ground.files import write_file
 
 OPSET = 17
 FLOAT_TOLERANCE = 1e-3
@@ -70,7 +70,7 @@ def export_onnx(
         ready.append((path, data))
         routes.append(OnnxRoute(path, difference, tolerance, len(data)))
     for path, data in ready:
-        write_aside(path, data)
+        write_file(path, data, durable=True)
     return routes
 
 

@@ -4,6 +4,13 @@ Roofline (Williams et al. 2009, doi:10.1145/1498765.1498785): an op takes at lea
 multiply-accumulates at peak rate and at least as long as its bytes at peak bandwidth; the estimate
 is the longer of the two. It is a lower bound: no kernel reaches the peaks, real times are commonly
 two to four times as long, and the use of the table is in comparing layers, not in promising rates.
+Memory counts as if every op fetched its inputs from DRAM at the full rate of its bus; small nets
+stay in the cache, where the bound is the multiply-accumulates'.
+
+Instruction rates are Arm's (software optimization guides) and agree with LLVM's scheduling models:
+`AArch64SchedA57.td`, which LLVM uses for the A72 too ("^(S|U)ML[AS]L": one of pipe W), and
+`AArch64SchedNeoverseN1.td`, the A76's sibling ("^[SU]ML[AS]Lv": one of pipe V0; dot products:
+either of two pipes V).
 """
 
 from __future__ import annotations
@@ -30,7 +37,7 @@ class Board:
 
 BOARDS = (
     Board(
-        # One SIMD multiply pipe (F0): SMLAL of 8 int8 products per cycle, 1.5 GHz.
+        # One SIMD multiply pipe (F0), no dot product: SMLAL of 8 int8 products per cycle, 1.5 GHz.
         name="Cortex-A72",
         dense=8 * 1.5e9,
         depthwise=8 * 1.5e9,
@@ -59,8 +66,8 @@ BOARDS = (
         memory=float("inf"),  # parameters and activations stay in the 8 MB on chip
         link=500e6,  # USB 3.0: 5 Gbit/s with 8b/10b coding
         streams_weights=False,
-        source="Coral USB Accelerator datasheet 1.4 (4 TOPS, USB 3.0 SuperSpeed); USB 3.0 "
-        "specification, 8b/10b",
+        source="Coral Accelerator Module datasheet 1.4 (4 TOPS peak, int8); USB Accelerator "
+        "datasheet 1.4 (USB 3.0); USB 3.0 specification, 8b/10b",
     ),
 )
 

@@ -1,27 +1,22 @@
 """Edge TPU readiness: which ops of a flatbuffer would run on the device, read from the file alone.
 
 Rules and limits per op: Coral, "TensorFlow models on the Edge TPU", sections "Model requirements"
-and "Supported operations" (coral.ai/docs/edgetpu/models-intro). The compiler maps a contiguous
+and "Supported operations" (coral.ai/docs/edgetpu/models-intro; the same table in Axis, "ARTPEC-7:
+supported ops", whose DLPU is an Edge TPU), for runtime 13 and later. The compiler maps a contiguous
 prefix of the graph: from the first op that it cannot take, everything runs on the CPU ("Compiling",
-same page). `edgetpu_compiler` itself is asked where it is installed.
+same page). `winnow_convert.edgetpu` asks the compiler itself where it is installed.
 """
 
 from __future__ import annotations
 
-import re
-import shutil
-import subprocess
-import tempfile
 from dataclasses import dataclass
-from pathlib import Path
 
 from winnow_convert.flatbuffer import Graph, Op, Tensor
 
 CACHE_BYTES = 8 * 2**20
-"""On-chip memory for parameters, "approximately 8 MB" (Coral, "Edge TPU performance benchmarks" and
-"Edge TPU compiler: parameter data caching"); what does not fit is fetched for every invocation."""
-COMPILER = "edgetpu_compiler"
-COMPILER_SECONDS = 180.0
+"""On-chip memory, roughly 8 MB "that can cache the model's parameter data" (Coral, "Edge TPU
+Compiler", section "Parameter data caching"). The model's executable takes some of it first: logs of
+version 16.0 show 7 to 8 MiB for parameters. What does not fit is fetched at every invocation."""
 
 # Ops in the table of supported operations, by their names in the TFLite schema.
 SUPPORTED = frozenset(
@@ -75,9 +70,10 @@ MAX_VERSION = {
     "RESIZE_NEAREST_NEIGHBOR": 3,
     "TRANSPOSE_CONV": 3,
 }
-"""The op versions that brought int8 (tensorflow/lite/tools/versioning/op_version.cc); 2 for others.
-The last `edgetpu_compiler`, 16.0, is of 2021 and answers later ones with "Operation version not
-supported" (FULLY_CONNECTED version 12, per-channel weights, for one), so newer counts as refused.
+"""The op versions that brought int8 (GetBuiltinOperatorVersion in TensorFlow's
+lite/tools/versioning/op_version.cc); 2 for others. The last `edgetpu_compiler`, 16.0, is of 2021
+and answers later ones with "Operation version not supported" (reported for FULLY_CONNECTED), so
+newer counts as refused.
 """
 _OTHER_VERSION = 2
 
@@ -164,10 +160,8 @@ def _op_problems(op: Op) -> list[str]:
     """The limits that the table states beside single ops."""
     options = op.options
     dilated = options.get("dilationHFactor", 1), options.get("dilationWFactor", 1)
-    if op.name == "CONV_2D" and dilated[0] != dilated[1]:
+    if op.name in ("CONV_2D", "DEPTHWISE_CONV_2D") and dilated[0] != dilated[1]:
         return [f"dilation {dilated} differs in x and y"]
-    if op.name == "DEPTHWISE_CONV_2D" and dilated != (1, 1):
-        return ["dilated depthwise kernels are not taken"]
     if op.name == "FULLY_CONNECTED":
         if options.get("weightsFormat", 0) != 0:
             return ["weights are not in the default format"]
@@ -179,49 +173,9 @@ def _op_problems(op: Op) -> list[str]:
         any(n > 1 for n in op.inputs[0].shape[:-1]) or op.inputs[0].size > 16_000
     ):
         return ["its input must be one-dimensional, at most 16,000 values"]
-    if op.name == "MEAN" and op.inputs[0].shape[0] != op.outputs[0].shape[0]:
-        return ["reduces the batch"]
+    before, after = op.inputs[0].shape, op.outputs[0].shape
+    if op.name in ("MEAN", "SUM", "REDUCE_MAX", "REDUCE_MIN", "PAD") and before[:1] != after[:1]:
+        return ["changes the batch"]
+    if op.name == "MEAN" and before[-1:] != after[-1:] and before[-1] % 4:
+        return [f"reduces {before[-1]} channels, must be a multiple of 4"]
     return []
-
-
-def run_compiler(flatbuffer: bytes, name: str) -> tuple[bytes, str] | None:
-    """The compiled model and the compiler's log; None where `edgetpu_compiler` is not installed or
-    cannot compile the model."""
-    compiler = shutil.which(COMPILER)
-    if compiler is None:
-        return None
-    with tempfile.TemporaryDirectory() as folder:
-        source = Path(folder) / f"{name}.tflite"
-        source.write_bytes(flatbuffer)
-        command = [compiler, "--show_operations", "--out_dir", folder, str(source)]
-        try:
-            done = subprocess.run(
-                command, capture_output=True, text=True, timeout=COMPILER_SECONDS, check=False
-            )
-        except (OSError, subprocess.TimeoutExpired):
-            return None
-        compiled = Path(folder) / f"{name}_edgetpu.tflite"
-        if done.returncode != 0 or not compiled.is_file():
-            return None
-        return compiled.read_bytes(), done.stdout
-
-
-def parse_compiler_log(log: str) -> dict[str, tuple[int, str]]:
-    """Counts and statuses from `edgetpu_compiler --show_operations`: op name -> (count, status).
-
-    An op that occurs with several statuses is listed with its worst: anything but "Mapped to Edge
-    TPU".
-    """
-    found: dict[str, tuple[int, str]] = {}
-    for line in log.splitlines():
-        row = re.match(r"^([A-Z][A-Z0-9_]+)\s+(\d+)\s+(\S.*?)\s*$", line)
-        if row is None:
-            continue
-        name, count, status = row[1], int(row[2]), row[3]
-        known = found.get(name)
-        if known is None:
-            found[name] = (count, status)
-        else:
-            worst = status if known[1].startswith("Mapped") else known[1]
-            found[name] = (known[0] + count, worst)
-    return found

@@ -8,6 +8,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from winnow_convert.edgetpu import CompilerLog
 from winnow_convert.layers import LayerNoise
 from winnow_convert.profile import BOARDS, Profile
 from winnow_convert.readiness import Readiness
@@ -87,11 +88,16 @@ def print_profile(console: Console, found: Profile) -> None:
             for p in found.shrink_first(board.name)
         )
         console.print(f"{board.name}: shrink first {slow}", highlight=False)
-    console.print(
-        "Least times by a roofline model; real kernels take a multiple. Constants: "
-        + "; ".join(f"{board.name}: {board.source}" for board in BOARDS),
-        highlight=False,
-    )
+    console.print("Least times by a roofline model; real kernels take a multiple. It assumes")
+    for board in BOARDS:
+        rate = f"{board.dense / 1e9:.0f} GMAC/s"
+        if board.depthwise != board.dense:
+            rate += f" ({board.depthwise / 1e9:.0f} depthwise)"
+        if board.link is None:
+            rate += f", {board.memory / 1e9:.1f} GB/s of memory"
+        else:
+            rate += f", {board.link / 1e6:.0f} MB/s to the host"
+        console.print(f"  {board.name}: {rate} ({board.source})", highlight=False)
 
 
 def print_readiness(console: Console, found: Readiness) -> None:
@@ -110,6 +116,33 @@ def print_readiness(console: Console, found: Readiness) -> None:
                 f"  op {op.index} {op.name} v{op.version}: {'; '.join(verdict.reasons)}",
                 highlight=False,
             )
+
+
+def print_compiler_log(console: Console, log: CompilerLog) -> None:
+    """What `edgetpu_compiler` made of the model: one line, and one for every op it refused."""
+    console.print(
+        f"[bold]edgetpu_compiler[/bold] {log.version}  mapped {log.mapped} of {log.total} ops; "
+        f"{log.cached_bytes / 1e3:.0f} kB of parameters on the device, "
+        f"{log.streamed_bytes / 1e3:.0f} kB fetched for every tile",
+        highlight=False,
+    )
+    for (op, status), count in log.refused.items():
+        console.print(f"  {count} {op}: {status}", highlight=False)
+
+
+def compiler_json(log: CompilerLog) -> dict[str, Any]:
+    """What `--json` says of the compiler's log."""
+    return {
+        "version": log.version,
+        "mapped": log.mapped,
+        "ops": log.total,
+        "cached_bytes": log.cached_bytes,
+        "streamed_bytes": log.streamed_bytes,
+        "refused": [
+            {"name": op, "count": count, "reason": status}
+            for (op, status), count in log.refused.items()
+        ],
+    }
 
 
 def readiness_json(found: Readiness) -> dict[str, Any]:

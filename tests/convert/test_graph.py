@@ -18,7 +18,7 @@ from winnow_convert.convert import Converted, write
 from winnow_convert.flatbuffer import Graph, Op, Tensor, read_graph
 from winnow_convert.onnx_export import INT8_TOLERANCE, export_onnx
 from winnow_convert.profile import BOARDS, profile
-from winnow_convert.readiness import check_readiness, parse_compiler_log
+from winnow_convert.readiness import check_readiness
 from winnow_edge.bundle import open_bundle, shipped_bundles
 from winnow_ground.errors import ModelError
 
@@ -93,33 +93,34 @@ def test_shapes_and_constants_are_judged(graph: Graph) -> None:
     loose = dataclasses.replace(conv.inputs[1], constant=False)
     assert "weights are not constant" in judged(inputs=(conv.inputs[0], loose, conv.inputs[2]))
     assert "dilation" in judged(options={**conv.options, "dilationHFactor": 2})
+    even = {**conv.options, "dilationHFactor": 2, "dilationWFactor": 2}
+    assert judged(options=even) == judged(name="DEPTHWISE_CONV_2D", options=even) == ""
 
 
-def test_shipped_bundles_map_completely() -> None:
-    paths = shipped_bundles()
-    if not paths:
-        pytest.skip("no bundle is installed with this checkout")
-    for path in paths:
-        ready = check_readiness(read_graph(open_bundle(path).model))
-        assert ready.complete, (path.name, [v for v in ready.verdicts if not v.maps])
-        assert ready.fits_cache
+@pytest.mark.parametrize("path", shipped_bundles(), ids=lambda path: path.stem)
+def test_shipped_bundles_map_completely(path: Path) -> None:
+    ready = check_readiness(read_graph(open_bundle(path).model))
+    assert ready.complete, [v for v in ready.verdicts if not v.maps]
+    assert ready.mac_share == 1
+    assert ready.fits_cache
 
 
-def test_the_compilers_log_is_read() -> None:
-    log = """Edge TPU Compiler version 16.0.384591198
-Number of operations that will run on Edge TPU: 6
-Operator                       Count      Status
+def test_limits_of_single_ops_are_judged(graph: Graph) -> None:
+    pool = next(op for op in graph.ops if op.name == "MEAN")
+    inner, outer = pool.inputs[0], pool.outputs[0]
 
-FULLY_CONNECTED                12         Operation version not supported
-CONV_2D                        1          Mapped to Edge TPU
-CONV_2D                        2          More than one subgraph is not supported
-RESHAPE                        2          Mapped to Edge TPU
-"""
-    assert parse_compiler_log(log) == {
-        "FULLY_CONNECTED": (12, "Operation version not supported"),
-        "CONV_2D": (3, "More than one subgraph is not supported"),
-        "RESHAPE": (2, "Mapped to Edge TPU"),
-    }
+    def judged(before: tuple[int, ...], after: tuple[int, ...]) -> tuple[str, ...]:
+        op = dataclasses.replace(
+            pool,
+            inputs=(dataclasses.replace(inner, shape=before), *pool.inputs[1:]),
+            outputs=(dataclasses.replace(outer, shape=after),),
+        )
+        return check_readiness(dataclasses.replace(graph, ops=(op,))).verdicts[0].reasons
+
+    assert judged((1, 8, 8, 6), (1, 1, 1, 6)) == ()
+    assert judged((1, 8, 8, 8), (1, 8, 8, 1)) == ()
+    assert "multiple of 4" in judged((1, 8, 8, 6), (1, 8, 8, 1))[0]
+    assert "batch" in judged((2, 1, 1, 8), (1, 1, 1, 8))[0]
 
 
 @pytest.mark.slow
