@@ -257,7 +257,7 @@ def _impact(ground: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, n
     """A blast zone on any ground: halo, rays, and one crater or a cluster in the middle."""
     size = min(ground.shape)
     place = np.array(ground.shape) * rng.uniform(0.25, 0.75, 2)
-    radius = size * np.exp(rng.uniform(np.log(0.03), np.log(0.2)))
+    radius = size * np.exp(rng.uniform(np.log(0.03), np.log(0.3)))
     r, angle = _polar(ground.shape, place)
     skew = 1 + rng.uniform(0, 0.5) * np.cos(angle - rng.uniform(0, 2 * np.pi))  # oblique impacts
     ragged = np.maximum(1 + rng.uniform(0.1, 0.5) * _lobes(angle, 9, rng), 0.3)
