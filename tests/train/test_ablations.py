@@ -1,0 +1,91 @@
+"""The ablation matrix and its table: every row a sound recipe, figures where they belong."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+
+from winnow_train.recipe import read_recipe
+
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+
+
+@pytest.fixture(scope="module")
+def ablations() -> ModuleType:
+    import sys
+
+    spec = importlib.util.spec_from_file_location("ablations", BENCHMARKS / "ablations.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["ablations"] = module  # dataclasses look their module up
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_every_row_is_a_recipe_that_differs_from_the_base(ablations: ModuleType) -> None:
+    matrix = ablations.read_matrix(BENCHMARKS / "ablations.toml")
+    base = BENCHMARKS / "ablations.base.toml"
+    seen = {}
+    for row in matrix.rows.values():
+        assert row.source == "" or row.source in matrix.rows
+        if not row.source:
+            recipe = read_recipe(base, row.changes).as_dict()
+            assert recipe not in seen.values()
+            seen[row.name] = recipe
+    jobs = ablations.jobs_of(matrix, [])
+    assert [s for _, s in jobs] == sorted(s for _, s in jobs)
+    assert all(not row.source for row, _ in jobs)
+    with pytest.raises(SystemExit, match="no such job: base:9"):
+        ablations.jobs_of(matrix, ["base:9"])
+
+
+def test_judging_undoes_a_prior_and_a_temperature(ablations: ModuleType) -> None:
+    rng = np.random.default_rng(2)
+    prior = np.log([0.8, 0.15, 0.05])
+    truth = rng.choice(3, 4000, p=np.exp(prior))
+    evidence = rng.normal(size=(4000, 3)) + 2.0 * np.eye(3)[truth]
+    # Evidence of N(2, 1) against N(0, 1) is worth 2 x in log odds.
+    plain = ablations.judge(2.0 * evidence, truth, prior, ["a", "b", "c"])
+    assert plain["share"] == pytest.approx(1.0, abs=0.1)
+    assert plain["scale"] == pytest.approx(1.0, abs=0.1)
+    shifted = ablations.judge(4.0 * (2.0 * evidence + 0.7 * prior), truth, prior, ["a", "b", "c"])
+    for key in ("accuracy", "macro_f1", "even_recall", "loss"):
+        assert shifted[key] == pytest.approx(plain[key], abs=2e-3)
+    assert plain["even_recall"] > plain["macro_f1"] - 0.1
+    assert sum(plain["tiles"].values()) == 4000
+
+
+def test_the_table_holds_finished_rows_between_the_markers(
+    ablations: ModuleType, tmp_path: Path
+) -> None:
+    matrix = ablations.read_matrix(BENCHMARKS / "ablations.toml")
+    for seed, accuracy in ((1, 0.9), (2, 0.92)):
+        scores = {
+            "accuracy": accuracy,
+            "macro_f1": 0.5,
+            "loss": 0.3,
+            "even_recall": 0.6,
+            "right": dict.fromkeys(ablations.RARE, seed),
+        }
+        held = {"macs": 2_500_000, "kept": {ablations.OWN: scores}, "last": {ablations.OWN: scores}}
+        folder = matrix.rows["base"].folder(tmp_path, seed)
+        folder.mkdir()
+        (folder / "scores.json").write_text(json.dumps(held))
+    document = tmp_path / "doc.md"
+    document.write_text(f"before\n{ablations.MARKS[0]}\nold\n{ablations.MARKS[1]}\nafter\n")
+    ablations.write_between(document, ablations.table_of(matrix, tmp_path))
+    text = document.read_text()
+    assert text.startswith("before\n")
+    assert text.endswith("after\n")
+    assert "old" not in text
+    assert "| 96 | 2 | 0.910 (0.900-0.920) | 0.500 (0.500-0.500) |" in text
+    assert "1.5, 1.5, 1.5, 1.5, 1.5, 1.5 | - | 2.5 |" in text
+    assert "strong light" not in text
+    with pytest.raises(SystemExit, match="no markers"):
+        ablations.write_between(tmp_path / "base-1" / "scores.json", text)
