@@ -35,7 +35,7 @@ def load_split(source: Source, root: Path, split: str, progress: Progress) -> La
 
     Raises DataError if the data are not there or are not of the model's classes.
     """
-    from winnow_train.run import task_like
+    from winnow_train.tasks import task_like
     from winnow_train.tiles import decode_all, to_input
 
     name = source.description.get("training", {}).get("dataset")

@@ -11,6 +11,7 @@ import typer
 
 import winnow_train.data.commands
 from winnow_convert.quiet import quiet_stderr
+from winnow_edge.bundle import SUFFIX
 from winnow_ground.errors import MissingExtraError
 
 DATA = typer.Option("--data", help="Folder that holds the data sets' folders.")
@@ -82,7 +83,8 @@ def evaluate(
     models: Annotated[
         list[Path],
         typer.Argument(
-            metavar="MODEL...", help="A run folder of winnow train, or a .winnow bundle."
+            metavar="MODEL...",
+            help="A run folder, a .winnow file, or the bare name of a shipped bundle.",
         ),
     ],
     dataset: Annotated[
@@ -121,12 +123,14 @@ def evaluate(
         raise typer.BadParameter("several models need --by-instrument", param_hint="MODEL...")
     if compare and report is not None:
         raise typer.BadParameter("the page is of one model alone", param_hint="--report")
-    if any(m.suffix != ".winnow" for m in (*models, *([against] if against else []))):
-        quiet_backend(0)
     from winnow_train.evaluate import evaluate as judge
-    from winnow_train.evaluate import print_table
+    from winnow_train.evaluate import find_model, print_table
     from winnow_train.progress import Progress
 
+    models = [find_model(m) for m in models]
+    against = find_model(against) if against else None
+    if any(m.suffix != SUFFIX for m in (*models, *([against] if against else []))):
+        quiet_backend(0)
     if compare:
         from winnow_train.cameras import evaluate as judge_cameras
 

@@ -10,10 +10,12 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from winnow_edge.bundle import SUFFIX, find_bundle, open_bundle, shipped_bundles
+from winnow_edge.errors import BundleError
 from winnow_ground.errors import ModelError
 from winnow_train import metrics
 from winnow_train.progress import Progress
-from winnow_train.tasks import Task
+from winnow_train.tasks import Task, task_like
 from winnow_train.tiles import decode_all, to_input
 
 #: A confusion matrix of more classes does not fit a terminal; then so many confusions are listed.
@@ -50,8 +52,6 @@ def collect(
     path: Path, dataset: str, root: Path, split: str, progress: Progress
 ) -> tuple[np.ndarray, Task, dict[str, Any]]:
     """Logits float32 [n, K] of a set's tiles, the task with its truth, and the model's card."""
-    from winnow_train.run import task_like
-
     infer, card = open_model(path)
     task = task_like(card, dataset, root).split(split)
     paths = [t.path for t in task.tiles.tiles]
@@ -64,7 +64,25 @@ def open_model(path: Path) -> tuple[Infer, dict[str, Any]]:
 
     Raises ModelError for what is no model, BundleError for a bundle that is not whole.
     """
-    return _open_bundle(path) if path.suffix == ".winnow" else _open_run(path)
+    return open_bundle_as_model(path) if path.suffix == SUFFIX else _open_run(path)
+
+
+def find_model(name: Path) -> Path:
+    """A run folder or bundle by its path, or a shipped bundle by its bare name, as on board.
+
+    Raises ModelError naming the shipped bundles if there is none.
+    """
+    if name.exists():
+        return name
+    try:
+        return find_bundle(name)
+    except BundleError as error:
+        raise ModelError(
+            "no such model",
+            where=name,
+            hint=f"give a run folder, a {SUFFIX} file or a shipped bundle: "
+            + ", ".join(path.stem for path in shipped_bundles()),
+        ) from error
 
 
 def answers(
@@ -85,15 +103,12 @@ def _open_run(path: Path) -> tuple[Infer, dict[str, Any]]:
     from winnow_train import model
     from winnow_train.runs import load_run
 
-    if not path.exists():
-        raise ModelError("no such model", where=path, hint="give a run folder or a bundle")
     net, card = load_run(path)
     return (lambda tiles: np.asarray(model.predict(net, tiles))), card
 
 
-def _open_bundle(path: Path) -> tuple[Infer, dict[str, Any]]:
+def open_bundle_as_model(path: Path) -> tuple[Infer, dict[str, Any]]:
     """A bundle through the code that flies: int8 pixels in, int8 logits out."""
-    from winnow_edge.bundle import open_bundle
     from winnow_edge.runtimes import load_classifier
 
     bundle = open_bundle(path)

@@ -16,9 +16,10 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from winnow_edge.bundle import SUFFIX
 from winnow_ground.files import make_folder, write_file
 from winnow_train import metrics, report_maps
-from winnow_train.evaluate import _open_bundle, collect
+from winnow_train.evaluate import collect, open_bundle_as_model
 from winnow_train.progress import Progress
 from winnow_train.report_data import Judged, exemplars, figures, worst_confusions
 from winnow_train.tasks import Task
@@ -139,8 +140,8 @@ def _pictures(
 
 
 def _maps(path: Path, tiles: np.ndarray) -> tuple[np.ndarray, dict[str, Any]]:
-    if path.suffix == ".winnow":
-        infer, _ = _open_bundle(path)
+    if path.suffix == SUFFIX:
+        infer, _ = open_bundle_as_model(path)
         return report_maps.occlusion_maps(infer, tiles), {"method": "occlusion", "deviation": None}
     from winnow_train.model import predict
     from winnow_train.runs import load_run

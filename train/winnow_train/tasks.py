@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from winnow_ground.errors import DataError, RecipeError
 from winnow_train.datasets import MSL_NAME, TileSet, read_dataset
-from winnow_train.recipe import Data
+from winnow_train.recipe import Data, parse_recipe
 
 REST = "*"
 
@@ -115,3 +116,39 @@ def refuse_empty_classes(task: Task) -> list[str]:
         )
     val = task.split("val").targets().sum(axis=0)
     return [c for c, n in zip(task.classes, val, strict=True) if n == 0]
+
+
+def task_like(card: dict[str, Any], dataset: str, root: Path) -> Task:
+    """The data set as the model of `card` sees it; classes it does not know get the label K.
+
+    The recipe's map of classes holds for another data set too, where that has the classes that the
+    map names: a crater is a crater in both versions of the landmarks.
+    """
+    data = Data(dataset=dataset)
+    found = read_dataset(dataset, root)
+    if "recipe" in card:
+        own = parse_recipe(card["recipe"]).data
+        if own.dataset == card["training"].get("dataset"):
+            data = own if own.dataset == dataset else _map_for(own, found)
+    if data.map or data.instrument:
+        return make_task(found, data, card["head"])
+    known = {c: i for i, c in enumerate(card["classes"])}
+    if not any(c in known for c in found.classes):
+        raise DataError(
+            f"none of the classes of {dataset} is known to {card['name']}",
+            hint=f"it knows {', '.join(known)}",
+        )
+    if card["head"] == "sigmoid":
+        same = {c: (c,) if c in found.classes else () for c in card["classes"]}
+        return make_task(found, Data(dataset=dataset, map=same), "sigmoid")
+    places = np.array([known.get(c, len(known)) for c in found.classes], np.int32)
+    return Task(found, tuple(card["classes"]), "softmax", places[found.labels])
+
+
+def _map_for(own: Data, found: TileSet) -> Data:
+    """The class map of a recipe for another data set; no map if that lacks a class of it."""
+    named = {old for olds in own.map.values() for old in olds} - {REST}
+    if not named <= set(found.classes):
+        return Data(dataset=found.dataset)
+    drop = tuple(c for c in own.drop if c in found.classes)
+    return Data(dataset=found.dataset, drop=drop, map=own.map)
