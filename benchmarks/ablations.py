@@ -4,10 +4,10 @@
     python benchmarks/ablations.py run --data ROOT --weights-dir WEIGHTS [ROW:SEED ...]
     python benchmarks/ablations.py table [--docs docs/training.md]
 
-`ablations.toml` beside this file holds the rows. `run` trains what is not yet trained and scored,
-seed by seed (a killed training goes on from its last epoch); with names it does only those, so
-that several processes can share the work. `table` writes Markdown between the markers of the
-document, or to stdout.
+`ablations.toml` beside this file holds the rows, `ablations.base.toml` the recipe they change.
+`run` trains what is not yet trained and scored, seed by seed (a killed training goes on from its
+last epoch); with names it does only those, so that several processes can share the work. `table`
+writes Markdown between the markers of the document, or to stdout.
 
 Each run gets the same treatment on val before it is scored: the scale of the logits (temperature)
 and the share of the log prior added to them are those of least negative log-likelihood. So rows
@@ -54,6 +54,7 @@ class Row:
 class Matrix:
     """`ablations.toml`."""
 
+    base: Path
     rows: dict[str, Row]
     tables: list[dict[str, Any]] = field(default_factory=list)
 
@@ -75,7 +76,7 @@ def read_matrix(path: Path) -> Matrix:
     named = {name for t in table["tables"] for name, _ in t["rows"]}
     if unknown := named - set(rows):
         raise SystemExit(f"{path}: no such row: {', '.join(sorted(unknown))}")
-    return Matrix(rows, table["tables"])
+    return Matrix(path.with_suffix(".base.toml"), rows, table["tables"])
 
 
 def jobs_of(matrix: Matrix, wanted: list[str]) -> list[tuple[Row, int]]:
@@ -88,7 +89,7 @@ def jobs_of(matrix: Matrix, wanted: list[str]) -> list[tuple[Row, int]]:
     return sorted(chosen, key=lambda job: job[1])
 
 
-def run(job: tuple[Row, int], data: Path, weights_dir: Path | None, out: Path) -> None:
+def run(base: Path, job: tuple[Row, int], data: Path, weights_dir: Path | None, out: Path) -> None:
     """Train one job unless it is trained, and score it on val into `scores.json`."""
     from winnow_train.progress import Progress
     from winnow_train.recipe import read_recipe
@@ -97,7 +98,7 @@ def run(job: tuple[Row, int], data: Path, weights_dir: Path | None, out: Path) -
     row, seed = job
     folder = row.folder(out, seed)
     changes = (*row.changes, f"seed={seed}", f'name="{row.name}"')
-    recipe = read_recipe(HERE / "ablations.base.toml", changes)
+    recipe = read_recipe(base, changes)
     teachers = (out.parent / row.teacher,) if row.teacher else ()
     train(recipe, data, folder, weights_dir=weights_dir, teachers=teachers, progress=Progress())
     scores = score_run(folder, data)
@@ -279,7 +280,7 @@ def main() -> None:
     quiet_backend(options.threads)
     for job in jobs:
         if not done[job]:
-            run(job, options.data, options.weights_dir, options.out)
+            run(matrix.base, job, options.data, options.weights_dir, options.out)
 
 
 if __name__ == "__main__":

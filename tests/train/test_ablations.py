@@ -30,12 +30,11 @@ def ablations() -> ModuleType:
 
 def test_every_row_is_a_recipe_that_differs_from_the_base(ablations: ModuleType) -> None:
     matrix = ablations.read_matrix(BENCHMARKS / "ablations.toml")
-    base = BENCHMARKS / "ablations.base.toml"
     seen = {}
     for row in matrix.rows.values():
         assert row.source == "" or row.source in matrix.rows
         if not row.source:
-            recipe = read_recipe(base, row.changes).as_dict()
+            recipe = read_recipe(matrix.base, row.changes).as_dict()
             assert recipe not in seen.values()
             seen[row.name] = recipe
     jobs = ablations.jobs_of(matrix, [])
@@ -89,3 +88,37 @@ def test_the_table_holds_finished_rows_between_the_markers(
     assert "strong light" not in text
     with pytest.raises(SystemExit, match="no markers"):
         ablations.write_between(tmp_path / "base-1" / "scores.json", text)
+
+
+def test_a_job_is_trained_scored_and_then_left_alone(
+    ablations: ModuleType,
+    shapes: Path,
+    recipe_file: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (tmp_path / "small.toml").write_text(
+        'seeds = [4]\n[rows.base]\n[rows.other]\nset = ["train.balance=0"]\n'
+        '[rows.last]\nfrom = "base"\nweights = "last"\n[[tables]]\ntitle = "T"\n'
+        'rows = [["base", "both"], ["last", "one"]]\n'
+    )
+    recipe = recipe_file.read_text().replace("epochs = 3", "epochs = 2")
+    (tmp_path / "small.base.toml").write_text(recipe)
+    command = ["ablations", "--matrix", tmp_path / "small.toml", "--out", tmp_path / "out"]
+
+    def call(*arguments: object) -> str:
+        monkeypatch.setattr("sys.argv", [*map(str, command), *map(str, arguments)])
+        ablations.main()
+        return capsys.readouterr().out
+
+    assert call("list") == "base:4 open\nother:4 open\n"
+    assert call("run", "--data", shapes, "base:4").startswith("base:4  accuracy ")
+    assert call("list") == "base:4 done\nother:4 open\n"
+    card = json.loads((tmp_path / "out" / "base-4" / "model.json").read_text())
+    assert (card["seed"], card["recipe"]["name"]) == (4, "base")
+    scores = json.loads((tmp_path / "out" / "base-4" / "scores.json").read_text())
+    assert sum(scores["kept"]["folder"]["tiles"].values()) == 30
+    assert scores["kept"] != scores["last"]
+    assert scores["macs"] > 0
+    assert call("run", "--data", shapes, "base:4") == ""
