@@ -52,7 +52,7 @@ def correct_biases(floats: bytes, int8: bytes, tiles: UInt8Array, progress: Prog
         own = np.roll(tiles, -turn * max(needed, default=0) // PASSES, axis=0)
         targets = _float_outputs(old, [wanted[out["name"]] for out in outputs], needed, own)
         for k, (op, out) in enumerate(zip(layers, outputs, strict=True)):
-            new = KeepingInterpreter(bytes(corrected))
+            new = KeepingInterpreter(bytes(corrected), [out["index"]])
             shift = _channel_shift(new, out, targets[k], own)
             scales = new.by_index[op["inputs"][2]]["quantization_parameters"]["scales"]
             biases[op["inputs"][2]] -= np.rint(shift / scales).astype(np.int32)

@@ -11,6 +11,7 @@ import typer
 def register(app: typer.Typer) -> None:
     """Add this package's commands to `app`."""
     app.command("convert")(convert)
+    app.command("zoo")(zoo)
 
 
 def convert(
@@ -106,6 +107,25 @@ def convert(
     else:
         print_report(converted, bundle)
         found.print()
+
+
+def zoo(
+    out: Annotated[
+        Path | None, typer.Option(help="Write the page here instead of standard output.")
+    ] = None,
+) -> None:
+    """The model zoo: tasks, sizes, figures and origin of the shipped bundles, as Markdown.
+
+    Read from the bundles' own manifests. docs/zoo.md is made by `winnow zoo --out docs/zoo.md`,
+    again after every change of a shipped bundle.
+    """
+    from winnow_convert.zoo import page
+    from winnow_ground.files import write_file
+
+    if out is None:
+        typer.echo(page(), nl=False)
+    else:
+        write_file(out, page())
 
 
 def _check_out(out: Path) -> None:

@@ -172,6 +172,23 @@ def read_graph(flatbuffer: bytes) -> Graph:
     )
 
 
+def with_outputs(flatbuffer: bytes, outputs: Sequence[int]) -> bytes:
+    """The same model giving other tensors, by index, in place of its outputs; ops after the last
+    that makes one of them are left out. It has no signature."""
+    import flatbuffers
+
+    schema = importlib.import_module("ai_edge_litert.schema_py_generated")
+    model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(flatbuffer, 0))
+    graph, wanted = model.subgraphs[0], set(outputs)
+    last = max(i for i, op in enumerate(graph.operators) if wanted & set(map(int, op.outputs)))
+    graph.operators = graph.operators[: last + 1]
+    graph.outputs = list(outputs)
+    model.signatureDefs = None
+    builder = flatbuffers.Builder(len(flatbuffer))
+    builder.Finish(model.Pack(builder), b"TFL3")
+    return bytes(builder.Output())
+
+
 def _tensor(index: int, raw: Any, dtypes: dict[int, str], constant: bool) -> Tensor:
     quantized = raw.quantization
     signature = _numbers(raw.shapeSignature)

@@ -9,12 +9,14 @@ dequantized int8 value, so an activation's figure includes the noise that it inh
 from __future__ import annotations
 
 import importlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from winnow_convert.flatbuffer import read_graph, with_outputs
 from winnow_convert.quiet import quiet_stderr
 
 UInt8Array = npt.NDArray[np.uint8]
@@ -74,25 +76,27 @@ def layer_noise(floats: bytes, int8: bytes, tiles: UInt8Array) -> list[LayerNois
 
 
 class KeepingInterpreter:
-    """A flatbuffer with every intermediate tensor kept, hence without XNNPACK.
+    """A flatbuffer that shows what its layers give, run by the kernels that fly (XNNPACK).
 
-    `tensors` and `ops` are LiteRT's details of them, `input` those of its input.
+    A delegate keeps what passes between its ops to itself, so the tensors to `keep` (indices; the
+    outputs of all ops if not given) become outputs of the graph. `tensors` and `ops` are LiteRT's
+    details of the model, `input` those of its input.
     """
 
-    def __init__(self, flatbuffer: bytes) -> None:
+    def __init__(self, flatbuffer: bytes, keep: Sequence[int] | None = None) -> None:
         litert = importlib.import_module("ai_edge_litert.interpreter")
+        if keep is None:
+            keep = [t.index for op in read_graph(flatbuffer).ops for t in op.outputs]
         with quiet_stderr():
             self._interpreter = litert.Interpreter(
-                model_content=flatbuffer,
-                experimental_preserve_all_tensors=True,
-                experimental_op_resolver_type=(
-                    litert.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
-                ),
+                model_content=with_outputs(flatbuffer, keep), num_threads=1
             )
             self._interpreter.allocate_tensors()
         self.tensors: list[dict[str, Any]] = self._interpreter.get_tensor_details()
         self.by_index = {t["index"]: t for t in self.tensors}
-        self.ops: list[dict[str, Any]] = self._interpreter._get_ops_details()
+        self.ops: list[dict[str, Any]] = [
+            op for op in self._interpreter._get_ops_details() if op["op_name"] != "DELEGATE"
+        ]
         self.input: dict[str, Any] = self._interpreter.get_input_details()[0]
 
     def run(self, tile: Any) -> None:
@@ -101,7 +105,7 @@ class KeepingInterpreter:
         self._interpreter.invoke()
 
     def value(self, tensor: dict[str, Any]) -> Any:
-        """What a tensor held after the last run."""
+        """What a tensor held after the last run, if it is a constant or kept."""
         return self._interpreter.get_tensor(tensor["index"])
 
 

@@ -1,0 +1,175 @@
+"""The model zoo: what the shipped bundles say of themselves, as one page.
+
+Everything but the published figures and the remarks on licences is read from the bundles' own
+manifests, so the page is made anew by one command (`winnow zoo --out docs/zoo.md`), and a test
+holds the committed page to the bundles.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from winnow_convert.flatbuffer import read_graph
+from winnow_edge.bundle import Bundle, open_bundle, shipped_bundles
+
+PUBLISHED = {
+    "hirise-v1": "val 88.1 %; at >= 0.9 90.3 %, abstaining on 11 % [1]",
+    "hirise-landmarks": "test (v3.2) 92.8 % [1]",
+    "hirise-strips": "test (v3.2) 92.8 % [1]",
+    "msl-surface": "val 72.8 %; at >= 0.9 94.3 %, abstaining on 41 % [1]",
+    "msl-mastcam-left": "val 83.7 %, all cameras' nets together [1]",
+    "msl-mastcam-right": "val 83.7 %, all cameras' nets together [1]",
+    "msl-mahli": "val 83.7 %, all cameras' nets together [1]",
+    "rover-or-surface": "val 97.5 %, precision 98.2 %, recall 96.8 % [2]",
+    "crater-dune": "92 % [2]",
+}
+"""Figures to beat, on their authors' own sets."""
+REMARKS = {
+    "hirise-v1": "Zenodo 10.5281/zenodo.1048301, CC BY 4.0",
+    "hirise-v3": "Zenodo 10.5281/zenodo.2538136 (3.2: 10.5281/zenodo.4002935), CC BY 4.0",
+    "msl": "Zenodo 10.5281/zenodo.1049137; public sources differ on the licence, CC BY 4.0 or "
+    "CC BY-SA 4.0: read the record before you pass on a net trained on it",
+    "folder": "your own pictures",
+}
+"""Where the data of a data set are and what may be done with them."""
+
+_HEAD = """# Model zoo
+
+The bundles that are installed with `winnow-edge`, from their own manifests. Made by
+`winnow zoo --out docs/zoo.md`; not to be edited by hand.
+
+All figures are on val, which also served to choose the net, its temperature and its thresholds;
+the test sets are held back. An accuracy "at >= 0.9" is that of the tiles whose best posterior
+reaches 0.9, the share of the others beside it.
+"""
+_FOOT = """
+Published figures: on the rover images val is the authors' own, less the tiles that were not to be
+had; on the orbital images the split is another, and their figures measure the task, not the same
+tiles. [1] Wagstaff et al. 2018, "Deep Mars", and Wagstaff et al. 2021,
+"Mars Image Content Classification: Three Years of NASA Deployment and Recent Advances"; [2] the aim
+that this project set itself after published reports of the task.
+
+MACs are multiply-accumulates for one tile. Agreement is the share of val tiles with the same best
+class before and after quantization; order is the rank correlation of the downlink order before and
+after; value is what the first 5 % of the bytes lose. See [convert.md](convert.md) for how a net
+becomes a bundle, and [training.md](training.md) for how it was trained.
+"""
+
+
+def page(bundles: Iterable[Bundle] | None = None) -> str:
+    """The page in Markdown, of the shipped bundles if no others are given.
+
+    Raises BundleError where a bundle does not open.
+    """
+    found = list(bundles) if bundles is not None else [open_bundle(p) for p in shipped_bundles()]
+    nets = _table(
+        ("bundle", "task", "classes", "input", "bundle, bytes", "MMAC"),
+        [_net_row(bundle) for bundle in found],
+    )
+    scores = _table(
+        (
+            "bundle",
+            "val tiles",
+            "accuracy float / int8",
+            "macro-F1 float / int8",
+            "int8 at >= 0.9",
+            "published",
+        ),
+        [_score_row(bundle) for bundle in found],
+    )
+    losses = _table(
+        ("bundle", "accuracy", "macro recall", "agreement", "order", "value", "method"),
+        [_loss_row(bundle) for bundle in found],
+    )
+    origins = _table(
+        ("bundle", "recipe", "data", "licence of the weights", "data set"),
+        [_origin_row(bundle) for bundle in found],
+    )
+    recalls = "".join(_recalls(bundle) for bundle in found)
+    return (
+        f"{_HEAD}\n{nets}\n## On val\n\n{scores}\n## Changed by quantization (int8 minus float)\n\n"
+        f"{losses}\n## Recall of every class, int8\n\n{recalls}\n## Where they come from\n\n"
+        f"{origins}{_FOOT}"
+    )
+
+
+def _net_row(bundle: Bundle) -> tuple[str, ...]:
+    manifest, recipe = bundle.manifest, _recipe(bundle)
+    spec = manifest.input
+    form = "grey" if spec.channels == 1 else "RGB"
+    many = f"{len(manifest.classes)} ({manifest.head})"
+    size = bundle.path.stat().st_size
+    macs = read_graph(bundle.model).macs / 1e6
+    return (
+        _name(bundle),
+        str(recipe.get("about", "")),
+        many,
+        f"{spec.height} x {spec.width} {form}",
+        f"{size:,}",
+        f"{macs:.1f}",
+    )
+
+
+def _score_row(bundle: Bundle) -> tuple[str, ...]:
+    metrics = bundle.manifest.metrics
+    old, new = metrics["float"], metrics["int8"]
+    sure = new["at_090"]
+    at = "none" if sure["accuracy"] is None else f"{sure['accuracy']:.4f}"
+    return (
+        _name(bundle),
+        f"{metrics['n']:,}",
+        f"{old['accuracy']:.4f} / {new['accuracy']:.4f}",
+        f"{old['macro_f1']:.4f} / {new['macro_f1']:.4f}",
+        f"{at}, abstaining on {100 * sure['abstention']:.1f} %",
+        PUBLISHED.get(bundle.manifest.name, "none known"),
+    )
+
+
+def _loss_row(bundle: Bundle) -> tuple[str, ...]:
+    change = bundle.manifest.metrics["quantization"]
+    return (
+        _name(bundle),
+        f"{-100 * change['accuracy_loss']:+.2f} points",
+        f"{-100 * change['macro_recall_loss']:+.2f} points",
+        f"{change['agreement']:.4f}",
+        f"{change['rank_correlation']:.4f}",
+        f"{100 * change['value_lost_at_5_percent']:.1f} %",
+        " + ".join((change["method"], *change["steps"])),
+    )
+
+
+def _origin_row(bundle: Bundle) -> tuple[str, ...]:
+    recipe, data = _recipe(bundle), str(bundle.manifest.training.get("dataset", "unknown"))
+    name = recipe.get("name")
+    along = recipe.get("data", {}).get("along", ())
+    together = f", with {', '.join(along)}" if along else ""
+    return (
+        _name(bundle),
+        f"`train/recipes/{name}.toml`" if name else "none given",
+        f"{data}{together}",
+        bundle.manifest.licence.split(";")[0] or "none given",
+        REMARKS.get(data, "unknown"),
+    )
+
+
+def _recalls(bundle: Bundle) -> str:
+    rows = bundle.manifest.metrics["int8"]["per_class"]
+    seen = [f"{k} {r['recall']:.2f} of {r['support']}" for k, r in rows.items() if r["support"]]
+    unseen = [name for name, row in rows.items() if not row["support"]]
+    rest = f"; not on val: {', '.join(unseen)}" if unseen else ""
+    return f"- {_name(bundle)}: {', '.join(seen)}{rest}\n"
+
+
+def _recipe(bundle: Bundle) -> dict[str, Any]:
+    recipe = bundle.manifest.training.get("recipe")
+    return recipe if isinstance(recipe, dict) else {}
+
+
+def _name(bundle: Bundle) -> str:
+    return f"`{bundle.manifest.name}`"
+
+
+def _table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [headings, ["---"] * len(headings), *rows]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)

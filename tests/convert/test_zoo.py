@@ -1,0 +1,50 @@
+"""The model zoo page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from winnow_convert.convert import Converted, write
+from winnow_convert.zoo import PUBLISHED, page
+from winnow_edge.bundle import shipped_bundles
+from winnow_ground import cli
+
+COMMITTED = Path(__file__).parents[2] / "docs" / "zoo.md"
+
+
+def test_the_committed_page_is_that_of_the_shipped_bundles() -> None:
+    made = page()
+    assert COMMITTED.read_text(encoding="utf-8") == made, "winnow zoo --out docs/zoo.md"
+    for path in shipped_bundles():
+        assert f"`{path.stem}`" in made
+
+
+def test_every_shipped_bundle_comes_from_a_recipe_that_is_here() -> None:
+    recipes = Path(__file__).parents[2] / "train" / "recipes"
+    for path in shipped_bundles():
+        assert (recipes / f"{path.stem}.toml").is_file()
+
+
+def test_a_page_says_what_manifests_say(converted: Converted, tmp_path: Path) -> None:
+    bundle = write(converted, tmp_path / "tiny.winnow")
+    made = page([bundle])
+    metrics = bundle.manifest.metrics
+    assert f"| {metrics['float']['accuracy']:.4f} / {metrics['int8']['accuracy']:.4f} |" in made
+    assert "| 3 (softmax) | 32 x 32 grey |" in made
+    assert "none known" in made
+    assert "crater 1.00 of 15" in made
+    assert "tiny" not in PUBLISHED
+
+
+def test_the_command_writes_the_page(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "zoo.md"
+    for arguments in ([], ["--out", str(out)]):
+        monkeypatch.setattr("sys.argv", ["winnow", "zoo", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        assert ended.value.code == 0
+    assert capsys.readouterr().out == out.read_text(encoding="utf-8") == page()
