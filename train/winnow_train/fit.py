@@ -38,14 +38,17 @@ class Sample:
     targets: dict[str, np.ndarray]  # head -> float32 [n, K]
     weights: dict[str, np.ndarray]  # head -> float32 [n]; 0 where a tile has no target
     draw: np.ndarray  # float64 [n], how often a tile is drawn; sums to 1
+    #: `pixels` are already what the net takes (features of a frozen backbone): none is augmented.
+    ready: bool = False
 
 
 @dataclass(frozen=True)
 class Validation:
     """The val tiles of the recipe's own head, at the net's input size."""
 
-    pixels: np.ndarray  # uint8 [n, H, W, C]
+    pixels: np.ndarray  # uint8 [n, H, W, C], or what the net takes
     truth: np.ndarray
+    scale: float = model.PIXEL_SCALE  # what the net takes is pixels / scale
 
 
 def make_sample(
@@ -163,12 +166,18 @@ class Epoch:
     def __getitem__(self, index: int) -> tuple[Any, Any, Any]:
         size = min(self._recipe.train.batch, len(self._order))
         chosen = self._order[index * size : (index + 1) * size]
-        rng = np.random.default_rng([self._recipe.seed, self._number, index])
-        pixels = np.stack([self._augment(self._sample.pixels[i], rng) for i in chosen])
         return (
-            pixels / np.float32(model.PIXEL_SCALE),
+            self._inputs(chosen, np.random.default_rng([self._recipe.seed, self._number, index])),
             {h: t[chosen] for h, t in self._sample.targets.items()},
             {h: w[chosen] for h, w in self._sample.weights.items()},
+        )
+
+    def _inputs(self, chosen: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        held = self._sample.pixels
+        if self._sample.ready:
+            return np.stack([held[i] for i in chosen])
+        return np.stack([self._augment(held[i], rng) for i in chosen]) / np.float32(
+            model.PIXEL_SCALE
         )
 
 
@@ -209,11 +218,13 @@ def fit(
     fingerprint: str,
     report: Callable[[dict[str, Any]], None],
     step: Callable[[int], None] = lambda steps: None,
+    whole: keras.Model | None = None,
 ) -> list[dict[str, Any]]:
     """Train `net` in place, writing a checkpoint and a log line after every epoch.
 
     Goes on from the checkpoint in `out` if it holds one of the same recipe and data; `step` is
-    called with the number of batches done, `report` with each epoch's figures. Returns the log.
+    called with the number of batches done, `report` with each epoch's figures. Where `net` is only
+    a part, checkpoints hold the weights of the `whole` that it shares layers with. Returns the log.
     """
     steps = steps_per_epoch(len(sample.pixels), recipe.train.batch)
     priors = {h: recipe.train.logit_adjustment * log_prior(t) for h, t in tasks.items()}
@@ -224,7 +235,7 @@ def fit(
         jit_compile=False,
     )
     optimizer.build(net.trainable_variables)
-    state = _State(net, recipe, fingerprint)
+    state = _State(whole or net, optimizer, recipe, fingerprint)
     state.restore(out / CHECKPOINT)
     own = next(iter(tasks))
     for number in range(len(state.history), recipe.train.epochs):
@@ -264,7 +275,10 @@ def _optimizer(recipe: Recipe, steps: int) -> keras.optimizers.Optimizer:
         decay_steps=max(1, t.epochs * steps - warm),
         warmup_target=t.learning_rate if warm else None,
         warmup_steps=warm,
+        alpha=1.0 if t.schedule == "constant" else 0.0,  # share of the rate at the end
     )
+    if t.optimizer == "adam":
+        return keras.optimizers.Adam(schedule)
     optimizer = keras.optimizers.AdamW(schedule, weight_decay=t.weight_decay)
     optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
     return optimizer
@@ -281,7 +295,7 @@ def _val_line(
 ) -> dict[str, float]:
     """Figures on val: the loss at the training prior, the scores as the net would be exported."""
     shift = recipe.train.logit_adjustment * log_prior(task)
-    logits = model.predict(net, validation.pixels, scale=model.PIXEL_SCALE)[own]
+    logits = model.predict(net, validation.pixels, scale=validation.scale)[own]
     loss = negative_log_likelihood(logits + shift, validation.truth, 1.0, task.head)
     posterior = metrics.posterior(logits + recipe.export.prior * shift, task.head)
     scores = metrics.score(posterior, validation.truth, list(task.classes), task.head)
@@ -354,8 +368,15 @@ def trained_part(recipe: Recipe) -> dict[str, Any]:
 class _State:
     """What a checkpoint holds: weights, optimizer, running mean or best weights, log, recipe."""
 
-    def __init__(self, net: keras.Model, recipe: Recipe, fingerprint: str) -> None:
-        self.net, self.recipe, self.fingerprint = net, recipe, fingerprint
+    def __init__(
+        self,
+        net: keras.Model,
+        optimizer: keras.optimizers.Optimizer,
+        recipe: Recipe,
+        fingerprint: str,
+    ) -> None:
+        self.net, self.optimizer = net, optimizer
+        self.recipe, self.fingerprint = recipe, fingerprint
         self.history: list[dict[str, Any]] = []
         self.kept: list[np.ndarray] | None = None  # the mean, or the best, of weights so far
 
@@ -385,7 +406,7 @@ class _State:
     def save(self, path: Path) -> None:
         """Write aside, then rename: a kill leaves the old checkpoint or the new one."""
         arrays: dict[str, Any] = {f"weight-{i}": w for i, w in enumerate(self._weights())}
-        for i, v in enumerate(self.net.optimizer.variables):
+        for i, v in enumerate(self.optimizer.variables):
             arrays[f"optimizer-{i}"] = keras.ops.convert_to_numpy(v)
         for i, k in enumerate(self.kept or ()):
             arrays[f"kept-{i}"] = k
@@ -408,7 +429,7 @@ class _State:
         meta, arrays = read_checkpoint(path)
         _refuse_others(meta, self.recipe, self.fingerprint, path)
         self.net.set_weights([arrays[f"weight-{i}"] for i in range(len(self.net.weights))])
-        for i, variable in enumerate(self.net.optimizer.variables):
+        for i, variable in enumerate(self.optimizer.variables):
             variable.assign(arrays[f"optimizer-{i}"])
         self.history = meta["history"]
         kept = [arrays[f"kept-{i}"] for i in range(len(self.net.weights)) if f"kept-{i}" in arrays]

@@ -35,6 +35,8 @@ BACKBONES: dict[str, dict[str, Any]] = {
 }
 #: The one that is ours, without ImageNet weights; `alpha` multiplies its widths.
 SMALL_XCEPTION = "SmallXception"
+#: BatchNorm between pooling and heads, where a recipe has one; exported heads have it folded in.
+HEAD_NORM = "head-norm"
 _CONVOLUTIONS = (layers.Conv2D, layers.DepthwiseConv2D)
 
 
@@ -48,6 +50,8 @@ def build(
     """
     keras.utils.set_random_seed(seed)
     backbone = _backbone(model, (size.height, size.width, size.channels), weights)
+    if model.shared:
+        backbone = _unpadded(backbone, model)
     backbone = _with_fused_norms(backbone)
     for layer in backbone.layers:
         if isinstance(layer, layers.BatchNormalization):
@@ -57,13 +61,11 @@ def build(
         backbone.trainable = False
     kept = backbone.output
     if model.last:
-        if model.last not in (names := [x.name for x in backbone.layers]):
-            raise RecipeError(
-                f"model.last is {model.last!r}, no layer of {model.backbone}",
-                hint=f"the last ones are {', '.join(names[-6:])}",
-            )
-        kept = backbone.get_layer(model.last).output
+        kept = _named(backbone, model.last, "last", model).output
     pooled = layers.GlobalAveragePooling2D(keepdims=True, name="pool")(kept)
+    if model.head_batchnorm:
+        momentum = model.batchnorm_momentum
+        pooled = layers.BatchNormalization(momentum=momentum, name=HEAD_NORM)(pooled)
     if model.dropout > 0:
         pooled = layers.Dropout(model.dropout, seed=seed, name="dropout")(pooled)
     outputs = {}
@@ -113,6 +115,60 @@ def _with_fused_norms(net: keras.Model) -> keras.Model:
     fused: keras.Model = keras.models.clone_model(net, clone_function=clone)
     fused.set_weights(net.get_weights())
     return fused
+
+
+def _unpadded(net: keras.Model, model: Model) -> keras.Model:
+    """The same weights without padding up to the layer `model.shared`, with 'same' padding after.
+
+    What a feature up to there is depends on the pixels under it alone, not on where the tile ends:
+    overlapping tiles share it. Raises RecipeError unless the layers up to there are a plain chain.
+    """
+    _named(net, model.shared, "shared", model)
+    chain = True
+    for layer in net.layers:
+        chain = chain and len(_inputs_of(net, layer)) <= 1 and len(_readers_of(net, layer)) == 1
+        if layer.name == model.shared:
+            break
+    if not chain or model.backbone != "MobileNet":
+        raise RecipeError(
+            f"model.shared is {model.shared!r}, but layers of {model.backbone} branch",
+            hint='only MobileNet (version 1) is a plain chain: share it or leave out "shared"',
+        )
+    padding = "valid"
+
+    def clone(layer: keras.layers.Layer) -> keras.layers.Layer:
+        nonlocal padding
+        config = layer.get_config()
+        if isinstance(layer, _CONVOLUTIONS):
+            config["padding"] = padding
+        if layer.name == model.shared:
+            padding = "same"
+        copy: keras.layers.Layer = layer.__class__.from_config(config)
+        return copy
+
+    def call(layer: keras.layers.Layer, *arguments: Any, **keywords: Any) -> Any:
+        unpadded = isinstance(layer, layers.ZeroPadding2D)
+        return arguments[0] if unpadded else layer(*arguments, **keywords)
+
+    try:
+        bare: keras.Model = keras.models.clone_model(net, clone_function=clone, call_function=call)
+    except ValueError as error:
+        raise RecipeError(
+            f"model.shared is {model.shared!r}: without padding nothing is left of so small a tile",
+            hint="share fewer layers, or make the input larger",
+        ) from error
+    bare.set_weights(net.get_weights())
+    return bare
+
+
+def _named(net: keras.Model, name: str, key: str, model: Model) -> keras.layers.Layer:
+    """The layer that the recipe's key names, or RecipeError."""
+    if name not in (names := [x.name for x in net.layers]):
+        raise RecipeError(
+            f"model.{key} is {name!r}, no layer of {model.backbone}",
+            hint=f"the last ones are {', '.join(names[-6:])}",
+        )
+    return net.get_layer(name)
 
 
 def start_from(net: keras.Model, other: keras.Model) -> int:
@@ -187,7 +243,7 @@ def export(model: keras.Model, head: str, bias: np.ndarray | None = None) -> ker
     single = keras.Model(model.input, model.output[head])
     norms, pads = _foldable(single)
     gone = {x.name for x in (*norms.values(), *pads.values())}
-    gone |= {x.name for x in single.layers if isinstance(x, layers.Dropout)}
+    gone |= {x.name for x in single.layers if isinstance(x, layers.Dropout)} | {HEAD_NORM}
 
     def clone(layer: keras.layers.Layer) -> keras.layers.Layer:
         config = layer.get_config()
@@ -213,8 +269,11 @@ def export(model: keras.Model, head: str, bias: np.ndarray | None = None) -> ker
             values = _fold_norm(layer, values, norms[layer.name])
         if first and isinstance(layer, _CONVOLUTIONS):
             values[0], first = values[0] / PIXEL_SCALE, False
-        if layer.name == f"head-{head}" and bias is not None:
-            values[1] = values[1] + bias
+        if layer.name == f"head-{head}":
+            if any(x.name == HEAD_NORM for x in single.layers):
+                values = _fold_norm_before(single.get_layer(HEAD_NORM), values)
+            if bias is not None:
+                values[1] = values[1] + bias
         layer.set_weights([v.astype(np.float32) for v in values])
     _check_fold(single, folded, bias)
     return folded
@@ -274,13 +333,28 @@ def _pads_like_same(conv: keras.layers.Layer, pad: layers.ZeroPadding2D) -> bool
 def _fold_norm(
     conv: keras.layers.Layer, values: list[np.ndarray], norm: layers.BatchNormalization
 ) -> list[np.ndarray]:
-    names = [w.name for w in norm.weights]
-    state = dict(zip(names, (np.asarray(v, np.float64) for v in norm.get_weights()), strict=True))
-    scale = state.get("gamma", 1.0) / np.sqrt(state["moving_variance"] + norm.epsilon)
+    scale, offset = _affine(norm)
     kernel = values[0]
     bias = values[1] if len(values) > 1 else 0.0
     shaped = scale[:, None] if isinstance(conv, layers.DepthwiseConv2D) else scale
-    return [kernel * shaped, (bias - state["moving_mean"]) * scale + state.get("beta", 0.0)]
+    return [kernel * shaped, bias * scale + offset]
+
+
+def _fold_norm_before(
+    norm: layers.BatchNormalization, values: list[np.ndarray]
+) -> list[np.ndarray]:
+    """Kernel [1, 1, C, K] and bias [K] of the convolution that reads what `norm` gives."""
+    scale, offset = _affine(norm)
+    kernel, bias = values
+    return [kernel * scale[:, None], bias + offset @ kernel[0, 0]]
+
+
+def _affine(norm: layers.BatchNormalization) -> tuple[np.ndarray, np.ndarray]:
+    """What BatchNorm does once trained: x * scale + offset, float64 [C] each."""
+    names = [w.name for w in norm.weights]
+    state = dict(zip(names, (np.asarray(v, np.float64) for v in norm.get_weights()), strict=True))
+    scale = state.get("gamma", 1.0) / np.sqrt(state["moving_variance"] + norm.epsilon)
+    return scale, state.get("beta", 0.0) - state["moving_mean"] * scale
 
 
 def _check_fold(single: keras.Model, folded: keras.Model, bias: np.ndarray | None) -> None:

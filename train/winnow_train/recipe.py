@@ -74,9 +74,15 @@ class Model:
     weights: str = "imagenet"
     #: Name of the backbone's last layer that is kept; "" keeps all of it.
     last: str = ""
+    #: Up to this layer nothing is padded, so that overlapping tiles share its features and a swath
+    #: is run once through them (MobileNet only); "" shares nothing.
+    shared: str = ""
     head: str = _one_of("softmax", "sigmoid", default="softmax")
+    #: BatchNorm between pooling and dropout.
+    head_batchnorm: bool = False
     dropout: float = _within(0.0, 0.9, 0.0)
-    #: The backbone is not trained at all.
+    #: The backbone is not trained at all; if no augmentation is asked for either, its features are
+    #: computed once.
     frozen: bool = False
     #: BatchNorm keeps its statistics (weights whose BatchNorm was folded need it).
     frozen_batchnorm: bool = False
@@ -86,7 +92,7 @@ class Model:
 
 @dataclass(frozen=True)
 class Train:
-    """The optimization: AdamW (Loshchilov and Hutter 2019), warm-up, then half a cosine to zero."""
+    """The optimization: by default AdamW, warm-up, then half a cosine to zero."""
 
     epochs: int = _within(1, 1000, 20)
     batch: int = _within(2, 1024, 64)
@@ -104,6 +110,10 @@ class Train:
     average_last: int = _within(1, 1000, 1)
     #: Stop when the val loss has not fallen for so many epochs and keep the best; 0 never stops.
     patience: int = _within(0, 1000, 0)
+    #: "adamw" (Loshchilov and Hutter 2019), or "adam" (Kingma and Ba 2015) without weight decay.
+    optimizer: str = _one_of("adamw", "adam", default="adamw")
+    #: The learning rate after the warm-up: half a "cosine" to zero, or "constant".
+    schedule: str = _one_of("cosine", "constant", default="cosine")
 
 
 @dataclass(frozen=True)

@@ -17,15 +17,15 @@ from typing import Any
 import keras
 import numpy as np
 
-from winnow_ground.errors import DataError, OutputError, RecipeError
-from winnow_train import distill, fit, metrics, model
+from winnow_ground.errors import OutputError, RecipeError
+from winnow_train import distill, fit, frozen, metrics, model
 from winnow_train.calibrate import fit_temperature
-from winnow_train.datasets import LICENCE, TileSet, read_dataset, refuse_leakage
+from winnow_train.datasets import LICENCE, refuse_leakage
 from winnow_train.progress import Progress
-from winnow_train.recipe import Data, Recipe, find_weights, parse_recipe
+from winnow_train.recipe import Data, Recipe, find_weights
 from winnow_train.rendered import add_rendered
 from winnow_train.runs import CARD, MODEL
-from winnow_train.tasks import REST, Task, make_task, read_task, refuse_empty_classes
+from winnow_train.tasks import Task, read_task, refuse_empty_classes
 from winnow_train.tiles import decode_all
 
 #: Training tiles are kept with their longer side at most this, and at most 1.8 x the input.
@@ -79,8 +79,14 @@ def train(
         own = recipe.data.dataset
         sample = add_rendered(sample, recipe, training[own], pixels[own])
         steps = fit.steps_per_epoch(len(sample.pixels), recipe.train.batch)
+        judge, learner = val[own], net
+        if frozen.has_fixed_features(recipe):
+            sample, judge = frozen.with_features(net, recipe, sample, judge, progress)
+            learner = frozen.heads_of(net)
         with progress.training(recipe.name, recipe.train.epochs, steps) as bar:
-            fit.fit(net, recipe, training, sample, val[own], out, fingerprint, bar.epoch, bar.step)
+            fit.fit(
+                learner, recipe, training, sample, judge, out, fingerprint, bar.epoch, bar.step, net
+            )
     cards = {}
     for head, task in tasks.items():
         folder = out if head == recipe.data.dataset else out / f"along-{head}"
@@ -190,39 +196,3 @@ def _versions() -> dict[str, str]:
         except importlib.metadata.PackageNotFoundError:
             continue
     return found
-
-
-def task_like(card: dict[str, Any], dataset: str, root: Path) -> Task:
-    """The data set as the model of `card` sees it; classes it does not know get the label K.
-
-    The recipe's map of classes holds for another data set too, where that has the classes that the
-    map names: a crater is a crater in both versions of the landmarks.
-    """
-    data = Data(dataset=dataset)
-    found = read_dataset(dataset, root)
-    if "recipe" in card:
-        own = parse_recipe(card["recipe"]).data
-        if own.dataset == card["training"].get("dataset"):
-            data = own if own.dataset == dataset else _map_for(own, found)
-    if data.map or data.instrument:
-        return make_task(found, data, card["head"])
-    known = {c: i for i, c in enumerate(card["classes"])}
-    if not any(c in known for c in found.classes):
-        raise DataError(
-            f"none of the classes of {dataset} is known to {card['name']}",
-            hint=f"it knows {', '.join(known)}",
-        )
-    if card["head"] == "sigmoid":
-        same = {c: (c,) if c in found.classes else () for c in card["classes"]}
-        return make_task(found, Data(dataset=dataset, map=same), "sigmoid")
-    places = np.array([known.get(c, len(known)) for c in found.classes], np.int32)
-    return Task(found, tuple(card["classes"]), "softmax", places[found.labels])
-
-
-def _map_for(own: Data, found: TileSet) -> Data:
-    """The class map of a recipe for another data set; no map if that lacks a class of it."""
-    named = {old for olds in own.map.values() for old in olds} - {REST}
-    if not named <= set(found.classes):
-        return Data(dataset=found.dataset)
-    drop = tuple(c for c in own.drop if c in found.classes)
-    return Data(dataset=found.dataset, drop=drop, map=own.map)

@@ -1,0 +1,48 @@
+"""A frozen backbone without augmentation gives a tile the same features in every epoch."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import keras
+import numpy as np
+
+from winnow_train import fit, model
+from winnow_train.progress import Progress
+from winnow_train.recipe import Augment, Recipe
+from winnow_train.tiles import to_input
+
+
+def has_fixed_features(recipe: Recipe) -> bool:
+    """Whether what the heads are shown of a tile never changes."""
+    return recipe.model.frozen and recipe.augment == Augment(symmetry="none")
+
+
+def heads_of(net: keras.Model) -> keras.Model:
+    """The part behind the pooling, sharing its layers: features [B, 1, 1, C] -> {head: logits}."""
+    return keras.Model(net.get_layer("pool").output, net.output)
+
+
+def with_features(
+    net: keras.Model,
+    recipe: Recipe,
+    sample: fit.Sample,
+    validation: fit.Validation,
+    progress: Progress,
+) -> tuple[fit.Sample, fit.Validation]:
+    """The same tiles, each as the pooled features float32 [1, 1, C] that the heads read."""
+    trunk = keras.Model(net.input, net.get_layer("pool").output)
+    tiles = to_input(sample.pixels, recipe.input.height, recipe.input.width)
+    found = []
+    for what, pixels in (("train", tiles), ("val", validation.pixels)):
+        with progress.counting(f"{recipe.model.backbone} on {what}", len(pixels)) as advance:
+            parts = []
+            for start in range(0, len(pixels), 64):
+                part = pixels[start : start + 64]
+                parts.append(model.predict(trunk, part, scale=model.PIXEL_SCALE))
+                advance(len(part))
+        found.append(np.concatenate(parts))
+    return (
+        dataclasses.replace(sample, pixels=list(found[0]), ready=True),
+        dataclasses.replace(validation, pixels=found[1], scale=1.0),
+    )
