@@ -18,8 +18,8 @@ from winnow_train.progress import Progress
 from winnow_train.tasks import Task, task_like
 from winnow_train.tiles import decode_all, to_input
 
-#: A confusion matrix of more classes does not fit a terminal; then so many confusions are listed.
-WHOLE_MATRIX, COMMONEST = 8, 12
+#: A confusion matrix of more classes does not fit a terminal; then it is a line per class.
+WHOLE_MATRIX = 8
 Infer = Callable[[np.ndarray], np.ndarray]
 
 
@@ -150,35 +150,42 @@ def print_table(found: dict[str, Any], console: Console | None = None) -> None:
     console = console or Console()
     at = found["at_090"]
     sure = "-" if at["accuracy"] is None else f"{at['accuracy']:.4f}"
+    every = " (every class of a tile right)" if "label_sets" in found else ""
     console.print(
         f"{found['model']} on {found['dataset']} {found['split']}: {found['n']} tiles\n"
-        f"accuracy {found['accuracy']:.4f}   macro-F1 {found['macro_f1']:.4f}   "
+        f"accuracy {found['accuracy']:.4f}{every}   macro-F1 {found['macro_f1']:.4f}   "
         f"ECE {found['ece']:.4f}   at posterior >= 0.9: accuracy {sure}, "
         f"abstaining on {100 * at['abstention']:.1f} %",
         highlight=False,
     )
-    table = Table("class", "precision", "recall", "F1", "tiles")
+    extra = ["accuracy"] if "label_sets" in found else []
+    columns = [*extra, "precision", "recall", "f1"]
+    table = Table("class", *extra, "precision", "recall", "F1", "tiles")
     for column in table.columns[1:]:
         column.justify = "right"
     for name, row in found["per_class"].items():
-        cells = [f"{row[k]:.3f}" for k in ("precision", "recall", "f1")]
-        table.add_row(name, *cells, str(row["support"]))
+        table.add_row(name, *(f"{row[k]:.3f}" for k in columns), str(row["support"]))
     console.print(table)
-    if np.ndim(found["confusion"]) == 2:
-        console.print(_confusion_table(found["classes"], np.array(found["confusion"])))
+    sets = found.get("label_sets", {"names": found["classes"], "confusion": found["confusion"]})
+    console.print(_confusion_table(sets["names"], np.array(sets["confusion"])))
 
 
 def _confusion_table(classes: list[str], confusion: np.ndarray) -> Table:
-    """The whole matrix where it fits a terminal, else the commonest confusions."""
+    """The whole matrix where it fits a terminal, else a line per class with its mistakes."""
     if len(classes) <= WHOLE_MATRIX:
         matrix = Table("true \\ predicted", *classes, title="confusion")
+        for column in matrix.columns[1:]:
+            column.justify = "right"
         for name, counts in zip(classes, confusion, strict=True):
             matrix.add_row(name, *(str(n) if n else "." for n in counts))
         return matrix
-    table = Table("true", "predicted", "tiles", title="commonest confusions")
-    wrong = confusion * (1 - np.eye(len(classes), dtype=int))
-    for place in np.argsort(-wrong, axis=None, kind="stable")[:COMMONEST]:
-        true, predicted = np.unravel_index(place, wrong.shape)
-        if wrong[true, predicted]:
-            table.add_row(classes[true], classes[predicted], str(wrong[true, predicted]))
+    table = Table("true", "tiles", "right", "taken for", title="confusion")
+    for column in table.columns[1:3]:
+        column.justify = "right"
+    for true, counts in enumerate(confusion):
+        if not counts.sum():
+            continue
+        order = [p for p in np.argsort(-counts, kind="stable") if counts[p] and p != true]
+        wrong = ", ".join(f"{classes[p]} {counts[p]}" for p in order)
+        table.add_row(classes[true], str(counts.sum()), str(counts[true]), wrong)
     return table

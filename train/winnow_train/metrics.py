@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -105,8 +106,9 @@ def single_label(posterior: np.ndarray, labels: np.ndarray, classes: list[str]) 
 def multi_label(posterior: np.ndarray, truth: np.ndarray, classes: list[str]) -> dict[str, Any]:
     """Figures of a sigmoid head: posterior and truth [n, K]; a class is predicted from 0.5 up.
 
-    `accuracy` is the share of tiles with every class right; `confusion` is a 2x2 matrix
-    [true][predicted] per class.
+    `accuracy` is the share of tiles with every class right, that of a class in `per_class` the
+    share with this one right; `confusion` is a 2x2 matrix [true][predicted] per class, `label_sets`
+    one matrix over the sets of classes that occur.
     """
     predicted = posterior >= 0.5
     truth = truth.astype(bool)
@@ -119,11 +121,14 @@ def multi_label(posterior: np.ndarray, truth: np.ndarray, classes: list[str]) ->
         for k in range(len(classes))
     ]
     rows = [per_class(m)[1] for m in matrices]
+    for k, row in enumerate(rows):
+        row["accuracy"] = float(correct[:, k].mean())
     return {
         "accuracy": float(whole.mean()),
         "macro_f1": float(np.mean([r["f1"] for r in rows if r["support"]])),
         "per_class": dict(zip(classes, rows, strict=True)),
         "confusion": [m.tolist() for m in matrices],
+        "label_sets": label_sets(truth, predicted, classes),
         "ece": expected_calibration_error(confidence.ravel(), correct.ravel()),
         "at_090": {
             "accuracy": float(whole[sure].mean()) if sure.any() else None,
@@ -131,3 +136,28 @@ def multi_label(posterior: np.ndarray, truth: np.ndarray, classes: list[str]) ->
         },
         "n": len(truth),
     }
+
+
+def label_sets(true: np.ndarray, predicted: np.ndarray, classes: list[str]) -> dict[str, Any]:
+    """`names` of the sets of classes among true and predicted, bool [n, K], the smallest first,
+    and their `confusion`, counts [true][predicted]."""
+    bits = 1 << np.arange(len(classes))
+    codes = (true.astype(bool) @ bits, predicted.astype(bool) @ bits)
+    found = np.unique(np.concatenate(codes))
+    order = sorted(found.tolist(), key=lambda code: (code.bit_count(), code))
+    place = {code: i for i, code in enumerate(order)}
+    rows, columns = (np.array([place[c] for c in some.tolist()], int) for some in codes)
+    names = [
+        set_name(classes, [bool(code >> k & 1) for k in range(len(classes))]) for code in order
+    ]
+    matrix = confusion_matrix(rows, columns, len(order))
+    return {"names": names, "confusion": matrix.tolist()}
+
+
+def set_name(classes: Sequence[str], there: Iterable[bool]) -> str:
+    """A set of classes in words.
+
+    >>> set_name(["crater", "dune"], [True, True]), set_name(["crater", "dune"], [False, False])
+    ('crater + dune', 'none')
+    """
+    return " + ".join(c for c, held in zip(classes, there, strict=True) if held) or "none"

@@ -217,19 +217,14 @@ def per_source(judged: Judged) -> list[dict[str, Any]]:
     return sorted(rows, key=lambda r: (-r["errors"], -r["error_rate"], r["source"]))
 
 
-def _names(judged: Judged, row: Bools) -> str:
-    names = [c for c, there in zip(judged.classes, row, strict=True) if there]
-    return " + ".join(names) or "none"
-
-
 def _true(judged: Judged, i: int) -> str:
     if judged.task.head == "softmax" and not judged.member[i].any():
         return "(unknown to the model)"
-    return _names(judged, judged.member[i])
+    return metrics.set_name(judged.classes, judged.member[i])
 
 
 def _said(judged: Judged, i: int) -> str:
-    return _names(judged, judged.predicted[i])
+    return metrics.set_name(judged.classes, judged.predicted[i])
 
 
 def worst_confusions(judged: Judged, pairs: int, tiles: int) -> list[dict[str, Any]]:

@@ -83,8 +83,8 @@ def write_report(
         ),
         "thresholds": plots.thresholds(found["selective"]["thresholds"]),
     }
-    if task.head == "softmax":
-        made["confusion"] = plots.confusion(found["confusion"], names)
+    matrix = found.get("label_sets", {"names": names, "confusion": found["confusion"]})
+    made["confusion"] = plots.confusion(matrix["confusion"], matrix["names"])
     for name, data in made.items():
         write_file(out / f"{name}.png", data)
     write_file(out / FIGURES, json.dumps(found, indent=1) + "\n")

@@ -11,6 +11,7 @@ from sklearn.metrics import precision_recall_curve, roc_curve
 
 from winnow_ground.plots import INK, new_figure, plain, png
 
+MANY_CLASSES = 12
 _BLUE, _RED, _GREEN, _GREY = "#0072B2", "#D55E00", "#009E73", "#8C8C8C"
 
 
@@ -41,19 +42,38 @@ def intervals(detail: Mapping[str, Any]) -> bytes:
 
 
 def confusion(matrix: Sequence[Sequence[int]], classes: Sequence[str]) -> bytes:
-    """Counts, shaded by their share of the true class."""
+    """Counts, shaded by their share of the true class, mistakes in red."""
     counts = np.asarray(matrix)
     share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    size = 3.2 + 0.55 * len(classes)
+    # The page is some eleven inches wide: many classes get small cells, not small print.
+    many = len(classes) > MANY_CLASSES
+    cell = 0.36 if many else 0.55
+    size = 3.2 + cell * len(classes)
     figure = new_figure(size + 0.8, size)
     axes = figure.add_subplot()
     axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
     for i, j in zip(*np.nonzero(counts), strict=True):
-        ink = "white" if share[i, j] > 0.55 else INK
-        axes.text(j, i, str(counts[i, j]), ha="center", va="center", color=ink, fontsize=9)
+        right = "white" if share[i, j] > 0.55 else INK
+        ink = right if i == j else ("#FFD9C2" if share[i, j] > 0.55 else _RED)
+        weight = "normal" if i == j else "bold"
+        axes.text(
+            j, i, str(counts[i, j]), ha="center", va="center", color=ink, fontsize=9, weight=weight
+        )
     names = [plain(c) for c in classes]
-    axes.set_xticks(range(len(names)), names, rotation=45, ha="right", fontsize=9)
+    axes.set_xticks(
+        range(len(names)),
+        names,
+        rotation=90 if many else 45,
+        ha="center" if many else "right",
+        fontsize=9,
+    )
     axes.set_yticks(range(len(names)), names, fontsize=9)
+    if many:  # lines to follow from a number to its two names
+        axes.set_xticks(np.arange(len(names) - 1) + 0.5, minor=True)
+        axes.set_yticks(np.arange(len(names) - 1) + 0.5, minor=True)
+        axes.grid(which="minor", color="#D5DBE3", linewidth=0.6)
+        axes.tick_params(which="minor", length=0)
+        axes.tick_params(axis="x", which="major", top=True, labeltop=True)
     axes.set_xlabel("predicted")
     axes.set_ylabel("true")
     return png(figure)
