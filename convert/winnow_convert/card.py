@@ -6,6 +6,13 @@ from typing import Any
 
 from winnow_edge.bundle import Manifest
 
+_USE = {
+    "softmax": "A tile is a detection if the posterior of its best class reaches that class's "
+    "threshold; classes without a threshold are background.",
+    "sigmoid": "Every class has a posterior of its own: a tile is a detection of each class whose "
+    "posterior reaches its threshold, of several at once or of none.",
+}
+
 
 def write_card(manifest: Manifest, model_bytes: int) -> str:
     """The card as Markdown, ending in a newline; the same manifest gives the same text."""
@@ -22,6 +29,7 @@ def write_card(manifest: Manifest, model_bytes: int) -> str:
         f"pixels. Model {model_bytes / 1000:.0f} kB; {manifest.head} head, temperature "
         f"{manifest.temperature:.3f}.",
         "",
+        *([f"{recipe['about']}.", ""] if isinstance(recipe, dict) and recipe.get("about") else []),
         "## Training data",
         "",
         f"Recipe `{recipe_name}`, seed {training.get('seed')}. Data set "
@@ -42,8 +50,7 @@ def write_card(manifest: Manifest, model_bytes: int) -> str:
         *_quantization(metrics),
         "## Use",
         "",
-        "A tile is a detection if the posterior of its best class reaches that class's threshold; "
-        "classes without a threshold are background. Posteriors are calibrated on landmark tiles "
+        f"{_USE[manifest.head]} Posteriors are calibrated on landmark tiles "
         "of val: on swaths of other terrain, season or camera they may be too sure of themselves.",
         "",
         "## Licence and attribution",
@@ -58,18 +65,22 @@ def write_card(manifest: Manifest, model_bytes: int) -> str:
 
 
 def _figures(metrics: dict[str, Any]) -> list[str]:
+    sets = "label_sets" in metrics["int8"]
     rows = [
         "| | float | int8 |",
         "|---|---|---|",
     ]
     old, new = metrics["float"], metrics["int8"]
     for key, name in (
-        ("accuracy", "accuracy"),
+        ("accuracy", "accuracy (every class of a tile right)" if sets else "accuracy"),
         ("macro_f1", "macro-F1"),
         ("macro_recall", "macro recall"),
         ("ece", "calibration error (ECE, 15 bins)"),
     ):
         rows.append(f"| {name} | {old[key]:.4f} | {new[key]:.4f} |")
+    for name in old["per_class"] if sets else ():
+        pair = [m["per_class"][name]["accuracy"] for m in (old, new)]
+        rows.append(f"| accuracy of {name} alone | {pair[0]:.4f} | {pair[1]:.4f} |")
     for key, name in (("accuracy", "accuracy at posterior >= 0.9"), ("abstention", "abstaining")):
         pair = [m["at_090"][key] for m in (old, new)]
         rows.append(f"| {name} | {' | '.join('-' if v is None else f'{v:.4f}' for v in pair)} |")
@@ -110,11 +121,12 @@ def _quantization(metrics: dict[str, Any]) -> list[str]:
     change = metrics["quantization"]
     moved = change["posterior_change"]
     method = "+".join([change["method"], *change["steps"]])
+    same = "answer" if "label_sets" in metrics["int8"] else "best class"
     return [
         f"Method `{method}`, {change['calibration_tiles']} calibration tiles of train, "
         "balanced over the classes. Against the float model on val: "
         f"accuracy {-change['accuracy_loss']:+.4f}, macro recall "
-        f"{-change['macro_recall_loss']:+.4f}; the best class agrees on "
+        f"{-change['macro_recall_loss']:+.4f}; the {same} agrees on "
         f"{change['agreement']:.2%} of tiles, detections on {change['detection_agreement']:.2%}; "
         f"posteriors move by {moved['mean']:.4f} on average and {moved['p99']:.4f} at the 99th "
         f"percentile; downlink order correlates with {change['rank_correlation']:.4f} "

@@ -64,14 +64,17 @@ def load_split(source: Source, root: Path, split: str, progress: Progress) -> La
 def calibration_sample(train: LabelledTiles, classes: int, count: int, seed: int = 0) -> UInt8Array:
     """About `count` tiles of train, balanced over the classes, uint8 (n, height, width, channels).
 
-    Each class gives an equal share; one that has too few gives all it has and the others make up
-    for it. If no tile reaches 0 or 255, those values are set in two pixels of the last: the input
-    range must be exactly 0..255 for pixels to be quantized without rounding.
+    Each class gives an equal share, as do the tiles of no class where a sigmoid head has such; one
+    that has too few gives all it has and the others make up for it. If no tile reaches 0 or 255,
+    those values are set in two pixels of the last: the input range must be exactly 0..255 for
+    pixels to be quantized without rounding.
     """
     rng = np.random.Generator(np.random.PCG64(seed))
-    one_hot = train.labels.ndim == 2
-    member = train.labels if one_hot else np.eye(classes, dtype=np.int64)[train.labels]
+    many = train.labels.ndim == 2
+    member = train.labels if many else np.eye(classes, dtype=np.int64)[train.labels]
     pools = [list(rng.permutation(np.flatnonzero(member[:, k]))) for k in range(classes)]
+    if many:
+        pools.append(list(rng.permutation(np.flatnonzero(~member.any(axis=1)))))
     chosen: dict[int, None] = {}
     while len(chosen) < count and any(pools):
         for pool in pools:

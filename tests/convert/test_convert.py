@@ -214,6 +214,16 @@ def test_calibration_is_balanced_over_classes_and_pins_the_pixel_range() -> None
     assert sample.max() == 255
 
 
+def test_calibration_of_a_sigmoid_head_has_tiles_of_no_class_too() -> None:
+    truth = np.array([[1, 0]] * 5 + [[0, 1]] * 5 + [[1, 1]] * 2 + [[0, 0]] * 200)
+    tiles = np.full((len(truth), 4, 4, 1), 100, np.uint8)
+    tiles[:, 1, 1, 0] = truth @ [1, 2]
+    sample = calibration_sample(LabelledTiles(tiles, truth, ("a",) * len(truth)), 2, 30)
+    none, crater, dune, both = np.bincount(sample[:, 1, 1, 0], minlength=4)
+    assert (crater, dune, both) == (5, 5, 2)
+    assert none == 18
+
+
 def test_options_refuse_unknown_keys_and_illegal_values() -> None:
     assert make_options({"calibration": 64}, {"calibration": None}, "r").calibration == 64
     assert make_options({"calibration": 64}, {"calibration": 80}, "r").calibration == 80
