@@ -1,15 +1,15 @@
 """The ways to int8, behind one function.
 
 ========  ========================================================================================
-`ptq`     post-training quantization by the TensorFlow Lite converter, with whichever of bias
-          correction and equalization brings it closer to the float net
+`ptq`     post-training quantization by the TensorFlow Lite converter, also equalized
 `aeq`     ai-edge-quantizer's static int8
 `qat`     quantization-aware fine-tuning, then `ptq`'s converter
 `auto`    all of them, the best on val (chosen in `winnow_convert.convert`)
 ========  ========================================================================================
 
-Variants within a method are compared on calibration tiles, which are of train: by how far their
-logits are from the float net's. Val is left for the comparison that is reported.
+All also with corrected biases. Variants within a method are compared on calibration tiles, which
+are of train: by how far their logits are from the float net's. Val is left for the comparison that
+is reported.
 """
 
 from __future__ import annotations
@@ -55,10 +55,12 @@ def quantize_by(
     if method == "ptq":
         made = _ptq_variants(source, calibration, progress)
     elif method == "aeq":
-        made = {"": (source, aeq.quantize(source, calibration))}
+        plain = aeq.quantize(source, calibration)
+        made = _with_biases(source, plain, calibration, progress)
     else:
         tuned = _fine_tuned(source, train, calibration, options, progress)
-        made = {"": (tuned, ptq.quantize(tuned, calibration))}
+        plain = ptq.quantize(tuned, calibration)
+        made = _with_biases(tuned, plain, calibration, progress)
     wanted = np.asarray(float_logits(source, calibration, progress))
     models = {name: Int8Model(source, data) for name, (_, data) in made.items()}
     closeness = {
@@ -93,8 +95,7 @@ def _ptq_variants(
     plain = ptq.quantize(source, calibration)
     model, groups = equalize(source.model, calibration)
     if not groups:
-        corrected = correct_biases(ptq.to_float(source), plain, calibration, progress)
-        return {"": (source, plain), "bias": (source, corrected)}
+        return _with_biases(source, plain, calibration, progress)
     level = dataclasses.replace(source, model=model)
     equalized = ptq.quantize(level, calibration)
     corrected = correct_biases(ptq.to_float(level), equalized, calibration, progress)
@@ -103,6 +104,14 @@ def _ptq_variants(
         "equalized": (level, equalized),
         "equalized+bias": (level, corrected),
     }
+
+
+def _with_biases(
+    source: Source, plain: bytes, calibration: UInt8Array, progress: Progress
+) -> dict[str, tuple[Source, bytes]]:
+    """An int8 flatbuffer of `source` as it is, and with corrected biases."""
+    corrected = correct_biases(ptq.to_float(source), plain, calibration, progress)
+    return {"": (source, plain), "bias": (source, corrected)}
 
 
 def _fine_tuned(

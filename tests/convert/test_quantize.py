@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from winnow_convert import ptq, qat
+from winnow_convert import aeq, ptq, qat
 from winnow_convert.bias import correct_biases
 from winnow_convert.convert import Converted, best_of, compare_methods
 from winnow_convert.equalize import equalize, linear_groups
@@ -82,6 +83,33 @@ def test_noise_per_layer_covers_every_op_and_sees_damage(converted: Converted) -
     weighted = [layer for layer in layers if layer.weight_sqnr is not None]
     assert len(weighted) == sum(op.macs > 0 for op in graph.ops)
     assert all(30 < float(layer.weight_sqnr or 0) < 60 for layer in weighted)
+
+
+def test_aeq_takes_channels_that_training_has_emptied(converted: Converted) -> None:
+    pytest.importorskip("ai_edge_quantizer")
+    source, tiles = converted.source, converted.calibration
+    empty = dataclasses.replace(source, model=_emptied(source.model))
+    wanted = float_logits(empty, tiles, silent)
+    got = Int8Model(empty, aeq.quantize(empty, tiles)).real_logits(tiles)
+    plain = Int8Model(empty, ptq.quantize(empty, tiles)).real_logits(tiles)
+    assert signal_to_noise(wanted, got) > signal_to_noise(wanted, plain) - 3
+
+
+def _emptied(model: Any) -> Any:
+    """Channels of no weight to speak of, but with a bias, in each kind of convolution."""
+    from winnow_convert.source import import_keras
+
+    copy = import_keras().models.clone_model(model)
+    copy.set_weights(model.get_weights())
+    for name in ("stem", "depthwise", "expand"):
+        kernel, bias = copy.get_layer(name).get_weights()
+        if name == "depthwise":
+            kernel[:, :, 2] = 1e-20
+        else:
+            kernel[..., 2] = 1e-20
+        bias[2] = 1.4
+        copy.get_layer(name).set_weights([kernel, bias])
+    return copy
 
 
 def test_fine_tuning_gives_a_net_of_the_same_ops(converted: Converted) -> None:
