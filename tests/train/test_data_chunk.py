@@ -131,3 +131,18 @@ def test_the_command(tmp_path: Path) -> None:
     )
     assert done.exit_code == 0, done.output
     assert "64 lines of 64 samples; 9 tiles" in done.stdout
+
+
+def test_isolated_bright_pixels_are_repaired_before_anything_is_binned(tmp_path: Path) -> None:
+    pixels = np.full((64, 64), 60, np.uint8)
+    pixels[10, 20] = pixels[40, 3] = 255  # readout errors
+    pixels[50:52, 50:52] = 255  # four together are not
+    swath = write(tmp_path / "s.png", pixels)
+    camera = Instrument(bundle="", bright_pixels=100)
+    (found,) = chunk([swath], tmp_path / "out", Cut(32, 32, scale=2), camera)
+    assert found.repaired == 2
+    tile = np.asarray(Image.open(tmp_path / "out" / "s-000000.png"))
+    assert sorted(set(tile.ravel().tolist())) == [60, 255]
+    assert (tile == 255).sum() == 1
+    (plain,) = chunk([swath], tmp_path / "plain", Cut(32, 32, scale=2), ANY)
+    assert plain.repaired is None

@@ -17,6 +17,7 @@ from winnow_edge.band import bin_lines
 from winnow_edge.mission import Instrument
 from winnow_edge.screening import CENTRE
 from winnow_edge.sources import LineSource, open_source
+from winnow_edge.sources.repair import RepairedSource
 from winnow_edge.sources.stretch import Stretch
 from winnow_edge.tiler import TileRows, box_of, origins
 from winnow_ground.errors import DataError
@@ -72,6 +73,8 @@ class Chunked:
     kept: int = 0
     dropped: dict[str, int] = field(default_factory=dict)
     truncated: str | None = None
+    #: Isolated bright pixels that were repaired; None: not asked for.
+    repaired: int | None = None
 
     def as_json(self) -> dict[str, Any]:
         """Counts, for `--json`."""
@@ -103,6 +106,8 @@ def chunk(
     found = []
     for path in swaths:
         source = open_source(path, instrument=instrument, grey=False)
+        repair = RepairedSource(source, instrument) if instrument.bright_pixels else None
+        source = repair or source
         try:
             summary = Chunked(path.stem)
             own = cut
@@ -118,6 +123,7 @@ def chunk(
                     summary.kept += 1
                 rows.append((file, path.stem, *row))
             summary.truncated = source.truncated
+            summary.repaired = repair.pixels if repair else None
         finally:
             source.close()
         found.append(summary)

@@ -144,6 +144,15 @@ def chunk(
         bool,
         typer.Option("--black-centre", help="Drop tiles whose middle square is all nodata."),
     ] = False,
+    bright_pixels: Annotated[
+        int,
+        typer.Option(
+            "--bright-pixels",
+            min=0,
+            help="Repair pixels this much above all eight neighbours, as the flight loop does.",
+            show_default="none are",
+        ),
+    ] = 0,
     samples: Annotated[
         int | None, typer.Option("--samples", min=1, help="Width of raw lines in pixels.")
     ] = None,
@@ -168,7 +177,9 @@ def chunk(
         raise typer.BadParameter("--bits is 8 or 16")
     known = None if nodata < 0 else nodata
     cut = Cut(tile, hop or tile, scale, known, nodata_max, black_centre)
-    instrument = Instrument(bundle="", samples=samples, bits=bits, nodata=known)
+    instrument = Instrument(
+        bundle="", samples=samples, bits=bits, nodata=known, bright_pixels=bright_pixels
+    )
     console = Console(stderr=True)
     with Bars(console=console, transient=True, disable=not console.is_terminal) as bars:
         tasks = {p.name: bars.add_task(p.name, total=None) for p in swaths}
@@ -188,6 +199,7 @@ def chunk(
         typer.echo(
             f"{swath.swath}: {swath.lines} lines of {swath.samples} samples; {swath.kept} tiles"
             + (f", {gone}" if gone else "")
+            + (f"; {swath.repaired} bright pixels repaired" if swath.repaired else "")
         )
 
 
