@@ -1,22 +1,26 @@
 """How fast a bundle runs here: the bare interpreter against the whole flight loop.
 
-Both are measured in turns, round by round, so that whatever else the machine does weighs on both
-alike; figures are medians over the rounds.
+While the loop runs over a swath on one interpreter, every other tile is followed by a bare
+invocation of the same net, timed, whose time is then taken off the loop's. So both are measured
+milliseconds apart, and whatever else the machine does weighs on both alike. Runs with all
+interpreters follow in turns with them, and bare invocations on all of them at once say what this
+machine can give. Figures are medians over the rounds.
 """
 
 from __future__ import annotations
 
 import statistics
 import tempfile
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
 from winnow_edge import host
-from winnow_edge.bundle import Bundle
+from winnow_edge.bundle import Bundle, Int8Array
 from winnow_edge.errors import SwathError
 from winnow_edge.interpreters import Interpreters, cores
 from winnow_edge.mission import Instrument, Mission, Tiling
@@ -27,17 +31,24 @@ from winnow_edge.store import Store
 
 WARM_UP = 20
 """Invocations before anything is timed: the first ones page in code and memory."""
+LINES = 6144
+"""Lines of the rendered swath, as a browse strip has: what a swath costs once weighs as there."""
 ROUNDS_MIN, ROUNDS_MAX = 5, 25
-SECONDS = 8.0
+SECONDS = 10.0
 """Rounds are added until this much time has gone, within the limits above."""
-SPREAD_MAX = 0.25
-"""Interquartile range over median of the bare times above which a run says nothing."""
+SPREAD_MAX = 0.1
+"""Interquartile range of the rounds' efficiencies above which their median says nothing."""
+OTHERS_MAX = 0.05
+"""Share of the processor's time that others, or the host of a virtual machine, may take."""
 
 
 @dataclass(frozen=True)
 class BenchResult:
     """Times in milliseconds. `tile_ms` is the flight loop's time per tile with one interpreter,
-    `efficiency` is `invoke_ms` / `tile_ms`; rates are with `threads` interpreters."""
+    `efficiency` is the mean time of a bare invocation over it; rates are with `threads`
+    interpreters, `speed_up` is theirs over one, `bare_speed_up` that of bare invocations: what the
+    cores can give. `others_share` and `stolen_share` say what part of the processor's time went to
+    other processes and to the host of a virtual machine."""
 
     bundle: str
     runtime: str
@@ -51,13 +62,16 @@ class BenchResult:
     warm_up: int
     tile_ms: float
     efficiency: float
+    efficiency_spread: float
     threads: int
     tiles_per_s: float
     speed_up: float
+    bare_speed_up: float
     lines_per_s: float
     megapixels_per_s: float
     rounds: int
     tiles: int
+    detections: int
     peak_rss_mb: float
     cpu: str
     cores: int
@@ -65,6 +79,8 @@ class BenchResult:
     governor: str | None
     temperature_c: float | None
     throttling: list[str] | None
+    others_share: float | None
+    stolen_share: float | None
     energy_mj_per_tile: float | None
     energy_source: str
     invalid: list[str]
@@ -130,60 +146,58 @@ def bench(
     # Nothing is screened: every tile's cost is a net's.
     mission = Mission("bench", {"camera": camera}, tiling=Tiling(hop=spec.height // 2))
     make = _sources(bundle, camera, swath)
+    many = threads or cores()
     with (
         tempfile.TemporaryDirectory(prefix="winnow-bench-") as folder,
-        Interpreters(bundle, runtime, 1) as one,
+        Interpreters(bundle, runtime, 1, wrap=_Paired) as one,
+        Interpreters(bundle, runtime, many) as pool,
         Store.open(folder, mission=mission) as store,
     ):
-        classifier = one.classifiers[0]
+        (paired,) = one.classifiers
+        assert isinstance(paired, _Paired)
         for _ in range(WARM_UP):
-            classifier.invoke_only()
+            paired.invoke_only()
         lap = _Lap(mission, bundle, store, make)
         lap(one)
-        bare: list[float] = []
-        ratios: list[float] = []
-        piped: list[float] = []
-        joules = host.energy_j()
+        lap(pool)
+        rounds: list[_Round] = []
+        machine, joules = host.ProcessorTime.now(), host.energy_j()
         started = time.perf_counter()
-        while _more(len(piped), started, seconds):
-            times = _bare_times(classifier, lap.last_tiles)
-            tile_ms = lap(one)
-            times += _bare_times(classifier, lap.last_tiles)
-            bare += times
-            piped.append(tile_ms)
-            ratios.append(statistics.median(times) / tile_ms)
-        energy, source = _energy(joules, started, len(bare), lap, power_w)
-        many = threads or cores()
-        rates = [(1000 / ms, lap.lines_per_s(ms)) for ms in piped]
-        if many > 1:
-            with Interpreters(bundle, runtime, many) as pool:
-                lap(pool)
-                laps = [lap(pool) for _ in range(max(ROUNDS_MIN, len(piped) // 2))]
-                rates = [(1000 / ms, lap.lines_per_s(ms)) for ms in laps]
-    tile_ms = statistics.median(piped)
-    tiles_per_s = statistics.median(rate for rate, _ in rates)
-    quantiles = np.percentile(bare, [0, 25, 50, 75, 95, 99])
-    cpu, lines_per_s = host.cpu(), statistics.median(lines for _, lines in rates)
+        while _more(len(rounds), started, seconds):
+            rounds.append(_round(lap, one, paired, pool))
+        taken = machine.since()
+        invocations = sum(r.invocations for r in rounds)
+        energy, source = _energy(joules, time.perf_counter() - started, invocations, power_w)
+    bare_ms = [ms for r in rounds for ms in r.bare_ms]
+    quantiles = np.percentile(bare_ms, [0, 50, 95, 99])
+    tile_ms = statistics.median(r.tile_ms for r in rounds)
+    efficiencies = [r.efficiency for r in rounds]
+    spread = float(np.subtract(*np.percentile(efficiencies, [75, 25])))
+    rate = statistics.median(1000 / r.many_ms for r in rounds)
+    cpu, lines_per_s = host.cpu(), lap.lines_per_s(1000 / rate)
     return BenchResult(
         bundle=bundle.manifest.name,
         runtime=one.actual,
         runtime_requested=one.requested,
         swath=lap.name,
-        invoke_ms=float(quantiles[2]),
+        invoke_ms=float(quantiles[1]),
         invoke_min_ms=float(quantiles[0]),
-        invoke_p95_ms=float(quantiles[4]),
-        invoke_p99_ms=float(quantiles[5]),
-        invocations=len(bare),
+        invoke_p95_ms=float(quantiles[2]),
+        invoke_p99_ms=float(quantiles[3]),
+        invocations=len(bare_ms),
         warm_up=WARM_UP,
         tile_ms=tile_ms,
-        efficiency=statistics.median(ratios),
-        threads=many,
-        tiles_per_s=tiles_per_s,
-        speed_up=tiles_per_s * tile_ms / 1000,
+        efficiency=statistics.median(efficiencies),
+        efficiency_spread=spread,
+        threads=pool.threads,
+        tiles_per_s=rate,
+        speed_up=statistics.median(r.tile_ms / r.many_ms for r in rounds),
+        bare_speed_up=statistics.median(r.bare_speed_up for r in rounds),
         lines_per_s=lines_per_s,
         megapixels_per_s=lines_per_s * lap.samples / 1e6,
-        rounds=len(piped),
+        rounds=len(rounds),
         tiles=lap.last_tiles,
+        detections=lap.last_detections,
         peak_rss_mb=host.peak_rss_mb(),
         cpu=cpu.model,
         cores=cpu.cores,
@@ -191,10 +205,79 @@ def bench(
         governor=host.governor(),
         temperature_c=host.temperature_c(),
         throttling=host.throttling(),
+        others_share=taken.others,
+        stolen_share=taken.stolen,
         energy_mj_per_tile=energy,
         energy_source=source,
-        invalid=_problems(quantiles.tolist(), len(piped)),
+        invalid=_problems(spread, len(rounds), taken),
     )
+
+
+class _Paired:
+    """A classifier that runs its net once more after every other tile, and times that."""
+
+    def __init__(self, inner: Classifier) -> None:
+        self._inner = inner
+        self.requested, self.actual = inner.requested, inner.actual
+        self.invoke_only = inner.invoke_only
+        self.bare_ns: list[int] = []
+        self._due = False
+
+    def infer(self, tile: Int8Array, logits: Int8Array) -> None:
+        """See `Classifier.infer`."""
+        self._inner.infer(tile, logits)
+        self._due = not self._due
+        if not self._due:
+            return
+        started = time.perf_counter_ns()
+        self.invoke_only()
+        self.bare_ns.append(time.perf_counter_ns() - started)
+
+
+@dataclass(frozen=True)
+class _Round:
+    """Milliseconds of every bare invocation, per tile of the loop on one interpreter without them
+    and per tile on many; `invocations` of the net in all."""
+
+    bare_ms: list[float]
+    tile_ms: float
+    many_ms: float
+    bare_speed_up: float
+    invocations: int
+
+    @property
+    def efficiency(self) -> float:
+        """Means, as what takes time now and then is part of the loop's time too."""
+        return statistics.mean(self.bare_ms) / self.tile_ms
+
+
+def _round(lap: _Lap, one: Interpreters, paired: _Paired, pool: Interpreters) -> _Round:
+    paired.bare_ns.clear()
+    both_ms = lap(one)
+    bare_ms = [ns / 1e6 for ns in paired.bare_ns]
+    tile_ms = both_ms - sum(bare_ms) / lap.last_tiles
+    many_ms = lap(pool)
+    burst = max(lap.last_tiles // 8, 10)
+    first, every = pool.classifiers[:1], pool.classifiers
+    speed_up = _bare_s(first, burst) * len(every) / _bare_s(every, burst)
+    invocations = len(bare_ms) + 2 * lap.last_tiles + burst * (1 + len(every))
+    return _Round(bare_ms, tile_ms, many_ms, speed_up, invocations)
+
+
+def _bare_s(classifiers: Sequence[Classifier], count: int) -> float:
+    """Seconds that so many bare invocations on each of the classifiers take, all at once."""
+
+    def work(classifier: Classifier) -> None:
+        for _ in range(count):
+            classifier.invoke_only()
+
+    threads = [threading.Thread(target=work, args=(c,)) for c in classifiers]
+    started = time.perf_counter()
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return time.perf_counter() - started
 
 
 class _Lap:
@@ -205,7 +288,8 @@ class _Lap:
     ) -> None:
         self._mission, self._bundle, self._store, self._make = mission, bundle, store, make
         self._count = 0
-        self.name, self.samples, self.last_tiles, self._lines = "", 0, 0, 0
+        self.name, self.samples, self._lines = "", 0, 0
+        self.last_tiles = self.last_detections = 0
 
     def __call__(self, pool: Interpreters) -> float:
         source = self._make()
@@ -223,7 +307,7 @@ class _Lap:
         finally:
             source.close()
         self.name, self.samples, self._lines = source.name, summary.samples, summary.lines
-        self.last_tiles = summary.tally.tiles
+        self.last_tiles, self.last_detections = summary.tally.tiles, summary.tally.detections
         return summary.seconds * 1000 / self.last_tiles
 
     def lines_per_s(self, tile_ms: float) -> float:
@@ -237,9 +321,8 @@ def _sources(bundle: Bundle, camera: Instrument, swath: str | None) -> Callable[
         raise SwathError("standard input can be read only once", hint="give a file to --swath")
     if swath is not None:
         return lambda: open_source(swath, instrument=camera, grey=grey)
-    # Long enough that what a run costs once (its first block, its last commits) weighs little.
     pixels = rendered(512, 2048)
-    return lambda: MemorySource(pixels, lines=32 * bundle.manifest.input.height)
+    return lambda: MemorySource(pixels, lines=LINES)
 
 
 def rendered(lines: int, samples: int) -> Lines:
@@ -255,20 +338,6 @@ def rendered(lines: int, samples: int) -> Lines:
     return np.tile(patch, (-(-lines // side), -(-samples // side)))[:lines, :samples]
 
 
-def _bare_times(classifier: Classifier, count: int) -> list[float]:
-    times = []
-    for _ in range(_burst(count)):
-        started = time.perf_counter_ns()
-        classifier.invoke_only()
-        times.append((time.perf_counter_ns() - started) / 1e6)
-    return times
-
-
-def _burst(tiles: int) -> int:
-    """Bare invocations before and after a lap of so many tiles."""
-    return min(max(tiles // 4, 10), 500)
-
-
 def _more(rounds: int, started: float, seconds: float) -> bool:
     if rounds < ROUNDS_MIN:
         return True
@@ -276,23 +345,20 @@ def _more(rounds: int, started: float, seconds: float) -> bool:
 
 
 def _energy(
-    joules: float | None, started: float, invocations: int, lap: _Lap, stated_w: float | None
+    joules: float | None, seconds: float, invocations: int, stated_w: float | None
 ) -> tuple[float | None, str]:
-    """Millijoules per tile of the rounds, bare and whole alike, and where the figure is from."""
-    rounds = invocations / (2 * _burst(lap.last_tiles))
-    tiles = invocations + rounds * lap.last_tiles
+    """Millijoules per tile, counting every invocation as one, and where the figure is from."""
     now, watts = host.energy_j(), host.power_w()
     if joules is not None and now is not None and now > joules:
-        return (now - joules) * 1000 / tiles, "RAPL package counter"
-    seconds = time.perf_counter() - started
+        return (now - joules) * 1000 / invocations, "RAPL package counter"
     if watts is not None:
-        return watts * seconds * 1000 / tiles, "INA power monitor"
+        return watts * seconds * 1000 / invocations, "INA power monitor"
     if stated_w is not None:
-        return stated_w * seconds * 1000 / tiles, f"stated power of {stated_w:g} W"
+        return stated_w * seconds * 1000 / invocations, f"stated power of {stated_w:g} W"
     return None, "no counter is readable; state the board's power with --power"
 
 
-def _problems(quantiles: list[float], rounds: int) -> list[str]:
+def _problems(spread: float, rounds: int, taken: host.Taken) -> list[str]:
     """Why the figures are not to be trusted."""
     problems = []
     governor = host.governor()
@@ -300,9 +366,14 @@ def _problems(quantiles: list[float], rounds: int) -> list[str]:
         problems.append(f"clock governor is {governor!r}, not 'performance'")
     if now := [words for words in host.throttling() or [] if words.endswith("now")]:
         problems.append(f"the board is held back: {', '.join(now)}")
-    spread = (quantiles[3] - quantiles[1]) / quantiles[2] if quantiles[2] else 0.0
+    if taken.others is not None and taken.others > OTHERS_MAX:
+        problems.append(f"other processes took {taken.others:.0%} of the processor")
+    if taken.stolen is not None and taken.stolen > OTHERS_MAX:
+        problems.append(
+            f"the host of this virtual machine took {taken.stolen:.0%} of the processor"
+        )
     if spread > SPREAD_MAX:
-        problems.append(f"times vary too much (interquartile range {spread:.0%} of the median)")
+        problems.append(f"efficiency varies from round to round (interquartile range {spread:.2f})")
     if rounds < ROUNDS_MIN:
         problems.append(f"only {rounds} rounds")
     return problems

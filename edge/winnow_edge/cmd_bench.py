@@ -10,9 +10,12 @@ from winnow_edge.errors import EXIT_OK
 from winnow_edge.mission import RUNTIMES
 
 _EPILOG = """\
-Bare invocations and runs of the whole flight loop (reading, binning, screening, inference,
-decision, encoding, commits to a scratch store) take turns; figures are medians over the rounds.
-efficiency = time of a bare invocation / time per tile of the loop, both with one interpreter.
+The whole flight loop (reading, binning, screening, inference, decision, encoding, commits to a
+scratch store) runs over a swath again and again; figures are medians over these rounds.
+efficiency = time of a bare invocation / time per tile of the loop, both with one interpreter and
+taken in turns, tile by tile. The verdict is INVALID where the clock was not fixed, the board was
+held back, other processes or a virtual machine's host took more than 5 % of the processor, or the
+rounds differ too much to mean anything.
 """
 
 
@@ -37,7 +40,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     )
     p.add_argument("--runtime", choices=RUNTIMES, default="auto")
     p.add_argument(
-        "--seconds", type=float, default=8.0, help="time to spend (default: %(default)s)"
+        "--seconds", type=float, default=10.0, help="time to spend (default: %(default)s)"
     )
     p.add_argument("--power", type=float, metavar="W", help="the board's watts, if not readable")
     p.add_argument("--json", action="store_true", help="one JSON object on stdout")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -93,10 +93,11 @@ class Collector:
                 hint="give it another --name",
             )
 
-    def collect(self, block: Block, *, last: bool = False) -> None:
+    def collect(self, block: Block, finish: Callable[[], dict[str, Any]] | None = None) -> None:
         """Decide, merge, encode and commit a block whose tiles are with the interpreters.
 
-        `last` says that the swath ends with it, and so decides what is still open.
+        Where the swath ends with it, what is open is decided too, and `finish` returns the summary
+        that completes the swath.
         """
         fresh: list[Product] = []
         done = self.writer.next_tile
@@ -115,11 +116,11 @@ class Collector:
                 self._merger.add(self._detections(row, shown, decided))
             fresh += self._keep(self._merger.advance(row.horizon))
             done = row.first + len(row.skipped)
-        if last:
+        if finish is not None:
             self.take_up()
             fresh += self._keep(self._merger.advance(math.inf))
-        if fresh or done > self.writer.next_tile:
-            self._commit(fresh, done, block.lines, block.check)
+        if finish is not None or done > self.writer.next_tile:
+            self._commit(fresh, done, block, finish)
 
     def judge(self) -> dict[str, Any] | None:
         """The verdict on what was collected; None where the mission asks for none."""
@@ -186,21 +187,29 @@ class Collector:
             result += products.detection_products(detection, self._products, self.writer.swath_id)
         return result
 
-    def _commit(self, fresh: Sequence[Product], next_tile: int, next_line: int, check: int) -> None:
+    def _commit(
+        self,
+        fresh: Sequence[Product],
+        next_tile: int,
+        block: Block,
+        finish: Callable[[], dict[str, Any]] | None,
+    ) -> None:
         self.tally.products += len(fresh)
         self.tally.bytes += sum(len(product.data) for product in fresh)
         state = {
             "tally": vars(self.tally),
             "votes": vars(self.votes),
             "merger": self._merger.save(),
-            "check": check,
+            "check": block.check,
         }
+        pending = json.dumps(state, separators=(",", ":")).encode()
         self.writer.commit(
             products=fresh,
             merged=self._merger.take_dropped(),
             next_tile=next_tile,
-            next_line=next_line,
-            pending=json.dumps(state, separators=(",", ":")).encode(),
+            next_line=block.lines,
+            pending=pending if finish is None else None,
+            summary=None if finish is None else finish(),
         )
 
     def _recall(self, row: Row) -> None:

@@ -110,6 +110,50 @@ def throttling() -> list[str] | None:
     return [f"{events} thermal events since boot"] if events else []
 
 
+@dataclass(frozen=True)
+class Taken:
+    """Shares of all cores' time that other processes and the host of a virtual machine took; None
+    where the kernel does not tell."""
+
+    others: float | None
+    stolen: float | None
+
+
+@dataclass(frozen=True)
+class ProcessorTime:
+    """Seconds since boot over all cores (proc(5), /proc/stat), and those of this process."""
+
+    total: float
+    busy: float
+    stolen: float
+    own: float
+
+    @classmethod
+    def now(cls) -> ProcessorTime:
+        """Read the counters."""
+        line = (_text(Path("/proc/stat")) or "").partition("\n")[0].split()
+        ticks = [int(field) for field in line[1:9]] if line[:1] == ["cpu"] else []
+        user, nice, system, idle, wait, irq, softirq, stolen = (*ticks, *[0] * 8)[:8]
+        second = os.sysconf("SC_CLK_TCK")
+        busy = user + nice + system + irq + softirq
+        own = os.times()
+        return cls(
+            (busy + idle + wait + stolen) / second,
+            busy / second,
+            stolen / second,
+            own.user + own.system,
+        )
+
+    def since(self) -> Taken:
+        """What was taken from this process since these counters were read."""
+        after = ProcessorTime.now()
+        total = after.total - self.total
+        if total <= 0:
+            return Taken(None, None)
+        others = after.busy - self.busy - (after.own - self.own)
+        return Taken(max(others, 0.0) / total, (after.stolen - self.stolen) / total)
+
+
 def energy_j() -> float | None:
     """A counter of joules used by the processor package (Intel RAPL); None where not readable."""
     value = _number(_RAPL)

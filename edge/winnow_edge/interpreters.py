@@ -9,8 +9,9 @@ from __future__ import annotations
 import itertools
 import os
 import queue
+import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import TracebackType
 
 import numpy as np
@@ -56,14 +57,28 @@ class Job:
         return self.logits
 
 
+SWITCH_SECONDS = 2e-5
+"""Python's switch interval while interpreters run. A thread that comes back from its net may wait
+so long for the interpreter lock while another decides and encodes; at the default of 5 ms that
+costs a net of 0.5 ms some 2 % of its speed (docs/benchmarks.md)."""
+
+
 class Interpreters:
     """A pool of `threads` interpreters of one bundle (0: one a core); a context manager.
 
     Only the first goes through the golden self-test: the others run the same code on the same
-    bytes. Raises what `load_classifier` raises.
+    bytes. `wrap` puts something around each (`bench` measures so). Raises what `load_classifier`
+    raises.
     """
 
-    def __init__(self, bundle: Bundle, runtime: str, threads: int = 0) -> None:
+    def __init__(
+        self,
+        bundle: Bundle,
+        runtime: str,
+        threads: int = 0,
+        *,
+        wrap: Callable[[Classifier], Classifier] | None = None,
+    ) -> None:
         self.bundle = bundle
         first = load_classifier(bundle, runtime)
         self.requested, self.actual = runtime, first.actual
@@ -72,11 +87,15 @@ class Interpreters:
         self.classifiers = [first] + [
             load_classifier(bundle, first.actual, self_test=False) for _ in range(1, self.threads)
         ]
+        if wrap is not None:
+            self.classifiers = [wrap(classifier) for classifier in self.classifiers]
         self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._workers = [
             threading.Thread(target=self._run, args=(c,), name=f"interpreter-{n}", daemon=True)
             for n, c in enumerate(self.classifiers)
         ]
+        self._switch_seconds = sys.getswitchinterval()
+        sys.setswitchinterval(min(SWITCH_SECONDS, self._switch_seconds))
         for worker in self._workers:
             worker.start()
 
@@ -93,6 +112,8 @@ class Interpreters:
             self._jobs.put(None)
         for worker in self._workers:
             worker.join()
+        if self._workers:
+            sys.setswitchinterval(self._switch_seconds)
         self._workers = []
 
     def __enter__(self) -> Interpreters:

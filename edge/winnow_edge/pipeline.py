@@ -13,6 +13,7 @@ import math
 import time
 import zlib
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -156,9 +157,7 @@ class _Run:
             slot = (slot + 1) % SLOTS
             lines[:carry] = lines[count : carry + count]
         if running is not None:
-            self.collector.collect(running, last=ended)
-        if ended:
-            self.writer.finish(self._summary(0.0, complete=True).lasting())
+            self.collector.collect(running, self._lasting if ended else None)
         return self._summary(time.perf_counter() - started, complete=ended)
 
     def _begin(self, store: Store) -> SwathWriter:
@@ -255,6 +254,10 @@ class _Run:
         # The next row of a scale begins after this one, if only by a pixel at the swath's end.
         self.last_origin[row.scale] = row.origin
         return float(min((origin + 1) * scale for scale, origin in self.last_origin.items()))
+
+    def _lasting(self) -> dict[str, Any]:
+        """What the store keeps of a complete swath."""
+        return self._summary(0.0, complete=True).lasting()
 
     def _summary(self, seconds: float, *, complete: bool) -> SwathSummary:
         self.collector.take_up()

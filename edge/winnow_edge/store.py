@@ -379,13 +379,16 @@ class SwathWriter:
         products: Sequence[Product],
         next_tile: int,
         next_line: int,
-        pending: bytes,
+        pending: bytes | None,
         merged: Sequence[tuple[int, int]] = (),
+        summary: dict[str, Any] | None = None,
     ) -> None:
         """Store a band in one transaction and keep to the quota.
 
         `merged` names detections, as (tile, class), for whose feature another one stands: their
-        records, of this band or before, are worth no more than any tile's.
+        records, of this band or before, are worth no more than any tile's. With a `summary` the
+        swath is complete: its product, JSON of `info` and `summary`, takes the place of the one
+        made at the beginning, or follows it where that has left the store already.
 
         Raises StoreError: the disk is full or read-only, a product is there already, or another
         process writes the same swath. The store is then as it was before.
@@ -399,20 +402,19 @@ class SwathWriter:
             _mark_merged(db, self.swath_id, merged)
             if store.mission is not None:
                 eviction.keep_quota(store, store.mission)
+            if summary is not None:
+                db.execute(
+                    "UPDATE swath SET summary = ? WHERE id = ?",
+                    (json.dumps(summary), self.swath_id),
+                )
+                store._announce(db, self._row, summary)
         self.next_tile, self.next_line, self.pending = next_tile, next_line, pending
+        self.summary = summary
 
     def finish(self, summary: dict[str, Any]) -> None:
-        """Mark the swath complete and store its product, JSON of `info` and `summary`.
-
-        Where the product made at the beginning has left the store already, another follows it.
-        """
-        with self._store.transaction() as db:
-            self._advance(db, self.next_tile, self.next_line, None)
-            db.execute(
-                "UPDATE swath SET summary = ? WHERE id = ?", (json.dumps(summary), self.swath_id)
-            )
-            self._store._announce(db, self._row, summary)
-        self.summary, self.pending = summary, None
+        """Mark the swath complete; all its bands are committed."""
+        at = self.next_tile, self.next_line
+        self.commit(products=(), next_tile=at[0], next_line=at[1], pending=None, summary=summary)
 
     def _advance(
         self, db: sqlite3.Connection, next_tile: int, next_line: int, pending: bytes | None
@@ -436,7 +438,8 @@ def _mark_merged(db: sqlite3.Connection, swath: int, merged: Sequence[tuple[int,
     for tile, class_index in merged:
         found = db.execute(
             "SELECT id, state, unheard, data FROM product"
-            " WHERE swath = ? AND tile = ? AND kind = ? AND class = ?",
+            # The index product_once serves only those who say what it leaves out.
+            " WHERE swath = ? AND tile = ? AND kind = ? AND class = ? AND kind <> 0",
             (swath, tile, Kind.RECORD, class_index),
         ).fetchone()
         if found is None:

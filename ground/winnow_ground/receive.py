@@ -226,7 +226,7 @@ class _Receiver:
                 tile=record.index,
                 class_index=None if screened else record.class_index,
                 posterior=None if screened else record.posterior,
-                detection=bool(record.flags & Flag.DETECTION),
+                detection=record.flags.is_feature,
                 screened=bool(record.flags & Flag.SCREENED),
                 box=record.box,
                 scale=record.scale,
