@@ -183,6 +183,30 @@ def start_from(net: keras.Model, other: keras.Model) -> int:
     return copied
 
 
+def join_heads(
+    net: keras.Model, own: str, classes: dict[str, tuple[str, ...]], weight: float
+) -> None:
+    """Add `weight` x the other heads' logits to those of the head `own`, class by class by name.
+
+    What another head gives is centred on the mean of the classes that both know, so that the
+    classes it does not know keep their place. All heads are linear in the same pooled features,
+    so the sum is one head again and costs nothing in flight. `classes`: head -> its classes.
+    """
+    layer = net.get_layer(f"head-{own}")
+    kernel, bias = layer.get_weights()  # [1, 1, F, K], [K]
+    for head, names in classes.items():
+        shared = [(classes[own].index(c), names.index(c)) for c in names if c in classes[own]]
+        if head == own or not shared:
+            continue
+        mine, theirs = (list(places) for places in zip(*shared, strict=True))
+        for values, added in zip(
+            (kernel, bias), net.get_layer(f"head-{head}").get_weights(), strict=True
+        ):
+            part = added[..., theirs]
+            values[..., mine] += weight * (part - part.mean(axis=-1, keepdims=True))
+    layer.set_weights([kernel, bias])
+
+
 def _backbone(model: Model, shape: tuple[int, int, int], weights: str | None) -> keras.Model:
     if model.backbone == SMALL_XCEPTION:
         if weights is not None:

@@ -166,6 +166,8 @@ class Export:
 
     #: Share of the log prior that logit adjustment took out and the exported logits get back.
     prior: float = _within(0.0, 2.0, 0.0)
+    #: Weight with which the heads trained along add to the logits of classes of the same name.
+    join: float = _within(0.0, 2.0, 0.0)
 
 
 @dataclass(frozen=True)
@@ -275,6 +277,12 @@ def parse_recipe(table: dict[str, Any], where: str = "recipe") -> Recipe:
             "augment.symmetry is dihedral but the input is not square",
             where=where,
             hint='use "flip"',
+        )
+    if recipe.export.join > 0 and not (recipe.data.along and recipe.model.head == "softmax"):
+        raise RecipeError(
+            f"export.join is {recipe.export.join:g}, but no softmax head is trained along",
+            where=where,
+            hint="name the sets in data.along, or leave export.join out",
         )
     return recipe
 

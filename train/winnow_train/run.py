@@ -87,6 +87,9 @@ def train(
             fit.fit(
                 learner, recipe, training, sample, judge, out, fingerprint, bar.epoch, bar.step, net
             )
+    if recipe.export.join > 0:
+        classes = {h: t.classes for h, t in tasks.items()}
+        model.join_heads(net, recipe.data.dataset, classes, recipe.export.join)
     cards = {}
     for head, task in tasks.items():
         folder = out if head == recipe.data.dataset else out / f"along-{head}"
