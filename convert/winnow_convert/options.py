@@ -6,6 +6,7 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import Any
 
+from winnow_convert.data import FEWEST_CALIBRATION_TILES
 from winnow_ground.errors import RecipeError
 
 METHODS = ("ptq", "aeq", "qat", "auto")
@@ -26,7 +27,7 @@ class Options:
     """
 
     method: str = "ptq"
-    calibration: int = _within(400, 2, 100_000)
+    calibration: int = _within(400, FEWEST_CALIBRATION_TILES, 100_000)
     seed: int = _within(0, 0, 2**31 - 1)
     background: tuple[str, ...] = ("other", "edge")
     min_precision: float = _within(0.9, 0.0, 1.0)

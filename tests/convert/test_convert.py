@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
+import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -231,6 +235,8 @@ def test_options_refuse_unknown_keys_and_illegal_values() -> None:
         make_options({"speed": 1}, {}, "r")
     with pytest.raises(RecipeError, match=r"convert\.min_agreement is 2; legal: 0.0 to 1.0"):
         make_options({"min_agreement": 2}, {}, "r")
+    with pytest.raises(RecipeError, match=r"convert\.calibration is 1; legal: 16 to 100000"):
+        make_options({}, {"calibration": 1}, "r")
     with pytest.raises(RecipeError, match=r"convert\.method"):
         make_options({"method": "magic"}, {}, "r")
 
@@ -239,3 +245,70 @@ def test_an_unwritable_bundle_path_leaves_nothing(converted: Converted, tmp_path
     with pytest.raises(OutputError, match="cannot be written"):
         write(converted, tmp_path / "absent" / "tiny.winnow")
     assert list(tmp_path.iterdir()) == []
+
+
+FULL = """
+import resource, sys
+from pathlib import Path
+from winnow_edge.bundle import open_bundle, write_bundle
+from winnow_edge.errors import OutputError
+from winnow_ground.errors import OutputError as GroundOutputError
+from winnow_ground.files import write_file
+bundle = open_bundle(sys.argv[1])
+resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
+for write in (
+    lambda: write_bundle(Path(sys.argv[2]), bundle.manifest, model=bundle.model,
+                         golden=bundle.golden, card=bundle.card),
+    lambda: write_file(Path(sys.argv[2]), bundle.model, durable=True),
+):
+    try:
+        write()
+    except (OutputError, GroundOutputError) as error:
+        print(error)
+"""
+
+
+def test_a_disk_that_fills_up_leaves_the_old_file_and_no_other(
+    converted: Converted, tmp_path: Path
+) -> None:
+    """The system refuses what lies beyond 4 kB, as it does where there is no space."""
+    whole = write(converted, tmp_path / "whole.winnow").path
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    old = folder / "tiny.winnow"
+    old.write_bytes(b"the bundle of yesterday")
+    command = [sys.executable, "-c", FULL, str(whole), str(old)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.count(f"{old}: cannot be written: File too large") == 2
+    assert old.read_bytes() == b"the bundle of yesterday"
+    assert list(folder.iterdir()) == [old]
+
+
+def test_a_flatbuffer_that_is_not_int8_is_refused(converted: Converted) -> None:
+    from winnow_convert.ptq import to_float
+
+    with pytest.raises(ModelError, match="the converted model's input is float32, must be int8"):
+        Int8Model(converted.source, to_float(converted.source))
+
+
+def test_a_data_set_with_too_few_tiles_to_calibrate_is_one_line(
+    run_folder: Path,
+    data_root: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    few = tmp_path / "data"
+    for split, kind in itertools.product(("train", "val"), ("crater", "dune", "other")):
+        folder = few / split / kind
+        folder.mkdir(parents=True)
+        found = sorted((data_root / split / kind).iterdir())
+        for tile in found[:1]:
+            shutil.copy(tile, folder)
+    out = tmp_path / "tiny.winnow"
+    arguments = ["convert", str(run_folder), "--data", str(few), "--out", str(out)]
+    assert _run(monkeypatch, ["winnow", *arguments]) == 3
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert "3 calibration tiles are too few, at least 16" in said
+    assert not out.exists()
