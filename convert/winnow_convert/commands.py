@@ -41,6 +41,10 @@ def convert(
     min_rank_correlation: Annotated[
         float | None, typer.Option(help="Gate: correlation of the downlink order.")
     ] = None,
+    max_bytes: Annotated[int | None, typer.Option(help="Gate: bytes of the int8 model.")] = None,
+    max_mmac: Annotated[
+        float | None, typer.Option(help="Gate: million multiply-accumulates for one tile.")
+    ] = None,
     layers: Annotated[
         bool, typer.Option("--layers", help="Report the noise per layer; plot NAME.layers.png.")
     ] = False,
@@ -84,6 +88,8 @@ def convert(
         "max_recall_loss": max_recall_loss,
         "min_agreement": min_agreement,
         "min_rank_correlation": min_rank_correlation,
+        "max_bytes": max_bytes,
+        "max_mmac": max_mmac,
     }
     _check_out(out)
     source = load_source(model)

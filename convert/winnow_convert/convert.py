@@ -15,6 +15,7 @@ from winnow_convert.data import (
     check_calibration,
     load_split,
 )
+from winnow_convert.flatbuffer import read_graph
 from winnow_convert.int8 import Int8Model
 from winnow_convert.measure import (
     Outputs,
@@ -64,7 +65,7 @@ def convert(source: Source, data: Path, options: Options, progress: Progress) ->
 
 
 def best_of(tried: dict[str, Converted]) -> Converted:
-    """The one to fly: of those through the gate the most accurate on val."""
+    """The one to fly: of those through the gate (loss, size, time) the most accurate on val."""
     return min(tried.values(), key=_rank)
 
 
@@ -157,7 +158,7 @@ def judge(
         licence=str(described.get("licence", "")),
         attribution=str(described.get("attribution", "")),
     )
-    return manifest, tuple(_gate(options, change))
+    return manifest, (*_gate(options, change), *_budget(options, int8.flatbuffer))
 
 
 def write(converted: Converted, out: Path, for_edgetpu: bytes | None = None) -> Bundle:
@@ -194,6 +195,16 @@ def _gate(options: Options, change: dict[str, Any]) -> list[str]:
         limit = getattr(options, key)
         if sign * value > sign * limit + 1e-9:
             failures.append(f"{what} is {value:.4f}, {key} is {limit:g}")
+    return failures
+
+
+def _budget(options: Options, flatbuffer: bytes) -> list[str]:
+    macs = read_graph(flatbuffer).macs / 1e6
+    failures = []
+    if len(flatbuffer) > options.max_bytes:
+        failures.append(f"the model has {len(flatbuffer)} bytes, max_bytes is {options.max_bytes}")
+    if macs > options.max_mmac:
+        failures.append(f"a tile takes {macs:.1f} MMAC, max_mmac is {options.max_mmac:g}")
     return failures
 
 

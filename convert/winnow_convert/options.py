@@ -23,6 +23,8 @@ class Options:
 
     `background` classes get no threshold; `min_precision` is what thresholds aim at;
     `calibration` tiles are drawn from train, balanced over its classes, with `seed`;
+    `max_bytes` of the flatbuffer and `max_mmac` (millions of multiply-accumulates a tile) are the
+    budget of size and time;
     `qat_epochs` over train at `qat_learning_rate` is what quantization-aware fine-tuning takes.
     """
 
@@ -37,6 +39,8 @@ class Options:
     max_recall_loss: float = _within(0.01, -1.0, 1.0)
     min_agreement: float = _within(0.98, 0.0, 1.0)
     min_rank_correlation: float = _within(0.99, -1.0, 1.0)
+    max_bytes: int = _within(2**30, 1, 2**30)
+    max_mmac: float = _within(1e6, 0.001, 1e6)
 
 
 def make_options(recipe: dict[str, Any], given: dict[str, Any], where: object) -> Options:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -80,10 +81,12 @@ def test_a_failed_gate_writes_nothing_and_says_by_how_much(
 ) -> None:
     out = tmp_path / "tiny.winnow"
     out.write_bytes(b"the bundle of yesterday")
-    strict = dataclasses.replace(loose, max_accuracy_loss=-1.0)
+    strict = dataclasses.replace(loose, max_accuracy_loss=-1.0, max_bytes=100, max_mmac=0.1)
     failed = convert(load_source(run_folder), data_root, strict, silent)
     with pytest.raises(GateError, match=r"accuracy loss is .*, max_accuracy_loss is -1") as caught:
         write(failed, out)
+    assert re.search(r"the model has \d+ bytes, max_bytes is 100", str(caught.value))
+    assert re.search(r"a tile takes 0.\d MMAC, max_mmac is 0.1", str(caught.value))
     assert caught.value.exit_code == 5
     assert out.read_bytes() == b"the bundle of yesterday"
     assert [p.name for p in tmp_path.iterdir()] == ["tiny.winnow"]

@@ -177,7 +177,7 @@ class Convert:
     #: "ptq", "aeq", "qat" (see docs/convert.md) or "auto": the best of them.
     method: str = _one_of("ptq", "aeq", "qat", "auto", default="ptq")
     #: Calibration tiles, drawn from train and balanced over its classes.
-    calibration: int = _within(2, 100_000, 400)
+    calibration: int = _within(16, 100_000, 400)
     #: Classes that are never a detection.
     background: tuple[str, ...] = ("other", "edge")
     #: Precision on val that a class's detection threshold aims at.
@@ -191,6 +191,9 @@ class Convert:
     #: Share of tiles with the same best class; Spearman's rho of the downlink order.
     min_agreement: float = _within(0.0, 1.0, 0.98)
     min_rank_correlation: float = _within(-1.0, 1.0, 0.99)
+    #: Budget of size and time: bytes of the int8 model, million multiply-accumulates for one tile.
+    max_bytes: int = _within(1, 2**30, 2**30)
+    max_mmac: float = _within(0.001, 1e6, 1e6)
 
 
 @dataclass(frozen=True)
