@@ -195,14 +195,16 @@ def test_two_sigmoid_heads_are_trained_exported_and_judged(
 
 
 def test_another_recipe_does_not_go_on_from_this_checkpoint(
-    trained: Path, shapes: Path, recipe_file: Path, tmp_path: Path
+    trained: Path, shapes: Path, recipe_file: Path
 ) -> None:
-    other = tmp_path / "shapes.toml"
-    other.write_text(recipe_file.read_text().replace("seed = 5", "seed = 6"))
     before = (trained / "model.json").read_bytes()
-    done = winnow("train", other, "--data", shapes, "--out", trained)
+    same = ("train", recipe_file, "--data", shapes, "--out", trained)
+    done = winnow(*same, "--set", "train.average_last=2", "--set", "seed=6")
     assert done.returncode == 3
     assert "checkpoint is of another recipe" in done.stderr
+    done = winnow(*same, "--set", "train.epoch=6")
+    assert done.returncode == 3
+    assert "with --set: unknown key train.epoch" in done.stderr
     assert (trained / "model.json").read_bytes() == before
 
 
