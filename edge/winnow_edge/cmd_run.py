@@ -21,6 +21,7 @@ examples:
   winnow-edge run mission.toml strip.jpg
   winnow-edge run mission.toml *.jpg --store passes/7 --json
   camera | winnow-edge run mission.toml - --samples 2048 --name pass-12
+  winnow-edge run mission.toml tcp://camera.local:5000 --samples 2048 --name pass-13 --stall 30
 
 A run that was killed goes on where it was when it is started again. SIGTERM finishes the band at
 hand, commits it and exits with 0. A swath that is cut short or damaged half-way is kept as far as
@@ -43,12 +44,19 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "swaths",
         metavar="SWATH",
         nargs="+",
-        help="PNG, JPEG, PGM, PDS3 or raw lines; - reads raw lines from standard input",
+        help="PNG, JPEG, PGM, PDS3 or raw lines; raw lines too from - (standard input), a named "
+        "pipe, tcp://HOST:PORT or unix:PATH",
     )
     p.add_argument("--store", default="winnow-store", metavar="DIR", help="default: %(default)s")
     p.add_argument("--json", action="store_true", help="one JSON object per swath on stdout")
     p.add_argument("--samples", type=_positive, metavar="N", help="width of raw lines")
     p.add_argument("--bits", type=int, choices=(8, 16), help="bits per raw sample")
+    p.add_argument(
+        "--stall",
+        type=_seconds,
+        metavar="SECONDS",
+        help="a pipe or socket that is silent so long has ended (default: it is waited for)",
+    )
     p.add_argument("--instrument", metavar="NAME", help="instrument of the mission file")
     p.add_argument("--name", help="name of the swath in the store (default: its file name)")
     p.add_argument(
@@ -110,6 +118,8 @@ def with_overrides(mission: Mission, args: argparse.Namespace) -> Mission:
         path = Path(args.bundle)
         bundle = str(path.resolve()) if path.is_file() else args.bundle
         instruments = {k: replace(v, bundle=bundle) for k, v in instruments.items()}
+    if args.stall is not None:
+        instruments = {k: replace(v, stall_s=args.stall) for k, v in instruments.items()}
     return replace(mission, compute=compute, instruments=instruments)
 
 
@@ -162,6 +172,13 @@ def _positive(text: str) -> int:
     value = int(text)
     if value < 1:
         raise argparse.ArgumentTypeError(f"{text} is not 1 or more")
+    return value
+
+
+def _seconds(text: str) -> float:
+    value = float(text)
+    if not 0.1 <= value <= 1e6:
+        raise argparse.ArgumentTypeError(f"{text} is not 0.1 to 1000000 seconds")
     return value
 
 

@@ -48,7 +48,8 @@ class Instrument:
     `stretch_limits` or, without them, the two `stretch_percentiles` of the first lines.
     `dead_samples` are detector elements that do not work, `find_dead_samples` looks for such in
     the first lines, and pixels more than `bright_pixels` above each of their eight neighbours are
-    readout errors (0: none are); all are repaired (`sources.repair`).
+    readout errors (0: none are); all are repaired (`sources.repair`). A pipe or socket that is
+    silent for `stall_s` seconds has ended (None: it is waited for).
     """
 
     bundle: str
@@ -63,6 +64,7 @@ class Instrument:
     dead_samples: tuple[int, ...] = _number((), 0, 999_999)
     find_dead_samples: bool = False
     bright_pixels: int = _number(0, 0, 65_535)
+    stall_s: float | None = _number(None, 0.1, 1e6)
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,8 +243,10 @@ class Mission:
 
         Ranking, link, store and utilities may change between two passes; these may not.
         """
+        camera = dataclasses.asdict(self.instruments[instrument])
+        del camera["stall_s"]
         relevant = {
-            "instrument": dataclasses.asdict(self.instruments[instrument]),
+            "instrument": camera,
             "bundle": bundle_sha256,
             "tiling": dataclasses.asdict(self.tiling),
             "screening": dataclasses.asdict(self.screening),

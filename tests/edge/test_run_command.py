@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -151,6 +152,38 @@ def test_a_pipe_that_closes_within_a_line_keeps_the_whole_lines(flight: Path) ->
     assert contents(flight / "b", without_name=True) == contents(
         flight / "winnow-store", without_name=True
     )
+
+
+def test_a_socket_gives_the_very_records_of_the_file(flight: Path) -> None:
+    whole = ok(edge(flight, "run", "mission.toml", "strip.png", "--json", "--store", "a"))
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        address = f"tcp://127.0.0.1:{listening.getsockname()[1]}"
+        run = command("run", "mission.toml", address, "--samples", str(WIDTH), "--json")
+        with subprocess.Popen(run, cwd=flight, stdout=subprocess.PIPE) as process:
+            link, _ = listening.accept()
+            with link:
+                link.sendall((flight / "strip.raw").read_bytes())
+            assert process.stdout is not None
+            fed = json.loads(process.stdout.read())
+    assert fed["swath"] == address.removeprefix("tcp://")
+    assert fed["detections"] == whole["detections"]
+    assert contents(flight / "winnow-store", without_name=True) == contents(
+        flight / "a", without_name=True
+    )
+
+
+def test_a_silent_socket_does_not_keep_a_run_from_being_ended(flight: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        address = f"tcp://127.0.0.1:{listening.getsockname()[1]}"
+        run = command("run", "mission.toml", address, "--samples", str(WIDTH), "--json")
+        with subprocess.Popen(run, cwd=flight, stdout=subprocess.PIPE) as process:
+            link, _ = listening.accept()
+            with link:
+                link.sendall(bytes(WIDTH + 1))
+                process.send_signal(signal.SIGTERM)
+                out, _ = process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert json.loads(out)["complete"] is False
 
 
 def start_slowly(flight: Path, store: str) -> subprocess.Popen[bytes]:

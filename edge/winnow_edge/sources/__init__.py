@@ -2,6 +2,7 @@
 
 ==========  ======================================================================================
 `raw`       8 or 16-bit samples without a header, from a file, a named pipe or standard input
+`sockets`   the same from `tcp://HOST:PORT` or `unix:PATH`
 `pgm`       portable greymap P5, 8 or 16 bit, read by rows
 `pds3`      PDS3 `.IMG` with an attached or detached label
 `picture`   PNG and JPEG through Pillow; JPEG is decoded as far as lines are asked for
@@ -85,23 +86,30 @@ def open_source(
     bits: int | None = None,
     grey: bool = True,
 ) -> LineSource:
-    """Open a swath by what it is: `-` (standard input) and pipes are raw lines.
+    """Open a swath by what it is: `-` (standard input), pipes and sockets are raw lines.
 
     `samples` and `bits` override the instrument's; `grey` asks for one channel (colour is weighted
     after ITU-R BT.601). Raises SwathError if it is missing, empty, or not what was declared.
     """
-    from winnow_edge.sources import pds3, pgm, picture, raw
+    from winnow_edge.sources import pds3, pgm, picture, raw, sockets
 
     samples = samples or instrument.samples
     bits = bits or instrument.bits
-    if os.fspath(path) == STDIN:
-        return raw.open_stream(STDIN, samples=samples, bits=bits, order=instrument.byte_order)
+    text, order, stall_s = os.fspath(path), instrument.byte_order, instrument.stall_s
+    if text == STDIN:
+        return raw.open_stream(STDIN, samples=samples, bits=bits, order=order, stall_s=stall_s)
+    if sockets.is_address(text):
+        return sockets.open_socket(text, samples=samples, bits=bits, order=order, stall_s=stall_s)
     where = Path(path)
     try:
         status = where.stat()
         if stat.S_ISFIFO(status.st_mode) or stat.S_ISCHR(status.st_mode):
-            order = instrument.byte_order
-            return raw.open_stream(where, samples=samples, bits=bits, order=order)
+            return raw.open_stream(where, samples=samples, bits=bits, order=order, stall_s=stall_s)
+        if stat.S_ISSOCK(status.st_mode):
+            address = f"unix:{where}"
+            return sockets.open_socket(
+                address, samples=samples, bits=bits, order=order, stall_s=stall_s
+            )
         if stat.S_ISDIR(status.st_mode):
             raise SwathError("is a folder, not a swath", where=where)
         if status.st_size == 0:
@@ -124,9 +132,7 @@ def open_source(
         source = pds3.Pds3Source(label)
         source.name = where.name
     elif samples is not None:
-        source = raw.open_file(
-            where, samples=samples, bits=bits, order=instrument.byte_order, size=status.st_size
-        )
+        source = raw.open_file(where, samples=samples, bits=bits, order=order, size=status.st_size)
     else:
         known = "PNG, JPEG, PGM (P5) or PDS3"
         raise SwathError(

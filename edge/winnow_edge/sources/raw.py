@@ -1,4 +1,8 @@
-"""Raw lines: samples without a header, line after line, from a file or as they arrive."""
+"""Raw lines: samples without a header, line after line, from a file or as they arrive.
+
+A stream that stalls, breaks off or closes within a line is a swath that was cut short: its whole
+lines are kept, and `truncated` says why it ended.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +12,7 @@ import os
 import select
 import stat
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -43,8 +48,11 @@ class RawSource:
         self._waits, self._owned = waits, owned
         self.truncated: str | None = None
         self.idle: Callable[[], bool] | None = None
+        self.stall_s: float | None = None
+        """Seconds of silence after which a stream counts as ended (None: never)."""
         self._fd = fd
         self._at = 0  # whole lines delivered
+        self._stalled = False
 
     def read(self, out: Lines) -> int:
         """See `LineSource.read`."""
@@ -53,9 +61,14 @@ class RawSource:
         done, wanted = 0, len(out) * line_bytes
         while done < wanted:
             if self._waits and not self._ready():
+                if self._stalled:
+                    self._end(done, line_bytes, f"no data came for {self.stall_s:g} s")
                 break
             try:
                 got = os.readv(self._fd, [view[done:]])
+            except ConnectionError as error:
+                self._end(done, line_bytes, f"the connection broke ({error.strerror})")
+                break
             except OSError as error:
                 raise SwathError(f"cannot be read: {error.strerror}", where=self.name) from None
             if not got:
@@ -75,17 +88,25 @@ class RawSource:
         self._fd = -1
 
     def _ready(self) -> bool:
-        """Wait until there is something to read; False if `idle` says to stop."""
-        while not select.select([self._fd], [], [], 0 if self.idle else None)[0]:
+        """Wait until there is something to read; False if `idle` says to stop, or at a stall."""
+        since: float | None = None
+        while not self._stalled and not select.select([self._fd], [], [], 0)[0]:
+            since = since or time.monotonic()
             if self.idle is not None and self.idle():
                 return False
             if select.select([self._fd], [], [], _WAIT_SECONDS)[0]:
                 break
-        return True
+            self._stalled = self.stall_s is not None and time.monotonic() - since >= self.stall_s
+        return not self._stalled
 
-    def _end(self, done: int, line_bytes: int) -> None:
+    def _end(self, done: int, line_bytes: int, why: str | None = None) -> None:
+        if self.truncated is not None:
+            return  # said already
         if rest := done % line_bytes:
-            self.truncated = f"the last line has {rest} of {line_bytes} bytes; it was left out"
+            cut = f"the last line has {rest} of {line_bytes} bytes; it was left out"
+            self.truncated = f"{why}; {cut}" if why else cut
+        elif why is not None:
+            self.truncated = why
         elif self.lines is not None and self._at + done // line_bytes < self.lines:
             self.truncated = "the file became shorter while it was read"
 
@@ -111,7 +132,9 @@ def open_file(path: Path, *, samples: int, bits: int, order: str, size: int) -> 
     )
 
 
-def open_stream(path: str | Path, *, samples: int | None, bits: int, order: str) -> RawSource:
+def open_stream(
+    path: str | Path, *, samples: int | None, bits: int, order: str, stall_s: float | None = None
+) -> RawSource:
     """Standard input (`-`) or a named pipe. Raises SwathError without `samples`, on a terminal."""
     if samples is None:
         raise SwathError(
@@ -132,7 +155,7 @@ def open_stream(path: str | Path, *, samples: int | None, bits: int, order: str)
         with contextlib.suppress(AttributeError, OSError):
             fcntl.fcntl(fd, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
     name = "stdin" if path == STDIN else Path(path).name
-    return RawSource(
+    source = RawSource(
         fd,
         name,
         samples=samples,
@@ -142,6 +165,8 @@ def open_stream(path: str | Path, *, samples: int | None, bits: int, order: str)
         waits=True,
         owned=path != STDIN,
     )
+    source.stall_s = stall_s
+    return source
 
 
 def _what_fits(size: int, samples: int, bits: int) -> str:
