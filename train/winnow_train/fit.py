@@ -95,23 +95,16 @@ def _borrow(
 
     The sets label the same kinds of landmark differently only in what they call the rest.
     """
-    own = tasks[recipe.data.dataset]
+    own = tasks[recipe.data.dataset].classes
     start = 0
     for task, tiles in zip(tasks.values(), pixels.values(), strict=True):
         if task.tiles.dataset != recipe.data.dataset and task.head == "softmax":
             for i, (label, tile) in enumerate(zip(task.truth, tiles, strict=True), start):
                 name = task.classes[label]
-                if name in recipe.data.borrow and (tile == 0).mean() < 0.01:
-                    row = _row_of(name, own, recipe)
-                    if row.any() or own.head == "sigmoid":
-                        target[i], weight[i] = row, 1.0
+                if name in recipe.data.borrow and name in own and (tile == 0).mean() < 0.01:
+                    target[i] = np.eye(len(own), dtype=np.float32)[own.index(name)]
+                    weight[i] = 1.0
         start += len(tiles)
-
-
-def _row_of(name: str, own: Task, recipe: Recipe) -> np.ndarray:
-    """A class of another set as the own head's target, float32 [K]; a sigmoid head's may be 0s."""
-    groups = recipe.data.map or {c: (c,) for c in own.classes}
-    return np.array([name in groups[c] for c in own.classes], np.float32)
 
 
 def _smooth(hard: np.ndarray, amount: float, head: str) -> np.ndarray:
