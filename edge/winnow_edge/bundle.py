@@ -359,7 +359,7 @@ def _read_golden(data: bytes, manifest: Manifest, path: Path) -> Golden:
     except Exception as error:  # numpy raises KeyError, ValueError, BadZipFile, zlib.error ...
         raise _damaged(path, f"{GOLDEN} cannot be read ({error})") from None
     spec = manifest.input
-    shape = (len(tiles), spec.height, spec.width, spec.channels)
+    shape = (*tiles.shape[:1], spec.height, spec.width, spec.channels)
     if tiles.dtype != np.int8 or tiles.shape != shape:
         raise BundleError(
             f"golden tiles are {tiles.dtype} {tiles.shape}, the input is int8 {shape}", where=path
@@ -377,7 +377,7 @@ def _read_golden(data: bytes, manifest: Manifest, path: Path) -> Golden:
 def _read_manifest(data: bytes, path: Path) -> Manifest:
     try:
         raw = json.loads(data.decode("utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise _damaged(path, f"{MANIFEST} is not JSON ({error})") from None
     if not isinstance(raw, dict):
         raise _damaged(path, f"{MANIFEST} is not an object")
@@ -397,9 +397,10 @@ def _read_manifest(data: bytes, path: Path) -> Manifest:
                 "output": OutputSpec(**raw["output"]),
             }
         )
-    except (KeyError, TypeError) as error:
+        problems = _problems(manifest)
+    except (KeyError, TypeError, AttributeError) as error:
         raise BundleError(f"{MANIFEST} is not a bundle manifest ({error})", where=path) from None
-    for problem in _problems(manifest):
+    for problem in problems:
         raise BundleError(f"{MANIFEST}: {problem}", where=path)
     return manifest
 

@@ -35,6 +35,7 @@ from winnow_edge.store_file import (
     explained,
     prepare,
     product_row,
+    sound,
     swath_row,
 )
 
@@ -50,7 +51,8 @@ class Store:
 
     def __init__(self, db: sqlite3.Connection, path: Path, mission: Mission | None) -> None:
         self.db, self.path, self.mission = db, path, mission
-        self.store_id = int(self.meta("store_id", 0))
+        with sound(path):
+            self.store_id = int(self.meta("store_id", 0))
 
     @classmethod
     def open(
@@ -195,7 +197,9 @@ class Store:
 
     def swaths(self) -> list[SwathRow]:
         """All swaths in the order in which they began."""
-        return [swath_row(row) for row in self._all(f"{SELECT_SWATH} ORDER BY id")]
+        rows = self._all(f"{SELECT_SWATH} ORDER BY id")
+        with sound(self.path):
+            return [swath_row(row) for row in rows]
 
     def products(
         self,
@@ -210,7 +214,7 @@ class Store:
             f" WHERE {among('state', states)} AND {among('kind', kinds)}"
             f"{'' if swath_id is None else f' AND swath = {int(swath_id)}'} ORDER BY id"
         )
-        with explained(self.path):
+        with explained(self.path), sound(self.path):
             for row in self.db.execute(sql):
                 yield product_row(row)
 
@@ -231,7 +235,7 @@ class Store:
             f"{' AND data IS NOT NULL' if with_data else ''} ORDER BY id"
         )
         classes = {row.id: row.classes for row in self.swaths()}
-        with explained(self.path):
+        with explained(self.path), sound(self.path):
             return ProductTable.read(self.db.execute(sql), classes)
 
     def data(self, product_id: int) -> bytes:
@@ -244,8 +248,10 @@ class Store:
     def counts(self) -> dict[str, dict[str, int]]:
         """How many products there are: {kind: {state: count}}, names in lower case."""
         counts = {k.name.lower(): {s.name.lower(): 0 for s in State} for k in Kind}
-        for kind, state, n in self._all("SELECT kind, state, COUNT(*) FROM product GROUP BY 1, 2"):
-            counts[Kind(kind).name.lower()][State(state).name.lower()] = n
+        found = self._all("SELECT kind, state, COUNT(*) FROM product GROUP BY 1, 2")
+        with sound(self.path):
+            for kind, state, n in found:
+                counts[Kind(kind).name.lower()][State(state).name.lower()] = n
         return counts
 
     def data_bytes(self) -> int:
@@ -347,7 +353,8 @@ class Store:
 
     def _swath_where(self, where: str, value: object) -> SwathRow | None:
         rows = self._all(f"{SELECT_SWATH} WHERE {where}", (value,))
-        return swath_row(rows[0]) if rows else None
+        with sound(self.path):
+            return swath_row(rows[0]) if rows else None
 
     def _all(self, sql: str, arguments: Sequence[object] = ()) -> list[tuple[Any, ...]]:
         with explained(self.path):

@@ -22,6 +22,7 @@ WAL_PAGES: Final = 256  # the log is copied back into the file every megabyte of
 WAL_LIMIT: Final = 4_000_000
 CACHE_KIB: Final = 1024
 BUSY_S: Final = 20.0
+_DAMAGED: Final = "the file is damaged; keep it aside and name another with --store"
 
 _SCHEMA: Final = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value) WITHOUT ROWID;
@@ -224,8 +225,21 @@ def explained(path: Path) -> Iterator[None]:
         ) from error
     except sqlite3.Error as error:
         raise StoreError(str(error), where=path, hint=_hint(error)) from error
+    except UnicodeDecodeError as error:  # SQLite quotes what it found in a damaged schema
+        raise StoreError("cannot be read", where=path, hint=_DAMAGED) from error
     except OSError as error:
         raise StoreError(error.strerror or str(error), where=error.filename or path) from error
+
+
+@contextmanager
+def sound(path: Path) -> Iterator[None]:
+    """Rows that SQLite reads but that no store holds are a damaged file."""
+    try:
+        yield
+    except (TypeError, ValueError, OverflowError, RecursionError) as error:
+        raise StoreError(
+            f"holds a row that makes no sense ({error})", where=path, hint=_DAMAGED
+        ) from error
 
 
 def _hint(error: sqlite3.Error) -> str | None:
@@ -235,7 +249,7 @@ def _hint(error: sqlite3.Error) -> str | None:
         "SQLITE_READONLY": "the disk or folder is read-only; name another with --store",
         "SQLITE_CANTOPEN": "the disk or folder is full or read-only; name another with --store",
         "SQLITE_NOTADB": "not a store; name another folder with --store",
-        "SQLITE_CORRUPT": "the file is damaged; keep it aside and name another with --store",
+        "SQLITE_CORRUPT": _DAMAGED,
         "SQLITE_BUSY": "another process holds the store; try again when it is done",
     }
     name = getattr(error, "sqlite_errorname", "") or ""

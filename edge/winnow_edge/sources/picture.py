@@ -167,7 +167,12 @@ def _open_whole(
             image.draft("L", None)
         with _tolerant(), contextlib.suppress(OSError, SyntaxError, ValueError):
             image.load()
-    source = PictureSource(path, image, grey=grey, truncated=truncated)
+    try:
+        source = PictureSource(path, image, grey=grey, truncated=truncated)
+    except OSError:  # Pillow made no picture at all of it
+        raise SwathError(
+            f"holds no line that can be decoded ({truncated})", where=path, hint="send it again"
+        ) from None
     file.close()
     return source
 
@@ -176,6 +181,8 @@ def _open_sequential(
     path: Path, image: ImageFile.ImageFile, file: BinaryIO, *, grey: bool
 ) -> PictureSource:
     # As ImageFile.Parser does, which refuses JPEG since it learned to read past a cut.
+    if not image.tile:
+        raise SwathError("is a JPEG without a scan", where=path, hint="send it again")
     image.load_prepare()
     name, extents, _, arguments = image.tile[0]
     image.tile = []
