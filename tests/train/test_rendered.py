@@ -10,6 +10,7 @@ import pytest
 from winnow_ground.errors import RecipeError
 from winnow_train import fit
 from winnow_train.datasets import Tile, TileSet
+from winnow_train.progress import Progress
 from winnow_train.recipe import parse_recipe
 from winnow_train.rendered import RENDERERS, add_rendered, render
 from winnow_train.tasks import Task
@@ -71,7 +72,9 @@ def recipe(tiles: dict[str, int], channels: int = 1) -> dict[str, object]:
 
 def test_rendered_tiles_weigh_in_their_own_head_only_and_come_once_per_epoch() -> None:
     sample, task, pixels = sample_and_task()
-    more = add_rendered(sample, parse_recipe(recipe({"spider": 2, "other": 1})), task, pixels)
+    more = add_rendered(
+        sample, parse_recipe(recipe({"spider": 2, "other": 1})), task, pixels, Progress()
+    )
     assert len(more.pixels) == 9
     np.testing.assert_allclose(more.targets["hirise-v3"][6:, 2], [0.8, 0.8, 0.1], atol=1e-6)
     np.testing.assert_allclose(more.targets["hirise-v3"].sum(axis=1), 1, atol=1e-6)
@@ -79,20 +82,24 @@ def test_rendered_tiles_weigh_in_their_own_head_only_and_come_once_per_epoch() -
     np.testing.assert_array_equal(more.weights["b"], [1] * 6 + [0] * 3)
     np.testing.assert_allclose(more.draw[6:] * 9, 1)
     assert more.draw.sum() == pytest.approx(1)
-    again = add_rendered(sample, parse_recipe(recipe({"spider": 2, "other": 1})), task, pixels)
+    again = add_rendered(
+        sample, parse_recipe(recipe({"spider": 2, "other": 1})), task, pixels, Progress()
+    )
     for one, two in zip(more.pixels, again.pixels, strict=True):
         np.testing.assert_array_equal(one, two)
-    assert add_rendered(sample, parse_recipe(recipe({})), task, pixels) is sample
+    assert add_rendered(sample, parse_recipe(recipe({})), task, pixels, Progress()) is sample
 
 
 def test_what_cannot_be_rendered_is_refused() -> None:
     sample, task, pixels = sample_and_task()
     with pytest.raises(RecipeError, match=r"render.tiles names 'crater'"):
-        add_rendered(sample, parse_recipe(recipe({"crater": 5})), task, pixels)
+        add_rendered(sample, parse_recipe(recipe({"crater": 5})), task, pixels, Progress())
     with pytest.raises(RecipeError, match="needs grey tiles"):
-        add_rendered(sample, parse_recipe(recipe({"spider": 5}, channels=3)), task, pixels)
+        add_rendered(
+            sample, parse_recipe(recipe({"spider": 5}, channels=3)), task, pixels, Progress()
+        )
     with pytest.raises(RecipeError, match="no tile of the class other"):
         black = [np.zeros_like(p) for p in pixels]
-        add_rendered(sample, parse_recipe(recipe({"spider": 5})), task, black)
+        add_rendered(sample, parse_recipe(recipe({"spider": 5})), task, black, Progress())
     with pytest.raises(RecipeError, match=r"render.tiles.spider is -1"):
         parse_recipe(recipe({"spider": -1}))

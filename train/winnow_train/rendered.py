@@ -26,6 +26,7 @@ from PIL import Image, ImageDraw
 
 from winnow_ground.errors import RecipeError
 from winnow_train import fit
+from winnow_train.progress import Progress
 from winnow_train.recipe import Recipe
 from winnow_train.tasks import Task
 
@@ -33,11 +34,15 @@ from winnow_train.tasks import Task
 MOST_NODATA = 0.2
 #: A rendering changes at least this share of the tile by so many grey values and by so many
 #: standard deviations of the ground, else it is drawn anew, up to so many times.
-LEAST_AREA, LEAST_CHANGE, LEAST_CONTRAST, TRIES = 0.005, 20.0, 2.0, 20
+LEAST_AREA, LEAST_CHANGE, LEAST_CONTRAST, TRIES = 0.01, 25.0, 3.0, 12
 
 
 def add_rendered(
-    sample: fit.Sample, recipe: Recipe, task: Task, pixels: list[np.ndarray]
+    sample: fit.Sample,
+    recipe: Recipe,
+    task: Task,
+    pixels: list[np.ndarray],
+    progress: Progress,
 ) -> fit.Sample:
     """The sample with the recipe's rendered tiles, each drawn once per epoch on the average.
 
@@ -65,14 +70,15 @@ def add_rendered(
     ]
     if not grounds:
         raise RecipeError("no tile of the class other to render on", where=recipe.name)
-    tiles, labels = [], []
-    for name, count in counts.items():
-        for i in range(count):
+    wanted = [(name, i) for name, count in counts.items() for i in range(count)]
+    tiles = []
+    with progress.counting("rendering tiles", len(wanted)) as advance:
+        for name, i in wanted:
             rng = np.random.default_rng([recipe.seed, *name.encode(), i])
-            ground = grounds[int(rng.integers(len(grounds)))]
-            tiles.append(render(name, ground, rng))
-            labels.append(task.classes.index(name))
-    return _extended(sample, recipe, tiles, np.array(labels))
+            tiles.append(render(name, grounds[int(rng.integers(len(grounds)))], rng))
+            advance(1)
+    labels = np.array([task.classes.index(name) for name, _ in wanted])
+    return _extended(sample, recipe, tiles, labels)
 
 
 def _extended(
@@ -102,13 +108,17 @@ def _extended(
 def render(name: str, ground: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """One rendered tile of the class `name` on a real ground, uint8 [H, W, 1]; nodata stays 0.
 
-    What can hardly be told from its ground is drawn anew, since its label would be noise.
+    What can hardly be told from its ground is drawn anew, since its label would be noise; of
+    drawings that all are faint the clearest is taken.
     """
     below = ground[..., 0].astype(np.float64)
+    drawn, clearest = below, -1.0
     for _ in range(TRIES):
-        bare, drawn = RENDERERS[name](below, rng)
-        change = np.percentile(np.abs(drawn - bare), 100 * (1 - LEAST_AREA))
-        if bare is drawn or change >= max(LEAST_CHANGE, LEAST_CONTRAST * bare.std()):
+        bare, made = RENDERERS[name](below, rng)
+        change = float(np.percentile(np.abs(made - bare), 100 * (1 - LEAST_AREA)))
+        if change > clearest:
+            drawn, clearest = made, change
+        if made is bare or change >= max(LEAST_CHANGE, LEAST_CONTRAST * bare.std()):
             break
     out = np.where(below == 0, 0, np.clip(np.rint(drawn), 1, 255))
     return np.asarray(out, np.uint8)[..., None]
@@ -142,7 +152,7 @@ def _on(
 ) -> np.ndarray:
     """Darken (or, with the probability `light`, brighten) the ground by a mask of 0..1."""
     strength = rng.uniform(least, 0.9)
-    if relief and rng.random() < 0.5:
+    if relief and rng.random() < 0.3:
         sun = rng.uniform(0, 2 * np.pi)
         down, right = np.gradient(mask)
         shade = down * np.sin(sun) + right * np.cos(sun)

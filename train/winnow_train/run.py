@@ -77,7 +77,7 @@ def train(
             distill.start_from(net, tasks, teachers[0], progress)
         sample = fit.make_sample(recipe, training, pixels, posteriors)
         own = recipe.data.dataset
-        sample = add_rendered(sample, recipe, training[own], pixels[own])
+        sample = add_rendered(sample, recipe, training[own], pixels[own], progress)
         steps = fit.steps_per_epoch(len(sample.pixels), recipe.train.batch)
         judge, learner = val[own], net
         if frozen.has_fixed_features(recipe):
