@@ -8,6 +8,7 @@ BatchNorm folded into its convolution, so that an int8 input has scale 1 and zer
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -227,7 +228,13 @@ def _backbone(model: Model, shape: tuple[int, int, int], weights: str | None) ->
         bare: keras.Model = make(input_shape=shape, weights=None, **arguments)
         return bare
     try:
-        colour: keras.Model = make(input_shape=(*shape[:2], 3), weights=weights, **arguments)
+        # Keras warns of every layer that it skips before it refuses the file as a whole.
+        with warnings.catch_warnings(record=True) as warned:
+            warnings.simplefilter("always")
+            colour: keras.Model = make(input_shape=(*shape[:2], 3), weights=weights, **arguments)
+        for warning in warned:
+            if "Skipping" in str(warning.message):
+                raise ValueError(str(warning.message))
     except (ValueError, KeyError, OSError) as error:
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise WeightsError(
