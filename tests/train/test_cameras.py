@@ -169,6 +169,24 @@ def test_the_order_of_the_label_file_changes_no_figure(
     assert first["macro_f1"] > 0.9
 
 
+def test_mapped_classes_are_judged_in_the_order_of_the_models_outputs(rover: Path) -> None:
+    """A manifest's keys are sorted, the model's outputs are not."""
+    from winnow_train.tasks import task_like
+
+    mapped = {"dataset": "msl", "map": {"a": ["plain"], "z": ["*"]}}
+    card = {
+        "name": "mapped",
+        "recipe": {"name": "mapped", "data": mapped},
+        "classes": ["z", "a"],
+        "head": "softmax",
+        "training": {"dataset": "msl"},
+    }
+    task = task_like(card, "msl", rover)
+    assert task.classes == ("z", "a")
+    plain = task.tiles.labels == task.tiles.classes.index("plain")
+    np.testing.assert_array_equal(task.truth, plain.astype(int))
+
+
 def test_answers_of_a_shuffled_generator_against_labels_in_file_order_are_chance(
     models: dict[str, Path], rover: Path
 ) -> None:

@@ -130,6 +130,11 @@ def task_like(card: dict[str, Any], dataset: str, root: Path) -> Task:
         own = parse_recipe(card["recipe"]).data
         if own.dataset == card["training"].get("dataset"):
             data = own if own.dataset == dataset else _map_for(own, found)
+    if data.map:
+        # In the order of the model's outputs: a manifest keeps the keys of its recipe sorted.
+        if set(data.map) != set(card["classes"]):
+            raise DataError(f"the map in the recipe of {card['name']} makes other classes")
+        data = replace(data, map={c: data.map[c] for c in card["classes"]})
     if data.map or data.instrument:
         return make_task(found, data, card["head"])
     known = {c: i for i, c in enumerate(card["classes"])}
