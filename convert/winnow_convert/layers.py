@@ -24,8 +24,8 @@ UInt8Array = npt.NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class LayerNoise:
-    """One op's output: `sqnr` of the activation in dB, `saturated` the share of its int8 values at
-    either end of the range, `weight_sqnr` of its weights in dB (None: it has none)."""
+    """One op's output: `sqnr` of the activation in dB, `saturated` the share of its float values
+    that lie beyond the int8 range, `weight_sqnr` of its weights in dB (None: it has none)."""
 
     index: int
     op: str
@@ -58,7 +58,9 @@ def layer_noise(floats: bytes, int8: bytes, tiles: UInt8Array) -> list[LayerNois
             real = scale * (q.astype(np.float64) - zero)
             signal[k] += float(x @ x)
             noise[k] += float((x - real) @ (x - real))
-            ends[k] += int(((q == -128) | (q == 127)).sum())
+            # A ReLU's zeros lie at the end of the range, not beyond it.
+            low, high = scale * (-128.5 - zero), scale * (127.5 - zero)
+            ends[k] += int(((x < low) | (x > high)).sum())
             count[k] += q.size
     return [
         LayerNoise(

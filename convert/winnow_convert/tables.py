@@ -59,9 +59,10 @@ def plot_layers(layers: list[LayerNoise], path: Path) -> None:
 def print_profile(console: Console, found: Profile) -> None:
     """Work, memory and least time of every op, the layers to shrink, and sources of the numbers."""
     boards = [board.name for board in BOARDS]
+    short = [name.removeprefix("Cortex-") for name in boards]
     table = _table(
-        "op profile (least time in microseconds)",
-        ("op", "output", "kMAC", "parameters", "alive kB", *boards),
+        f"op profile (least time in microseconds on {', '.join(boards)})",
+        ("op", "output", "kMAC", "weights", "alive kB", *short),
     )
     for row in found.ops:
         table.add_row(
@@ -84,7 +85,8 @@ def print_profile(console: Console, found: Profile) -> None:
     console.print(table)
     for board in BOARDS:
         slow = ", ".join(
-            f"{p.op.index} {p.op.name} ({p.milliseconds[board.name] / _sum(found, board.name):.0%})"
+            f"{p.op.index} {short_name(p.op.outputs[0].name)} "
+            f"({p.milliseconds[board.name] / _sum(found, board.name):.0%})"
             for p in found.shrink_first(board.name)
         )
         console.print(f"{board.name}: shrink first {slow}", highlight=False)
@@ -97,7 +99,7 @@ def print_profile(console: Console, found: Profile) -> None:
             rate += f", {board.memory / 1e9:.1f} GB/s of memory"
         else:
             rate += f", {board.link / 1e6:.0f} MB/s to the host"
-        console.print(f"  {board.name}: {rate} ({board.source})", highlight=False)
+        console.print(f"{board.name}: {rate}. {board.source}", highlight=False)
 
 
 def print_readiness(console: Console, found: Readiness) -> None:
@@ -215,5 +217,5 @@ def _sum(found: Profile, board: str) -> float:
 def _table(title: str, headings: tuple[str, ...]) -> Table:
     table = Table(title=title)
     for place, heading in enumerate(headings):
-        table.add_column(heading, justify="left" if place < 2 else "right", no_wrap=place == 0)
+        table.add_column(heading, justify="left" if place < 2 else "right", no_wrap=True)
     return table

@@ -80,6 +80,9 @@ def test_noise_per_layer_covers_every_op_and_sees_damage(converted: Converted) -
     graph = read_graph(int8)
     assert [layer.op for layer in layers] == [op.name for op in graph.ops]
     assert all(layer.sqnr > 10 for layer in layers)
+    assert all(layer.saturated < 0.01 for layer in layers)
+    dark = layer_noise(floats, ptq.quantize(source, converted.calibration // 4), tiles)
+    assert max(layer.saturated for layer in dark) > 0.05
     weighted = [layer for layer in layers if layer.weight_sqnr is not None]
     assert len(weighted) == sum(op.macs > 0 for op in graph.ops)
     assert all(30 < float(layer.weight_sqnr or 0) < 60 for layer in weighted)
