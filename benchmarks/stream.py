@@ -3,7 +3,7 @@
 20,048 samples x 126,000 lines (2.5 GB) are made by this process and piped into a run on the shipped
 bundle at browse scale (binning 10). The terrain is a seeded patch written over and over, shifted
 from line to line, so that making it costs little; its time is in the figures all the same. Resident
-memory of the run is read from the kernel when line 10,000 has been written and again at the end.
+memory of the run is read from the kernel when line 10,000 has left the pipe and again at the end.
 
     python benchmarks/stream.py [--lines N] [--samples N] [--scale N] [--threads N] [--json]
 """
@@ -24,6 +24,8 @@ import numpy as np
 from winnow_edge.bench import rendered
 
 EARLY = 10_000
+PIPE_BYTES = 1 << 20
+"""What may be written and not yet read."""
 LINE_TIME_S = 75e-6
 """HiRISE takes a line in about 75 microseconds at full resolution (McEwen et al. 2007)."""
 
@@ -64,7 +66,7 @@ def stream(lines: int, samples: int, scale: int, threads: str, bundle: str) -> d
                 data = memoryview(blocks[written // 512 % len(blocks)][:count]).cast("B")
                 while data:
                     data = data[os.write(pipe, data) :]
-                if written < EARLY <= written + count:
+                if written < EARLY + PIPE_BYTES // samples <= written + count:
                     early = memory_mb(run.pid, "VmRSS")
                 written += count
             late, peak = memory_mb(run.pid, "VmRSS"), memory_mb(run.pid, "VmHWM")

@@ -12,7 +12,8 @@ from winnow_edge.bundle import Bundle, find_bundle, open_bundle
 from winnow_edge.interpreters import Interpreters
 from winnow_edge.mission import Mission
 from winnow_edge.pipeline import Progress, run_swath
-from winnow_edge.sources import STDIN, open_source
+from winnow_edge.sources import STDIN, LineSource, open_source
+from winnow_edge.sources.frame import FrameSource
 from winnow_edge.store import Store
 from winnow_edge.summary import SwathSummary
 
@@ -47,7 +48,7 @@ class Flight:
         chosen, camera = self.mission.instrument_for(label, instrument)
         bundle = self._bundle(camera.bundle)
         # Opened, and decoded where that must be done at once, before interpreters take memory.
-        source = open_source(
+        source: LineSource = open_source(
             path,
             instrument=camera,
             samples=samples,
@@ -55,6 +56,9 @@ class Flight:
             grey=bundle.manifest.input.channels == 1,
         )
         try:
+            if camera.frame:
+                size = bundle.manifest.input
+                source = FrameSource(source, size.height, size.width)
             pool = self._pool(bundle)
             summary = run_swath(
                 source,

@@ -49,7 +49,8 @@ class Instrument:
     `dead_samples` are detector elements that do not work, `find_dead_samples` looks for such in
     the first lines, and pixels more than `bright_pixels` above each of their eight neighbours are
     readout errors (0: none are); all are repaired (`sources.repair`). A pipe or socket that is
-    silent for `stall_s` seconds has ended (None: it is waited for).
+    silent for `stall_s` seconds has ended (None: it is waited for). The swaths of a `frame` camera
+    are pictures of 8 bits that the net sees whole, resized to its input (`sources.frame`).
     """
 
     bundle: str
@@ -65,6 +66,7 @@ class Instrument:
     find_dead_samples: bool = False
     bright_pixels: int = _number(0, 0, 65_535)
     stall_s: float | None = _number(None, 0.1, 1e6)
+    frame: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -323,6 +325,23 @@ class _Reader:
         self.check(mission)
         return mission
 
+    def check_frame(self, name: str, instrument: Instrument, scales: tuple[int, ...]) -> None:
+        """What makes no sense for pictures that are seen whole."""
+        where = ("instrument", name, "frame")
+        if scales != (1,):
+            raise self.error(
+                where,
+                f"`instrument.{name}.frame` is set and `tiling.scales` is {list(scales)}",
+                "a frame is one tile: leave `tiling.scales` out",
+            )
+        for key in ("dead_samples", "find_dead_samples", "bright_pixels"):
+            if getattr(instrument, key):
+                raise self.error(
+                    where,
+                    f"`instrument.{name}` has both `frame` and `{key}`",
+                    "lines of frames are not repaired: leave one out",
+                )
+
     def check(self, mission: Mission) -> None:
         """Rules between keys."""
         tiling = mission.tiling
@@ -356,6 +375,8 @@ class _Reader:
                     ("instrument", name, "stretch_percentiles"),
                     f"`instrument.{name}.stretch_percentiles` must be two numbers",
                 )
+            if instrument.frame:
+                self.check_frame(name, instrument, scales)
             top = 2**instrument.bits - 1
             if instrument.nodata is not None and instrument.nodata > top:
                 raise self.error(

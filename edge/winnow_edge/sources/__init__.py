@@ -6,6 +6,7 @@
 `pgm`       portable greymap P5, 8 or 16 bit, read by rows
 `pds3`      PDS3 `.IMG` with an attached or detached label
 `picture`   PNG and JPEG through Pillow; JPEG is decoded as far as lines are asked for
+`frame`     any of them as one picture, resized whole to the net's input
 ==========  ======================================================================================
 
 A source hands out blocks of lines into an array of the caller's. What is cut short is not lost: the

@@ -32,6 +32,11 @@ _STRAY_MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
 """In the entropy-coded data of a sequential JPEG, FF is followed by 00, fill or a restart marker
 (ITU-T T.81, B.1.1.2 and F.1.2.3); anything else ends the scan."""
 
+_HEADS = frozenset({0xC0, 0xC1, 0xC2, 0xC4, 0xDA, 0xDB, 0xDD, 0xFE, *range(0xE0, 0xF0)})
+"""Markers of the segments around scans: frame, tables, scan, restart interval, comment, APPn."""
+_SCANS_GIVEN_UP = 4
+"""Scans that are left out at most until a damaged progressive JPEG draws."""
+
 # The limit above is checked from the header, before anything is allocated.
 Image.MAX_IMAGE_PIXELS = None
 
@@ -159,14 +164,7 @@ def _open_whole(
         image.load()
     except (OSError, SyntaxError, ValueError) as error:
         truncated = str(error).split("(")[0].strip() or "damaged"
-        file.seek(0)
-        # An end marker makes libjpeg draw the scans that are there.
-        data = io.BytesIO(file.read() + _EOI) if jpeg else file
-        image = _identify(data, path)
-        if jpeg and grey:
-            image.draft("L", None)
-        with _tolerant(), contextlib.suppress(OSError, SyntaxError, ValueError):
-            image.load()
+        image = _what_is_there(path, file, jpeg=jpeg, grey=grey)
     try:
         source = PictureSource(path, image, grey=grey, truncated=truncated)
     except OSError:  # Pillow made no picture at all of it
@@ -175,6 +173,24 @@ def _open_whole(
         ) from None
     file.close()
     return source
+
+
+def _what_is_there(path: Path, file: BinaryIO, *, jpeg: bool, grey: bool) -> ImageFile.ImageFile:
+    """As much of a damaged picture as can be decoded."""
+    file.seek(0)
+    data = file.read()
+    # An end marker makes libjpeg draw the scans before it; one damaged scan spoils all, so the
+    # last ones are left out until it draws.
+    ends = _scan_ends(data)[: -_SCANS_GIVEN_UP - 1 : -1] if jpeg else [len(data)]
+    image = _identify(file, path)
+    for end in ends:
+        image = _identify(io.BytesIO(data[:end] + _EOI) if jpeg else file, path)
+        if jpeg and grey:
+            image.draft("L", None)
+        with _tolerant(), contextlib.suppress(OSError, SyntaxError, ValueError):
+            image.load()
+            break
+    return image
 
 
 def _open_sequential(
@@ -245,6 +261,24 @@ def _scan_start(head: bytes) -> int | None:
         if marker == 0xDA:
             return at if at <= len(head) else None
     return None
+
+
+def _scan_ends(data: bytes) -> list[int]:
+    """Where the scans of a progressive JPEG end, as far as its markers make sense (T.81, B.2)."""
+    at, ends = 2, []
+    while at + 4 <= len(data) and data[at] == 0xFF:
+        marker = data[at + 1]
+        if marker not in _HEADS and marker != 0xFF:
+            break
+        if marker == 0xFF:  # fill
+            at += 1
+            continue
+        at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+        if marker == 0xDA:
+            stray = _STRAY_MARKER.search(data, at)
+            at = stray.start() if stray else len(data)
+            ends.append(at)
+    return ends
 
 
 def _last_drawn(image: Image.Image, known: int, until: int) -> int:
