@@ -159,28 +159,28 @@ def _gallery(
     best: dict[str, list[int]],
     pictures: dict[int, tuple[np.ndarray, np.ndarray]],
 ) -> dict[str, Any]:
-    index = {name: k for k, name in enumerate(judged.classes)}
-
-    def shot(i: int, name: str, over: str | None = None) -> dict[str, Any]:
-        tile, maps = pictures[i]
-        shown = []
-        if name in index and (over is None or over in index):
-            evidence = maps[..., index[name]]
-            if over is not None:
-                # The mean of this difference is the margin by which the wrong class won.
-                evidence = evidence - maps[..., index[over]]
-            shown.append(_data_uri(report_maps.overlay(tile, evidence)))
+    def shot(i: int, evidence: np.ndarray) -> dict[str, Any]:
+        tile, _ = pictures[i]
         return {
             "name": judged.task.tiles.tiles[i].path.name,
             "posterior": float(judged.confidence[i]),
-            "pictures": [_data_uri(tile), *shown],
+            "pictures": [_data_uri(tile), _data_uri(report_maps.overlay(tile, evidence))],
         }
 
+    def mistake(i: int) -> np.ndarray:
+        """For what was said over what is true; a softmax head's mean is the margin it won by."""
+        said, true = judged.predicted[i], judged.member[i]
+        maps = pictures[i][1]
+        return np.asarray(maps[..., said & ~true].sum(-1) - maps[..., true & ~said].sum(-1))
+
+    index = {name: k for k, name in enumerate(judged.classes)}
     return {
-        "worst": [
-            {**w, "shots": [shot(i, w["predicted"], w["true"]) for i in w["rows"]]} for w in worst
-        ],
-        "best": {n: [shot(i, n) for i in rows] for n, rows in best.items() if rows},
+        "worst": [{**w, "shots": [shot(i, mistake(i)) for i in w["rows"]]} for w in worst],
+        "best": {
+            n: [shot(i, pictures[i][1][..., index[n]]) for i in rows]
+            for n, rows in best.items()
+            if rows
+        },
     }
 
 
