@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from winnow_convert.flatbuffer import read_graph
+from winnow_convert.flatbuffer import read_graph, with_data_inside
 from winnow_convert.layers import KeepingInterpreter
 from winnow_convert.ptq import to_float
 from winnow_convert.quiet import quiet_stderr
@@ -54,7 +54,7 @@ def quantize(source: Source, calibration: UInt8Array) -> bytes:
             job = quantizer.Quantizer(floats)
             job.load_quantization_recipe(recipe.static_wi8_ai8())
             result = job.quantize(_statistics(ranges), enable_progress_report=False)
-            return bytes(result.quantized_model)
+            return with_data_inside(bytes(result.quantized_model))
     except (RuntimeError, ValueError) as error:
         text = str(error).strip().splitlines() or [type(error).__name__]
         raise ModelError(

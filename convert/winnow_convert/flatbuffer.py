@@ -5,6 +5,7 @@ Only the first subgraph is read; a model with several is refused, since nothing 
 
 from __future__ import annotations
 
+import functools
 import importlib
 import math
 from collections.abc import Sequence
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from winnow_ground.errors import ModelError
 
@@ -132,9 +134,7 @@ class Graph:
 def read_graph(flatbuffer: bytes) -> Graph:
     """Parse a flatbuffer. Raises ModelError if it is none or has several subgraphs."""
     schema = importlib.import_module("ai_edge_litert.schema_py_generated")
-    if len(flatbuffer) < 8 or flatbuffer[4:8] != b"TFL3":
-        raise ModelError("is not a TFLite flatbuffer")
-    model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(flatbuffer, 0))
+    model = _unpack(flatbuffer)
     if len(model.subgraphs) != 1:
         raise ModelError(f"has {len(model.subgraphs)} subgraphs, must have 1")
     graph = model.subgraphs[0]
@@ -175,18 +175,57 @@ def read_graph(flatbuffer: bytes) -> Graph:
 def with_outputs(flatbuffer: bytes, outputs: Sequence[int]) -> bytes:
     """The same model giving other tensors, by index, in place of its outputs; ops after the last
     that makes one of them are left out. It has no signature."""
-    import flatbuffers
-
-    schema = importlib.import_module("ai_edge_litert.schema_py_generated")
-    model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(flatbuffer, 0))
+    model = _unpack(flatbuffer)
     graph, wanted = model.subgraphs[0], set(outputs)
     last = max(i for i, op in enumerate(graph.operators) if wanted & set(map(int, op.outputs)))
     graph.operators = graph.operators[: last + 1]
     graph.outputs = list(outputs)
     model.signatureDefs = None
-    builder = flatbuffers.Builder(len(flatbuffer))
+    return _pack(model)
+
+
+def with_data_inside(flatbuffer: bytes) -> bytes:
+    """The same model with all its constants in the flatbuffer itself, as every reader knows it;
+    newer writers may put them behind it."""
+    return _pack(_unpack(flatbuffer))
+
+
+def _unpack(flatbuffer: bytes) -> Any:
+    """The schema's objects. Raises ModelError if that is no flatbuffer of a model."""
+    schema = importlib.import_module("ai_edge_litert.schema_py_generated")
+    if len(flatbuffer) < 8 or flatbuffer[4:8] != b"TFL3":
+        raise ModelError("is not a TFLite flatbuffer")
+    model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(flatbuffer, 0))
+    for buffer in model.buffers:
+        if buffer.offset > 1:  # from the start of the file; 0 and 1 say that there is no such data
+            outside = flatbuffer[buffer.offset : buffer.offset + buffer.size]
+            buffer.data = np.frombuffer(outside, np.uint8)
+            buffer.offset = buffer.size = 0
+    return model
+
+
+def _pack(model: Any) -> bytes:
+    import flatbuffers
+
+    for buffer in model.buffers:
+        if buffer.data is not None:
+            buffer.Pack = functools.partial(_pack_buffer, np.asarray(buffer.data, np.uint8))
+    builder = flatbuffers.Builder(1 << 20)
     builder.Finish(model.Pack(builder), b"TFL3")
     return bytes(builder.Output())
+
+
+def _pack_buffer(data: npt.NDArray[np.uint8], builder: Any) -> Any:
+    """`BufferT.Pack`, with the alignment of 16 bytes that the schema asks for and the generated
+    code forgets."""
+    schema = importlib.import_module("ai_edge_litert.schema_py_generated")
+    builder.StartVector(1, data.size, 16)
+    builder.head -= data.size
+    builder.Bytes[builder.head : builder.head + data.size] = data.tobytes()
+    vector = builder.EndVector()
+    schema.BufferStart(builder)
+    schema.BufferAddData(builder, vector)
+    return schema.BufferEnd(builder)
 
 
 def _tensor(index: int, raw: Any, dtypes: dict[int, str], constant: bool) -> Tensor:

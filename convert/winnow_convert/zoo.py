@@ -52,8 +52,9 @@ that this project set itself after published reports of the task.
 
 MACs are multiply-accumulates for one tile. Agreement is the share of val tiles with the same best
 class before and after quantization; order is the rank correlation of the downlink order before and
-after; value is what the first 5 % of the bytes lose. See [convert.md](convert.md) for how a net
-becomes a bundle, and [training.md](training.md) for how it was trained.
+after; value is what the first 5 % of the bytes lose (below zero: gain). See
+[convert.md](convert.md) for how a net becomes a bundle, and [training.md](training.md) for how it
+was trained.
 """
 
 
@@ -79,7 +80,7 @@ def page(bundles: Iterable[Bundle] | None = None) -> str:
         [_score_row(bundle) for bundle in found],
     )
     losses = _table(
-        ("bundle", "accuracy", "macro recall", "agreement", "order", "value", "method"),
+        ("bundle", "accuracy", "macro recall", "agreement", "order", "value lost", "method"),
         [_loss_row(bundle) for bundle in found],
     )
     origins = _table(
@@ -130,8 +131,8 @@ def _loss_row(bundle: Bundle) -> tuple[str, ...]:
     change = bundle.manifest.metrics["quantization"]
     return (
         _name(bundle),
-        f"{-100 * change['accuracy_loss']:+.2f} points",
-        f"{-100 * change['macro_recall_loss']:+.2f} points",
+        f"{0.0 - 100 * change['accuracy_loss']:+.2f} points",
+        f"{0.0 - 100 * change['macro_recall_loss']:+.2f} points",
         f"{change['agreement']:.4f}",
         f"{change['rank_correlation']:.4f}",
         f"{100 * change['value_lost_at_5_percent']:.1f} %",

@@ -11,11 +11,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from ai_edge_litert import schema_py_generated
 
 from winnow_convert import ptq
 from winnow_convert.c_array import export_c
 from winnow_convert.convert import Converted, write
-from winnow_convert.flatbuffer import Graph, Op, Tensor, read_graph
+from winnow_convert.flatbuffer import Graph, Op, Tensor, read_graph, with_data_inside
+from winnow_convert.int8 import Int8Model
 from winnow_convert.onnx_export import INT8_TOLERANCE, export_onnx
 from winnow_convert.profile import BOARDS, profile
 from winnow_convert.readiness import check_readiness
@@ -41,6 +43,22 @@ def test_work_and_memory_are_what_the_shapes_say(graph: Graph) -> None:
     assert graph.arena_bytes() == 16 * 16 * (16 + 8 + 8)
     with pytest.raises(ModelError, match="not a TFLite flatbuffer"):
         read_graph(b"PK..................")
+
+
+def test_a_model_written_anew_is_the_same_and_aligned(converted: Converted) -> None:
+    model = converted.int8.flatbuffer
+    again = with_data_inside(model)
+    assert read_graph(again).ops == read_graph(model).ops
+    tiles = converted.int8.golden.tiles
+    np.testing.assert_array_equal(
+        Int8Model(converted.source, again).run(tiles), converted.int8.run(tiles)
+    )
+    weights = np.frombuffer(again, np.uint8)
+    raw = schema_py_generated.Model.GetRootAs(again, 0)
+    for index in range(raw.BuffersLength()):
+        data = raw.Buffers(index).DataAsNumpy()
+        if isinstance(data, np.ndarray):
+            assert (data.ctypes.data - weights.ctypes.data) % 16 == 0
 
 
 def test_profile_sums_up_and_names_what_to_shrink(graph: Graph) -> None:

@@ -18,6 +18,7 @@ from winnow_convert.int8 import Int8Model
 from winnow_convert.layers import layer_noise
 from winnow_convert.methods import signal_to_noise
 from winnow_convert.options import Options
+from winnow_convert.readiness import check_readiness
 from winnow_convert.source import float_logits, load_source
 
 
@@ -93,7 +94,11 @@ def test_aeq_takes_channels_that_training_has_emptied(converted: Converted) -> N
     source, tiles = converted.source, converted.calibration
     empty = dataclasses.replace(source, model=_emptied(source.model))
     wanted = float_logits(empty, tiles, silent)
-    got = Int8Model(empty, aeq.quantize(empty, tiles)).real_logits(tiles)
+    quantized = aeq.quantize(empty, tiles)
+    assert check_readiness(read_graph(quantized)).complete
+    corrected = correct_biases(ptq.to_float(empty), quantized, tiles, silent)
+    assert len(corrected) == len(quantized)
+    got = Int8Model(empty, quantized).real_logits(tiles)
     plain = Int8Model(empty, ptq.quantize(empty, tiles)).real_logits(tiles)
     assert signal_to_noise(wanted, got) > signal_to_noise(wanted, plain) - 3
 
