@@ -117,7 +117,10 @@ def print_report(converted: Converted, bundle: Bundle | None) -> None:
     for key in ("accuracy", "macro_f1", "macro_recall", "ece", "nll"):
         old, new = metrics["float"][key], metrics["int8"][key]
         table.add_row(key.replace("_", " "), f"{old:.4f}", f"{new:.4f}", f"{new - old:+.4f}")
-    for name, was in metrics["float"]["per_class"].items():
+    rows = metrics["float"]["per_class"]
+    for name, was in rows.items():
+        if not was["support"]:
+            continue
         now = metrics["int8"]["per_class"][name]
         interval = change["recall_change"].get(name)
         spread = f" [{interval['low']:+.3f}, {interval['high']:+.3f}]" if interval else ""
@@ -128,6 +131,8 @@ def print_report(converted: Converted, bundle: Bundle | None) -> None:
             f"{now['recall'] - was['recall']:+.4f}{spread}",
         )
     console.print(table)
+    if unseen := [name for name, was in rows.items() if not was["support"]]:
+        console.print(f"[bold]not on val[/bold]  {', '.join(unseen)}", highlight=False)
     moved = change["posterior_change"]
     variants = ", ".join(f"{k} {v:.1f}" for k, v in converted.quantized.variants.items())
     for name, text in (
