@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from winnow_edge.bundle import find_bundle
 from winnow_edge.errors import MissionError
 from winnow_edge.mission import Mission, load_mission, parse_mission
 
@@ -149,3 +150,18 @@ def test_a_mission_cannot_be_changed() -> None:
 )
 def test_what_only_malice_writes_is_refused_too(extra: str) -> None:
     refused(SMALL + extra)
+
+
+def test_the_rover_mission_chooses_the_camera_by_the_file_name() -> None:
+    mission = load_mission(Path(__file__).parents[2] / "missions" / "msl-by-instrument.toml")
+    for name, camera in (
+        ("0077ML0005780000102730I01_DRCL.JPG", "mastcam-left"),
+        ("0077MR0005780000102730I01_DRCL.JPG", "mastcam-right"),
+        ("0292MH0002810020103587C00_DRCL.JPG", "mahli"),
+    ):
+        chosen, instrument = mission.instrument_for(name)
+        assert chosen == camera
+        assert find_bundle(instrument.bundle).is_file()
+    with pytest.raises(MissionError, match="no instrument matches"):
+        mission.instrument_for("0077NAV0005780000102730I01.JPG")
+    assert mission.instrument_for("-", asked="mahli")[0] == "mahli"
