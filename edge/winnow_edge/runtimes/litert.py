@@ -75,7 +75,9 @@ class InterpreterClassifier:
     `make` returns the interpreter. Tiles are copied once, straight into the interpreter's own
     memory, and logits straight out of it. The interpreter refuses to run while anyone holds one of
     its views, lest its memory move; with static shapes it moves only when tensors are allocated, so
-    input and output are addressed directly. Fresh views cost 2 % of a 0.7 ms net.
+    input and output are addressed directly. Fresh views cost 2 % of a 0.7 ms net. Lines are copied
+    as opaque elements: few enough that NumPy keeps the interpreter lock for the few microseconds
+    of a copy, where letting it go to a busy thread costs another 2 to 3 %.
     """
 
     def __init__(
@@ -95,16 +97,16 @@ class InterpreterClassifier:
         sink = _one(self._interpreter.get_output_details(), "output", bundle)
         _check_details(source, sink, bundle)
         spec = bundle.manifest.input
-        shape = (spec.height, spec.width, spec.channels)
-        self._input = _addressed(self._interpreter.tensor(source["index"])()).reshape(shape)
-        if spec.channels == 1:
-            self._input = self._input[..., 0]
+        self._shape = (spec.height, spec.width * spec.channels)
+        self._line = np.dtype((np.void, self._shape[1]))
+        memory = _addressed(self._interpreter.tensor(source["index"])())
+        self._input = memory.reshape(self._shape).view(self._line)
         self._output = _addressed(self._interpreter.tensor(sink["index"])())
         self.invoke_only: Callable[[], None] = self._interpreter.invoke
 
     def infer(self, tile: Int8Array, logits: Int8Array) -> None:
         """See `Classifier.infer`."""
-        self._input[...] = tile if tile.ndim == self._input.ndim else tile[..., 0]
+        self._input[...] = tile.reshape(self._shape).view(self._line)
         self.invoke_only()
         logits[...] = self._output
 
