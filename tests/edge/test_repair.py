@@ -93,6 +93,15 @@ def test_dead_and_stuck_samples_are_found_and_take_their_neighbours_mean() -> No
     assert (got[:, untouched] == pixels[:, untouched]).all()
 
 
+def test_a_slanted_border_with_text_hides_no_dead_sample_and_shows_none() -> None:
+    pixels = terrain(256, 200)
+    pixels[:, 120] = 3
+    line, sample = np.mgrid[:256, :200]
+    pixels[sample < line // 4] = 0  # a strip that lies tilted in its frame
+    pixels[200:240, 10:30] = np.where(sample[200:240, 10:30] % 3 == 0, 255, 0)
+    assert find_dead(pixels, 0) == [120]
+
+
 def test_given_dead_samples_at_the_edges() -> None:
     pixels = terrain(4, 30)
     got, _ = repaired(pixels, 4, dead_samples=(0, 1, 15, 29))
@@ -111,13 +120,18 @@ def test_few_lines_and_plain_terrain_have_no_dead_samples() -> None:
     assert source.dead == []
 
 
-def test_no_sample_of_a_real_unprojected_strip_is_taken_for_dead(mars_data: Path) -> None:
-    path = mars_data / "swaths" / "ESP_072116_1740_RED.NOMAP.browse.jpg"
-    source = open_source(path, instrument=Instrument(bundle="x"))
+@pytest.mark.parametrize(
+    ("strip", "blocks"),
+    [("ESP_072116_1740_RED.NOMAP.browse", 11), ("PSP_005038_1935_RED.abrowse", 20)],
+)
+def test_no_sample_of_a_real_strip_is_taken_for_dead(
+    strip: str, blocks: int, mars_data: Path
+) -> None:
+    source = open_source(mars_data / "swaths" / f"{strip}.jpg", instrument=Instrument(bundle="x"))
     block = np.empty((256, source.samples), np.uint8)
-    blocks = 0
+    seen = 0
     while source.read(block) == 256:
-        assert find_dead(block) == []
-        blocks += 1
+        assert find_dead(block, 0) == []
+        seen += 1
     source.close()
-    assert blocks == 11
+    assert seen == blocks

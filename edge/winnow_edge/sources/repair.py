@@ -21,10 +21,9 @@ LEARN_LINES = 64
 _NEIGHBOURS = 4
 """Samples on each side that a column is compared with."""
 _DEVIATIONS = 20.0
-"""Robust standard deviations by which a dead or stuck column's mean stands out from its
-neighbours'. On an unprojected HiRISE browse strip no working column passes it in any block of 256
-lines; at 12 one block of eleven has one. Map-projected lines are not detector columns any more, and
-their slanted border does pass: there, `find_dead_samples` has no place."""
+"""Robust standard deviations by which a dead or stuck element stands out from its neighbours."""
+_CHUNK = 1024
+"""Samples that are judged at once, to bound memory."""
 
 
 class RepairedSource:
@@ -50,7 +49,7 @@ class RepairedSource:
                 f"`dead_samples` names sample {self.dead[-1]}, "
                 f"{source.name} has 0 to {source.samples - 1}"
             )
-        self._find = instrument.find_dead_samples
+        self._find, self._nodata = instrument.find_dead_samples, instrument.nodata
         self._held: Lines | None = None
         self._buffer: Lines | None = None
         self._started = self._ended = self._giving = False
@@ -103,40 +102,51 @@ class RepairedSource:
 
     def _fix_columns(self, lines: Lines) -> None:
         if self._find and not self._started and len(lines) >= LEARN_LINES:
-            self.dead = sorted({*self.dead, *find_dead(lines)})
+            self.dead = sorted({*self.dead, *find_dead(lines, self._nodata)})
         self._started = True
         if self.dead:
             fix_columns(lines, self.dead)
 
 
-def find_dead(lines: npt.NDArray[Any]) -> list[int]:
+def find_dead(lines: npt.NDArray[Any], nodata: int | None = None) -> list[int]:
     """Samples of (n, samples[, 3]) lines whose element does not work.
 
-    Such a sample has one value throughout where its neighbours vary, or a mean that stands far out
-    from theirs. Nodata borders do neither.
+    Such a sample has one value throughout where its neighbours vary, or differs from the median of
+    its eight neighbours by far more than others do. A line counts for a sample only if none of the
+    nine is `nodata`, and the sample only if some vary on both its sides: at a border or in burnt-in
+    text neighbours have nothing to say.
     """
     grey = lines if lines.ndim == 2 else lines.mean(axis=2)
-    width = grey.shape[1]
-    if width <= 2 * _NEIGHBOURS:
+    some = grey[:: max(len(grey) // LEARN_LINES, 1)]
+    side = 2 * _NEIGHBOURS + 1
+    varies = np.pad(some.min(axis=0) != some.max(axis=0), _NEIGHBOURS)
+    beside = np.lib.stride_tricks.sliding_window_view(varies, side)
+    bounded = (beside[:, :_NEIGHBOURS].sum(axis=1) < 2) | (
+        beside[:, _NEIGHBOURS + 1 :].sum(axis=1) < 2
+    )
+    judged: list[int] = []
+    off: list[float] = []
+    stuck: list[bool] = []
+    for first in range(0, grey.shape[1] - side + 1, _CHUNK):
+        part = some[:, first : first + _CHUNK + side - 1]
+        windows = np.lib.stride_tricks.sliding_window_view(part, side, axis=1)
+        around = np.sort(np.delete(windows, _NEIGHBOURS, axis=2), axis=2)
+        usual = around[..., _NEIGHBOURS - 1 : _NEIGHBOURS + 1].mean(axis=2)
+        here = windows[..., _NEIGHBOURS].astype(np.float64)
+        counts = np.ones(here.shape, bool) if nodata is None else (windows != nodata).all(axis=2)
+        middle = slice(first + _NEIGHBOURS, first + _NEIGHBOURS + here.shape[1])
+        enough = np.flatnonzero(~bounded[middle] & (counts.sum(axis=0) >= LEARN_LINES // 2))
+        counts = counts[:, enough]
+        here, usual = (np.where(counts, values[:, enough], np.nan) for values in (here, usual))
+        judged += (first + _NEIGHBOURS + enough).tolist()
+        off += np.abs(np.nanmean(here - usual, axis=0)).tolist()
+        constant = [np.nanmin(v, axis=0) == np.nanmax(v, axis=0) for v in (here, usual)]
+        stuck += (constant[0] & ~constant[1]).tolist()
+    if not judged:
         return []
-    constant = grey.min(axis=0) == grey.max(axis=0)
-    # Compared with neighbours that vary, and only where there are some on both sides: at the edge
-    # of nodata a column is like its neighbours on one side and that is as it should be.
-    varying = np.pad(np.where(constant, np.nan, grey.mean(axis=0)), _NEIGHBOURS, mode="reflect")
-    around = np.lib.stride_tricks.sliding_window_view(varying, 2 * _NEIGHBOURS + 1)
-    sides = (around[:, :_NEIGHBOURS], around[:, _NEIGHBOURS + 1 :])
-    judged = np.logical_and(*(np.isfinite(side).sum(axis=1) >= 2 for side in sides))
-    judged &= np.arange(width) >= _NEIGHBOURS
-    judged &= np.arange(width) < width - _NEIGHBOURS
-    samples = np.flatnonzero(judged)
-    if not len(samples):
-        return []
-    usual = np.nanmedian(np.concatenate(sides, axis=1)[samples], axis=1)
-    off = np.abs(grey.mean(axis=0)[samples] - usual)
     # 1.4826 x the median of absolute deviations estimates a standard deviation (Rousseeuw, Croux).
-    spread = 1.4826 * float(np.median(off))
-    dead = constant[samples] | (off > max(_DEVIATIONS * spread, 1.0))
-    return [int(n) for n in samples[dead]]
+    limit = max(_DEVIATIONS * 1.4826 * float(np.median(off)), 1.0)
+    return [n for n, o, s in zip(judged, off, stuck, strict=True) if s or o > limit]
 
 
 def fix_columns(lines: npt.NDArray[Any], dead: Sequence[int]) -> None:
