@@ -209,7 +209,7 @@ def bench(
         stolen_share=taken.stolen,
         energy_mj_per_tile=energy,
         energy_source=source,
-        invalid=_problems(spread, len(rounds), taken),
+        invalid=problems(spread, len(rounds), taken),
     )
 
 
@@ -358,7 +358,7 @@ def _energy(
     return None, "no counter is readable; state the board's power with --power"
 
 
-def _problems(spread: float, rounds: int, taken: host.Taken) -> list[str]:
+def problems(spread: float, rounds: int, taken: host.Taken) -> list[str]:
     """Why the figures are not to be trusted."""
     problems = []
     governor = host.governor()

@@ -105,3 +105,15 @@ def test_classes_do_not_suppress_each_other() -> None:
     box = Box(0, 0, 8, 8)
     merger.add([Detection(0, box, 1, c, 0.9, PIXELS) for c in (0, 1)])
     assert len(merger.advance(math.inf)) == 2
+
+
+def test_what_was_dropped_is_told_once() -> None:
+    pixels = np.zeros((2, 2), np.uint8)
+    merger = Merger(0.3)
+    merger.add(
+        [Detection(n, Box(0, 8 * n, 16, 16), 1, 0, p, pixels) for n, p in enumerate((0.8, 0.9))]
+    )
+    assert merger.take_dropped() == []
+    assert [d.tile_index for d in merger.advance(math.inf)] == [1]
+    assert merger.take_dropped() == [(0, 0)]
+    assert merger.take_dropped() == []

@@ -19,8 +19,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from winnow_edge.bench import problems
 from winnow_edge.bundle import Golden, InputSpec, Manifest, OutputSpec, write_bundle
 from winnow_edge.cli import main
+from winnow_edge.host import Taken
 
 SIDE = 16
 WIDTH = 200
@@ -170,6 +172,44 @@ def test_a_socket_gives_the_very_records_of_the_file(flight: Path) -> None:
     assert contents(flight / "winnow-store", without_name=True) == contents(
         flight / "a", without_name=True
     )
+
+
+def test_bench_says_what_it_measured_and_judges_it(
+    flight: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["--runtime", "fake", "--seconds", "0", "--threads", "2", "--json"]
+    swath = str(flight / "strip.png")
+    assert main(["bench", str(flight / "probe.winnow"), "--swath", swath, *arguments]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert (result["bundle"], result["runtime"], result["threads"]) == ("probe", "fake", 2)
+    assert result["tiles"] == 24 * 87
+    assert result["detections"] > 0
+    assert result["invocations"] == result["rounds"] * result["tiles"] // 2
+    assert 0 < result["efficiency"] < 1.5
+    assert 0 <= result["others_share"] <= 1
+    assert 0 <= result["stolen_share"] <= 1
+    assert result["verdict"] == "VALID" or result["verdict"].startswith("INVALID: ")
+
+
+@pytest.mark.parametrize(
+    ("spread", "rounds", "taken", "says"),
+    [
+        (0.01, 5, Taken(0.01, 0.0), None),
+        (0.01, 5, Taken(None, None), None),
+        (0.01, 5, Taken(0.3, 0.0), "other processes took 30%"),
+        (0.01, 5, Taken(0.0, 0.2), "host of this virtual machine took 20%"),
+        (0.2, 5, Taken(0.0, 0.0), "efficiency varies"),
+        (0.01, 2, Taken(0.0, 0.0), "only 2 rounds"),
+    ],
+)
+def test_a_bench_on_a_busy_machine_is_invalid(
+    spread: float, rounds: int, taken: Taken, says: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("winnow_edge.host.governor", lambda: "performance")
+    monkeypatch.setattr("winnow_edge.host.throttling", lambda: None)
+    found = problems(spread, rounds, taken)
+    assert [words for words in found if says and says in words] == found
+    assert bool(found) == (says is not None)
 
 
 def test_a_silent_socket_does_not_keep_a_run_from_being_ended(flight: Path) -> None:
@@ -421,7 +461,9 @@ def test_peak_memory_of_a_strip_is_bounded(flight: Path) -> None:
         pytest.skip("no bundle is installed")
     peak = """
 import json, sys
+from winnow_edge.bench import problems
 from winnow_edge.cli import main
+from winnow_edge.host import Taken
 from winnow_edge.host import peak_rss_mb
 code = main(sys.argv[1:])
 print(json.dumps(peak_rss_mb()))

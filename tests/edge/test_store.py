@@ -16,7 +16,7 @@ from winnow_edge.errors import StoreError
 from winnow_edge.mission import Mission
 from winnow_edge.products import decode_record, decode_swath
 from winnow_edge.ranking import State
-from winnow_edge.records import Kind
+from winnow_edge.records import Flag, Kind
 from winnow_edge.store import Store
 
 Kit = Any
@@ -64,6 +64,32 @@ def test_a_swath_is_written_and_read_back(
         (row,) = store.swaths()
         assert row.complete
         assert row.summary == {"lines": 128, "tiles": 32}
+
+
+def test_the_record_of_a_detection_that_was_merged_away_is_no_feature(
+    tmp_path: Path, mission_with: MakeMission, kit: Kit
+) -> None:
+    mission = mission_with()
+    with Store.open(tmp_path, mission=mission) as store:
+        writer = kit.begin(store)
+        writer.commit(
+            products=kit.band(0, 8, mission),
+            next_tile=8,
+            next_line=8,
+            pending=b"",
+            merged=[(4, 1), (4, 2)],  # the tile's record names class 1
+        )
+        with store.transaction() as db:
+            db.execute("UPDATE product SET state = ? WHERE tile = 0", (State.SENT,))
+        # Decided a band later, when a contact has carried its record as it was.
+        writer.commit(products=(), next_tile=8, next_line=16, pending=b"", merged=[(0, 1)])
+        records = {row.tile_index: row for row in store.products(kinds=(Kind.RECORD,))}
+        flags = {n: decode_record(store.data(row.id)).record.flags for n, row in records.items()}
+    assert [n for n, row in records.items() if row.detection] == []
+    assert flags[4] == Flag.DETECTION | Flag.MERGED
+    assert not flags[4].is_feature
+    assert flags[0] == Flag.DETECTION  # what was sent stays as it was sent
+    assert flags[1] == Flag.NONE
 
 
 def test_an_unfinished_swath_goes_on_where_it_was(
