@@ -102,6 +102,7 @@ def start_from(net: keras.Model, tasks: dict[str, Task], teacher: Path, progress
 
     Raises WeightsError if none fits, DataError if the teacher has seen a val source.
     """
+    read_card(teacher)  # says plainly what is no run folder
     meta, arrays = fit.read_checkpoint(teacher / fit.CHECKPOINT)
     theirs = parse_recipe(meta["recipe"], where=str(teacher))
     runs = {theirs.data.dataset: teacher}
