@@ -187,11 +187,18 @@ def test_two_sigmoid_heads_are_trained_exported_and_judged(
     assert done.returncode == 0, done.stderr
     card = json.loads((tmp_path / "run" / "model.json").read_text())
     assert card["training"]["counts"]["val"] == {"round": 10, "marked": 20}
-    judged = winnow("evaluate", tmp_path / "run", "--dataset", "folder", "--data", shapes, "--json")
+    judged = winnow(
+        *("evaluate", tmp_path / "run", "--dataset", "folder", "--data", shapes, "--json"),
+        *("--report", tmp_path / "page"),
+    )
     assert judged.returncode == 0, judged.stderr
     found = json.loads(judged.stdout)
     assert found["accuracy"] == card["metrics"]["accuracy"]
     assert np.array(found["confusion"]).shape == (2, 2, 2)
+    assert np.sum(found["label_sets"]["confusion"]) == 30
+    page = (tmp_path / "page" / "evaluation.html").read_text()
+    assert "every class of a tile right" in page
+    assert "share of the true set of classes" in page
 
 
 def test_another_recipe_does_not_go_on_from_this_checkpoint(
