@@ -64,8 +64,9 @@ def main() -> None:
     views = ORDER if options.symmetry == "dihedral" else ORDER[:2]
     seen = np.stack([infer(np.ascontiguousarray(dihedral(pixels, v))) for v in views])
     border = seen[0].max(axis=1) < BORDER
-    print("| views | of | net calls | accuracy | macro-F1 | @ >= 0.9 | abstention | mean recall |")
-    print("|---|---|---|---|---|---|---|---|")
+    head = "views | of | net calls | accuracy | put right, wrong | macro-F1 | @ >= 0.9 | abstention"
+    print(f"| {head} | mean recall |\n{'|---' * 9}|")
+    first = seen[0].argmax(axis=1) == task.truth
     for count in (1, 2, 4, 8):
         if count > len(views):
             continue
@@ -74,6 +75,7 @@ def main() -> None:
             mean = np.where(again[:, None], seen[:count].mean(axis=0), seen[0])
             found = metrics.single_label(mean, task.truth, list(task.classes))
             calls = 1 + (count - 1) * float(again.mean())
+            right = mean.argmax(axis=1) == task.truth
             recalls = [r["recall"] for r in found["per_class"].values() if r["support"]]
             at = found["at_090"]
             cells = [
@@ -81,6 +83,7 @@ def main() -> None:
                 "all" if every else "borderline",
                 f"{calls:.2f}",
                 f"{found['accuracy']:.4f}",
+                f"{int((right & ~first).sum())}, {int((first & ~right).sum())}",
                 f"{found['macro_f1']:.4f}",
                 f"{at['accuracy']:.4f}",
                 f"{at['abstention']:.3f}",

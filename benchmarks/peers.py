@@ -6,7 +6,10 @@ turns, round by round; times are medians over the rounds, without imports and lo
 with reading the swath. Peak memory is the kernel's VmHWM of each process. Winnow's time includes
 what the others do not do: screening, decisions, product encoding and commits to its store.
 
-    python benchmarks/peers.py [--lines N] [--rounds N] [--json]     (make bench-peers sets it up)
+    python benchmarks/peers.py [--samples N] [--lines N] [--rounds N] [--without NAME] [--json]
+
+`make bench-peers` sets it up and runs it twice: on a browse strip, and on a wider swath, where it
+tells what a contender holds in memory (Keras left out: it would take 12 GB).
 
 Contenders that are not installed are left out and named.
 """
@@ -27,7 +30,6 @@ from typing import Any
 
 import numpy as np
 
-SAMPLES = 2048
 CONTENDERS = ("winnow", "winnow-all", "crop-loop", "sahi", "supervision", "rasterio-ort", "keras")
 
 
@@ -261,13 +263,18 @@ def compare(args: argparse.Namespace) -> dict[str, Any]:
 
     with tempfile.TemporaryDirectory(prefix="winnow-peers-") as folder:
         swath = Path(folder) / "swath.pgm"
-        header = f"P5 {SAMPLES} {args.lines} 255\n".encode()
-        swath.write_bytes(header + rendered(args.lines, SAMPLES).tobytes())
+        with swath.open("wb") as file:
+            file.write(f"P5 {args.samples} {args.lines} 255\n".encode())
+            for first in range(0, args.lines, 512):
+                file.write(rendered(min(512, args.lines - first), args.samples).tobytes())
         missing, results = {}, {}
         # One at a time is alive while it is measured: idle ones would share the caches.
         rounds: dict[str, list[dict[str, Any]]] = {name: [] for name in CONTENDERS}
         processes = {}
         for name in CONTENDERS:
+            if name in args.without:
+                missing[name] = "as asked"
+                continue
             processes[name], why = start(name, args, swath)
             if why is not None:
                 missing[name] = why
@@ -290,13 +297,16 @@ def compare(args: argparse.Namespace) -> dict[str, Any]:
                 "peak_rss_mb": round(peak, 1),
                 "tiles_per_s_per_mb": round(rate / peak, 2),
             }
-    return {"lines": args.lines, "samples": SAMPLES, "results": results, "missing": missing}
+    shape = {"lines": args.lines, "samples": args.samples}
+    return {**shape, "results": results, "missing": missing}
 
 
 def main() -> None:
     """Parse the command line; compare, or be one contender."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--lines", type=int, default=4096)
+    parser.add_argument("--samples", type=int, default=2048)
+    parser.add_argument("--without", choices=CONTENDERS, action="append", default=[])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--bundle", default="hirise-landmarks")
     parser.add_argument("--onnx", default="build/peers/model.onnx")
@@ -312,7 +322,8 @@ def main() -> None:
     if args.json:
         print(json.dumps(report))
         return
-    first = report["results"]["winnow"]
+    results = report["results"]
+    first, best = results["winnow"], results["winnow-all"]
     print(f"{report['samples']} samples x {report['lines']} lines; ratios to Winnow on one thread")
     print(f"{'':<14}{'tiles':>7}{'tiles/s':>9}{'ratio':>7}{'peak MB':>9}{'tiles/s/MB':>12}")
     for name, r in report["results"].items():
@@ -321,6 +332,11 @@ def main() -> None:
             f"{name:<14}{r['tiles']:>7}{r['tiles_per_s']:>9.0f}{ratio:>7.2f}"
             f"{r['peak_rss_mb']:>9.0f}{r['tiles_per_s_per_mb']:>12.2f}"
         )
+    peers = {name: r for name, r in results.items() if not name.startswith("winnow")}
+    for key, what in (("tiles_per_s", "tiles/s"), ("tiles_per_s_per_mb", "tiles/s per MB")):
+        top = max(peers, key=lambda name: peers[name][key])
+        ratio = best[key] / peers[top][key]
+        print(f"Winnow on all cores to the best peer, {what}: {ratio:.2f} ({top})")
     for name, why in report["missing"].items():
         print(f"{name}: left out ({why})")
 

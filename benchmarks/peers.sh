@@ -23,4 +23,12 @@ if [ ! -f build/peers/model.onnx ] || [ build/peers/model.tflite -nt build/peers
         --output build/peers/model.onnx --opset 17 >build/peers/tf2onnx.log 2>&1 ||
         echo "peers: no ONNX model (see build/peers/tf2onnx.log)" >&2
 fi
-exec build/peers/venv/bin/python benchmarks/peers.py --bundle "$bundle" "$@"
+run() {
+    build/peers/venv/bin/python benchmarks/peers.py --bundle "$bundle" "$@"
+}
+if [ $# -gt 0 ]; then
+    run "$@"
+else
+    run
+    run --samples 20048 --lines 4096 --rounds 1 --without keras
+fi
