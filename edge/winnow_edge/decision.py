@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from winnow_edge.bundle import Bundle, Manifest, find_bundle, open_bundle
 from winnow_edge.errors import BundleError, MissionError
-from winnow_edge.mission import Mission
+from winnow_edge.mission import Mission, place_of
 
 _ONE = 1 << 32
 """Fixed-point 1.0: 255 classes of it stay far below 2**53, so quotients are exact to rounding."""
@@ -99,7 +99,7 @@ def thresholds_of(mission: Mission, bundle: Bundle) -> dict[str, float]:
         elif not known_elsewhere(name, mission):
             raise MissionError(
                 f"[class.{name!r}] is not a class of bundle {manifest.name!r}",
-                where=mission.path,
+                where=place_of(mission.path, "class", name),
                 hint=f"its classes: {', '.join(manifest.classes)}",
             )
     return thresholds

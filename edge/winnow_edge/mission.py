@@ -293,6 +293,15 @@ def parse_mission(text: str, path: Path = Path("mission.toml")) -> Mission:
     return _Reader(text, path).mission(raw)
 
 
+def place_of(path: Path, *key: str) -> str:
+    """Where a key of a mission file stands, "FILE:LINE", or the file where no line is to be had."""
+    try:
+        line = _Reader(path.read_text(encoding="utf-8"), path).line_of(key)
+    except (OSError, UnicodeDecodeError):
+        line = None
+    return f"{path}:{line}" if line else str(path)
+
+
 class _Reader:
     """Turns parsed TOML into dataclasses, driven by their fields, and knows where keys stand."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import secrets
 import sqlite3
@@ -22,6 +23,17 @@ WAL_PAGES: Final = 256  # the log is copied back into the file every megabyte of
 WAL_LIMIT: Final = 4_000_000
 CACHE_KIB: Final = 1024
 BUSY_S: Final = 20.0
+_ELSEWHERE: Final = "name another folder with --store"
+_HINTS: Final[dict[int | None, str]] = {
+    errno.ENOSPC: "free some disk space and run again; what was committed is safe",
+    errno.EROFS: f"the disk is mounted read-only; {_ELSEWHERE}",
+    errno.EACCES: f"this user may not write there; {_ELSEWHERE}",
+    errno.EPERM: f"this user may not write there; {_ELSEWHERE}",
+    errno.ENOTDIR: _ELSEWHERE,
+    errno.ENOENT: _ELSEWHERE,
+    errno.EEXIST: f"a file is in the way; {_ELSEWHERE}",
+}
+"""What to do about an error of the system."""
 _DAMAGED: Final = "the file is damaged; keep it aside and name another with --store"
 
 _SCHEMA: Final = """
@@ -228,7 +240,8 @@ def explained(path: Path) -> Iterator[None]:
     except UnicodeDecodeError as error:  # SQLite quotes what it found in a damaged schema
         raise StoreError("cannot be read", where=path, hint=_DAMAGED) from error
     except OSError as error:
-        raise StoreError(error.strerror or str(error), where=error.filename or path) from error
+        what, hint = error.strerror or str(error), _HINTS.get(error.errno)
+        raise StoreError(what, where=error.filename or path, hint=hint) from error
 
 
 @contextmanager

@@ -326,6 +326,7 @@ def test_a_class_that_the_bundle_lacks(flight: Path) -> None:
     done = edge(flight, "run", "mission.toml", "strip.png")
     assert done.returncode == 3
     assert b"its classes: dark, middle, bright" in done.stderr
+    assert re.search(rb"mission\.toml:\d+: \[class\.'volcano'\]", done.stderr)
 
 
 def test_a_bad_swath_does_not_keep_the_next_from_being_run(flight: Path) -> None:

@@ -114,14 +114,16 @@ def open_source(
         if stat.S_ISDIR(status.st_mode):
             raise SwathError("is a folder, not a swath", where=where)
         if status.st_size == 0:
-            raise SwathError("is empty", where=where)
+            hint = "whatever wrote it had nothing to write, or no space: send it again"
+            raise SwathError("is empty", where=where, hint=hint)
         with where.open("rb") as file:
             head = file.read(64)
         fingerprint = fingerprint_of(where)
     except FileNotFoundError:
         raise SwathError("no such swath", where=where, hint="check the path") from None
     except OSError as error:
-        raise SwathError(f"cannot be read: {error.strerror}", where=where) from None
+        hint = "check its permissions and its disk"
+        raise SwathError(f"cannot be read: {error.strerror}", where=where, hint=hint) from None
     source: LineSource
     if head.startswith(b"P5"):
         source = pgm.PgmSource(where)
