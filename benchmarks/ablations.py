@@ -194,7 +194,7 @@ def scores_of(row: Row, out: Path) -> list[dict[str, Any]]:
 
 
 def table_of(matrix: Matrix, out: Path) -> str:
-    """All tables as Markdown; rows without a finished run are left out."""
+    """All tables as Markdown, of the rows with a finished run; one row alone compares nothing."""
     parts = []
     for table in matrix.tables:
         head = [table["title"], "seeds", "accuracy", "macro-F1", "loss", "even recall"]
@@ -207,7 +207,7 @@ def table_of(matrix: Matrix, out: Path) -> str:
                 cells = [label, str(len(runs)), *cells_of(runs)]
                 cells += [f"{runs[0]['macs'] / 1e6:.1f}"] if table.get("macs") else []
                 lines.append(f"| {' | '.join(cells)} |")
-        if lines:
+        if len(lines) > 1:
             parts.append("\n".join([f"| {' | '.join(head)} |", "|---" * len(head) + "|", *lines]))
     return "\n\n".join(parts)
 

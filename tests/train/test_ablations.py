@@ -73,9 +73,10 @@ def test_the_table_holds_finished_rows_between_the_markers(
             "right": dict.fromkeys(ablations.RARE, seed),
         }
         held = {"macs": 2_500_000, "kept": {ablations.OWN: scores}, "last": {ablations.OWN: scores}}
-        folder = matrix.rows["base"].folder(tmp_path, seed)
-        folder.mkdir()
-        (folder / "scores.json").write_text(json.dumps(held))
+        for row in ("base", "size-128") if seed == 1 else ("base",):
+            folder = matrix.rows[row].folder(tmp_path, seed)
+            folder.mkdir()
+            (folder / "scores.json").write_text(json.dumps(held))
     document = tmp_path / "doc.md"
     document.write_text(f"before\n{ablations.MARKS[0]}\nold\n{ablations.MARKS[1]}\nafter\n")
     ablations.write_between(document, ablations.table_of(matrix, tmp_path))
@@ -85,7 +86,9 @@ def test_the_table_holds_finished_rows_between_the_markers(
     assert "old" not in text
     assert "| 96 | 2 | 0.910 (0.900-0.920) | 0.500 (0.500-0.500) |" in text
     assert "1.5, 1.5, 1.5, 1.5, 1.5, 1.5 | - | 2.5 |" in text
+    assert "| 128 | 1 | 0.900 | 0.500 |" in text
     assert "strong light" not in text
+    assert "Class imbalance" not in text
     with pytest.raises(SystemExit, match="no markers"):
         ablations.write_between(tmp_path / "base-1" / "scores.json", text)
 
