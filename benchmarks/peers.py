@@ -279,10 +279,10 @@ def compare(args: argparse.Namespace) -> dict[str, Any]:
             if why is not None:
                 missing[name] = why
         alive = {name: process for name, process in processes.items() if process is not None}
-        for number in range(args.rounds + 1):
+        for number in range(args.warm_up + args.rounds):
             for name, process in alive.items():
                 answer = ask(process)
-                if number:  # the first round warms up
+                if number >= args.warm_up:
                     rounds[name].append(answer)
         for name, process in alive.items():
             process.stdin.close()
@@ -308,6 +308,7 @@ def main() -> None:
     parser.add_argument("--samples", type=int, default=2048)
     parser.add_argument("--without", choices=CONTENDERS, action="append", default=[])
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--warm-up", type=int, default=1, help="rounds that do not count")
     parser.add_argument("--bundle", default="hirise-landmarks")
     parser.add_argument("--onnx", default="build/peers/model.onnx")
     parser.add_argument("--keras", default="runs/hirise-landmarks/model.keras")

@@ -30,5 +30,5 @@ if [ $# -gt 0 ]; then
     run "$@"
 else
     run
-    run --samples 20048 --lines 4096 --rounds 1 --without keras
+    run --samples 20048 --lines 8192 --rounds 1 --warm-up 0 --without keras
 fi
