@@ -175,7 +175,10 @@ class PageWriter:
         if self.inputs.store is not None:
             table = self.inputs.store.table(findings.ON_BOARD)
             return int(table.rows["bytes"].sum())
-        return sum(int(info.get("bytes") or 0) for info in self.received.swaths.values())
+        # A swath's own count leaves out the product that carries it.
+        told = sum(int(info.get("bytes") or 0) for info in self.received.swaths.values())
+        more = sum(p.bytes for p in self.received.products if p.kind == "swath")
+        return told + more if told else 0
 
     def _swath(self, number: int, key: SwathKey) -> dict[str, str]:
         """Name, words and plot of a swath with what was found in it."""
