@@ -104,6 +104,7 @@ class Flight:
         pool = self._interpreters
         if pool is None or pool.bundle.sha256 != bundle.sha256:
             if pool is not None:
+                self._interpreters = None
                 pool.close()
             compute = self.mission.compute
             pool = Interpreters(bundle, compute.runtime, compute.threads)

@@ -209,7 +209,8 @@ class _Run:
         """Bin a block of lines into the band and hand its tiles to the interpreters."""
         before, self.lines = self.lines, self.lines + count
         if not self.lines:
-            raise SwathError("holds no whole line", where=self.name)
+            why = f" ({self.source.truncated})" if self.source.truncated else ""
+            raise SwathError(f"holds no whole line{why}", where=self.name)
         if count:
             self.check = zlib.crc32(lines[carry], self.check)
         self.collector.check_resumed(self.name, self.lines, self.check, ended=ended)

@@ -42,6 +42,9 @@ def main() -> None:
     except (GroundError, WinnowEdgeError) as error:
         print(f"winnow: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        print("winnow: interrupted", file=sys.stderr)
+        sys.exit(130)
     except SystemExit as leaving:
         if leaving.code == 130:  # Typer makes this of Ctrl-C, without a word
             print("winnow: interrupted; the same command goes on or starts anew", file=sys.stderr)

@@ -13,6 +13,7 @@ from winnow_edge.flight import Flight
 from winnow_edge.mission import Instrument, parse_mission
 from winnow_edge.sources import open_source
 from winnow_edge.sources.frame import FrameSource
+from winnow_train.tiles import to_input
 
 FRAMING = """\
 name = "rover"
@@ -30,6 +31,14 @@ def picture(path: Path, lines: int = 192, samples: int = 256) -> Path:
     return path
 
 
+def read_frame(path: Path) -> np.ndarray:
+    source = FrameSource(open_source(path, instrument=Instrument(bundle="x")), 100, 100)
+    out = np.empty((100, 100), np.uint8)
+    assert source.read(out) == 100
+    source.close()
+    return out
+
+
 @pytest.mark.parametrize("name", ["p.png", "p.jpg"])
 @pytest.mark.parametrize("block", [1, 50, 256])
 def test_a_frame_is_resized_whole(tmp_path: Path, name: str, block: int) -> None:
@@ -40,8 +49,26 @@ def test_a_frame_is_resized_whole(tmp_path: Path, name: str, block: int) -> None
     while count := source.read(out):
         parts.append(out[:count].copy())
     source.close()
-    whole = Image.open(path).convert("RGB").resize((128, 128), Image.Resampling.BILINEAR)
-    np.testing.assert_array_equal(np.concatenate(parts), np.asarray(whole))
+    whole = to_input([np.asarray(Image.open(path).convert("RGB"))], 128, 128)[0]
+    np.testing.assert_array_equal(np.concatenate(parts), whole)
+
+
+@pytest.mark.parametrize("name", ["p.png", "p.jpg", "p.pgm"])
+def test_what_is_missing_of_a_frame_is_black(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    y = np.mgrid[:1000, :300][0]
+    Image.fromarray((40 + y // 5).astype(np.uint8)).save(path)
+    intact = read_frame(path)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size * 2 // 5])
+    source = FrameSource(open_source(path, instrument=Instrument(bundle="x")), 100, 100)
+    cut = np.empty((100, 100), np.uint8)
+    assert source.read(cut) == 100
+    source.close()
+    assert source.truncated
+    there = int((cut.max(axis=1) > 30).sum())
+    assert 10 < there < 60
+    assert np.abs(cut[: there - 2].astype(int) - intact[: there - 2]).max() < 6
+    assert (cut[there + 2 :] == 0).all()
 
 
 @pytest.mark.parametrize("size", [(192, 256), (40, 300), (1, 1), (700, 31)])

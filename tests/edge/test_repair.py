@@ -100,6 +100,8 @@ def test_a_slanted_border_with_text_hides_no_dead_sample_and_shows_none() -> Non
     pixels[sample < line // 4] = 0  # a strip that lies tilted in its frame
     pixels[200:240, 10:30] = np.where(sample[200:240, 10:30] % 3 == 0, 255, 0)
     assert find_dead(pixels, 0) == [120]
+    pixels[:, 120] = pixels[:, 150] = 0  # elements that read what stands for nodata
+    assert find_dead(pixels, 0) == [120, 150]
 
 
 def test_given_dead_samples_at_the_edges() -> None:

@@ -462,9 +462,7 @@ def test_peak_memory_of_a_strip_is_bounded(flight: Path) -> None:
         pytest.skip("no bundle is installed")
     peak = """
 import json, sys
-from winnow_edge.bench import problems
 from winnow_edge.cli import main
-from winnow_edge.host import Taken
 from winnow_edge.host import peak_rss_mb
 code = main(sys.argv[1:])
 print(json.dumps(peak_rss_mb()))

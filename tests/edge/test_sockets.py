@@ -143,7 +143,9 @@ def test_nobody_there(address: str) -> None:
         open_source(address, instrument=Instrument(bundle="x"), samples=64)
 
 
-@pytest.mark.parametrize("address", ["tcp://", "tcp://host", "tcp://:5000", "tcp://h:port"])
+@pytest.mark.parametrize(
+    "address", ["tcp://", "tcp://host", "tcp://:5000", "tcp://h:port", "tcp://a..b:5"]
+)
 def test_no_address(address: str) -> None:
     with pytest.raises(SwathError, match="is no address; write tcp://HOST:PORT"):
         open_source(address, instrument=Instrument(bundle="x"), samples=64)

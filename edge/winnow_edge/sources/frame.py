@@ -3,6 +3,7 @@
 A pushbroom swath is cut into tiles; a frame is one picture, and its class is that of the whole.
 It is resized to the net's input, aspect ratio not kept, by the antialiased bilinear filter that
 training uses (`winnow_train.tiles.to_input`). Products show it, and boxes count, at that size.
+What is missing of a frame that is cut short is black, not stretched over.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from PIL import Image
 
 from winnow_edge.errors import SwathError
 from winnow_edge.sources import Lines, LineSource
+from winnow_edge.sources.picture import PictureSource
 
 LARGEST = 64_000_000
 """Most bytes of a frame: it is held whole."""
@@ -39,6 +41,8 @@ class FrameSource:
         self.truncated: str | None = None
         self.idle: Callable[[], bool] | None = None
         self._source, self._height, self._at = source, height, 0
+        lines = source.declared_lines if isinstance(source, PictureSource) else source.lines
+        self._declared = lines or 0
         self._pixels: Lines | None = None
 
     def read(self, out: Lines) -> int:
@@ -82,4 +86,7 @@ class FrameSource:
             if count < _READ_LINES:
                 break
         self.truncated = source.truncated
-        return np.concatenate(parts) if held else None
+        if not held:
+            return None
+        missing = max(self._declared - sum(map(len, parts)), 0)
+        return np.concatenate([*parts, np.zeros((missing, *shape), np.uint8)])

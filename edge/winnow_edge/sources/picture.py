@@ -60,6 +60,7 @@ class PictureSource:
         self.name = path.name
         self.samples, height = image.size
         self.lines: int | None = height
+        self.declared_lines = height  # what the header says, however much can be decoded
         wide = image.mode.startswith("I")
         self.bits = 16 if wide else 8
         self.channels = 1 if grey or wide or image.mode in ("1", "L", "LA") else 3

@@ -66,10 +66,10 @@ class RawSource:
                 break
             try:
                 got = os.readv(self._fd, [view[done:]])
-            except ConnectionError as error:
-                self._end(done, line_bytes, f"the connection broke ({error.strerror})")
-                break
             except OSError as error:
+                if self._waits:  # a stream cannot be read again: what came is kept
+                    self._end(done, line_bytes, f"the connection broke ({error.strerror})")
+                    break
                 raise SwathError(f"cannot be read: {error.strerror}", where=self.name) from None
             if not got:
                 self._end(done, line_bytes)

@@ -112,9 +112,10 @@ def find_dead(lines: npt.NDArray[Any], nodata: int | None = None) -> list[int]:
     """Samples of (n, samples[, 3]) lines whose element does not work.
 
     Such a sample has one value throughout where its neighbours vary, or differs from the median of
-    its eight neighbours by far more than others do. A line counts for a sample only if none of the
-    nine is `nodata`, and the sample only if some vary on both its sides: at a border or in burnt-in
-    text neighbours have nothing to say.
+    its eight neighbours by far more than others do. A line counts for a sample only if none of
+    those eight is `nodata`, and the sample only if some vary on both its sides: at a border or in
+    burnt-in text neighbours have nothing to say. So of two dead elements within four samples that
+    both read `nodata` neither is found: name such in `dead_samples`.
     """
     grey = lines if lines.ndim == 2 else lines.mean(axis=2)
     some = grey[:: max(len(grey) // LEARN_LINES, 1)]
@@ -133,7 +134,7 @@ def find_dead(lines: npt.NDArray[Any], nodata: int | None = None) -> list[int]:
         around = np.sort(np.delete(windows, _NEIGHBOURS, axis=2), axis=2)
         usual = around[..., _NEIGHBOURS - 1 : _NEIGHBOURS + 1].mean(axis=2)
         here = windows[..., _NEIGHBOURS].astype(np.float64)
-        counts = np.ones(here.shape, bool) if nodata is None else (windows != nodata).all(axis=2)
+        counts = np.ones(here.shape, bool) if nodata is None else (around != nodata).all(axis=2)
         middle = slice(first + _NEIGHBOURS, first + _NEIGHBOURS + here.shape[1])
         enough = np.flatnonzero(~bounded[middle] & (counts.sum(axis=0) >= LEARN_LINES // 2))
         counts = counts[:, enough]

@@ -8,6 +8,9 @@ from winnow_edge.errors import SwathError
 from winnow_edge.sources.raw import RawSource
 
 CONNECT_SECONDS = 10.0
+#: A peer that lost its power says nothing; after so many silent seconds the kernel asks it, and
+#: again, and after so many questions without an answer the connection is broken (tcp(7)).
+_KEEPALIVE = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3}
 _KINDS = ("tcp://", "unix:")
 
 
@@ -66,9 +69,16 @@ def _connect(address: str) -> socket.socket:
         host, port = parts.hostname, parts.port
     except ValueError:
         host = port = None
-    if not host or not port:
-        raise SwathError("is no address", where=address, hint="write tcp://HOST:PORT or unix:PATH")
-    link = socket.create_connection((host, port), CONNECT_SECONDS)
-    # A peer that lost its power says nothing; the kernel then asks.
+    try:
+        if not host or not port:
+            raise UnicodeError
+        link = socket.create_connection((host, port), CONNECT_SECONDS)
+    except UnicodeError:  # also of a name that IDNA cannot encode
+        raise SwathError(
+            "is no address", where=address, hint="write tcp://HOST:PORT or unix:PATH"
+        ) from None
     link.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in _KEEPALIVE.items():
+        if hasattr(socket, name):
+            link.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
     return link
