@@ -81,7 +81,12 @@ def compile_model(flatbuffer: bytes, name: str) -> Compiled:
         command = [compiler, "--show_operations", "--out_dir", folder, str(source)]
         try:
             done = subprocess.run(
-                command, capture_output=True, text=True, timeout=SECONDS, check=False
+                command,
+                capture_output=True,
+                text=True,
+                errors="replace",
+                timeout=SECONDS,
+                check=False,
             )
         except OSError as error:
             raise ModelError(f"cannot be run: {error.strerror}", where=compiler) from None
@@ -113,7 +118,7 @@ def parse_log(log: str) -> CompilerLog:
 
 
 def _size(log: str, what: str) -> int:
-    found = re.search(rf"^{what}: ([\d.]+)([KMG]?i?B)", log, re.MULTILINE)
+    found = re.search(rf"^{what}: (\d+(?:\.\d+)?)([KMG]iB|B)\b", log, re.MULTILINE)
     return round(float(found[1]) * _UNITS[found[2]]) if found else 0
 
 

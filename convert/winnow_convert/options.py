@@ -43,6 +43,10 @@ class Options:
     max_mmac: float = _within(1e6, 0.001, 1e6)
 
 
+def _listed(names: Any) -> tuple[Any, ...]:
+    return tuple(names) if isinstance(names, list | tuple) else (None,)
+
+
 def make_options(recipe: dict[str, Any], given: dict[str, Any], where: object) -> Options:
     """Options from a recipe's table and those given on the command line (None: not given).
 
@@ -61,8 +65,15 @@ def make_options(recipe: dict[str, Any], given: dict[str, Any], where: object) -
             raise RecipeError(
                 f"convert.{key} is {value!r}", where=where, hint=f"legal: {legal[0]} to {legal[1]}"
             )
+        if isinstance(fields[key].default, int) and isinstance(value, float):
+            raise RecipeError(f"convert.{key} is {value!r}", where=where, hint="a whole number")
     if "background" in values:
-        values["background"] = tuple(values["background"])
+        names = values["background"]
+        if isinstance(names, str) or not all(isinstance(n, str) for n in _listed(names)):
+            raise RecipeError(
+                f"convert.background is {names!r}", where=where, hint='a list, e.g. ["other"]'
+            )
+        values["background"] = tuple(names)
     options = Options(**values)
     if options.method not in METHODS:
         raise RecipeError(

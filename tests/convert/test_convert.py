@@ -234,6 +234,9 @@ def test_calibration_of_a_sigmoid_head_has_tiles_of_no_class_too() -> None:
 def test_options_refuse_unknown_keys_and_illegal_values() -> None:
     assert make_options({"calibration": 64}, {"calibration": None}, "r").calibration == 64
     assert make_options({"calibration": 64}, {"calibration": 80}, "r").calibration == 80
+    for bad in ({"background": "other"}, {"background": 5}, {"seed": 1.5}):
+        with pytest.raises(RecipeError, match=f"convert.{next(iter(bad))} is "):
+            make_options(bad, {}, "r")
     with pytest.raises(RecipeError, match=r"unknown key convert\.speed"):
         make_options({"speed": 1}, {}, "r")
     with pytest.raises(RecipeError, match=r"convert\.min_agreement is 2; legal: 0.0 to 1.0"):

@@ -93,6 +93,9 @@ cat {folder}/log
 
 
 def test_the_log_is_read() -> None:
+    for strange in ("12.00KB", "1.5.2MiB", "much"):
+        text = f"On-chip memory used for caching model parameters: {strange}"
+        assert parse_log(text).cached_bytes == 0
     log = parse_log(LOG)
     assert log.version == "16.0.384591198"
     assert (log.mapped, log.total) == (3, 15)

@@ -32,7 +32,12 @@ IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".
 HIRISE_SOURCE = re.compile(r"^((?:PSP|ESP|TRA|AEB)_\d{6}_\d{4})_")
 #: MSL file names begin with the sol and the camera's code, e.g. `0077ML0005780000102730I01_DRCL`.
 MSL_NAME = re.compile(r"^(\d{4})(ML|MR|MH)")
-LICENCE = "CC BY 4.0"
+#: Licences of the public sets. Public sources differ on MSL's.
+LICENCES = {
+    "hirise-v1": "CC BY 4.0",
+    "hirise-v3": "CC BY 4.0",
+    "msl": "CC BY 4.0 or CC BY-SA 4.0, public sources differ",
+}
 
 
 @dataclass(frozen=True)

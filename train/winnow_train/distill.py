@@ -48,7 +48,7 @@ def posteriors(
             head = card["training"]["dataset"]
             if head not in tasks or tuple(card["classes"]) != tasks[head].classes:
                 continue
-            _same_split(card, tasks[head], run)
+            _same_split(card, tasks, run)
             size = card["input"]
             if size["channels"] != recipe.input.channels:
                 raise ModelError("the teacher has another channel count", where=run)
@@ -108,8 +108,8 @@ def start_from(net: keras.Model, tasks: dict[str, Task], teacher: Path, progress
     runs = {theirs.data.dataset: teacher}
     runs |= {h: teacher / f"along-{h}" for h in theirs.data.along}
     cards = {h: read_card(run) for h, run in runs.items()}
-    for head in cards.keys() & tasks.keys():
-        _same_split(cards[head], tasks[head], runs[head])
+    for head, card in cards.items():
+        _same_split(card, tasks, runs[head])
     heads = {h: len(card["classes"]) for h, card in cards.items()}
     other = model.build(theirs.model, theirs.input, heads, None, theirs.seed)
     try:
@@ -130,7 +130,8 @@ def start_from(net: keras.Model, tasks: dict[str, Task], teacher: Path, progress
     progress.note(f"{copied} layers start from {theirs.name}")
 
 
-def _same_split(card: dict[str, Any], task: Task, run: Path) -> None:
-    val = set(task.split("val").tiles.sources)
+def _same_split(card: dict[str, Any], tasks: dict[str, Task], run: Path) -> None:
+    """Refuse a teacher that has seen a val source of any head: the sets share sources."""
+    val = {s for task in tasks.values() for s in task.split("val").tiles.sources}
     if leaked := sorted(val & set(card["training"]["sources"]["train"])):
         raise DataError(f"the teacher was trained on {leaked[0]}, a val source", where=run)

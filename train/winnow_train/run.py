@@ -20,7 +20,7 @@ import numpy as np
 from winnow_ground.errors import OutputError, RecipeError
 from winnow_train import distill, fit, frozen, metrics, model
 from winnow_train.calibrate import fit_temperature
-from winnow_train.datasets import LICENCE, refuse_leakage
+from winnow_train.datasets import LICENCES, refuse_leakage
 from winnow_train.progress import Progress
 from winnow_train.recipe import Data, Recipe, find_weights
 from winnow_train.rendered import add_rendered
@@ -176,18 +176,37 @@ def _finish(
         },
         "seed": recipe.seed,
         "versions": _versions(),
-        "licence": "Apache-2.0 (weights); training data CC BY 4.0",
-        "attribution": f"{task.tiles.attribution} ({LICENCE}). "
-        f"Backbone {recipe.model.backbone}: keras.applications ImageNet weights (Apache-2.0).",
+        "licence": f"Apache-2.0 (weights); training data {LICENCES.get(head, 'unknown')}",
+        "attribution": f"{task.tiles.attribution} ({LICENCES.get(head, 'licence unknown')}). "
+        f"Backbone {recipe.model.backbone}{_origin(recipe)}.",
     }
-    folder.mkdir(parents=True, exist_ok=True)
-    try:
-        exported.save(folder / "aside.keras")
-        (folder / "aside.keras").replace(folder / MODEL)
-        (folder / CARD).write_text(json.dumps(card, indent=1) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise OutputError(f"cannot be written: {error.strerror}", where=folder) from error
+    _write(exported, card, folder)
     return card
+
+
+def _origin(recipe: Recipe) -> str:
+    """Where the backbone's weights came from, for the attribution."""
+    first = "keras.applications ImageNet weights (Apache-2.0)"
+    origin = first if recipe.model.weights else "random weights"
+    if recipe.distill.start:
+        return f": from {origin} by way of {' and '.join(recipe.distill.teachers) or 'another run'}"
+    return f": from {origin}"
+
+
+def _write(exported: keras.Model, card: dict[str, Any], folder: Path) -> None:
+    """Both files aside first, then renamed one right after the other."""
+    aside = folder / "aside.keras"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        exported.save(aside)
+        text = folder / "aside.json"
+        text.write_text(json.dumps(card, indent=1) + "\n", encoding="utf-8")
+        aside.replace(folder / MODEL)
+        text.replace(folder / CARD)
+    except OSError as error:
+        for name in ("aside.keras", "aside.json"):
+            (folder / name).unlink(missing_ok=True)
+        raise OutputError(f"cannot be written: {error.strerror}", where=folder) from error
 
 
 def _versions() -> dict[str, str]:
