@@ -1,38 +1,45 @@
 """How fast a bundle runs here: the bare interpreter against the whole flight loop.
 
-While the loop runs over a swath on one interpreter, every other tile is followed by a bare
-invocation of the same net, timed, whose time is then taken off the loop's. So both are measured
-milliseconds apart, and whatever else the machine does weighs on both alike. Runs with all
-interpreters follow in turns with them, and bare invocations on all of them at once say what this
-machine can give. Figures are medians over the rounds.
+A round is a burst of bare invocations on one interpreter, a lap of the loop over the whole swath on
+the same interpreter, and another burst: together as many invocations as the lap has tiles. Nothing
+else runs during a lap, so what the main thread does costs what it costs in flight. A lap with all
+interpreters ends the round, and bare invocations on all of them at once say what this machine can
+give. Figures are medians over the rounds; what else the machine does weighs on both parts of a
+round alike as far as it lasts longer than a round.
 """
 
 from __future__ import annotations
 
+import stat
 import statistics
 import tempfile
 import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from winnow_edge import host
-from winnow_edge.bundle import Bundle, Int8Array
+from winnow_edge.bundle import Bundle
 from winnow_edge.errors import SwathError
 from winnow_edge.interpreters import Interpreters, cores
 from winnow_edge.mission import Instrument, Mission, Tiling
 from winnow_edge.pipeline import run_swath
 from winnow_edge.runtimes import Classifier
-from winnow_edge.sources import Lines, LineSource, open_source
+from winnow_edge.sources import STDIN, Lines, LineSource, open_source
+from winnow_edge.sources.sockets import is_address
 from winnow_edge.store import Store
 
 WARM_UP = 20
 """Invocations before anything is timed: the first ones page in code and memory."""
-LINES = 6144
-"""Lines of the rendered swath, as a browse strip has: what a swath costs once weighs as there."""
+LINES = 3072
+"""Lines of the rendered swath, as a short browse strip has: what a swath costs once weighs as
+there, and a lap takes about a second."""
+TILES_MIN = 32
+"""Tiles shown to the net below which a lap tells what a swath costs once, not what a tile does."""
 ROUNDS_MIN, ROUNDS_MAX = 5, 25
 SECONDS = 10.0
 """Rounds are added until this much time has gone, within the limits above."""
@@ -45,10 +52,11 @@ OTHERS_MAX = 0.05
 @dataclass(frozen=True)
 class BenchResult:
     """Times in milliseconds. `tile_ms` is the flight loop's time per tile with one interpreter,
-    `efficiency` is the mean time of a bare invocation over it; rates are with `threads`
-    interpreters, `speed_up` is theirs over one, `bare_speed_up` that of bare invocations: what the
-    cores can give. `others_share` and `stolen_share` say what part of the processor's time went to
-    other processes and to the host of a virtual machine."""
+    from opening the swath to closing it; `efficiency` is the mean time of a bare invocation over
+    it, both of the same round, and `efficiency_spread` the interquartile range over the rounds.
+    Rates are with `threads` interpreters, `speed_up` is theirs over one, `bare_speed_up` that of
+    bare invocations: what the cores can give. `others_share` and `stolen_share` say what part of
+    the processor's time went to other processes and to the host of a virtual machine."""
 
     bundle: str
     runtime: str
@@ -139,7 +147,8 @@ def bench(
 ) -> BenchResult:
     """Measure a bundle on `swath`, or on a rendered one of 2,048 samples.
 
-    `power_w` states the board's power where none can be read. Raises what `run_swath` raises.
+    `power_w` states the board's power where none can be read. Raises SwathError for lines that come
+    only once and for fewer than TILES_MIN tiles, and what `run_swath` raises.
     """
     spec = bundle.manifest.input
     camera = Instrument(bundle=str(bundle.path), samples=samples)
@@ -149,22 +158,25 @@ def bench(
     many = threads or cores()
     with (
         tempfile.TemporaryDirectory(prefix="winnow-bench-") as folder,
-        Interpreters(bundle, runtime, 1, wrap=_Paired) as one,
+        Interpreters(bundle, runtime, 1) as one,
         Interpreters(bundle, runtime, many) as pool,
         Store.open(folder, mission=mission) as store,
     ):
-        (paired,) = one.classifiers
-        assert isinstance(paired, _Paired)
-        for _ in range(WARM_UP):
-            paired.invoke_only()
         lap = _Lap(mission, bundle, store, make)
         lap(one)
+        if lap.shown < TILES_MIN:
+            raise SwathError(
+                f"shows the net {lap.shown} tiles, too few to time: {TILES_MIN} are needed",
+                where=lap.name,
+                hint="give a larger file to --swath, or none",
+            )
         lap(pool)
+        _bare_ms(one.classifiers, WARM_UP)
         rounds: list[_Round] = []
         machine, joules = host.ProcessorTime.now(), host.energy_j()
         started = time.perf_counter()
         while _more(len(rounds), started, seconds):
-            rounds.append(_round(lap, one, paired, pool))
+            rounds.append(_round(lap, one, pool))
         taken = machine.since()
         invocations = sum(r.invocations for r in rounds)
         energy, source = _energy(joules, time.perf_counter() - started, invocations, power_w)
@@ -196,8 +208,8 @@ def bench(
         lines_per_s=lines_per_s,
         megapixels_per_s=lines_per_s * lap.samples / 1e6,
         rounds=len(rounds),
-        tiles=lap.last_tiles,
-        detections=lap.last_detections,
+        tiles=lap.tiles,
+        detections=lap.detections,
         peak_rss_mb=host.peak_rss_mb(),
         cpu=cpu.model,
         cores=cpu.cores,
@@ -213,31 +225,10 @@ def bench(
     )
 
 
-class _Paired:
-    """A classifier that runs its net once more after every other tile, and times that."""
-
-    def __init__(self, inner: Classifier) -> None:
-        self._inner = inner
-        self.requested, self.actual = inner.requested, inner.actual
-        self.invoke_only = inner.invoke_only
-        self.bare_ns: list[int] = []
-        self._due = False
-
-    def infer(self, tile: Int8Array, logits: Int8Array) -> None:
-        """See `Classifier.infer`."""
-        self._inner.infer(tile, logits)
-        self._due = not self._due
-        if not self._due:
-            return
-        started = time.perf_counter_ns()
-        self.invoke_only()
-        self.bare_ns.append(time.perf_counter_ns() - started)
-
-
 @dataclass(frozen=True)
 class _Round:
-    """Milliseconds of every bare invocation, per tile of the loop on one interpreter without them
-    and per tile on many; `invocations` of the net in all."""
+    """Milliseconds of every bare invocation, and per tile of the loop on one interpreter and on
+    many; `invocations` of the net in all."""
 
     bare_ms: list[float]
     tile_ms: float
@@ -251,37 +242,46 @@ class _Round:
         return statistics.mean(self.bare_ms) / self.tile_ms
 
 
-def _round(lap: _Lap, one: Interpreters, paired: _Paired, pool: Interpreters) -> _Round:
-    paired.bare_ns.clear()
-    both_ms = lap(one)
-    bare_ms = [ns / 1e6 for ns in paired.bare_ns]
-    tile_ms = both_ms - sum(bare_ms) / lap.last_tiles
+def _round(lap: _Lap, one: Interpreters, pool: Interpreters) -> _Round:
+    # The input holds the last tile of a lap; int8 kernels take the same time for any pixels.
+    half, every = lap.shown // 2, pool.classifiers
+    bare_ms = _bare_ms(one.classifiers, half)
+    tile_ms = lap(one)
+    bare_ms += _bare_ms(one.classifiers, half)
+    each = max(lap.shown // 8, 10)
+    started = time.perf_counter()
+    _bare_ms(every, each)
+    every_ms = (time.perf_counter() - started) * 1000 / (each * len(every))
     many_ms = lap(pool)
-    burst = max(lap.last_tiles // 8, 10)
-    first, every = pool.classifiers[:1], pool.classifiers
-    speed_up = _bare_s(first, burst) * len(every) / _bare_s(every, burst)
-    invocations = len(bare_ms) + 2 * lap.last_tiles + burst * (1 + len(every))
-    return _Round(bare_ms, tile_ms, many_ms, speed_up, invocations)
+    invocations = 2 * half + each * len(every) + 2 * lap.shown
+    return _Round(bare_ms, tile_ms, many_ms, statistics.mean(bare_ms) / every_ms, invocations)
 
 
-def _bare_s(classifiers: Sequence[Classifier], count: int) -> float:
-    """Seconds that so many bare invocations on each of the classifiers take, all at once."""
+def _bare_ms(classifiers: Sequence[Classifier], count: int) -> list[float]:
+    """Milliseconds of so many bare invocations on each of the classifiers, all at once, each in a
+    thread of its own as in the loop."""
+    taken_ns: list[int] = []
 
     def work(classifier: Classifier) -> None:
+        invoke, clock = classifier.invoke_only, time.perf_counter_ns
         for _ in range(count):
-            classifier.invoke_only()
+            started = clock()
+            invoke()
+            taken_ns.append(clock() - started)
 
     threads = [threading.Thread(target=work, args=(c,)) for c in classifiers]
-    started = time.perf_counter()
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    return time.perf_counter() - started
+    return [ns / 1e6 for ns in taken_ns]
 
 
 class _Lap:
-    """Runs the swath once through the flight loop; returns milliseconds per tile."""
+    """Runs the swath once through the flight loop; returns milliseconds per tile shown to the net.
+
+    The clock runs from opening the swath, where some formats are decoded, to closing it.
+    """
 
     def __init__(
         self, mission: Mission, bundle: Bundle, store: Store, make: Callable[[], LineSource]
@@ -289,11 +289,12 @@ class _Lap:
         self._mission, self._bundle, self._store, self._make = mission, bundle, store, make
         self._count = 0
         self.name, self.samples, self._lines = "", 0, 0
-        self.last_tiles = self.last_detections = 0
+        self.tiles = self.shown = self.detections = 0
 
     def __call__(self, pool: Interpreters) -> float:
-        source = self._make()
         self._count += 1
+        started = time.perf_counter()
+        source = self._make()
         try:
             summary = run_swath(
                 source,
@@ -306,23 +307,36 @@ class _Lap:
             )
         finally:
             source.close()
+        seconds = time.perf_counter() - started
         self.name, self.samples, self._lines = source.name, summary.samples, summary.lines
-        self.last_tiles, self.last_detections = summary.tally.tiles, summary.tally.detections
-        return summary.seconds * 1000 / self.last_tiles
+        self.tiles, self.detections = summary.tally.tiles, summary.tally.detections
+        self.shown = self.tiles - summary.tally.screened
+        return seconds * 1000 / max(self.shown, 1)
 
     def lines_per_s(self, tile_ms: float) -> float:
         """Lines per second at so many milliseconds per tile."""
-        return self._lines / (tile_ms * self.last_tiles / 1000)
+        return self._lines / (tile_ms * self.shown / 1000)
 
 
 def _sources(bundle: Bundle, camera: Instrument, swath: str | None) -> Callable[[], LineSource]:
     grey = bundle.manifest.input.channels == 1
-    if swath == "-":
-        raise SwathError("standard input can be read only once", hint="give a file to --swath")
     if swath is not None:
+        if _comes_once(swath):
+            raise SwathError("can be read only once", where=swath, hint="give a file to --swath")
         return lambda: open_source(swath, instrument=camera, grey=grey)
     pixels = rendered(512, 2048)
     return lambda: MemorySource(pixels, lines=LINES)
+
+
+def _comes_once(swath: str) -> bool:
+    """Whether these lines come only once; told without opening, which would take from them."""
+    if swath == STDIN or is_address(swath):
+        return True
+    try:
+        mode = Path(swath).stat().st_mode
+    except OSError:
+        return False  # opening it will say why
+    return stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode) or stat.S_ISCHR(mode)
 
 
 def rendered(lines: int, samples: int) -> Lines:

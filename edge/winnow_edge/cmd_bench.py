@@ -12,10 +12,11 @@ from winnow_edge.mission import RUNTIMES
 _EPILOG = """\
 The whole flight loop (reading, binning, screening, inference, decision, encoding, commits to a
 scratch store) runs over a swath again and again; figures are medians over these rounds.
-efficiency = time of a bare invocation / time per tile of the loop, both with one interpreter and
-taken in turns, tile by tile. The verdict is INVALID where the clock was not fixed, the board was
-held back, other processes or a virtual machine's host took more than 5 % of the processor, or the
-rounds differ too much to mean anything.
+efficiency = mean time of a bare invocation / time per tile of the loop, both with one interpreter.
+In every round the loop runs alone over the whole swath, between two bursts of bare invocations;
+efficiency_spread is the interquartile range over the rounds. The verdict is INVALID where the clock
+was not fixed, the board was held back, other processes or a virtual machine's host took more than
+5 % of the processor, or the rounds differ too much to mean anything.
 """
 
 
@@ -40,7 +41,10 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     )
     p.add_argument("--runtime", choices=RUNTIMES, default="auto")
     p.add_argument(
-        "--seconds", type=float, default=10.0, help="time to spend (default: %(default)s)"
+        "--seconds",
+        type=float,
+        default=10.0,
+        help="time to spend on rounds (default: %(default)s)",
     )
     p.add_argument("--power", type=float, metavar="W", help="the board's watts, if not readable")
     p.add_argument("--json", action="store_true", help="one JSON object on stdout")

@@ -184,7 +184,8 @@ def test_bench_says_what_it_measured_and_judges_it(
     assert (result["bundle"], result["runtime"], result["threads"]) == ("probe", "fake", 2)
     assert result["tiles"] == 24 * 87
     assert result["detections"] > 0
-    assert result["invocations"] == result["rounds"] * result["tiles"] // 2
+    assert result["invocations"] == result["rounds"] * result["tiles"]
+    assert {"invoke_ms", "tile_ms", "efficiency", "tiles_per_s", "peak_rss_mb"} <= set(result)
     assert 0 < result["efficiency"] < 1.5
     assert 0 <= result["others_share"] <= 1
     assert 0 <= result["stolen_share"] <= 1

@@ -1,0 +1,169 @@
+"""`winnow-edge bench`: what it times, what it counts, what it refuses."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from winnow_edge.bench import TILES_MIN, MemorySource, bench, rendered
+from winnow_edge.bundle import (
+    Bundle,
+    Golden,
+    InputSpec,
+    Manifest,
+    OutputSpec,
+    open_bundle,
+    shipped_bundles,
+    write_bundle,
+)
+from winnow_edge.cli import main
+from winnow_edge.pipeline import BLOCK_LINES
+from winnow_edge.runtimes.fake import FakeClassifier
+from winnow_edge.sources import Lines
+
+SIDE = 16
+
+
+@pytest.fixture
+def probe(tmp_path: Path) -> Bundle:
+    """A bundle for the fake runtime."""
+    manifest = Manifest(
+        name="probe",
+        classes=("dark", "bright"),
+        head="softmax",
+        input=InputSpec(SIDE, SIDE, 1, 1.0, -128),
+        output=OutputSpec(0.05, 0),
+        temperature=1.0,
+        thresholds={},
+    )
+    golden = Golden(np.zeros((0, SIDE, SIDE, 1), np.int8), {})
+    return write_bundle(
+        tmp_path / "probe.winnow", manifest, model=b"none", golden=golden, card="A probe."
+    )
+
+
+def strip(folder: Path, lines: int, samples: int) -> str:
+    path = folder / f"{lines}x{samples}.pgm"
+    Image.fromarray(rendered(lines, samples)).save(path)
+    return str(path)
+
+
+class SlowSource(MemorySource):
+    """A swath in memory whose every block takes `seconds` to arrive."""
+
+    seconds = 0.0
+
+    def read(self, out: Lines) -> int:
+        time.sleep(self.seconds)
+        return super().read(out)
+
+
+def test_time_of_the_main_thread_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A reader eight times as slow as the net makes the loop several times less efficient."""
+    if not shipped_bundles():
+        pytest.skip("no bundle is installed")
+    bundle = open_bundle(shipped_bundles()[0])
+    side = bundle.manifest.input.height
+    pixels = rendered(2 * BLOCK_LINES, 4 * side)
+    if bundle.manifest.input.channels == 3:
+        pixels = np.stack([pixels] * 3, -1)
+    monkeypatch.setattr("winnow_edge.bench.open_source", lambda *_, **__: SlowSource(pixels))
+    fast = bench(bundle, swath="strip", threads=1, seconds=0)
+    monkeypatch.setattr(SlowSource, "seconds", 8 * fast.invoke_ms / 1000 * fast.tiles / 2)
+    slow = bench(bundle, swath="strip", threads=1, seconds=0)
+    assert slow.tiles == fast.tiles >= TILES_MIN
+    assert slow.efficiency < fast.efficiency / 2
+    # Sleeping needs no processor: all of it is seen, whatever the nets do meanwhile.
+    assert slow.tile_ms * slow.tiles >= 2 * SlowSource.seconds * 1000
+
+
+def test_nothing_else_is_invoked_while_the_loop_runs(
+    probe: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[str] = []
+    infer = FakeClassifier.infer
+
+    def recorded(self: FakeClassifier, tile: Any, logits: Any) -> None:
+        calls.append("tile")
+        infer(self, tile, logits)
+
+    monkeypatch.setattr(FakeClassifier, "infer", recorded)
+    monkeypatch.setattr(FakeClassifier, "invoke_only", lambda _: calls.append("bare"))
+    swath = strip(tmp_path, 600, 64)
+    result = bench(probe, swath=swath, runtime="fake", threads=1, seconds=0)
+    laps = [len(list(run)) for what, run in groupby(calls) if what == "tile"]
+    assert laps == [2 * result.tiles] + [result.tiles] * (2 * result.rounds)
+    bursts = [len(list(run)) for what, run in groupby(calls) if what == "bare"]
+    # Before a round's lap and after it, where those on all interpreters at once follow.
+    half, every = result.tiles // 2, result.tiles // 8
+    assert bursts[0] == result.warm_up + half
+    assert bursts[1:] == [half + every, half] * (result.rounds - 1) + [half + every]
+    assert result.invocations == result.rounds * 2 * half
+
+
+@pytest.mark.parametrize("lines", [SIDE, 31 * SIDE // 2])
+def test_a_swath_of_too_few_tiles_is_refused(
+    probe: Bundle, tmp_path: Path, capsys: pytest.CaptureFixture[str], lines: int
+) -> None:
+    swath = strip(tmp_path, lines, SIDE)
+    arguments = ["bench", str(probe.path), "--runtime", "fake", "--seconds", "0"]
+    assert main([*arguments, "--swath", swath]) == 3
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert len(told.err.splitlines()) == 1
+    assert f"{lines}x{SIDE}.pgm" in told.err
+    assert f"shows the net {2 * lines // SIDE - 1} tiles, too few" in told.err
+    assert "larger" in told.err
+
+
+def test_the_fewest_tiles_are_enough(probe: Bundle, tmp_path: Path) -> None:
+    swath = strip(tmp_path, (TILES_MIN + 1) * SIDE // 2, SIDE)
+    result = bench(probe, swath=swath, runtime="fake", threads=1, seconds=0)
+    assert result.tiles == TILES_MIN
+
+
+@pytest.mark.parametrize("samples", [[], ["--samples", "64"]])
+@pytest.mark.parametrize("kind", ["-", "fifo", "tcp", "unix", "socket file"])
+def test_lines_that_come_only_once_are_refused(
+    probe: Bundle,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    kind: str,
+    samples: list[str],
+) -> None:
+    swath = "-"
+    with socket.socket(socket.AF_INET if kind == "tcp" else socket.AF_UNIX) as listening:
+        if kind == "fifo":
+            swath = str(tmp_path / "fifo")
+            os.mkfifo(swath)
+        elif kind == "tcp":
+            listening.bind(("127.0.0.1", 0))
+            swath = f"tcp://127.0.0.1:{listening.getsockname()[1]}"
+        elif kind != "-":
+            path = tmp_path / "lines.sock"
+            listening.bind(str(path))
+            swath = f"unix:{path}" if kind == "unix" else str(path)
+        if kind not in ("-", "fifo"):
+            listening.listen()
+        code = main(["bench", str(probe.path), "--runtime", "fake", "--swath", swath, *samples])
+    told = capsys.readouterr()
+    assert (code, told.out, len(told.err.splitlines())) == (3, "", 1)
+    assert "can be read only once" in told.err
+    assert swath in told.err
+    assert "give a file to --swath" in told.err
+
+
+def test_a_swath_that_is_missing_is_named(
+    probe: Bundle, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["bench", str(probe.path), "--runtime", "fake"]
+    assert main([*arguments, "--swath", str(tmp_path / "none.png")]) == 3
+    assert "no such swath" in capsys.readouterr().err
