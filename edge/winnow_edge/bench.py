@@ -45,6 +45,8 @@ SECONDS = 10.0
 """Rounds are added until this much time has gone, within the limits above."""
 SPREAD_MAX = 0.1
 """Interquartile range of the rounds' efficiencies above which their median says nothing."""
+EFFICIENCY_MAX = 1.02
+"""No loop is faster than its own invocations: what is above this was not measured alike."""
 OTHERS_MAX = 0.05
 """Share of the processor's time that others, or the host of a virtual machine, may take."""
 
@@ -221,7 +223,7 @@ def bench(
         stolen_share=taken.stolen,
         energy_mj_per_tile=energy,
         energy_source=source,
-        invalid=problems(spread, len(rounds), taken),
+        invalid=problems(statistics.median(efficiencies), spread, len(rounds), taken),
     )
 
 
@@ -264,6 +266,8 @@ def _bare_ms(classifiers: Sequence[Classifier], count: int) -> list[float]:
 
     def work(classifier: Classifier) -> None:
         invoke, clock = classifier.invoke_only, time.perf_counter_ns
+        for _ in range(count // 4):  # a new thread's first ones may be half as slow again
+            invoke()
         for _ in range(count):
             started = clock()
             invoke()
@@ -372,7 +376,7 @@ def _energy(
     return None, "no counter is readable; state the board's power with --power"
 
 
-def problems(spread: float, rounds: int, taken: host.Taken) -> list[str]:
+def problems(efficiency: float, spread: float, rounds: int, taken: host.Taken) -> list[str]:
     """Why the figures are not to be trusted."""
     problems = []
     governor = host.governor()
@@ -388,6 +392,8 @@ def problems(spread: float, rounds: int, taken: host.Taken) -> list[str]:
         )
     if spread > SPREAD_MAX:
         problems.append(f"efficiency varies from round to round (interquartile range {spread:.2f})")
+    if efficiency > EFFICIENCY_MAX:
+        problems.append(f"bare invocations were slower than the loop (efficiency {efficiency:.2f})")
     if rounds < ROUNDS_MIN:
         problems.append(f"only {rounds} rounds")
     return problems

@@ -11,7 +11,7 @@ import os
 import queue
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from types import TracebackType
 
 import numpy as np
@@ -67,18 +67,10 @@ class Interpreters:
     """A pool of `threads` interpreters of one bundle (0: one a core); a context manager.
 
     Only the first goes through the golden self-test: the others run the same code on the same
-    bytes. `wrap` puts something around each (`bench` measures so). Raises what `load_classifier`
-    raises.
+    bytes. Raises what `load_classifier` raises.
     """
 
-    def __init__(
-        self,
-        bundle: Bundle,
-        runtime: str,
-        threads: int = 0,
-        *,
-        wrap: Callable[[Classifier], Classifier] | None = None,
-    ) -> None:
+    def __init__(self, bundle: Bundle, runtime: str, threads: int = 0) -> None:
         self.bundle = bundle
         first = load_classifier(bundle, runtime)
         self.requested, self.actual = runtime, first.actual
@@ -87,8 +79,6 @@ class Interpreters:
         self.classifiers = [first] + [
             load_classifier(bundle, first.actual, self_test=False) for _ in range(1, self.threads)
         ]
-        if wrap is not None:
-            self.classifiers = [wrap(classifier) for classifier in self.classifiers]
         self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._workers = [
             threading.Thread(target=self._run, args=(c,), name=f"interpreter-{n}", daemon=True)

@@ -208,7 +208,7 @@ def test_a_bench_on_a_busy_machine_is_invalid(
 ) -> None:
     monkeypatch.setattr("winnow_edge.host.governor", lambda: "performance")
     monkeypatch.setattr("winnow_edge.host.throttling", lambda: None)
-    found = problems(spread, rounds, taken)
+    found = problems(0.95, spread, rounds, taken)
     assert [words for words in found if says and says in words] == found
     assert bool(found) == (says is not None)
 

@@ -25,7 +25,9 @@ def test_a_teacher_that_saw_a_val_source_is_refused(tmp_path: Path, teacher_set:
             folder = tmp_path / "data" / split / label
             folder.mkdir(parents=True)
             Image.fromarray(np.full((16, 16), 99, np.uint8)).save(folder / f"{source}_1.png")
-    recipe = parse_recipe({"name": "t", "data": {"dataset": "folder"}, "input": {"height": 32, "width": 32}})
+    recipe = parse_recipe(
+        {"name": "t", "data": {"dataset": "folder"}, "input": {"height": 32, "width": 32}}
+    )
     tasks = {"folder": read_task(recipe.data, tmp_path / "data", "softmax")}
     run = tmp_path / "teacher"
     run.mkdir()
