@@ -55,7 +55,8 @@ OTHERS_MAX = 0.05
 class BenchResult:
     """Times in milliseconds. `tile_ms` is the flight loop's time per tile with one interpreter,
     from opening the swath to closing it; `efficiency` is the mean time of a bare invocation over
-    it, both of the same round, and `efficiency_spread` the interquartile range over the rounds.
+    the loop's time per net call, both of the same round (`second_views` of the `tiles` are shown to
+    the net twice), and `efficiency_spread` the interquartile range over the rounds.
     Rates are with `threads` interpreters, `speed_up` is theirs over one, `bare_speed_up` that of
     bare invocations: what the cores can give. `others_share` and `stolen_share` say what part of
     the processor's time went to other processes and to the host of a virtual machine."""
@@ -81,6 +82,7 @@ class BenchResult:
     megapixels_per_s: float
     rounds: int
     tiles: int
+    second_views: int
     detections: int
     peak_rss_mb: float
     cpu: str
@@ -211,6 +213,7 @@ def bench(
         megapixels_per_s=lines_per_s * lap.samples / 1e6,
         rounds=len(rounds),
         tiles=lap.tiles,
+        second_views=lap.calls - lap.shown,
         detections=lap.detections,
         peak_rss_mb=host.peak_rss_mb(),
         cpu=cpu.model,
@@ -230,23 +233,24 @@ def bench(
 @dataclass(frozen=True)
 class _Round:
     """Milliseconds of every bare invocation, and per tile of the loop on one interpreter and on
-    many; `invocations` of the net in all."""
+    many; `calls_per_tile` of the net in the loop, `invocations` in all."""
 
     bare_ms: list[float]
     tile_ms: float
     many_ms: float
     bare_speed_up: float
+    calls_per_tile: float
     invocations: int
 
     @property
     def efficiency(self) -> float:
         """Means, as what takes time now and then is part of the loop's time too."""
-        return statistics.mean(self.bare_ms) / self.tile_ms
+        return statistics.mean(self.bare_ms) * self.calls_per_tile / self.tile_ms
 
 
 def _round(lap: _Lap, one: Interpreters, pool: Interpreters) -> _Round:
     # The input holds the last tile of a lap; int8 kernels take the same time for any pixels.
-    half, every = lap.shown // 2, pool.classifiers
+    half, every = lap.calls // 2, pool.classifiers
     bare_ms = _bare_ms(one.classifiers, half)
     tile_ms = lap(one)
     bare_ms += _bare_ms(one.classifiers, half)
@@ -255,8 +259,9 @@ def _round(lap: _Lap, one: Interpreters, pool: Interpreters) -> _Round:
     _bare_ms(every, each)
     every_ms = (time.perf_counter() - started) * 1000 / (each * len(every))
     many_ms = lap(pool)
-    invocations = 2 * half + each * len(every) + 2 * lap.shown
-    return _Round(bare_ms, tile_ms, many_ms, statistics.mean(bare_ms) / every_ms, invocations)
+    invocations = 2 * half + each * len(every) + 2 * lap.calls
+    speed_up = statistics.mean(bare_ms) / every_ms
+    return _Round(bare_ms, tile_ms, many_ms, speed_up, lap.calls / lap.shown, invocations)
 
 
 def _bare_ms(classifiers: Sequence[Classifier], count: int) -> list[float]:
@@ -293,7 +298,7 @@ class _Lap:
         self._mission, self._bundle, self._store, self._make = mission, bundle, store, make
         self._count = 0
         self.name, self.samples, self._lines = "", 0, 0
-        self.tiles = self.shown = self.detections = 0
+        self.tiles = self.shown = self.calls = self.detections = 0
 
     def __call__(self, pool: Interpreters) -> float:
         self._count += 1
@@ -315,6 +320,7 @@ class _Lap:
         self.name, self.samples, self._lines = source.name, summary.samples, summary.lines
         self.tiles, self.detections = summary.tally.tiles, summary.tally.detections
         self.shown = self.tiles - summary.tally.screened
+        self.calls = self.shown + summary.tally.second_views
         return seconds * 1000 / max(self.shown, 1)
 
     def lines_per_s(self, tile_ms: float) -> float:

@@ -89,7 +89,9 @@ class Manifest:
     `head` is "softmax" (one class per tile) or "sigmoid" (each class on its own); real logits are
     divided by `temperature` before it. `thresholds` maps a class to the posterior (0..1) from which
     a tile is a detection of it; a class without one is never a detection unless the mission sets
-    its threshold. `sha256` maps member names to hex digests.
+    its threshold. A tile whose best posterior is under `borderline` is shown to the net a second
+    time, mirrored, and its posteriors are the means of both views (0: every tile is shown once).
+    `sha256` maps member names to hex digests.
     """
 
     name: str
@@ -105,6 +107,7 @@ class Manifest:
     licence: str = ""
     attribution: str = ""
     sha256: dict[str, str] = field(default_factory=dict)
+    borderline: float = 0.0
     format_version: int = FORMAT_VERSION
 
 
@@ -433,6 +436,10 @@ def _problems(manifest: Manifest) -> Sequence[str]:
             problems.append(f"`thresholds` names {name!r}, which is not a class")
         if not isinstance(threshold, int | float) or not 0 <= threshold <= 1:
             problems.append(f"`thresholds.{name}` is {threshold!r}, legal is 0 to 1")
+    if type(manifest.borderline) not in (int, float) or not 0 <= manifest.borderline <= 1:
+        problems.append(f"`borderline` is {manifest.borderline!r}, legal is 0 to 1")
+    elif manifest.borderline and manifest.head != "softmax":
+        problems.append("`borderline` needs a softmax head: it is a limit on the best posterior")
     if not all(isinstance(v, str) for v in manifest.sha256.values()):
         problems.append("`sha256` must map member names to digests")
     return problems

@@ -12,7 +12,8 @@ from winnow_edge.mission import RUNTIMES
 _EPILOG = """\
 The whole flight loop (reading, binning, screening, inference, decision, encoding, commits to a
 scratch store) runs over a swath again and again; figures are medians over these rounds.
-efficiency = mean time of a bare invocation / time per tile of the loop, both with one interpreter.
+efficiency = mean time of a bare invocation / time per net call of the loop, both with one
+interpreter; a bundle may have the net called twice for some tiles (second_views).
 In every round the loop runs alone over the whole swath, between two bursts of bare invocations;
 efficiency_spread is the interquartile range over the rounds. The verdict is INVALID where the clock
 was not fixed, the board was held back, other processes or a virtual machine's host took more than

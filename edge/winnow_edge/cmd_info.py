@@ -62,6 +62,12 @@ def _summary(bundle: Bundle) -> list[str]:
         f"  input      {spec.height} x {spec.width} {colour}, int8 pixels {exact}",
         f"  output     {manifest.head} over {len(manifest.classes)} classes, "
         f"temperature {manifest.temperature:.3f}",
+        "  views      "
+        + (
+            f"the mirror image too where the best posterior is under {manifest.borderline:g}"
+            if manifest.borderline
+            else "one"
+        ),
         f"  self-test  {len(bundle.golden.tiles)} golden tiles for "
         f"{', '.join(sorted(bundle.golden.logits)) or 'no runtime'}",
         "  classes    (val figures; a tile is a detection from the threshold on)",

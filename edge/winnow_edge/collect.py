@@ -107,9 +107,13 @@ class Collector:
                 continue
             self.take_up()
             logits = row.job.wait()
-            decided = self._decider.decide(logits)
+            second = row.job.second
+            decided = self._decider.decide(logits, second)
+            if second is not None:
+                self.tally.second_views += len(second.tiles)
             if self._judged is not None:
-                self.votes.add(self._decider.posteriors(logits)[:, self._judged], self._rule)
+                posteriors = self._decider.posteriors(logits, second)
+                self.votes.add(posteriors[:, self._judged], self._rule)
             shown = np.flatnonzero(~row.skipped)
             fresh += self._records(row, shown, decided)
             if len(decided.tiles):

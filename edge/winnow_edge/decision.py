@@ -2,12 +2,16 @@
 
 Posteriors come from a table of the 256 values that an int8 logit can take, in fixed-point
 integers, so that their sums are exact and every machine decides alike.
+
+Where the bundle says so, a tile whose best posterior is under a limit is *borderline*: it is shown
+to the net a second time, mirrored, and its posteriors are the means of the two views.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from fractions import Fraction
 
 import numpy as np
 import numpy.typing as npt
@@ -35,6 +39,49 @@ class Decided:
     posteriors: npt.NDArray[np.float64]
 
 
+@dataclass(frozen=True)
+class SecondViews:
+    """What the net says of mirrored tiles: `tiles` int (m,) are their places among those of a row
+    that it has seen, in order, and `logits` int8 (m, classes)."""
+
+    tiles: npt.NDArray[np.intp]
+    logits: npt.NDArray[np.int8]
+
+
+class Borderline:
+    """Tells whether a tile's best posterior is under `limit` (above 0), from its logits.
+
+    The best posterior is 1 / sum of exp(logit - highest logit). The sum is taken in the fixed-point
+    integers of which posteriors are made, so the answer is the same on every machine and whoever
+    asks. It is asked for every tile, between two nets: plain Python is faster here than NumPy.
+    """
+
+    def __init__(self, manifest: Manifest, limit: float) -> None:
+        self._table = softmax_table(manifest)
+        self._most = int(_ONE / Fraction(limit))
+        """The largest sum with which the best posterior reaches the limit."""
+        others, room = len(manifest.classes) - 1, self._most - _ONE
+        self._lead = next((d for d, t in enumerate(self._table) if others * t <= room), 256)
+        """So far ahead of the second class, in steps, the best one decides whatever the others."""
+
+    def __call__(self, logits: npt.NDArray[np.int8]) -> bool:
+        """Whether a tile with these logits, int8 (classes,), is borderline."""
+        row = sorted(logits.tolist(), reverse=True)
+        if len(row) == 1 or row[0] - row[1] >= self._lead:
+            return False
+        total, best, table = 0, row[0], self._table
+        for value in row:
+            total += table[best - value]
+        return total > self._most
+
+
+def softmax_table(manifest: Manifest) -> list[int]:
+    """exp(logit - highest logit), in units of 1 / _ONE, for quantized logits that are 0, 1, ... 255
+    steps below the highest."""
+    scale = manifest.output.scale / manifest.temperature
+    return [round(math.exp(-scale * step) * _ONE) for step in range(256)]
+
+
 class Decider:
     """Turns logits into decisions.
 
@@ -43,21 +90,25 @@ class Decider:
     """
 
     def __init__(self, manifest: Manifest, thresholds: dict[str, float]) -> None:
-        scale = manifest.output.scale / manifest.temperature
         self.softmax = manifest.head == "softmax"
-        if self.softmax:
-            # exp(logit - highest logit) for differences 0, -1, ... -255 of the quantized logits
-            real = [math.exp(-scale * step) for step in range(256)]
-        else:
-            zero = manifest.output.zero_point
-            real = [_sigmoid(scale * (q - zero)) for q in range(-128, 128)]
-        self._table = np.array([round(value * _ONE) for value in real], np.int64)
+        table = softmax_table(manifest) if self.softmax else _sigmoid_table(manifest)
+        self._table = np.array(table, np.int64)
         self._thresholds = np.array(
             [thresholds.get(name, math.inf) for name in manifest.classes], np.float64
         )
 
-    def posteriors(self, logits: npt.NDArray[np.int8]) -> npt.NDArray[np.float64]:
-        """Posteriors float64 (n, classes) of quantized logits int8 (n, classes)."""
+    def posteriors(
+        self, logits: npt.NDArray[np.int8], second: SecondViews | None = None
+    ) -> npt.NDArray[np.float64]:
+        """Posteriors float64 (n, classes) of quantized logits int8 (n, classes); of tiles that were
+        shown twice, the means over both views."""
+        result = self._of_one_view(logits)
+        if second is not None and len(second.tiles):
+            # Sums and halves of correctly rounded quotients: alike on every machine.
+            result[second.tiles] = (result[second.tiles] + self._of_one_view(second.logits)) / 2
+        return result
+
+    def _of_one_view(self, logits: npt.NDArray[np.int8]) -> npt.NDArray[np.float64]:
         wide = logits.astype(np.int16)
         if not self.softmax:
             return self._table[wide + 128] / _ONE
@@ -65,9 +116,9 @@ class Decider:
         result: npt.NDArray[np.float64] = terms / terms.sum(axis=1, keepdims=True)
         return result
 
-    def decide(self, logits: npt.NDArray[np.int8]) -> Decided:
-        """Decide n tiles from their logits, int8 (n, classes)."""
-        posterior = self.posteriors(logits)
+    def decide(self, logits: npt.NDArray[np.int8], second: SecondViews | None = None) -> Decided:
+        """Decide n tiles from their logits, int8 (n, classes), and those of second views."""
+        posterior = self.posteriors(logits, second)
         reached = posterior >= self._thresholds
         best = np.where(reached, posterior, posterior - 2.0).argmax(axis=1)
         rows = np.arange(len(logits))
@@ -83,6 +134,25 @@ class Decider:
             classes,
             posterior[tiles, classes],
         )
+
+
+def borderline_of(mission: Mission, bundle: Bundle) -> Borderline | None:
+    """Which tiles are shown a second time: as the mission says, else the bundle; None: none is.
+
+    Raises MissionError if the mission asks for it and the bundle has no softmax head.
+    """
+    manifest, asked = bundle.manifest, mission.compute.borderline
+    limit = manifest.borderline if asked is None else asked
+    if not limit:
+        return None
+    if manifest.head != "softmax":
+        raise MissionError(
+            f"`compute.borderline` is {limit:g}, but bundle {manifest.name!r} has a "
+            f"{manifest.head} head, which has no best posterior",
+            where=place_of(mission.path, "compute", "borderline"),
+            hint="leave `borderline` out or make it 0",
+        )
+    return Borderline(manifest, limit)
 
 
 def thresholds_of(mission: Mission, bundle: Bundle) -> dict[str, float]:
@@ -115,6 +185,12 @@ def known_elsewhere(name: str, mission: Mission) -> bool:
         if name in classes:
             return True
     return False
+
+
+def _sigmoid_table(manifest: Manifest) -> list[int]:
+    """Posteriors in units of 1 / _ONE of the quantized logits -128 ... 127."""
+    scale, zero = manifest.output.scale / manifest.temperature, manifest.output.zero_point
+    return [round(_sigmoid(scale * (q - zero)) * _ONE) for q in range(-128, 128)]
 
 
 def _sigmoid(x: float) -> float:

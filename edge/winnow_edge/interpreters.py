@@ -17,6 +17,7 @@ from types import TracebackType
 import numpy as np
 
 from winnow_edge.bundle import Bundle, Int8Array
+from winnow_edge.decision import Borderline, SecondViews
 from winnow_edge.runtimes import Classifier, load_classifier
 
 
@@ -26,11 +27,27 @@ def cores() -> int:
 
 
 class Job:
-    """Tiles to be shown to the net and, once `wait` returns, their logits, int8 (n, classes)."""
+    """Tiles to be shown to the net and, once `wait` returns, their logits, int8 (n, classes), and
+    the `second` views of those that are `borderline` (None: there are no second views).
 
-    def __init__(self, tiles: Sequence[Int8Array], classes: int, workers: int) -> None:
+    Whoever ran a tile asks at once whether it must run the mirror image too, so that it depends on
+    the tile alone.
+    """
+
+    def __init__(
+        self,
+        tiles: Sequence[Int8Array],
+        classes: int,
+        workers: int,
+        borderline: Borderline | None = None,
+    ) -> None:
         self.tiles = tiles
         self.logits = np.empty((len(tiles), classes), np.int8)
+        self.second: SecondViews | None = None
+        self._borderline = borderline
+        if borderline is not None:
+            self._mirrored = np.empty_like(self.logits)
+            self._twice = np.zeros(len(tiles), np.bool_)
         self._next = itertools.count()
         self._workers = workers
         self._ended: queue.SimpleQueue[BaseException | None] = queue.SimpleQueue()
@@ -41,8 +58,17 @@ class Job:
         count, following = len(tiles), self._next
         try:
             # next() on a count is one atomic step: each tile goes to one worker.
-            while (index := next(following)) < count:
-                infer(tiles[index], logits[index])
+            if self._borderline is None:
+                while (index := next(following)) < count:
+                    infer(tiles[index], logits[index])
+            else:
+                borderline = self._borderline
+                while (index := next(following)) < count:
+                    answer = logits[index]
+                    infer(tiles[index], answer)
+                    if borderline(answer):
+                        classifier.infer_mirrored(tiles[index], self._mirrored[index])
+                        self._twice[index] = True
         except BaseException as error:
             self._ended.put(error)
         else:
@@ -54,6 +80,9 @@ class Job:
             if (error := self._ended.get()) is not None:
                 raise error
         self._workers = 0
+        if self._borderline is not None:
+            twice = np.flatnonzero(self._twice)
+            self.second = SecondViews(twice, self._mirrored[twice])
         return self.logits
 
 
@@ -89,9 +118,10 @@ class Interpreters:
         for worker in self._workers:
             worker.start()
 
-    def submit(self, tiles: Sequence[Int8Array]) -> Job:
-        """Hand over quantized tiles, int8 (H, W[, 3]) views that must stay until they are done."""
-        job = Job(tiles, len(self.bundle.manifest.classes), self.threads)
+    def submit(self, tiles: Sequence[Int8Array], borderline: Borderline | None = None) -> Job:
+        """Hand over quantized tiles, int8 (H, W[, 3]) views that must stay until they are done;
+        those that are `borderline` are shown twice."""
+        job = Job(tiles, len(self.bundle.manifest.classes), self.threads, borderline)
         for _ in self._workers:
             self._jobs.put(job)
         return job

@@ -181,10 +181,15 @@ class Link:
 
 @dataclass(frozen=True, slots=True)
 class Compute:
-    """The compute budget: the runtime asked for and single-thread interpreters (0: one a core)."""
+    """The compute budget: the runtime asked for and single-thread interpreters (0: one a core).
+
+    A tile whose best posterior is under `borderline` is shown to the net a second time, mirrored
+    (None: as the bundle says; 0: no tile is).
+    """
 
     runtime: str = _choice("auto", *RUNTIMES)
     threads: int = _number(0, 0, 256)
+    borderline: float | None = _number(None, 0.0, 1.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,6 +255,7 @@ class Mission:
         relevant = {
             "instrument": camera,
             "bundle": bundle_sha256,
+            "borderline": self.compute.borderline,
             "tiling": dataclasses.asdict(self.tiling),
             "screening": dataclasses.asdict(self.screening),
             "verdict": dataclasses.asdict(self.verdict),

@@ -21,6 +21,7 @@ import numpy.typing as npt
 from winnow_edge.band import SLOTS, Band, Quantizer
 from winnow_edge.bundle import Bundle
 from winnow_edge.collect import Block, Collector, Row
+from winnow_edge.decision import borderline_of
 from winnow_edge.errors import MissionError, SwathError, SwathKnownError
 from winnow_edge.interpreters import Interpreters
 from winnow_edge.mission import Mission
@@ -91,6 +92,7 @@ class _Run:
         self.tile = _tile_side(mission, bundle)
         self.hop = mission.tiling.hop or max(self.tile // 2, 1)
         self.quantizer = Quantizer(spec)
+        self.borderline = borderline_of(mission, bundle)
         self.stretch = Stretch(instrument) if source.bits == 16 else None
         nodata = instrument.nodata if self.stretch is None else self.stretch.nodata
         self.block_lines = block_lines(source, mission.tiling.scales)
@@ -244,7 +246,8 @@ class _Run:
             if self.next_index >= self.writer.next_tile:
                 columns = zip(band.columns, skipped.tolist(), strict=True)
                 job = self.pool.submit(
-                    [view[:, column : column + side] for column, skip in columns if not skip]
+                    [view[:, column : column + side] for column, skip in columns if not skip],
+                    self.borderline,
                 )
             rows.append(Row(row, band, view, self.next_index, skipped, self._horizon(row), job))
             self.next_index += len(band.columns)

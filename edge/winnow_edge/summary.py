@@ -14,6 +14,8 @@ class Tally:
 
     tiles: int = 0
     screened: int = 0
+    second_views: int = 0
+    """Tiles that were shown to the net a second time, mirrored."""
     hits: int = 0
     """Tiles that passed a threshold, before detections of one feature are merged."""
     products: int = 0
@@ -56,11 +58,13 @@ class SwathSummary:
         """A few lines for people."""
         tally, pixels = self.tally, self.lines * self.samples / 1e6
         found = ", ".join(f"{n} {name}" for name, n in sorted(tally.by_class.items())) or "none"
+        twice = f", shown twice {tally.second_views:,}" if tally.second_views else ""
         rate = f" ({tally.tiles / self.seconds:,.0f} tiles/s)" if self.seconds else " (done before)"
         text = (
             f"{self.swath}: {self.lines:,} lines of {self.samples:,} samples ({pixels:.1f} Mpx) in "
             f"{self.seconds:.2f} s{rate} on {self.runtime}\n"
-            f"  tiles {tally.tiles:,}, screened {tally.screened:,}, over threshold {tally.hits:,}\n"
+            f"  tiles {tally.tiles:,}, screened {tally.screened:,}{twice}, over threshold "
+            f"{tally.hits:,}\n"
             f"  detections {tally.detections:,}: {found}\n"
             f"  products {tally.products:,}, {tally.bytes:,} bytes"
         )
@@ -79,6 +83,7 @@ class SwathSummary:
             "samples": self.samples,
             "tiles": tally.tiles,
             "screened": tally.screened,
+            "second_views": tally.second_views,
             "hits": tally.hits,
             "detections": tally.detections,
             "by_class": dict(sorted(tally.by_class.items())),
@@ -98,7 +103,7 @@ class SwathSummary:
     @classmethod
     def of_earlier_run(cls, known: dict[str, Any], *, threads: int) -> SwathSummary:
         """The summary of a swath that was complete before, from what `lasting` said of it."""
-        counts = ("tiles", "screened", "hits", "products", "bytes", "by_class")
+        counts = ("tiles", "screened", "second_views", "hits", "products", "bytes", "by_class")
         same = ("swath", "lines", "samples", "runtime", "runtime_requested", "instrument", "bundle")
         stretch = known["stretch"]
         return cls(

@@ -46,6 +46,9 @@ class Classifier(Protocol):
         interpreter; the result is written to `logits`, int8 (classes,).
         """
 
+    def infer_mirrored(self, tile: Int8Array, logits: Int8Array) -> None:
+        """`infer` on the mirror image of a tile, left and right exchanged."""
+
     def invoke_only(self) -> None:
         """Run the net on whatever its input holds: the bare cost, for bench."""
 

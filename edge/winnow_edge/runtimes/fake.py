@@ -28,5 +28,9 @@ class FakeClassifier:
         mean = int(tile.reshape(self._shape).sum(dtype=np.int64)) // tile.size + 128
         logits[...] = np.clip(127 - 2 * np.abs(mean - self._centres), -128, 127)
 
+    def infer_mirrored(self, tile: Int8Array, logits: Int8Array) -> None:
+        """See `Classifier.infer_mirrored`."""
+        self.infer(tile[:, ::-1], logits)
+
     def invoke_only(self) -> None:
         """Does nothing: there is no net."""

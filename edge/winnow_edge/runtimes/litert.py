@@ -101,12 +101,20 @@ class InterpreterClassifier:
         self._line = np.dtype((np.void, self._shape[1]))
         memory = _addressed(self._interpreter.tensor(source["index"])())
         self._input = memory.reshape(self._shape).view(self._line)
+        self._pixel = np.dtype((np.void, spec.channels))
+        self._pixels = memory.reshape(self._shape).view(self._pixel)
         self._output = _addressed(self._interpreter.tensor(sink["index"])())
         self.invoke_only: Callable[[], None] = self._interpreter.invoke
 
     def infer(self, tile: Int8Array, logits: Int8Array) -> None:
         """See `Classifier.infer`."""
         self._input[...] = tile.reshape(self._shape).view(self._line)
+        self.invoke_only()
+        logits[...] = self._output
+
+    def infer_mirrored(self, tile: Int8Array, logits: Int8Array) -> None:
+        """See `Classifier.infer_mirrored`."""
+        self._pixels[...] = tile.reshape(self._shape).view(self._pixel)[:, ::-1]
         self.invoke_only()
         logits[...] = self._output
 
