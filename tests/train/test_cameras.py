@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from winnow_ground.cli import main
+from winnow_train.datasets import camera_of
+from winnow_train.fit import make_sample
+from winnow_train.recipe import parse_recipe
+from winnow_train.tasks import read_task
 
 CLASSES = ("bar", "disc", "plain")
 
@@ -213,3 +218,24 @@ def test_answers_of_a_shuffled_generator_against_labels_in_file_order_are_chance
     true = np.bincount(task.truth, minlength=3) / len(logits)
     assert np.mean(wrong) == pytest.approx(float(said @ true), abs=0.03)
     assert right["accuracy"] > np.mean(wrong) + 0.2
+
+
+def test_the_other_cameras_tiles_are_drawn_as_often_as_asked(rover: Path) -> None:
+    """`others` brings their training tiles back, never their val tiles, and thins them out."""
+    recipe = parse_recipe(
+        {
+            "name": "left",
+            "about": "one camera, the others along",
+            "data": {"dataset": "msl", "instrument": "ML", "others": 0.25},
+        }
+    )
+    task = read_task(recipe.data, rover, "softmax")
+    assert {camera_of(t.path.name) for t in task.split("val").tiles.tiles} == {"ML"}
+    training = task.split("train")
+    own = np.array([camera_of(t.path.name) == "ML" for t in training.tiles.tiles])
+    assert 0 < own.sum() < len(own)
+    pixels = [np.zeros((8, 8, 3), np.uint8)] * len(own)
+    draw = make_sample(recipe, {"msl": training}, {"msl": pixels}, {}).draw
+    assert np.allclose(draw[~own], 0.25 * draw[own][0]) and np.allclose(draw[own], draw[own][0])
+    alone = read_task(replace(recipe.data, others=0.0), rover, "softmax")
+    assert {camera_of(t.path.name) for t in alone.tiles.tiles} == {"ML"}

@@ -6,7 +6,7 @@ import numpy as np
 from sklearn.metrics import log_loss
 
 from winnow_ground.errors import DataError
-from winnow_train.metrics import sigmoid, softmax
+from winnow_train.metrics import posterior
 
 LOWEST, HIGHEST = 0.05, 20.0
 
@@ -15,11 +15,15 @@ def negative_log_likelihood(
     logits: np.ndarray, truth: np.ndarray, temperature: float, head: str
 ) -> float:
     """Mean negative log-likelihood in nats; truth is labels [n], or 0/1 [n, K] of sigmoid heads."""
+    return surprise(posterior(logits / temperature, head), truth, head)
+
+
+def surprise(posterior: np.ndarray, truth: np.ndarray, head: str) -> float:
+    """Mean negative log-likelihood in nats of posteriors [n, K]."""
     if head == "sigmoid":
-        posterior = np.clip(sigmoid(logits / temperature), 1e-12, 1 - 1e-12)
+        posterior = np.clip(posterior, 1e-12, 1 - 1e-12)
         return float(-np.mean(np.where(truth > 0, np.log(posterior), np.log1p(-posterior))))
-    posterior = softmax(logits / temperature)
-    return float(log_loss(truth, posterior, labels=range(logits.shape[1])))
+    return float(log_loss(truth, posterior, labels=range(posterior.shape[1])))
 
 
 def fit_temperature(logits: np.ndarray, truth: np.ndarray, head: str = "softmax") -> float:

@@ -18,7 +18,7 @@ from rich.table import Table
 
 from winnow_ground.errors import DataError, ModelError
 from winnow_train import metrics
-from winnow_train.datasets import MSL_NAME, TileSet, read_dataset
+from winnow_train.datasets import TileSet, camera_of, read_dataset
 from winnow_train.evaluate import Infer, answers, open_model
 from winnow_train.progress import Progress
 from winnow_train.report_stats import Draws, interval
@@ -88,12 +88,6 @@ def evaluate(
             "difference": _difference(draws, judged.correct, other.correct, cameras),
         }
     return found
-
-
-def camera_of(name: str) -> str:
-    """The camera's code in a file name (ML, MR, MH of MSL), or ""."""
-    match = MSL_NAME.match(name)
-    return match[2] if match else ""
 
 
 def _open(paths: Sequence[Path], tiles: TileSet) -> dict[str, _Model]:

@@ -32,6 +32,7 @@ IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".
 HIRISE_SOURCE = re.compile(r"^((?:PSP|ESP|TRA|AEB)_\d{6}_\d{4})_")
 #: MSL file names begin with the sol and the camera's code, e.g. `0077ML0005780000102730I01_DRCL`.
 MSL_NAME = re.compile(r"^(\d{4})(ML|MR|MH)")
+"""Sol and camera in the name of a rover picture."""
 #: Licences of the public sets. Public sources differ on MSL's.
 LICENCES = {
     "hirise-v1": "CC BY 4.0",
@@ -309,3 +310,9 @@ def _present(tiles: Sequence[Tile], label_file: Path) -> tuple[Tile, ...]:
             hint=f"tiles are looked for in {absent[0].path.parent}",
         )
     return tuple(sorted(tiles, key=lambda t: t.path.name))
+
+
+def camera_of(name: str) -> str:
+    """The camera's code in a file name (ML, MR, MH of MSL), or ""."""
+    match = MSL_NAME.match(name)
+    return match[2] if match else ""

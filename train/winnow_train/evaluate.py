@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +13,14 @@ from rich.table import Table
 from winnow_edge.bundle import SUFFIX, find_bundle, open_bundle, shipped_bundles
 from winnow_edge.errors import BundleError
 from winnow_ground.errors import ModelError
-from winnow_train import metrics
+from winnow_train import metrics, views
 from winnow_train.progress import Progress
 from winnow_train.tasks import Task, task_like
 from winnow_train.tiles import decode_all, to_input
+from winnow_train.views import Answers, Infer
 
 #: A confusion matrix of more classes does not fit a terminal; then it is a line per class.
 WHOLE_MATRIX = 8
-Infer = Callable[[np.ndarray], np.ndarray]
 
 
 def evaluate(
@@ -29,14 +29,15 @@ def evaluate(
     """Figures of the model at `path` on one set of a data set.
 
     Keys: accuracy, macro_f1, per_class, confusion, ece, at_090 {accuracy, abstention}, n, split,
-    and model, dataset, classes, temperature. The order of the label file makes no difference.
+    and model, dataset, classes, temperature, net_calls (per tile: borderline tiles are shown twice
+    if they are on board). The order of the label file makes no difference.
     Raises ModelError for what is no model, DataError for unusable data.
     """
-    logits, task, card = collect(path, dataset, root, split, progress)
+    found, task, card = collect(path, dataset, root, split, progress)
     classes = list(task.classes)
     if task.head == "softmax" and task.truth.max() >= len(classes):
         classes = [*classes, "(unknown to the model)"]
-    posterior = metrics.posterior(logits / card["temperature"], task.head)
+    posterior = found.posterior(card["temperature"], task.head)
     scores = metrics.score(posterior, task.truth, classes, task.head)
     return {
         **scores,
@@ -45,18 +46,18 @@ def evaluate(
         "model": str(path),
         "classes": classes,
         "temperature": card["temperature"],
+        "net_calls": found.net_calls(card["temperature"], task.head),
     }
 
 
 def collect(
     path: Path, dataset: str, root: Path, split: str, progress: Progress
-) -> tuple[np.ndarray, Task, dict[str, Any]]:
-    """Logits float32 [n, K] of a set's tiles, the task with its truth, and the model's card."""
+) -> tuple[Answers, Task, dict[str, Any]]:
+    """Answers to a set's tiles, the task with its truth, and the model's card."""
     infer, card = open_model(path)
     task = task_like(card, dataset, root).split(split)
     paths = [t.path for t in task.tiles.tiles]
-    logits = answers(infer, card, paths, f"{dataset} {split}", progress)
-    return logits, task, card
+    return answers(infer, card, paths, f"{dataset} {split}", progress), task, card
 
 
 def open_model(path: Path) -> tuple[Infer, dict[str, Any]]:
@@ -87,16 +88,18 @@ def find_model(name: Path) -> Path:
 
 def answers(
     infer: Infer, card: dict[str, Any], paths: Sequence[Path], what: str, progress: Progress
-) -> np.ndarray:
-    """Logits float32 [n, K] of the pictures at `paths`, in that order."""
-    size = card["input"]
-    logits = []
+) -> Answers:
+    """What a model says of the pictures at `paths`, in that order."""
+    size, borderline = card["input"], views.borderline_of(card)
+    parts = []
     with progress.counting(what, len(paths)) as advance:
         for start in range(0, len(paths), 64):
             tiles = decode_all(paths[start : start + 64], size["channels"])
-            logits.append(infer(to_input(tiles, size["height"], size["width"])))
+            parts.append(
+                views.ask(infer, to_input(tiles, size["height"], size["width"]), borderline)
+            )
             advance(len(tiles))
-    return np.concatenate(logits)
+    return views.join(parts)
 
 
 def _open_run(path: Path) -> tuple[Infer, dict[str, Any]]:
@@ -124,7 +127,8 @@ def open_bundle_as_model(path: Path) -> tuple[Infer, dict[str, Any]]:
         codes = np.clip(np.rint(real), -128, 127).astype(np.int8)
         out = np.empty((len(tiles), len(manifest.classes)), np.int8)
         for tile, row in zip(codes, out, strict=True):
-            classifier.infer(tile[..., 0] if squeeze else tile, row)
+            plain = np.ascontiguousarray(tile)  # mirrored ones come as views
+            classifier.infer(plain[..., 0] if squeeze else plain, row)
         steps = out.astype(np.float32) - manifest.output.zero_point
         return np.asarray(steps * manifest.output.scale)
 
@@ -138,6 +142,7 @@ def open_bundle_as_model(path: Path) -> tuple[Infer, dict[str, Any]]:
             "channels": manifest.input.channels,
         },
         "temperature": manifest.temperature,
+        "borderline": manifest.borderline,
         "training": manifest.training,
     }
     if "recipe" in manifest.training:
@@ -151,11 +156,13 @@ def print_table(found: dict[str, Any], console: Console | None = None) -> None:
     at = found["at_090"]
     sure = "-" if at["accuracy"] is None else f"{at['accuracy']:.4f}"
     every = " (every class of a tile right)" if "label_sets" in found else ""
+    calls = found.get("net_calls", 1.0)
+    twice = f"   net calls a tile {calls:.2f}" if calls > 1 else ""
     console.print(
         f"{found['model']} on {found['dataset']} {found['split']}: {found['n']} tiles\n"
         f"accuracy {found['accuracy']:.4f}{every}   macro-F1 {found['macro_f1']:.4f}   "
         f"ECE {found['ece']:.4f}   at posterior >= 0.9: accuracy {sure}, "
-        f"abstaining on {100 * at['abstention']:.1f} %",
+        f"abstaining on {100 * at['abstention']:.1f} %{twice}",
         highlight=False,
     )
     extra = ["accuracy"] if "label_sets" in found else []

@@ -22,6 +22,7 @@ import numpy as np
 from winnow_ground.errors import DataError, OutputError
 from winnow_train import metrics, model
 from winnow_train.calibrate import negative_log_likelihood
+from winnow_train.datasets import camera_of
 from winnow_train.recipe import Recipe, parse_recipe
 from winnow_train.tasks import Task
 from winnow_train.tiles import Augmenter, to_input
@@ -79,7 +80,7 @@ def make_sample(
         if head == recipe.data.dataset:
             _borrow(recipe, tasks, pixels, target, weight)
         targets[head], weights[head] = target, weight
-        draw[start:stop] = _draw(task, recipe.train.balance)
+        draw[start:stop] = _draw(task, recipe.train.balance) * _cameras(task, recipe)
         start = stop
     return Sample([t for p in pixels.values() for t in p], targets, weights, draw / draw.sum())
 
@@ -128,6 +129,15 @@ def _draw(task: Task, balance: float) -> np.ndarray:
     count = np.bincount(task.truth, minlength=len(task.classes)).astype(float)
     each = (count[task.truth]) ** -balance
     return np.asarray(each / each.mean())
+
+
+def _cameras(task: Task, recipe: Recipe) -> np.ndarray:
+    """1 for tiles of the recipe's camera, `data.others` for those of the other ones."""
+    data = recipe.data
+    if not data.instrument or task.tiles.dataset != data.dataset:
+        return np.ones(len(task.truth))
+    own = [camera_of(t.path.name) == data.instrument for t in task.tiles.tiles]
+    return np.where(own, 1.0, data.others)
 
 
 class Epoch:

@@ -52,6 +52,9 @@ class Data:
     map: dict[str, tuple[str, ...]] = field(default_factory=dict)
     #: MSL camera code in the file name: ML (Mastcam left), MR (right), MH (MAHLI).
     instrument: str = _one_of("", "ML", "MR", "MH", default="")
+    #: With an instrument: how often a training tile of another camera is drawn, against one of its
+    #: own. 0 leaves the others out, and with them what only they have seen.
+    others: float = _within(0.0, 1.0, 0.0)
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from sklearn.model_selection import GroupKFold
 
 from winnow_train import metrics
 from winnow_train import report_stats as stats
-from winnow_train.calibrate import fit_temperature, negative_log_likelihood
+from winnow_train.calibrate import fit_temperature, surprise
 from winnow_train.report_stats import Bools, Draws, Floats
 from winnow_train.tasks import Task
 
@@ -25,7 +25,7 @@ FOLDS = 5
 class Judged:
     """A model's answers on a set of tiles.
 
-    logits float [n, K]; posterior float64 [n, K]; truth labels [n], or 0/1 [n, K] of a sigmoid
+    posterior float64 [n, K]; truth labels [n], or 0/1 [n, K] of a sigmoid
     head; `member` bool [n, K] is the truth per class; predicted bool [n, K]; confidence [n] and
     correct [n] are those of the tile as a whole (for sigmoid heads the least sure class, and every
     class right).
@@ -33,7 +33,7 @@ class Judged:
 
     task: Task
     classes: tuple[str, ...]
-    logits: npt.NDArray[Any]
+    answers: Answers
     temperature: float
     posterior: Floats
     member: Bools
@@ -43,9 +43,9 @@ class Judged:
     draws: Draws
 
     @classmethod
-    def of(cls, logits: np.ndarray, task: Task, temperature: float) -> Judged:
-        """Judge logits [n, K]."""
-        posterior = metrics.posterior(logits / temperature, task.head)
+    def of(cls, answers: Answers, task: Task, temperature: float) -> Judged:
+        """Judge a model's answers."""
+        posterior = answers.posterior(temperature, task.head)
         known = np.arange(len(task.classes))
         if task.head == "sigmoid":
             member, predicted = task.truth > 0, posterior >= 0.5
@@ -60,7 +60,7 @@ class Judged:
         return cls(
             task,
             task.classes,
-            logits,
+            answers,
             temperature,
             posterior,
             member,
@@ -70,12 +70,13 @@ class Judged:
             draws,
         )
 
-    def decided(self, temperature: float) -> tuple[Floats, Bools]:
-        """Confidence and correctness of every decision: [n], or [n, K] for sigmoid heads."""
-        posterior = metrics.posterior(self.logits / temperature, self.task.head)
+    def decided(self, temperature: float | Floats) -> tuple[Floats, Bools]:
+        """Confidence and correctness of every decision: [n], or [n, K] for sigmoid heads, at the
+        temperature of all tiles or of each, [n, 1]."""
+        posterior = self.answers.posterior(temperature, self.task.head)
         if self.task.head == "sigmoid":
             return np.maximum(posterior, 1 - posterior), self.predicted == self.member
-        return posterior.max(axis=1), self.correct
+        return posterior.max(axis=1), posterior.argmax(axis=1) == self.task.truth
 
 
 def figures(judged: Judged) -> dict[str, Any]:
@@ -149,18 +150,19 @@ def calibration(judged: Judged) -> dict[str, Any]:
         ece = stats.calibration_error(judged.draws, confidence, correct)
         found[key] = {
             "ece": stats.interval(ece),
-            "nll": _nll(judged, judged.logits / heat, np.ones(len(judged.correct), bool)),
+            "nll": _nll(judged, heat),
             "bins": stats.reliability(confidence, correct),
         }
     found["refitted"] = _refitted(judged)
     return found
 
 
-def _nll(judged: Judged, logits: npt.NDArray[Any], rows: Bools) -> float | None:
-    rows = rows & _known(judged)
+def _nll(judged: Judged, temperature: float) -> float | None:
+    rows, head = _known(judged), judged.task.head
     if not rows.any():
         return None
-    return negative_log_likelihood(logits[rows], judged.task.truth[rows], 1.0, judged.task.head)
+    posterior = judged.answers.posterior(temperature, head)
+    return surprise(posterior[rows], judged.task.truth[rows], head)
 
 
 def _known(judged: Judged) -> Bools:
@@ -175,22 +177,16 @@ def _refitted(judged: Judged) -> dict[str, Any] | None:
     folds = min(FOLDS, len(judged.draws.names))
     if folds < 2:
         return None
-    scaled, temperatures = judged.logits.copy(), []
-    for rest, fold in GroupKFold(folds).split(scaled, groups=groups):
+    logits, temperatures = judged.answers.logits, []
+    heats = np.ones((len(logits), 1))
+    for rest, fold in GroupKFold(folds).split(logits, groups=groups):
         rest = rest[known[rest]]
         if not len(rest):
             return None
-        heat = fit_temperature(judged.logits[rest], judged.task.truth[rest], judged.task.head)
-        scaled[fold] /= heat
+        heat = fit_temperature(logits[rest], judged.task.truth[rest], judged.task.head)
+        heats[fold] = heat
         temperatures.append(heat)
-    posterior = metrics.posterior(scaled, judged.task.head)
-    if judged.task.head == "sigmoid":
-        confidence, correct = (
-            np.maximum(posterior, 1 - posterior),
-            judged.predicted == judged.member,
-        )
-    else:
-        confidence, correct = posterior.max(axis=1), judged.correct
+    confidence, correct = judged.decided(heats)
     ece = stats.calibration_error(judged.draws, confidence, correct)
     return {"folds": folds, "temperatures": temperatures, "ece": stats.interval(ece)}
 

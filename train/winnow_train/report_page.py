@@ -42,8 +42,8 @@ def write_report(
     from winnow_train import report_plots as plots
 
     make_folder(out)
-    logits, task, card = collect(path, dataset, root, split, progress)
-    judged = Judged.of(logits, task, card["temperature"])
+    answers, task, card = collect(path, dataset, root, split, progress)
+    judged = Judged.of(answers, task, card["temperature"])
     names = list(task.classes)
     if task.head == "softmax" and task.truth.max() >= len(names):
         names.append("(unknown to the model)")
@@ -54,6 +54,7 @@ def write_report(
         "model": str(path),
         "classes": names,
         "temperature": card["temperature"],
+        "net_calls": answers.net_calls(card["temperature"], task.head),
         **figures(judged),
     }
     found["notices"] = notices(judged, card, split)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from winnow_ground.errors import DataError, RecipeError
-from winnow_train.datasets import MSL_NAME, TileSet, read_dataset
+from winnow_train.datasets import TileSet, camera_of, read_dataset
 from winnow_train.recipe import Data, parse_recipe
 
 REST = "*"
@@ -57,7 +57,7 @@ def read_task(data: Data, root: Path, head: str) -> Task:
 def make_task(found: TileSet, data: Data, head: str) -> Task:
     """Apply a recipe's `data` table to a data set."""
     if data.instrument:
-        found = _of_instrument(found, data.instrument)
+        found = _of_instrument(found, data)
     for name in data.drop:
         if name not in found.classes:
             raise RecipeError(f"data.drop names {name!r}", hint=_known(found))
@@ -90,15 +90,16 @@ def _groups(found: TileSet, data: Data) -> dict[str, tuple[str, ...]]:
     return {new: rest if olds == (REST,) else olds for new, olds in data.map.items()}
 
 
-def _of_instrument(found: TileSet, code: str) -> TileSet:
-    kept = []
-    for tile in found.tiles:
-        match = MSL_NAME.match(tile.path.name)
-        if match is not None and match[2] == code:
-            kept.append(tile)
-    if not kept:
-        raise DataError(f"{found.dataset} has no tile of the instrument {code}")
-    return replace(found, tiles=tuple(kept))
+def _of_instrument(found: TileSet, data: Data) -> TileSet:
+    """The camera's own tiles and, where `others` asks for them, the others' training tiles."""
+    own = [camera_of(t.path.name) == data.instrument for t in found.tiles]
+    if not any(own):
+        raise DataError(f"{found.dataset} has no tile of the instrument {data.instrument}")
+    pairs = zip(found.tiles, own, strict=True)
+    along = data.others > 0
+    return replace(
+        found, tiles=tuple(t for t, mine in pairs if mine or (along and t.split == "train"))
+    )
 
 
 def _known(found: TileSet) -> str:
