@@ -200,7 +200,8 @@ def test_answers_of_a_shuffled_generator_against_labels_in_file_order_are_chance
     from winnow_train.evaluate import collect
     from winnow_train.progress import Progress
 
-    logits, task, _ = collect(models["single"], "msl", rover, "val", Progress())
+    answers, task, _ = collect(models["single"], "msl", rover, "val", Progress())
+    logits = answers.logits
     rng = np.random.default_rng(1)
     posterior, names = metrics.softmax(logits), list(task.classes)
     right = metrics.single_label(posterior, task.truth, names)

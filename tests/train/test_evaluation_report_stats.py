@@ -16,6 +16,7 @@ from winnow_train.datasets import Tile, TileSet
 from winnow_train.report_data import Judged, exemplars, figures, worst_confusions
 from winnow_train.report_stats import Draws
 from winnow_train.tasks import Task
+from winnow_train.views import Answers
 
 CLASSES = ("other", "crater", "dune")
 
@@ -38,7 +39,7 @@ def judged(n: int = 240, sources: int = 12, seed: int = 0, head: str = "softmax"
     if head == "sigmoid":
         truth[::7, 0] = 1
     names = [f"s{k:02d}" for k in rng.integers(0, sources, n)]
-    return Judged.of(logits, task_of(truth, names, head), 1.3)
+    return Judged.of(Answers(logits), task_of(truth, names, head), 1.3)
 
 
 @settings(max_examples=20, deadline=None)
@@ -116,7 +117,7 @@ def test_no_interval_where_there_is_no_evidence_for_one() -> None:
     truth = np.array([0] * 30 + [1] * 10 + [2] * 5, np.int32)
     sources = [f"s{i % 6}" for i in range(40)] + ["only"] * 5
     logits = np.eye(3)[truth] * 2 + np.random.default_rng(0).normal(0, 2, (45, 3))
-    detail = figures(Judged.of(logits, task_of(truth, sources), 1.0))["class_detail"]
+    detail = figures(Judged.of(Answers(logits), task_of(truth, sources), 1.0))["class_detail"]
     assert detail["dune"]["sources"] == 1
     assert detail["dune"]["roc_auc"]["low"] is None
     assert detail["other"]["roc_auc"]["low"] is not None
@@ -127,7 +128,9 @@ def test_the_order_of_the_tiles_makes_no_difference() -> None:
     order = np.random.default_rng(3).permutation(len(j.correct))
     tiles = tuple(j.task.tiles.tiles[i] for i in order)
     sources = [t.source for t in tiles]
-    other = Judged.of(j.logits[order], task_of(j.task.truth[order], sources), j.temperature)
+    other = Judged.of(
+        Answers(j.answers.logits[order]), task_of(j.task.truth[order], sources), j.temperature
+    )
     one, two = figures(j), figures(other)
     for key in ("intervals", "class_detail", "per_source", "bootstrap"):
         assert _flat(one[key]) == pytest.approx(_flat(two[key]))
@@ -148,7 +151,7 @@ def _flat(found: object) -> list[object]:
 def test_a_class_that_the_model_does_not_know_is_an_error() -> None:
     truth = np.array([0, 1, 2, 3, 3, 0], np.int32)
     logits = np.eye(3)[[0, 1, 2, 0, 1, 0]] * 5.0
-    j = Judged.of(logits, task_of(truth, ["a", "b", "c", "a", "b", "c"]), 1.0)
+    j = Judged.of(Answers(logits), task_of(truth, ["a", "b", "c", "a", "b", "c"]), 1.0)
     assert figures(j)["intervals"]["accuracy"]["value"] == pytest.approx(4 / 6)
     worst = worst_confusions(j, 5, 5)
     assert {w["true"] for w in worst} == {"(unknown to the model)"}
@@ -175,7 +178,7 @@ def test_every_plot_draws_for_one_class_and_for_many() -> None:
         truth = (rng.random((n, classes)) < 0.3).astype(np.float32)
         tiles = tuple(Tile(Path(f"{i}.png"), 0, "val", f"s{i % 8}") for i in range(n))
         task = Task(TileSet("folder", names, tiles, ""), names, "sigmoid", truth)
-        j = Judged.of(rng.normal(0, 2, (n, classes)), task, 1.0)
+        j = Judged.of(Answers(rng.normal(0, 2, (n, classes))), task, 1.0)
         found = figures(j)
         detail, cal = found["class_detail"], found["calibration"]
         pictures = [

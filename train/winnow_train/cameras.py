@@ -19,9 +19,10 @@ from rich.table import Table
 from winnow_ground.errors import DataError, ModelError
 from winnow_train import metrics
 from winnow_train.datasets import TileSet, camera_of, read_dataset
-from winnow_train.evaluate import Infer, answers, open_model
+from winnow_train.evaluate import answers, open_model
 from winnow_train.progress import Progress
 from winnow_train.report_stats import Draws, interval
+from winnow_train.views import Infer
 
 UNKNOWN = "(unknown to the models)"
 
@@ -130,10 +131,9 @@ def _judge(
                 hint=f"the models given are for {', '.join(models)}",
             )
         shown = [tiles.tiles[i].path for i in rows]
-        logits = answers(model.infer, model.card, shown, f"{what} {camera}".strip(), progress)
+        said = answers(model.infer, model.card, shown, f"{what} {camera}".strip(), progress)
         columns = [place[c] for c in model.card["classes"]]
-        heat = model.card["temperature"]
-        posterior[np.ix_(rows, columns)] = metrics.posterior(logits / heat, "softmax")
+        posterior[np.ix_(rows, columns)] = said.posterior(model.card["temperature"], "softmax")
         taught[rows] = np.isin(truth[rows], columns)
         by[camera] = model.path
     return _Judged(classes, posterior, truth, taught, by)

@@ -171,6 +171,9 @@ class Export:
     prior: float = _within(0.0, 2.0, 0.0)
     #: Weight with which the heads trained along add to the logits of classes of the same name.
     join: float = _within(0.0, 2.0, 0.0)
+    #: A tile whose best posterior is under this is shown to the net a second time, mirrored, and
+    #: its posteriors are the means of both views: on board and in every figure. 0: none is.
+    borderline: float = _within(0.0, 1.0, 0.0)
 
 
 @dataclass(frozen=True)
@@ -289,6 +292,12 @@ def parse_recipe(table: dict[str, Any], where: str = "recipe") -> Recipe:
             f"export.join is {recipe.export.join:g}, but no softmax head is trained along",
             where=where,
             hint="name the sets in data.along, or leave export.join out",
+        )
+    if recipe.export.borderline > 0 and recipe.model.head != "softmax":
+        raise RecipeError(
+            f"export.borderline is {recipe.export.borderline:g}, but the head is sigmoid",
+            where=where,
+            hint="it is a limit on the best posterior of a softmax head: leave it out",
         )
     return recipe
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from sklearn.model_selection import GroupKFold
 
 from winnow_train import metrics
@@ -15,6 +14,7 @@ from winnow_train import report_stats as stats
 from winnow_train.calibrate import fit_temperature, surprise
 from winnow_train.report_stats import Bools, Draws, Floats
 from winnow_train.tasks import Task
+from winnow_train.views import Answers
 
 #: A class from fewer sources than this gets no interval: resampling them would promise too much.
 FEWEST_SOURCES = 3

@@ -110,6 +110,12 @@ def notices(judged: Judged, card: dict[str, Any], split: str) -> list[str]:
             "Temperature was fitted on val and models were chosen by it, so figures on val lean "
             "towards the model; the ECE with the temperature refitted on other sources does not."
         )
+    if judged.answers.borderline:
+        calls = judged.answers.net_calls(judged.temperature, judged.task.head)
+        said.append(
+            f"Tiles with a best posterior under {judged.answers.borderline:g} were shown twice, "
+            f"once mirrored, as on board: {calls:.2f} net calls a tile."
+        )
     few = [
         f"{name} ({n} tiles, {s} source{'' if s == 1 else 's'})"
         for k, name in enumerate(judged.classes)

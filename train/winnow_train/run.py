@@ -18,7 +18,7 @@ import keras
 import numpy as np
 
 from winnow_ground.errors import OutputError, RecipeError
-from winnow_train import distill, fit, frozen, metrics, model
+from winnow_train import distill, fit, frozen, metrics, model, views
 from winnow_train.calibrate import fit_temperature
 from winnow_train.datasets import LICENCES, refuse_leakage
 from winnow_train.progress import Progress
@@ -141,13 +141,13 @@ def _finish(
 ) -> dict[str, Any]:
     bias = recipe.export.prior * recipe.train.logit_adjustment * fit.log_prior(training)
     exported = model.export(net, head, bias if bias.any() else None)
-    logits = model.predict(exported, val.pixels)
-    temperature = fit_temperature(logits, val.truth, task.head)
+    borderline = recipe.export.borderline
+    found = views.ask(lambda tiles: model.predict(exported, tiles), val.pixels, borderline)
+    temperature = fit_temperature(found.logits, val.truth, task.head)
     classes = list(task.classes)
 
     def scores(heat: float) -> dict[str, Any]:
-        posterior = metrics.posterior(logits / heat, task.head)
-        return metrics.score(posterior, val.truth, classes, task.head)
+        return metrics.score(found.posterior(heat, task.head), val.truth, classes, task.head)
 
     card = {
         "recipe": recipe.as_dict(),
@@ -160,6 +160,7 @@ def _finish(
             "channels": recipe.input.channels,
         },
         "temperature": temperature,
+        "borderline": borderline,
         "training": {
             "dataset": head,
             "split": "by source; temperature fitted on val",
@@ -171,6 +172,7 @@ def _finish(
         },
         "metrics": {
             "split": "val",
+            "net_calls": found.net_calls(temperature, task.head),
             "ece_before_temperature": scores(1.0)["ece"],
             **scores(temperature),
         },
