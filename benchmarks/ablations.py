@@ -41,6 +41,8 @@ class Row:
     seeds: tuple[int, ...]
     changes: tuple[str, ...] = ()
     teacher: str = ""
+    #: Folder under the data root with strips: their tiles and the training tiles pretrain the net.
+    pretrain: str = ""
     #: The row whose runs are scored, and which of their weights: "kept" or "last".
     source: str = ""
     weights: str = "kept"
@@ -68,6 +70,7 @@ def read_matrix(path: Path) -> Matrix:
             tuple(spec.get("seeds", table["seeds"])),
             tuple(spec.get("set", ())),
             spec.get("teacher", ""),
+            spec.get("pretrain", ""),
             spec.get("from", ""),
             spec.get("weights", "kept"),
         )
@@ -100,7 +103,22 @@ def run(base: Path, job: tuple[Row, int], data: Path, weights_dir: Path | None, 
     changes = (*row.changes, f"seed={seed}", f'name="{row.name}"')
     recipe = read_recipe(base, changes)
     teachers = (out.parent / row.teacher,) if row.teacher else ()
-    train(recipe, data, folder, weights_dir=weights_dir, teachers=teachers, progress=Progress())
+    progress = Progress()
+    if row.pretrain:
+        from ablations_pretrain import pretrain
+
+        strips = sorted((data / row.pretrain).glob("*.jpg"))
+        teachers = (
+            pretrain(
+                recipe,
+                data,
+                strips,
+                folder / "pretrained",
+                weights_dir=weights_dir,
+                progress=progress,
+            ),
+        )
+    train(recipe, data, folder, weights_dir=weights_dir, teachers=teachers, progress=progress)
     scores = score_run(folder, data)
     (folder / "scores.json").write_text(json.dumps(scores, indent=1) + "\n", encoding="utf-8")
     found = scores["kept"].get(OWN) or next(iter(scores["kept"].values()))

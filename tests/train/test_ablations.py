@@ -9,6 +9,7 @@ from types import ModuleType
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from winnow_train.recipe import read_recipe
 
@@ -125,3 +126,55 @@ def test_a_job_is_trained_scored_and_then_left_alone(
     assert scores["kept"] != scores["last"]
     assert scores["macs"] > 0
     assert call("run", "--data", shapes, "base:4") == ""
+
+
+def test_pretraining_sees_no_val_source_and_is_what_a_row_starts_from(
+    ablations: ModuleType,
+    shapes: Path,
+    recipe_file: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    import ablations_pretrain
+
+    monkeypatch.setattr(ablations_pretrain, "PER_STRIP", 8)
+    root = tmp_path / "root"
+    (root / "swaths").mkdir(parents=True)
+    for split in ("train", "val"):
+        (root / split).symlink_to(shapes / split)
+    strip = np.random.default_rng(3).integers(1, 255, (400, 120), dtype=np.uint8)
+    strip[:200] = 0
+    Image.fromarray(strip).save(root / "swaths" / "siteq_RED.browse.jpg")
+    (tmp_path / "small.toml").write_text(
+        'seeds = [4]\n[rows.pretrained]\nset = ["distill.start=true"]\npretrain = "swaths"\n'
+        '[[tables]]\ntitle = "T"\nrows = [["pretrained", "SimSiam"]]\n'
+    )
+    recipe = recipe_file.read_text().replace("epochs = 3", "epochs = 1")
+    recipe = recipe.replace("average_last = 2", "average_last = 1")
+    recipe = recipe.replace("dropout = 0.1", 'last = "conv_pw_2_relu"')
+    (tmp_path / "small.base.toml").write_text(recipe)
+    command = ["ablations", "--matrix", tmp_path / "small.toml", "--out", tmp_path / "out"]
+    monkeypatch.setattr("sys.argv", [*map(str, command), "run", "--data", str(root)])
+    ablations.main()
+    said = capsys.readouterr()
+    assert said.out.startswith("pretrained:4  accuracy ")
+    assert "layers start from pretrained" in said.err
+    folder = tmp_path / "out" / "pretrained-4" / "pretrained"
+    card = json.loads((folder / "model.json").read_text())
+    seen = card["training"]["sources"]["train"]
+    assert {s[:5] for s in seen} == {"sitea", "siteb", "sitec", "sited", "siteq"}
+    for line in card["history"]:
+        assert -1 < line["loss"] < 0.5
+        assert 0.3 < line["spread"] < 1.1
+    # The tiles of a strip are of image, not of nodata.
+    tiles = ablations_pretrain.cut(strip[..., None], 20, np.random.default_rng(1))
+    assert all(t.shape[0] == t.shape[1] <= 120 and (t == 0).mean() < 0.1 for t in tiles)
+    with pytest.raises(SystemExit, match="has no 8 tiles of image"):
+        ablations_pretrain.cut(0 * strip[..., None], 8, np.random.default_rng(1))
+    (root / "swaths" / "siteq_RED.browse.jpg").rename(root / "swaths" / "sitee_bar_RED.jpg")
+    (folder / "checkpoint.npz").unlink()
+    (tmp_path / "out" / "pretrained-4" / "scores.json").unlink()
+    with pytest.raises(SystemExit, match=r"sitee_bar_RED\.jpg: the strip is of a val source"):
+        ablations.main()
