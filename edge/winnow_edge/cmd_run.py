@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import signal
+import socket
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -12,9 +13,16 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from types import FrameType
+from typing import TYPE_CHECKING
 
 from winnow_edge.errors import EXIT_OK, EXIT_USAGE, SwathError, SwathKnownError
 from winnow_edge.mission import RUNTIMES, Mission
+
+if TYPE_CHECKING:
+    from winnow_edge.flight import Flight
+
+ALL = 0
+"""Value of --passes for a listener that is ended by SIGTERM alone."""
 
 _EXAMPLES = """\
 examples:
@@ -22,10 +30,18 @@ examples:
   winnow-edge run mission.toml *.jpg --store passes/7 --json
   camera | winnow-edge run mission.toml - --samples 2048 --name pass-12
   winnow-edge run mission.toml tcp://camera.local:5000 --samples 2048 --name pass-13 --stall 30
+  winnow-edge run mission.toml tcp-listen://0.0.0.0:5000 --samples 2048 --name pass --passes all
 
-A run that was killed goes on where it was when it is started again. SIGTERM finishes the band at
-hand, commits it and exits with 0. A swath that is cut short or damaged half-way is kept as far as
-it could be read, exits with 0, and says what is missing (`truncated` with --json).
+tcp:// and unix: connect to what sends lines; tcp-listen:// and unix-listen: wait for it to connect,
+one peer at a time, and a connection is a swath. A peer that breaks off and connects anew begins
+another swath (with --passes), named NAME-1, NAME-2 and so on: the first that the store does not
+know; what it had sent before is kept as a swath that was cut short. Anybody who reaches a port may
+send: listen at the address of the camera's own network.
+
+A run that was killed goes on where it was when it is started again (of a pipe or socket: with the
+same --name, and the lines sent again from the first). SIGTERM finishes the band at hand, commits it
+and exits with 0. A swath that is cut short or damaged half-way is kept as far as it could be read,
+exits with 0, and says what is missing (`truncated` with --json).
 """
 
 
@@ -45,7 +61,8 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         metavar="SWATH",
         nargs="+",
         help="PNG, JPEG, PGM, PDS3 or raw lines; raw lines too from - (standard input), a named "
-        "pipe, tcp://HOST:PORT or unix:PATH",
+        "pipe, tcp://HOST:PORT or unix:PATH, or from who connects to tcp-listen://HOST:PORT or "
+        "unix-listen:PATH",
     )
     p.add_argument("--store", default="winnow-store", metavar="DIR", help="default: %(default)s")
     p.add_argument("--json", action="store_true", help="one JSON object per swath on stdout")
@@ -55,7 +72,16 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "--stall",
         type=_seconds,
         metavar="SECONDS",
-        help="a pipe or socket that is silent so long has ended (default: it is waited for)",
+        help="a pipe or socket that is silent so long has ended (default: it is waited for); "
+        "a peer to connect is always waited for",
+    )
+    p.add_argument(
+        "--passes",
+        type=_passes,
+        metavar="N|all",
+        default=1,
+        help="swaths to take from an address that is listened at, each a connection "
+        "(default: %(default)s; all: until SIGTERM)",
     )
     p.add_argument("--instrument", metavar="NAME", help="instrument of the mission file")
     p.add_argument("--name", help="name of the swath in the store (default: its file name)")
@@ -81,7 +107,7 @@ def run(args: argparse.Namespace) -> int:
     with _sigterm() as stopped, Flight(mission, args.store) as flight:
         notify("READY=1")
         stop = watched(stopped)
-        for path in args.swaths:
+        for path, name, link in _swaths(args, flight, stop):
             if stop():
                 break
             try:
@@ -90,19 +116,71 @@ def run(args: argparse.Namespace) -> int:
                     instrument=args.instrument,
                     samples=args.samples,
                     bits=args.bits,
-                    name=args.name,
+                    name=name,
                     progress=_progress(path),
                     stop=stop,
+                    link=link,
                 )
             except (SwathError, SwathKnownError) as error:
-                if len(args.swaths) == 1:
+                if len(args.swaths) == 1 and (link is None or args.passes == 1):
                     raise
                 print(f"winnow-edge: {error}", file=sys.stderr)
-                code = error.exit_code
+                # Of passes without end a bad one is not how the run ended.
+                code = code if link is not None and args.passes == ALL else error.exit_code
                 continue
             text = json.dumps(summary.as_json()) if args.json else summary.as_text()
             print(text, flush=True)
     return code
+
+
+def _swaths(
+    args: argparse.Namespace, flight: Flight, stop: Callable[[], bool]
+) -> Iterator[tuple[str, str | None, socket.socket | None]]:
+    """Each swath's path or address, its name if it is given one, and the connection that came in
+    where the address is listened at."""
+    from winnow_edge.sources.sockets import is_listening
+
+    for path in args.swaths:
+        if is_listening(path):
+            yield from _passes_at(path, args, flight, stop)
+        else:
+            yield path, args.name, None
+
+
+def _passes_at(
+    address: str, args: argparse.Namespace, flight: Flight, stop: Callable[[], bool]
+) -> Iterator[tuple[str, str, socket.socket]]:
+    """The connections that come in at an address, one after the other."""
+    from winnow_edge.sources.listening import Listener
+    from winnow_edge.sources.sockets import name_of
+
+    base, number = args.name or name_of(address), 1
+    name = base if args.passes == 1 else f"{base}-{number}"
+    _, camera = flight.mission.instrument_for(name, args.instrument)
+    if args.samples is None and camera.samples is None:
+        raise SwathError(
+            "raw lines have no header", where=address, hint="say how wide they are: --samples N"
+        )
+    if args.passes == 1 and (known := flight.store.swath(name)) is not None and known.complete:
+        raise SwathKnownError(
+            f"a swath {name!r} is complete already",
+            where=flight.store.path,
+            hint="give this one another --name",
+        )
+    with Listener(address) as listening:
+        print(f"winnow-edge: listening at {listening.address}", file=sys.stderr, flush=True)
+        taken = 0
+        while (link := listening.accept(stop, camera.stall_s)) is not None:
+            taken += 1
+            if taken == args.passes:
+                listening.close()  # who comes now is refused, and not left waiting for nothing
+            while args.passes != 1 and flight.store.swath(name) is not None:
+                number += 1
+                name = f"{base}-{number}"
+            with link:
+                yield address, name, link
+            if taken == args.passes:
+                return
 
 
 def with_overrides(mission: Mission, args: argparse.Namespace) -> Mission:
@@ -173,6 +251,10 @@ def _positive(text: str) -> int:
     if value < 1:
         raise argparse.ArgumentTypeError(f"{text} is not 1 or more")
     return value
+
+
+def _passes(text: str) -> int:
+    return ALL if text == "all" else _positive(text)
 
 
 def _seconds(text: str) -> float:

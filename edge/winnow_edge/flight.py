@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
@@ -42,6 +43,7 @@ class Flight:
         name: str | None = None,
         progress: Progress | None = None,
         stop: Callable[[], bool] | None = None,
+        link: socket.socket | None = None,
     ) -> SwathSummary:
         """Open a swath and run it (see `open_source` and `run_swath`)."""
         label = name or (os.fspath(path) if os.fspath(path) == STDIN else Path(path).name)
@@ -54,6 +56,7 @@ class Flight:
             samples=samples,
             bits=bits,
             grey=bundle.manifest.input.channels == 1,
+            link=link,
         )
         try:
             if camera.frame:

@@ -1,4 +1,5 @@
-"""`winnow feed`: any image that GDAL reads, as raw lines on a pipe into `winnow-edge run -`.
+"""`winnow feed`: any image that GDAL reads, as raw lines into `winnow-edge run`, through a pipe or
+to a socket that it listens at.
 
 GeoTIFF, JPEG 2000, PDS4 and whatever else rasterio opens is read in windows of full lines, so that
 memory does not grow with the image, and written out line by line, paced like the instrument if
@@ -8,6 +9,7 @@ asked.
 from __future__ import annotations
 
 import os
+import socket
 import sys
 import time
 import warnings
@@ -114,6 +116,33 @@ def feed_lines(
     return done
 
 
+def send_lines(
+    feed: Feed, band: int, address: str, *, line_time_us: float | None, quiet: bool
+) -> int:
+    """Write all lines to a socket (`tcp://HOST:PORT`, `unix:PATH`) and wait until they were read;
+    returns how many. Raises DataError if nobody listens there, or no longer."""
+    from winnow_edge.errors import SwathError
+    from winnow_edge.sources.sockets import connect
+
+    try:
+        link = connect(address)
+    except SwathError as error:
+        raise DataError(error.what, where=address, hint=error.hint) from None
+    try:
+        with link, link.makefile("wb") as out:
+            done = feed_lines(feed, band, out, line_time_us=line_time_us, quiet=quiet)
+            link.shutdown(socket.SHUT_WR)
+            while link.recv(4096):
+                pass  # nothing is said; the end is that of the run's swath
+    except OSError as error:
+        raise DataError(
+            f"the connection broke ({error.strerror})",
+            where=address,
+            hint="the run at the other end says why; what it has read it keeps",
+        ) from None
+    return done
+
+
 def feed_command(
     image: Annotated[Path, typer.Argument(metavar="IMAGE", help="GeoTIFF, JPEG 2000, PDS4, ...")],
     band: Annotated[int, typer.Option(min=1, help="Band to feed.")] = 1,
@@ -132,16 +161,25 @@ def feed_command(
         Path | None, typer.Option(metavar="MISSION", help="Mission file to take line times from.")
     ] = None,
     instrument: Annotated[str | None, typer.Option(help="Instrument of the mission file.")] = None,
+    to: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS", help="Send to tcp://HOST:PORT or unix:PATH, not standard output."
+        ),
+    ] = None,
     info: Annotated[
         bool, typer.Option("--info", help="Only say what would be fed, as options of the run.")
     ] = False,
 ) -> None:
     """Write an image as raw lines to standard output, for `winnow-edge run -`.
 
-    Needs the extra [b]feed[/b] (rasterio). 16-bit samples leave little-endian.
+    Needs the extra [b]feed[/b] (rasterio). 16-bit samples leave little-endian. With --to they go to
+    a socket that the run listens at, and the command ends when the run has read them all.
 
         winnow feed scene.tif | winnow-edge run mission.toml - $(winnow feed scene.tif --info)
         winnow feed obs.JP2 --realtime --line-time-us 75 | winnow-edge run mission.toml - ...
+        winnow-edge run mission.toml tcp-listen://0.0.0.0:5000 $(winnow feed scene.tif --info)
+        winnow feed scene.tif --to tcp://board.local:5000
     """
     if limits is not None and not limits[0] < limits[1]:
         raise DataError("--limits must be two numbers, the lower first")
@@ -150,15 +188,20 @@ def feed_command(
         print(f"--samples {feed.samples} --bits {feed.bits} --name {feed.path.name}")
         return
     pace = _line_time(feed, mission, instrument, line_time_us) if realtime else None
-    if sys.stdout.isatty():
+    if to is None and sys.stdout.isatty():
         raise DataError(
-            "standard output is a terminal", where=image, hint="pipe it into winnow-edge run -"
+            "standard output is a terminal",
+            where=image,
+            hint="pipe it into winnow-edge run -, or --to ADDRESS",
         )
     print(
         f"{feed.path.name}: {feed.lines:,} lines of {feed.samples:,} {feed.bits}-bit samples "
         f"({feed.driver})",
         file=sys.stderr,
     )
+    if to is not None:
+        send_lines(feed, band, to, line_time_us=pace, quiet=not sys.stderr.isatty())
+        return
     try:
         feed_lines(feed, band, sys.stdout.buffer, line_time_us=pace, quiet=not sys.stderr.isatty())
     except BrokenPipeError:

@@ -139,7 +139,7 @@ def test_a_silent_line_ends_after_the_stated_time() -> None:
 
 @pytest.mark.parametrize("address", ["tcp://127.0.0.1:1", "unix:/nowhere/camera.sock"])
 def test_nobody_there(address: str) -> None:
-    with pytest.raises(SwathError, match=r"cannot be reached: .*; start what sends"):
+    with pytest.raises(SwathError, match=r"cannot be reached: .*; start what is at"):
         open_source(address, instrument=Instrument(bundle="x"), samples=64)
 
 

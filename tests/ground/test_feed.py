@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import socket
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 import warnings
 from pathlib import Path
@@ -17,7 +19,7 @@ import pytest
 
 from winnow_edge.bundle import Golden, InputSpec, Manifest, OutputSpec, write_bundle
 from winnow_ground.errors import DataError, GroundError
-from winnow_ground.feed import blocks, describe, feed_lines
+from winnow_ground.feed import blocks, describe, feed_lines, send_lines
 
 rasterio = pytest.importorskip("rasterio", reason="extra `feed` is not installed")
 
@@ -122,7 +124,9 @@ def test_realtime_is_never_faster_than_the_instrument(tmp_path: Path) -> None:
     assert (tmp_path / "out").read_bytes() == picture().tobytes()
 
 
-def test_a_fed_run_is_that_of_the_file(tmp_path: Path) -> None:
+@pytest.fixture
+def flight(tmp_path: Path) -> Path:
+    """A folder with a mission on the fake runtime, and an image as GeoTIFF and as raw lines."""
     manifest = Manifest(
         name="probe",
         classes=("dark", "middle", "bright"),
@@ -138,15 +142,43 @@ def test_a_fed_run_is_that_of_the_file(tmp_path: Path) -> None:
         'name = "probe"\n[instrument.camera]\nbundle = "probe.winnow"\n'
         '[compute]\nruntime = "fake"\n'
     )
-    image = written(tmp_path / "s.tif", picture(), "GTiff", compress="deflate")
+    written(tmp_path / "s.tif", picture(), "GTiff", compress="deflate")
     (tmp_path / "s.raw").write_bytes(picture().tobytes())
-    feeding = [sys.executable, "-c", APP, "feed", str(image)]
-    options = subprocess.run([*feeding, "--info"], capture_output=True, check=True, text=True)
-    run = [sys.executable, "-m", "winnow_edge.cli", "run", "mission.toml"]
-    with subprocess.Popen(feeding, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as feeder:
+    return tmp_path
+
+
+RUN = [sys.executable, "-m", "winnow_edge.cli", "run", "mission.toml"]
+
+
+def feeding(flight: Path, *options: str) -> list[str]:
+    return [sys.executable, "-c", APP, "feed", str(flight / "s.tif"), *options]
+
+
+def info(flight: Path) -> list[str]:
+    """The options of a run that `winnow feed` prints."""
+    said = subprocess.run(feeding(flight, "--info"), capture_output=True, check=True, text=True)
+    return said.stdout.split()
+
+
+def same_as_the_file(flight: Path, store: str) -> bool:
+    """Whether a store holds what the raw file leaves in one, and that is something."""
+    file = ["s.raw", "--samples", str(SAMPLES), "--store", "raw"]
+    subprocess.run([*RUN, *file], cwd=flight, check=True, capture_output=True)
+    rows = []
+    for name in (store, "raw"):
+        db = sqlite3.connect(flight / name / "store.db")
+        rows.append(db.execute("SELECT tile, class, data FROM product WHERE kind > 0").fetchall())
+        db.close()
+    return rows[0] == rows[1] != []
+
+
+def test_a_fed_run_is_that_of_the_file(flight: Path) -> None:
+    with subprocess.Popen(
+        feeding(flight), stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as feeder:
         fed = subprocess.run(
-            [*run, "-", *options.stdout.split(), "--json", "--store", "fed"],
-            cwd=tmp_path,
+            [*RUN, "-", *info(flight), "--json", "--store", "fed"],
+            cwd=flight,
             stdin=feeder.stdout,
             capture_output=True,
             check=True,
@@ -154,15 +186,50 @@ def test_a_fed_run_is_that_of_the_file(tmp_path: Path) -> None:
         assert feeder.stderr is not None
         assert b"300 lines of 200 8-bit samples (GTiff)" in feeder.stderr.read()
     assert json.loads(fed.stdout)["swath"] == "s.tif"
-    subprocess.run(
-        [*run, "s.raw", "--samples", str(SAMPLES), "--store", "raw"], cwd=tmp_path, check=True
-    )
-    rows = []
-    for store in ("fed", "raw"):
-        db = sqlite3.connect(tmp_path / store / "store.db")
-        rows.append(db.execute("SELECT tile, class, data FROM product WHERE kind > 0").fetchall())
-        db.close()
-    assert rows[0] == rows[1] != []
+    assert same_as_the_file(flight, "fed")
+
+
+def test_fed_to_a_run_that_listens_it_is_that_of_the_file_too(flight: Path) -> None:
+    listening = [*RUN, "tcp-listen://127.0.0.1:0", *info(flight), "--json", "--store", "fed"]
+    with subprocess.Popen(
+        listening, cwd=flight, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as run:
+        assert run.stdout is not None and run.stderr is not None
+        address = run.stderr.readline().split()[-1].replace("-listen", "")
+        fed = subprocess.run(feeding(flight, "--to", address), capture_output=True, check=True)
+        assert fed.stdout == b""
+        assert same_as_the_file(flight, "fed")  # complete when the feed ends
+        assert json.loads(run.stdout.read())["swath"] == "s.tif"
+    assert run.returncode == 0
+
+
+def test_nobody_to_feed_is_one_line(tmp_path: Path) -> None:
+    feed = describe(written(tmp_path / "s.tif", picture(), "GTiff"), 1, None)
+    for address, says in (
+        (f"unix:{tmp_path / 'camera.sock'}", "cannot be reached"),
+        ("tcp-listen://127.0.0.1:1", "no address to connect to; write tcp://HOST:PORT"),
+        ("board.local", "no address to connect to"),
+    ):
+        with pytest.raises(DataError, match=says) as caught:
+            send_lines(feed, 1, address, line_time_us=None, quiet=True)
+        assert "\n" not in str(caught.value)
+
+
+def test_a_run_that_breaks_off_is_one_line(tmp_path: Path) -> None:
+    feed = describe(written(tmp_path / "s.tif", picture(), "GTiff"), 1, None)
+
+    def serve() -> None:
+        link, _ = listening.accept()
+        link.recv(10, socket.MSG_PEEK)
+        link.close()  # with bytes unread, which is a reset to the other side
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        address = f"tcp://127.0.0.1:{listening.getsockname()[1]}"
+        thread = threading.Thread(target=serve)
+        thread.start()
+        with pytest.raises(DataError, match="the connection broke"):
+            send_lines(feed, 1, address, line_time_us=None, quiet=True)
+        thread.join()
 
 
 def test_without_rasterio_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

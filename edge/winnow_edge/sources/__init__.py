@@ -1,13 +1,14 @@
 """Swath sources: where lines come from.
 
-==========  ======================================================================================
+=========== =====================================================================================
 `raw`       8 or 16-bit samples without a header, from a file, a named pipe or standard input
 `sockets`   the same from `tcp://HOST:PORT` or `unix:PATH`
+`listening` the same from who connects to `tcp-listen://HOST:PORT` or `unix-listen:PATH`
 `pgm`       portable greymap P5, 8 or 16 bit, read by rows
 `pds3`      PDS3 `.IMG` with an attached or detached label
 `picture`   PNG and JPEG through Pillow; JPEG is decoded as far as lines are asked for
 `frame`     any of them as one picture, resized whole to the net's input
-==========  ======================================================================================
+=========== =====================================================================================
 
 A source hands out blocks of lines into an array of the caller's. What is cut short is not lost: the
 whole lines that are there come out, then `truncated` says what is missing.
@@ -17,6 +18,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import socket
 import stat
 from collections.abc import Callable
 from pathlib import Path
@@ -86,11 +88,13 @@ def open_source(
     samples: int | None = None,
     bits: int | None = None,
     grey: bool = True,
+    link: socket.socket | None = None,
 ) -> LineSource:
     """Open a swath by what it is: `-` (standard input), pipes and sockets are raw lines.
 
     `samples` and `bits` override the instrument's; `grey` asks for one channel (colour is weighted
-    after ITU-R BT.601). Raises SwathError if it is missing, empty, or not what was declared.
+    after ITU-R BT.601); `link` is a connection that came in at the address `path`. Raises
+    SwathError if it is missing, empty, or not what was declared.
     """
     from winnow_edge.sources import pds3, pgm, picture, raw, sockets
 
@@ -100,7 +104,9 @@ def open_source(
     if text == STDIN:
         return raw.open_stream(STDIN, samples=samples, bits=bits, order=order, stall_s=stall_s)
     if sockets.is_address(text):
-        return sockets.open_socket(text, samples=samples, bits=bits, order=order, stall_s=stall_s)
+        return sockets.open_socket(
+            text, samples=samples, bits=bits, order=order, stall_s=stall_s, link=link
+        )
     where = Path(path)
     try:
         status = where.stat()

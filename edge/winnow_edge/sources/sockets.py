@@ -1,4 +1,7 @@
-"""Raw lines from a socket: `tcp://HOST:PORT` or `unix:PATH`, to which the board connects."""
+"""Raw lines from a socket: `tcp://HOST:PORT` or `unix:PATH`, to which the board connects.
+
+Where the camera connects instead, see `winnow_edge.sources.listening`.
+"""
 
 from __future__ import annotations
 
@@ -12,36 +15,40 @@ CONNECT_SECONDS = 10.0
 #: again, and after so many questions without an answer the connection is broken (tcp(7)).
 _KEEPALIVE = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3}
 _KINDS = ("tcp://", "unix:")
+LISTENS = ("tcp-listen://", "unix-listen:")
 
 
 def is_address(path: str) -> bool:
     """Whether a swath is named by the address of a socket."""
-    return path.startswith(_KINDS)
+    return path.startswith((*_KINDS, *LISTENS))
+
+
+def is_listening(path: str) -> bool:
+    """Whether it is an address that the board listens at."""
+    return path.startswith(LISTENS)
 
 
 def open_socket(
-    address: str, *, samples: int | None, bits: int, order: str, stall_s: float | None
+    address: str,
+    *,
+    samples: int | None,
+    bits: int,
+    order: str,
+    stall_s: float | None,
+    link: socket.socket | None = None,
 ) -> RawSource:
     """Connect and hand out what the other side sends until it closes.
 
-    Raises SwathError without `samples`, for an address that makes no sense, or if nobody answers.
+    `link` is the connection if there is one already, and is the source's from then on. Raises
+    SwathError without `samples`, for an address that makes no sense, or if nobody answers.
     """
     if samples is None:
         raise SwathError(
             "raw lines have no header", where=address, hint="say how wide they are: --samples N"
         )
-    try:
-        link = _connect(address)
-    except OSError as error:
-        raise SwathError(
-            f"cannot be reached: {error.strerror or error}",
-            where=address,
-            hint="start what sends the lines first, and check the address",
-        ) from None
-    link.setblocking(True)
     source = RawSource(
-        link.detach(),
-        address.rpartition("/")[2] or address,
+        (link or connect(address)).detach(),
+        name_of(address),
         samples=samples,
         bits=bits,
         lines=None,
@@ -50,6 +57,54 @@ def open_socket(
     )
     source.stall_s = stall_s
     return source
+
+
+def name_of(address: str) -> str:
+    """What a swath from there is called where nobody names it."""
+    return address.rpartition("/")[2] or address
+
+
+def connect(address: str) -> socket.socket:
+    """A blocking connection to `tcp://HOST:PORT` or `unix:PATH`. Raises SwathError in one line."""
+    if is_listening(address) or not is_address(address):
+        raise SwathError(
+            "is no address to connect to", where=address, hint="write tcp://HOST:PORT or unix:PATH"
+        )
+    try:
+        link = _connect(address)
+    except OSError as error:
+        raise SwathError(
+            f"cannot be reached: {error.strerror or error}",
+            where=address,
+            hint="start what is at the other end first, and check the address",
+        ) from None
+    link.setblocking(True)
+    return link
+
+
+def host_and_port(address: str, *, least: int = 1) -> tuple[str, int]:
+    """The two of `SCHEME://HOST:PORT`, the port from `least` up. Raises SwathError."""
+    from urllib.parse import urlsplit
+
+    try:
+        parts = urlsplit(address)
+        host, port = parts.hostname, parts.port
+        if host and port is not None and port >= least:
+            host.encode("idna")
+            return host, port
+    except ValueError:  # UnicodeError too: a name that IDNA cannot encode
+        pass
+    scheme = address.partition("://")[0]
+    other = "unix-listen:PATH" if is_listening(address) else "unix:PATH"
+    raise SwathError("is no address", where=address, hint=f"write {scheme}://HOST:PORT or {other}")
+
+
+def keep_alive(link: socket.socket) -> None:
+    """Have the kernel ask a silent peer whether it is there (`_KEEPALIVE`)."""
+    link.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in _KEEPALIVE.items():
+        if hasattr(socket, name):
+            link.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
 
 
 def _connect(address: str) -> socket.socket:
@@ -62,23 +117,6 @@ def _connect(address: str) -> socket.socket:
             link.close()
             raise
         return link
-    from urllib.parse import urlsplit
-
-    try:
-        parts = urlsplit(address)
-        host, port = parts.hostname, parts.port
-    except ValueError:
-        host = port = None
-    try:
-        if not host or not port:
-            raise UnicodeError
-        link = socket.create_connection((host, port), CONNECT_SECONDS)
-    except UnicodeError:  # also of a name that IDNA cannot encode
-        raise SwathError(
-            "is no address", where=address, hint="write tcp://HOST:PORT or unix:PATH"
-        ) from None
-    link.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    for name, value in _KEEPALIVE.items():
-        if hasattr(socket, name):
-            link.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+    link = socket.create_connection(host_and_port(address), CONNECT_SECONDS)
+    keep_alive(link)
     return link

@@ -1,0 +1,192 @@
+"""Raw lines that are pushed: the board listens at `tcp-listen://HOST:PORT` or `unix-listen:PATH`.
+
+One peer at a time, and a connection is a swath. A peer that comes meanwhile waits in the kernel's
+queue. One that connects and then closes, breaks off or stalls before its first byte is no swath.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import logging
+import os
+import select
+import socket
+import stat
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from time import monotonic
+from types import TracebackType
+
+from winnow_edge.errors import SwathError
+from winnow_edge.sources.sockets import LISTENS, host_and_port, keep_alive
+
+log = logging.getLogger(__name__)
+
+_TCP, _UNIX = LISTENS
+_WAIT_SECONDS = 0.2
+_QUEUE = 1
+"""Peers that may wait while another is read; more are refused, or try again (listen(2))."""
+_HINTS = {
+    errno.EADDRINUSE: "something listens there already: end it, or choose another address",
+    errno.EACCES: "ports below 1024 and other users' folders are closed: choose another address",
+    errno.EADDRNOTAVAIL: "name an address of this machine, or 0.0.0.0 for all of them",
+}
+
+
+class Listener:
+    """Listens at `address` until it is closed; a context manager.
+
+    `address` is as it was given, but with the port that the system chose for port 0. Raises
+    SwathError if nothing can be listened at there.
+    """
+
+    def __init__(self, address: str) -> None:
+        self.address = address
+        self._path: tuple[str, int, int] | None = None
+        try:
+            self._socket = self._unix() if address.startswith(_UNIX) else self._tcp()
+        except OSError as error:
+            number = error.errno or 0
+            why = os.strerror(number) if number > 0 else error.strerror
+            raise SwathError(
+                f"cannot be listened at: {why or error}",
+                where=address,
+                hint=_HINTS.get(number, "check the address"),
+            ) from None
+        self._socket.setblocking(False)
+
+    def accept(self, stop: Callable[[], bool], stall_s: float | None) -> socket.socket | None:
+        """The connection of the next peer that sends something; None once `stop` says so.
+
+        A peer may be silent for `stall_s` seconds (None: for ever); without a peer there is no
+        stall. Raises SwathError if the system gives no more connections.
+        """
+        while not stop():
+            if not select.select([self._socket], [], [], _WAIT_SECONDS)[0]:
+                continue
+            try:
+                link, peer = self._socket.accept()
+            except (BlockingIOError, ConnectionError):
+                continue  # it went before it was let in
+            except OSError as error:
+                raise SwathError(
+                    f"cannot let a peer in: {error.strerror}", where=self.address
+                ) from None
+            link.setblocking(True)
+            if link.family != socket.AF_UNIX:
+                keep_alive(link)
+            why = _silence(link, stop, stall_s)
+            if why is None:
+                return link
+            link.close()
+            if why:
+                who = f"{peer[0]}:{peer[1]}" if isinstance(peer, tuple) else "a peer"
+                log.warning("%s: %s %s; waiting for the next", self.address, who, why)
+        return None
+
+    def close(self) -> None:
+        """Listen no longer; connections that were let in stay."""
+        self._socket.close()
+        path, self._path = self._path, None
+        if path is not None:
+            with contextlib.suppress(OSError):
+                if path[1:] == _identity(path[0]):  # and not of another that came after us
+                    Path(path[0]).unlink()
+
+    def __enter__(self) -> Listener:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _tcp(self) -> socket.socket:
+        host, port = host_and_port(self.address, least=0)
+        family, kind, protocol, _, where = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        listening = socket.socket(family, kind, protocol)
+        try:
+            # A port whose last connection has just ended is free.
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family == socket.AF_INET6:
+                listening.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+            listening.bind(where)
+            listening.listen(_QUEUE)
+        except BaseException:
+            listening.close()
+            raise
+        if port == 0:
+            self.address = self.address.removesuffix("0") + str(listening.getsockname()[1])
+        return listening
+
+    def _unix(self) -> socket.socket:
+        path = self.address.removeprefix(_UNIX)
+        if not path:
+            raise SwathError(
+                "is no address", where=self.address, hint=f"write {_TCP}HOST:PORT or {_UNIX}PATH"
+            )
+        listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            with _folder_of(path):
+                if _is_left_over(path):
+                    Path(path).unlink()
+                listening.bind(path)
+                self._path = (path, *_identity(path))
+            listening.listen(_QUEUE)
+        except BaseException:
+            listening.close()
+            raise
+        return listening
+
+
+def _silence(link: socket.socket, stop: Callable[[], bool], stall_s: float | None) -> str | None:
+    """Wait for the first byte, which stays where it is; None when it is there, else why it does
+    not come ("" where `stop` ended the wait)."""
+    since = monotonic()
+    while not select.select([link], [], [], _WAIT_SECONDS)[0]:
+        if stop():
+            return ""
+        if stall_s is not None and monotonic() - since >= stall_s:
+            return f"sent nothing for {stall_s:g} s"
+    try:
+        return None if link.recv(1, socket.MSG_PEEK) else "closed without sending anything"
+    except OSError as error:
+        return f"broke off without sending anything ({error.strerror})"
+
+
+@contextlib.contextmanager
+def _folder_of(path: str) -> Iterator[None]:
+    """Locks the folder of a socket: of two that find it left over, one would take the other's."""
+    folder = os.open(Path(path).parent, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(folder)
+
+
+def _is_left_over(path: str) -> bool:
+    """Whether a socket lies there to which nobody listens: what a killed process leaves.
+
+    Asked with a datagram socket: to one that is alive it is of the wrong type (EPROTOTYPE), and
+    nobody there hears of the question (unix(7)).
+    """
+    try:
+        if not stat.S_ISSOCK(Path(path).lstat().st_mode):
+            return False  # and bind() says that the name is taken
+    except FileNotFoundError:
+        return False
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as asking:
+        return asking.connect_ex(path) == errno.ECONNREFUSED
+
+
+def _identity(path: str) -> tuple[int, int]:
+    status = Path(path).lstat()
+    return status.st_dev, status.st_ino
