@@ -50,7 +50,7 @@ def write_card(manifest: Manifest, model_bytes: int) -> str:
         *_quantization(metrics),
         "## Use",
         "",
-        f"{_USE[manifest.head]} Posteriors are calibrated on landmark tiles "
+        f"{_USE[manifest.head]} {_views(manifest)}Posteriors are calibrated on landmark tiles "
         "of val: on swaths of other terrain, season or camera they may be too sure of themselves.",
         "",
         "## Licence and attribution",
@@ -62,6 +62,18 @@ def write_card(manifest: Manifest, model_bytes: int) -> str:
         "The golden tiles in this bundle are rendered; it holds no imagery.",
     ]
     return "\n".join(parts) + "\n"
+
+
+def _views(manifest: Manifest) -> str:
+    """How borderline tiles are shown, in words; nothing where every tile is shown once."""
+    if not manifest.borderline:
+        return ""
+    calls = manifest.metrics["int8"]["net_calls"]
+    return (
+        f"A tile whose best posterior is under {manifest.borderline:g} is shown to the net a "
+        "second time, mirrored, and its posteriors are the means of both views; all figures here "
+        f"are of that, thresholds too. On val it takes {calls:.2f} net calls a tile. "
+    )
 
 
 def _figures(metrics: dict[str, Any]) -> list[str]:

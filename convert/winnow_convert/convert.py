@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from winnow_convert.card import write_card
 from winnow_convert.data import (
     LabelledTiles,
@@ -31,6 +33,8 @@ from winnow_convert.source import Source, float_logits
 from winnow_convert.thresholds import choose_thresholds
 from winnow_edge.bundle import Bundle, Manifest, write_bundle
 from winnow_ground.errors import GateError
+from winnow_train import views
+from winnow_train.views import Answers
 
 PACKAGES = ("keras", "tensorflow-cpu", "ai-edge-litert", "numpy")
 
@@ -77,7 +81,11 @@ def compare_methods(
     val = load_split(source, data, "val", progress)
     calibration = calibration_sample(train, len(source.classes), options.calibration, options.seed)
     check_calibration(calibration, source)
-    before = float_logits(source, val.tiles, progress)
+    before = views.ask(
+        lambda tiles: np.asarray(float_logits(source, tiles, progress)),
+        val.tiles,
+        source.borderline,
+    )
     methods = [m for m in METHODS if m != "auto"] if options.method == "auto" else [options.method]
     found = {}
     for method in methods:
@@ -103,17 +111,17 @@ def judge(
     source: Source,
     options: Options,
     quantized: Quantized,
-    float_val: Any,
+    float_val: Answers,
     val: LabelledTiles,
     calibrated_on: int,
 ) -> tuple[Manifest, tuple[str, ...]]:
     """The finished manifest of a quantized model, and how it fails the gate, if it does."""
     classes, head, int8 = source.classes, source.head, quantized.int8
-    logits = int8.real_logits(val.tiles)
-    temperature = choose_temperature(logits, val.labels, head, source.temperature)
+    answers = views.ask(int8.real_logits, val.tiles, source.borderline)
+    temperature = choose_temperature(answers.logits, val.labels, head, source.temperature)
     before = Outputs(float_val, head, source.temperature)
-    kept = Outputs(logits, head, source.temperature)
-    after = Outputs(logits, head, temperature)
+    kept = Outputs(answers, head, source.temperature)
+    after = Outputs(answers, head, temperature)
     chosen = choose_thresholds(
         after.posterior, val.labels, classes, options.background, options.min_precision
     )
@@ -146,6 +154,7 @@ def judge(
         input=int8.input,
         output=int8.output,
         temperature=temperature,
+        borderline=source.borderline,
         thresholds=thresholds,
         training={
             **described.get("training", {}),

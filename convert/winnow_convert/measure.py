@@ -10,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from winnow_train import metrics
-from winnow_train.calibrate import fit_temperature, negative_log_likelihood
+from winnow_train.calibrate import fit_temperature, negative_log_likelihood, surprise
+from winnow_train.views import Answers
 
 FloatArray = npt.NDArray[np.float64]
 LabelArray = npt.NDArray[np.int64]
@@ -26,33 +27,34 @@ DIGITS = 5
 
 @dataclass(frozen=True)
 class Outputs:
-    """Logits (n, classes) of one model on the val tiles and how they become posteriors."""
+    """What one model says of the val tiles and how that becomes posteriors."""
 
-    logits: FloatArray
+    answers: Answers
     head: str
     temperature: float
 
     @property
     def posterior(self) -> FloatArray:
-        """Posteriors, float64 (n, classes)."""
-        scaled = self.logits / self.temperature
-        return metrics.sigmoid(scaled) if self.head == "sigmoid" else metrics.softmax(scaled)
+        """Posteriors, float64 (n, classes), with second views where they are flown."""
+        return self.answers.posterior(self.temperature, self.head)
 
 
 def figures(outputs: Outputs, labels: LabelArray, classes: Sequence[str]) -> dict[str, Any]:
     """Figures of merit as `winnow evaluate` prints them, plus `macro_recall` and `nll`."""
-    judge = metrics.multi_label if outputs.head == "sigmoid" else metrics.single_label
-    found = judge(outputs.posterior, labels, list(classes))
+    posterior = outputs.posterior
+    found = metrics.score(posterior, labels, list(classes), outputs.head)
     rows = [row for row in found["per_class"].values() if row["support"]]
     found["macro_recall"] = float(np.mean([row["recall"] for row in rows]))
-    found["nll"] = negative_log_likelihood(
-        outputs.logits, labels, outputs.temperature, outputs.head
-    )
+    found["nll"] = surprise(posterior, labels, outputs.head)
+    found["net_calls"] = outputs.answers.net_calls(outputs.temperature, outputs.head)
     return found
 
 
 def choose_temperature(logits: FloatArray, labels: LabelArray, head: str, kept: float) -> float:
-    """The float model's temperature, or one refitted on int8 logits where that helps on val."""
+    """The float model's temperature, or one refitted on int8 logits where that helps on val.
+
+    Both are of a single view of every tile.
+    """
     fitted = round(fit_temperature(logits, labels, head), DIGITS)
     before = negative_log_likelihood(logits, labels, kept, head)
     after = negative_log_likelihood(logits, labels, fitted, head)

@@ -146,6 +146,18 @@ def print_report(converted: Converted, bundle: Bundle | None) -> None:
             f"{change['rank_correlation_detections']:.4f}",
         ),
         ("value lost at 5 % of bytes", f"{change['value_lost_at_5_percent']:.4f}"),
+        *(
+            [
+                (
+                    "second views",
+                    f"best posterior under {converted.manifest.borderline:g}; net calls a tile: "
+                    f"float {metrics['float']['net_calls']:.3f}, int8 "
+                    f"{metrics['int8']['net_calls']:.3f}",
+                )
+            ]
+            if converted.manifest.borderline
+            else []
+        ),
         (
             "temperature",
             f"float {metrics['temperature']['float']:.4f}, int8 "

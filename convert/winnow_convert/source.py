@@ -22,7 +22,8 @@ BATCH = 64
 @dataclass(frozen=True)
 class Source:
     """A trained model: `model` (Keras; float32 pixels 0..255 in, logits out) and what `model.json`
-    says about it. `height`, `width`, `channels` are its static input."""
+    says about it. `height`, `width`, `channels` are its static input. Tiles whose best posterior is
+    under `borderline` are shown to it twice (`winnow_train.views`)."""
 
     folder: Path
     model: Any
@@ -33,6 +34,7 @@ class Source:
     width: int
     channels: int
     temperature: float
+    borderline: float = 0.0
     description: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -73,6 +75,7 @@ def load_source(path: str | Path) -> Source:
         width=description["input"]["width"],
         channels=description["input"]["channels"],
         temperature=float(description["temperature"]),
+        borderline=float(description.get("borderline", 0.0)),
         description=description,
     )
     check_model(source)
@@ -100,6 +103,11 @@ def _read_description(path: Path) -> dict[str, Any]:
         raise ModelError("`input` must give height, width and channels", where=path)
     if description["head"] not in HEADS:
         raise ModelError(f"`head` must be one of: {', '.join(HEADS)}", where=path)
+    limit = description.get("borderline", 0.0)
+    if not isinstance(limit, int | float) or not 0 <= limit <= 1:
+        raise ModelError(f"`borderline` is {limit!r}, legal is 0 to 1", where=path)
+    if limit and description["head"] != "softmax":
+        raise ModelError("`borderline` needs a softmax head", where=path)
     if not 0 < description["temperature"] < float("inf"):
         raise ModelError("`temperature` must be above 0", where=path)
     return dict(description)

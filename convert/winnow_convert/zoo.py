@@ -37,7 +37,9 @@ The bundles that are installed with `winnow-edge`, from their own manifests. Mad
 
 All figures are on val, which also served to choose the net, its temperature and its thresholds;
 the test sets are held back. An accuracy "at >= 0.9" is that of the tiles whose best posterior
-reaches 0.9, the share of the others beside it.
+reaches 0.9, the share of the others beside it. Where a bundle calls its net more than once a tile,
+it looks at the mirror image too of tiles whose best posterior is under a limit of its own, here as
+on board ([bundle.md](bundle.md)).
 """
 _FOOT = """
 Published figures: on the rover images val is the authors' own, less the tiles that were not to be
@@ -71,6 +73,7 @@ def page(bundles: Iterable[Bundle] | None = None) -> str:
             "accuracy float / int8",
             "macro-F1 float / int8",
             "int8 at >= 0.9",
+            "net calls a tile",
             "published",
         ),
         [_score_row(bundle) for bundle in found],
@@ -119,6 +122,7 @@ def _score_row(bundle: Bundle) -> tuple[str, ...]:
         f"{old['accuracy']:.4f} / {new['accuracy']:.4f}",
         f"{old['macro_f1']:.4f} / {new['macro_f1']:.4f}",
         f"{at}, abstaining on {100 * sure['abstention']:.1f} %",
+        f"{new.get('net_calls', 1.0):.2f}",
         PUBLISHED.get(bundle.manifest.name, "none known"),
     )
 

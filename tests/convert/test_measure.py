@@ -8,18 +8,19 @@ import pytest
 from winnow_convert.golden import render_tiles
 from winnow_convert.measure import Outputs, choose_temperature, compare, decisions, figures, rounded
 from winnow_convert.thresholds import choose_thresholds
+from winnow_train.views import Answers
 
 CLASSES = ("other", "crater", "dune")
 
 
 def outputs(logits: list[list[float]]) -> Outputs:
-    return Outputs(np.array(logits, np.float64), "softmax", 1.0)
+    return Outputs(Answers(np.array(logits, np.float64)), "softmax", 1.0)
 
 
 def test_identical_models_lose_nothing() -> None:
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 3, 60)
-    same = Outputs(rng.normal(0, 3, (60, 3)), "softmax", 1.3)
+    same = Outputs(Answers(rng.normal(0, 3, (60, 3))), "softmax", 1.3)
     change = compare(same, same, labels, ["s"] * 60, CLASSES, {"crater": 0.6, "dune": 0.6})
     assert change["agreement"] == change["detection_agreement"] == 1
     assert change["rank_correlation"] == pytest.approx(1)
@@ -54,8 +55,8 @@ def test_value_lost_is_what_the_first_bytes_fail_to_bring() -> None:
     int8_logits[0, 1] = 20
     int8_logits[7, 1] = 19
     change = compare(
-        Outputs(float_logits, "softmax", 1.0),
-        Outputs(int8_logits, "softmax", 1.0),
+        Outputs(Answers(float_logits), "softmax", 1.0),
+        Outputs(Answers(int8_logits), "softmax", 1.0),
         labels,
         ["s"] * 40,
         CLASSES,
@@ -109,9 +110,9 @@ def test_temperature_is_refitted_only_where_it_helps() -> None:
 
 def test_sigmoid_heads_are_measured_per_class() -> None:
     labels = np.array([[0, 1, 0], [0, 1, 1], [0, 0, 0]])
-    sure = Outputs(np.where(labels > 0, 4.0, -4.0), "sigmoid", 1.0)
+    sure = Outputs(Answers(np.where(labels > 0, 4.0, -4.0)), "sigmoid", 1.0)
     assert figures(sure, labels, CLASSES)["accuracy"] == 1
-    wrong = Outputs(np.where(labels[[1, 1, 2]] > 0, 4.0, -4.0), "sigmoid", 1.0)
+    wrong = Outputs(Answers(np.where(labels[[1, 1, 2]] > 0, 4.0, -4.0)), "sigmoid", 1.0)
     change = compare(sure, wrong, labels, ["a"] * 3, CLASSES, {"crater": 0.5, "dune": 0.5})
     assert change["agreement"] == pytest.approx(2 / 3)
     assert change["detections"] == {"float": 3, "int8": 4}

@@ -127,8 +127,7 @@ def open_bundle_as_model(path: Path) -> tuple[Infer, dict[str, Any]]:
         codes = np.clip(np.rint(real), -128, 127).astype(np.int8)
         out = np.empty((len(tiles), len(manifest.classes)), np.int8)
         for tile, row in zip(codes, out, strict=True):
-            plain = np.ascontiguousarray(tile)  # mirrored ones come as views
-            classifier.infer(plain[..., 0] if squeeze else plain, row)
+            classifier.infer(tile[..., 0] if squeeze else tile, row)
         steps = out.astype(np.float32) - manifest.output.zero_point
         return np.asarray(steps * manifest.output.scale)
 

@@ -52,7 +52,7 @@ def is_borderline(posterior: np.ndarray, limit: float) -> np.ndarray:
 
 def mirror(tiles: np.ndarray) -> np.ndarray:
     """The mirror images of tiles [n, H, W, C], left and right exchanged."""
-    return tiles[:, :, ::-1]
+    return np.ascontiguousarray(tiles[:, :, ::-1])
 
 
 def ask(infer: Infer, tiles: np.ndarray, borderline: float) -> Answers:
