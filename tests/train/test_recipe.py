@@ -31,7 +31,9 @@ def test_shipped_recipes_read_and_name_no_path(path: Path) -> None:
     [
         ({"sede": 1}, "unknown key sede"),
         ({"train": {"epoch": 3}}, r"unknown key train\.epoch"),
-        ({"train": {"epochs": 0}}, r"train\.epochs is 0; legal range: 1 to 1000"),
+        ({"train": {"epochs": -1}}, r"train\.epochs is -1; legal range: 0 to 1000"),
+        ({"train": {"epochs": 0}}, r"train\.epochs is 0, but nothing is started from"),
+        ({"distill": {"average": True}}, r"distill\.average is true, but distill\.start is not"),
         ({"train": {"learning_rate": "fast"}}, r"train\.learning_rate is 'fast'; expected float"),
         ({"train": {"learning_rate": float("nan")}}, r"train\.learning_rate is nan"),
         ({"model": {"frozen": 1}}, r"model\.frozen is 1; expected bool"),
@@ -93,7 +95,7 @@ def test_set_changes_what_the_file_says_and_nothing_else() -> None:
     ("change", "says"),
     [
         ("train.epoch=3", r"with --set: unknown key train\.epoch; known: epochs"),
-        ("train.epochs=0", r"train\.epochs is 0; legal range: 1 to 1000"),
+        ("train.epochs=-1", r"train\.epochs is -1; legal range: 0 to 1000"),
         ("train=3", "train must be a table"),
         ("seed.x=3", r"seed is \{'x': 3\}; expected int"),
         ("model.last=conv_pw_11_relu", r"no KEY=VALUE of TOML; e\.g\. train\.balance=0"),

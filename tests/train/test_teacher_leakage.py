@@ -41,4 +41,4 @@ def test_a_teacher_that_saw_a_val_source_is_refused(tmp_path: Path, teacher_set:
     np.savez(run / "checkpoint.npz", meta=np.array(json.dumps(meta)))
     net = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
     with pytest.raises(DataError, match="was trained on siteB, a val source"):
-        start_from(net, tasks, run, Progress())
+        start_from(net, tasks, [run], Progress())

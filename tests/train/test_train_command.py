@@ -150,6 +150,39 @@ def test_a_student_starts_from_its_teacher_and_learns_its_posterior(
     ).stat().st_size
 
 
+def test_no_epoch_exports_the_mean_of_the_runs_it_starts_from(
+    trained: Path, shapes: Path, recipe_file: Path, tmp_path: Path
+) -> None:
+    other = shutil.copytree(trained, tmp_path / "other")
+    with np.load(trained / "checkpoint.npz") as held:
+        arrays = {k: held[k] for k in held.files}
+    kept = sorted(k for k in arrays if k.startswith("kept-"))
+    arrays |= {k: 3 * arrays[k] for k in kept}
+    np.savez(other / "checkpoint.npz", **arrays)
+    mean = tmp_path / "mean.toml"
+    text = recipe_file.read_text().replace("epochs = 3", "epochs = 0")
+    mean.write_text(text + "[distill]\nstart = true\naverage = true\n")
+    command = ("train", mean, "--data", shapes, "--out", tmp_path / "run")
+    done = winnow(*command, "--teacher", trained, "--teacher", other)
+    assert done.returncode == 0, done.stderr
+    assert "start from the mean of shapes and shapes" in done.stderr
+    for found, tripled in zip(weights_of(tmp_path / "run"), kept, strict=True):
+        np.testing.assert_allclose(found, 2 / 3 * arrays[tripled], rtol=1e-5, atol=1e-7)
+    wider = recipe_file.read_text().replace("alpha = 0.25", "alpha = 0.5")
+    (tmp_path / "wide.toml").write_text(wider.replace("epochs = 3", "epochs = 1"))
+    assert (
+        winnow(
+            "train", tmp_path / "wide.toml", "--data", shapes, "--out", tmp_path / "wide"
+        ).returncode
+        == 0
+    )
+    done = winnow(
+        *(*command[:-1], tmp_path / "no"), "--teacher", trained, "--teacher", tmp_path / "wide"
+    )
+    assert done.returncode == 3
+    assert "so their weights have no mean" in done.stderr
+
+
 def test_kept_answers_of_a_teacher_belong_to_its_model_and_the_tiles(
     trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -97,11 +98,40 @@ def logits_of(
     return logits
 
 
-def start_from(net: keras.Model, tasks: dict[str, Task], teacher: Path, progress: Progress) -> None:
-    """Copy the trained weights of `teacher` into the layers of `net` that fit, heads included.
+def start_from(
+    net: keras.Model, tasks: dict[str, Task], teachers: Sequence[Path], progress: Progress
+) -> None:
+    """Copy the trained weights of the teachers into the layers of `net` that fit, heads included.
 
-    Raises WeightsError if none fits, DataError if the teacher has seen a val source.
+    Of several teachers, which must be nets of one plan, the mean of their weights is taken. Raises
+    WeightsError if none fits, DataError if a teacher has seen a val source.
     """
+    other, name = _trained_net(teachers[0], tasks)
+    mean = other.get_weights()
+    for number, teacher in enumerate(teachers[1:], start=2):
+        more, another = _trained_net(teacher, tasks)
+        added = more.get_weights()
+        if [w.shape for w in added] != [w.shape for w in mean]:
+            raise WeightsError(
+                f"is no net of the plan of {name}, so their weights have no mean",
+                where=teacher,
+                hint="name runs of one recipe's [model], or set distill.average = false",
+            )
+        mean = [m + (w - m) / number for m, w in zip(mean, added, strict=True)]
+        name += f" and {another}"
+    other.set_weights(mean)
+    copied = model.start_from(net, other)
+    if not copied:
+        raise WeightsError(
+            "none of its layers has the name and shape of one of this recipe's",
+            where=teachers[0],
+            hint="start from the same backbone and width, or set distill.start = false",
+        )
+    progress.note(f"{copied} layers start from {'the mean of ' * (len(teachers) > 1)}{name}")
+
+
+def _trained_net(teacher: Path, tasks: dict[str, Task]) -> tuple[keras.Model, str]:
+    """The net of a run folder as it was trained, with all its heads, and its recipe's name."""
     read_card(teacher)  # says plainly what is no run folder
     meta, arrays = fit.read_checkpoint(teacher / fit.CHECKPOINT)
     theirs = parse_recipe(meta["recipe"], where=str(teacher))
@@ -111,23 +141,16 @@ def start_from(net: keras.Model, tasks: dict[str, Task], teacher: Path, progress
     for head, card in cards.items():
         _same_split(card, tasks, runs[head])
     heads = {h: len(card["classes"]) for h, card in cards.items()}
-    other = model.build(theirs.model, theirs.input, heads, None, theirs.seed)
+    net = model.build(theirs.model, theirs.input, heads, None, theirs.seed)
     try:
-        other.set_weights(fit.kept_weights(arrays))
+        net.set_weights(fit.kept_weights(arrays))
     except ValueError as error:
         raise WeightsError(
             "its checkpoint and its model.json are not of one training",
             where=teacher,
             hint="train it again",
         ) from error
-    copied = model.start_from(net, other)
-    if not copied:
-        raise WeightsError(
-            "none of its layers has the name and shape of one of this recipe's",
-            where=teacher,
-            hint="start from the same backbone and width, or set distill.start = false",
-        )
-    progress.note(f"{copied} layers start from {theirs.name}")
+    return net, theirs.name
 
 
 def _same_split(card: dict[str, Any], tasks: dict[str, Task], run: Path) -> None:

@@ -266,6 +266,8 @@ def fit(
         state.save(out / CHECKPOINT)
         write_history(out / HISTORY, state.history)
         report(line)
+    if not recipe.train.epochs:
+        state.save(out / CHECKPOINT)
     state.finish()
     return state.history
 

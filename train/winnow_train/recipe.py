@@ -97,7 +97,8 @@ class Model:
 class Train:
     """The optimization: by default AdamW, warm-up, then half a cosine to zero."""
 
-    epochs: int = _within(1, 1000, 20)
+    #: Passes over the tiles; 0 keeps what it starts from, for a mean of runs (`distill.average`).
+    epochs: int = _within(0, 1000, 20)
     batch: int = _within(2, 1024, 64)
     learning_rate: float = _within(1e-7, 1.0, 1e-3)
     weight_decay: float = _within(0.0, 1.0, 0.02)
@@ -151,6 +152,9 @@ class Distill:
     temperature: float = _within(0.1, 20.0, 1.0)
     #: Start from the first teacher's weights wherever its layers have the same name and shape.
     start: bool = False
+    #: Start from the mean of all teachers' weights; they must have started alike themselves
+    #: (model soups, Wortsman et al. 2022).
+    average: bool = False
     #: Recipes of the teachers, for whoever reruns this.
     teachers: tuple[str, ...] = ()
 
@@ -286,6 +290,18 @@ def parse_recipe(table: dict[str, Any], where: str = "recipe") -> Recipe:
             "augment.symmetry is dihedral but the input is not square",
             where=where,
             hint='use "flip"',
+        )
+    if recipe.distill.average and not recipe.distill.start:
+        raise RecipeError(
+            "distill.average is true, but distill.start is not",
+            where=where,
+            hint="set both to start from the mean of the teachers",
+        )
+    if recipe.train.epochs == 0 and not recipe.distill.start:
+        raise RecipeError(
+            "train.epochs is 0, but nothing is started from",
+            where=where,
+            hint="train an epoch, or set distill.start = true",
         )
     if recipe.export.join > 0 and not (recipe.data.along and recipe.model.head == "softmax"):
         raise RecipeError(

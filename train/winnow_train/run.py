@@ -74,7 +74,8 @@ def train(
         pixels = {h: _pixels(t, recipe, progress, reduce=True) for h, t in training.items()}
         posteriors = distill.posteriors(recipe, tasks, pixels, teachers, progress)
         if recipe.distill.start:
-            distill.start_from(net, tasks, teachers[0], progress)
+            first = teachers if recipe.distill.average else teachers[:1]
+            distill.start_from(net, tasks, first, progress)
         sample = fit.make_sample(recipe, training, pixels, posteriors)
         own = recipe.data.dataset
         sample = add_rendered(sample, recipe, training[own], pixels[own], progress)
