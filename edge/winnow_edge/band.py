@@ -8,6 +8,7 @@ into the other. Nothing here grows with the length of the swath.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -140,6 +141,15 @@ class Band:
         """The `tile` rows from binned row `origin`, which must be in the current slot."""
         at = self.tile + origin - self._before
         return self.slots[self._slot][at : at + self.tile]
+
+    def tiles(self, row: Int8Array, columns: Sequence[int]) -> list[npt.NDArray[np.void]]:
+        """The tiles of a `row` that begin at `columns`, their lines as opaque elements, (tile,)."""
+        octets = row[0, 0].nbytes  # of a sample
+        line = np.dtype((np.void, self.tile * octets))
+        shape = (row.shape[1] - self.tile + 1, self.tile)
+        # One array of every window, so that a tile is one cheap index and no slice and view.
+        windows = np.ndarray(shape, line, row, strides=(octets, row.strides[0]))
+        return [windows[column] for column in columns]
 
     def _pad(self, edge: Int8Array) -> Int8Array | int:
         return edge if self._nodata is None else self._quantizer.value(self._nodata)

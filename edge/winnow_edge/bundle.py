@@ -52,6 +52,10 @@ _LARGEST = 64 * 2**20
 """No bundle for a board comes near this (bytes); a larger file is not read into memory."""
 
 Int8Array = npt.NDArray[np.int8]
+Tile = npt.NDArray[np.int8] | npt.NDArray[np.void]
+"""A quantized tile: int8 (height, width[, channels]), or its lines as opaque elements (height,)."""
+Logits = Int8Array | memoryview
+"""Where quantized logits, int8 (classes,), are written."""
 
 
 @dataclass(frozen=True)

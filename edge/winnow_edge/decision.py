@@ -64,7 +64,7 @@ class Borderline:
         self._lead = next((d for d, t in enumerate(self._table) if others * t <= room), 256)
         """So far ahead of the second class, in steps, the best one decides whatever the others."""
 
-    def __call__(self, logits: npt.NDArray[np.int8]) -> bool:
+    def __call__(self, logits: npt.NDArray[np.int8] | memoryview) -> bool:
         """Whether a tile with these logits, int8 (classes,), is borderline."""
         row = sorted(logits.tolist(), reverse=True)
         if len(row) == 1 or row[0] - row[1] >= self._lead:

@@ -9,6 +9,7 @@ was interrupted.
 
 from __future__ import annotations
 
+import itertools
 import math
 import time
 import zlib
@@ -238,17 +239,13 @@ class _Run:
     def _submit(self, found: Sequence[tuple[TileRow, Band]]) -> Block:
         """Hand rows of tiles to the interpreters, each as a job of its own."""
         rows: list[Row] = []
-        side = self.tile
         for row, band in found:
             view = band.row(row.origin)
             skipped = self.screen(view, band.columns)
             job = None
             if self.next_index >= self.writer.next_tile:
-                columns = zip(band.columns, skipped.tolist(), strict=True)
-                job = self.pool.submit(
-                    [view[:, column : column + side] for column, skip in columns if not skip],
-                    self.borderline,
-                )
+                shown = list(itertools.compress(band.columns, ~skipped))
+                job = self.pool.submit(band.tiles(view, shown), self.borderline)
             rows.append(Row(row, band, view, self.next_index, skipped, self._horizon(row), job))
             self.next_index += len(band.columns)
         return Block(rows, self.lines, self.check)

@@ -116,8 +116,8 @@ class Recording:
         self.tiles: list[npt.NDArray[np.int8]] = []
         self._infer = FakeClassifier.infer.__get__(classifier)
 
-    def __call__(self, tile: npt.NDArray[np.int8], logits: npt.NDArray[np.int8]) -> None:
-        self.tiles.append(tile.copy())
+    def __call__(self, tile: npt.NDArray[np.void], logits: memoryview) -> None:
+        self.tiles.append(tile[:, None].view(np.int8).copy())
         self._infer(tile, logits)
 
 

@@ -18,7 +18,7 @@ from typing import Protocol
 
 import numpy as np
 
-from winnow_edge.bundle import Bundle, Int8Array
+from winnow_edge.bundle import Bundle, Logits, Tile
 from winnow_edge.errors import BundleError, RuntimeUnavailableError
 from winnow_edge.runtimes import edgetpu, fake, litert, tflite
 
@@ -39,14 +39,14 @@ class Classifier(Protocol):
     actual: str
     """The runtime that runs."""
 
-    def infer(self, tile: Int8Array, logits: Int8Array) -> None:
-        """Logits of a quantized tile.
+    def infer(self, tile: Tile, logits: Logits) -> None:
+        """Logits of a quantized tile, which is copied once, straight into the interpreter.
 
-        `tile` int8 (height, width) or (height, width, channels) is copied once, straight into the
-        interpreter; the result is written to `logits`, int8 (classes,).
+        The flight loop gives tiles as opaque lines (`Band.tiles`) and a memoryview for the logits:
+        both cost less than int8 arrays.
         """
 
-    def infer_mirrored(self, tile: Int8Array, logits: Int8Array) -> None:
+    def infer_mirrored(self, tile: Tile, logits: Logits) -> None:
         """`infer` on the mirror image of a tile, left and right exchanged."""
 
     def invoke_only(self) -> None:

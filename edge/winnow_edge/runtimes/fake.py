@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from winnow_edge.bundle import Bundle, Int8Array
+from winnow_edge.bundle import Bundle, Int8Array, Logits, Tile
 
 NAME = "fake"
 
@@ -23,14 +23,22 @@ class FakeClassifier:
         self._shape = (spec.height, spec.width, spec.channels)
         self._centres = (2 * np.arange(count) + 1) * 128 // count
 
-    def infer(self, tile: Int8Array, logits: Int8Array) -> None:
+    def infer(self, tile: Tile, logits: Logits) -> None:
         """See `Classifier.infer`."""
-        mean = int(tile.reshape(self._shape).sum(dtype=np.int64)) // tile.size + 128
-        logits[...] = np.clip(127 - 2 * np.abs(mean - self._centres), -128, 127)
+        self._answer(self._pixels(tile), logits)
 
-    def infer_mirrored(self, tile: Int8Array, logits: Int8Array) -> None:
+    def infer_mirrored(self, tile: Tile, logits: Logits) -> None:
         """See `Classifier.infer_mirrored`."""
-        self.infer(tile[:, ::-1], logits)
+        self._answer(self._pixels(tile)[:, ::-1], logits)
 
     def invoke_only(self) -> None:
         """Does nothing: there is no net."""
+
+    def _pixels(self, tile: Tile) -> Int8Array:
+        pixels = tile[:, None] if tile.ndim == 1 else tile
+        return pixels.view(np.int8).reshape(self._shape)
+
+    def _answer(self, pixels: Int8Array, logits: Logits) -> None:
+        mean = int(pixels.sum(dtype=np.int64)) // pixels.size + 128
+        answer = np.clip(127 - 2 * np.abs(mean - self._centres), -128, 127)
+        logits[:] = answer.astype(np.int8).data

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from winnow_edge.bundle import Bundle, Int8Array
+from winnow_edge.bundle import Bundle, Int8Array, Logits, Tile
 from winnow_edge.errors import BundleError, RuntimeUnavailableError
 
 NAME = "litert"
@@ -77,7 +77,9 @@ class InterpreterClassifier:
     its views, lest its memory move; with static shapes it moves only when tensors are allocated, so
     input and output are addressed directly. Fresh views cost 2 % of a 0.7 ms net. Lines are copied
     as opaque elements: few enough that NumPy keeps the interpreter lock for the few microseconds
-    of a copy, where letting it go to a busy thread costs another 2 to 3 %.
+    of a copy, where letting it go to a busy thread costs another 2 to 3 %. After a net the caches
+    hold nothing of Python's, so every step here counts several times what it costs in a loop of
+    its own (docs/benchmarks.md).
     """
 
     def __init__(
@@ -100,23 +102,26 @@ class InterpreterClassifier:
         self._shape = (spec.height, spec.width * spec.channels)
         self._line = np.dtype((np.void, self._shape[1]))
         memory = _addressed(self._interpreter.tensor(source["index"])())
-        self._input = memory.reshape(self._shape).view(self._line)
+        self._input = memory.view(self._line)
         self._pixel = np.dtype((np.void, spec.channels))
         self._pixels = memory.reshape(self._shape).view(self._pixel)
-        self._output = _addressed(self._interpreter.tensor(sink["index"])())
+        self._output = _addressed(self._interpreter.tensor(sink["index"])()).data
         self.invoke_only: Callable[[], None] = self._interpreter.invoke
 
-    def infer(self, tile: Int8Array, logits: Int8Array) -> None:
+    def infer(self, tile: Tile, logits: Logits) -> None:
         """See `Classifier.infer`."""
-        self._input[...] = tile.reshape(self._shape).view(self._line)
+        if tile.ndim > 1:
+            tile = tile.reshape(self._shape).view(self._line)[:, 0]
+        self._input[...] = tile
         self.invoke_only()
-        logits[...] = self._output
+        logits[:] = self._output
 
-    def infer_mirrored(self, tile: Int8Array, logits: Int8Array) -> None:
+    def infer_mirrored(self, tile: Tile, logits: Logits) -> None:
         """See `Classifier.infer_mirrored`."""
-        self._pixels[...] = tile.reshape(self._shape).view(self._pixel)[:, ::-1]
+        pixels = tile[:, None] if tile.ndim == 1 else tile.reshape(self._shape)
+        self._pixels[...] = pixels.view(self._pixel)[:, ::-1]
         self.invoke_only()
-        logits[...] = self._output
+        logits[:] = self._output
 
 
 def _addressed(view: Int8Array) -> Int8Array:
