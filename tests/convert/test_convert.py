@@ -16,16 +16,19 @@ from typing import Any
 import numpy as np
 import pytest
 
-from winnow_convert.convert import Converted, convert, write
-from winnow_convert.data import LabelledTiles, calibration_sample, check_calibration
-from winnow_convert.int8 import Int8Model
+from winnow_convert.convert import Converted, convert, judge, write
+from winnow_convert.data import LabelledTiles, calibration_sample, check_calibration, load_split
+from winnow_convert.int8 import Int8Model, quantize_pixels
+from winnow_convert.measure import Outputs, figures, rounded
 from winnow_convert.options import Options, make_options
-from winnow_convert.source import load_source
+from winnow_convert.source import float_logits, load_source
 from winnow_edge.bundle import open_bundle
+from winnow_edge.decision import Borderline, Decider, SecondViews
 from winnow_edge.errors import OutputError
 from winnow_edge.runtimes import load_classifier
 from winnow_ground import cli
 from winnow_ground.errors import DataError, GateError, ModelError, RecipeError
+from winnow_train.views import ask, mirror
 
 
 def silent(step: str, done: int, total: int) -> None:
@@ -57,6 +60,56 @@ def test_the_bundle_flies_and_says_what_quantization_cost(
     assert change["calibration_tiles"] == 48
     for word in ("# tiny", "drawn for a test", "Apache-2.0", "crater", "macro-F1"):
         assert word in bundle.card
+
+
+def test_figures_are_of_the_second_views_that_fly(
+    converted: Converted, data_root: Path, tmp_path: Path
+) -> None:
+    """Posteriors as the gate sees them are those that the edge's own code gives."""
+    source = dataclasses.replace(converted.source, borderline=0.9)
+    val = load_split(source, data_root, "val", silent)
+    # The small net is sure of every tile, so every third becomes a blend of two.
+    tiles = val.tiles.copy()
+    tiles[::3] = tiles[::3] // 2 + np.roll(tiles, 20, axis=0)[::3] // 2
+    val = dataclasses.replace(val, tiles=tiles)
+    before = ask(lambda tiles: float_logits(source, tiles, silent), val.tiles, 0.9)
+    manifest, _ = judge(source, converted.options, converted.quantized, before, val, 48)
+    assert manifest.borderline == 0.9
+
+    decider, borderline = Decider(manifest, {}), Borderline(manifest, 0.9)
+    int8 = converted.int8
+    first, mirrored = (int8.run(quantize_pixels(t)) for t in (val.tiles, mirror(val.tiles)))
+    twice = np.flatnonzero([borderline(row) for row in first])
+    flown = decider.posteriors(first, SecondViews(twice, mirrored[twice]))
+    assert 0 < len(twice) < len(first)
+    assert not np.allclose(flown, decider.posteriors(first))
+
+    judged = Outputs(ask(int8.real_logits, val.tiles, 0.9), "softmax", manifest.temperature)
+    np.testing.assert_allclose(judged.posterior, flown, atol=1e-8)
+    wanted = rounded(figures(judged, val.labels, source.classes))
+    assert manifest.metrics["int8"] == wanted
+    assert wanted["net_calls"] == pytest.approx(1 + len(twice) / len(first), abs=1e-5)
+    in_float = Outputs(before, "softmax", source.temperature)
+    agree = in_float.posterior.argmax(axis=1) == judged.posterior.argmax(axis=1)
+    change = manifest.metrics["quantization"]
+    assert change["agreement"] == pytest.approx(agree.mean(), abs=1e-5)
+    shown = write(dataclasses.replace(converted, manifest=manifest), tmp_path / "twice.winnow")
+    assert "under 0.9 is shown to the net a second time, mirrored" in shown.card
+
+
+def test_a_limit_that_means_nothing_is_refused(run_folder: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(run_folder, folder)
+    card = json.loads((folder / "model.json").read_text())
+    assert load_source(folder).borderline == 0
+    for change in (
+        {"borderline": 2},
+        {"borderline": "often"},
+        {"head": "sigmoid", "borderline": 1},
+    ):
+        (folder / "model.json").write_text(json.dumps({**card, **change}))
+        with pytest.raises(ModelError, match="`borderline`"):
+            load_source(folder)
 
 
 def test_int8_logits_follow_float_logits(converted: Converted, data_root: Path) -> None:

@@ -124,6 +124,15 @@ def test_unknown_format_version_says_both_versions() -> None:
         parse_bundle(bundle_module._pack(members), Path("x.winnow"))
 
 
+def test_a_manifest_that_says_nothing_of_borderline_tiles_has_none(tmp_path: Path) -> None:
+    assert write_small(tmp_path / "x.winnow", borderline=0.9).manifest.borderline == 0.9
+    members = _members(DATA)
+    raw = json.loads(members["manifest.json"])
+    del raw["borderline"]
+    members["manifest.json"] = json.dumps(raw).encode()
+    assert parse_bundle(bundle_module._pack(members), Path("x.winnow")).manifest.borderline == 0.0
+
+
 @pytest.mark.parametrize(
     ("changes", "complaint"),
     [
@@ -132,6 +141,8 @@ def test_unknown_format_version_says_both_versions() -> None:
         ({"classes": ("a", "a", "b")}, "`classes` must be"),
         ({"thresholds": {"moon": 0.5}}, "names 'moon', which is not a class"),
         ({"thresholds": {"crater": 1.5}}, "`thresholds.crater` is 1.5"),
+        ({"borderline": 1.5}, "`borderline` is 1.5, legal is 0 to 1"),
+        ({"borderline": 0.9, "head": "sigmoid"}, "`borderline` needs a softmax head"),
         ({"input": InputSpec(8, 8, 2, 1.0, -128)}, "`input.channels` is 2"),
         ({"output": OutputSpec(0.25, 300)}, "`output.zero_point` is 300"),
         ({"input": InputSpec(16, 8, 1, 1.0, -128)}, "golden tiles are int8"),

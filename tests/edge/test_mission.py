@@ -129,6 +129,8 @@ def test_the_processing_digest_ignores_the_link_and_follows_the_tiling() -> None
     assert digest("[class.crater]\nutility = 7\n[ranking]\npolicy = 'fifo'\n") == base
     assert digest("[class.crater]\nthreshold = 0.7\n") != base
     assert digest("[tiling]\nhop = 32\n") != base
+    assert digest("[compute]\nthreads = 3\n") == base
+    assert digest("[compute]\nborderline = 0\n") != base
     assert parse_mission(SMALL).processing_digest("browse", "01") != base
 
 

@@ -42,6 +42,11 @@ def test_shipped_recipes_read_and_name_no_path(path: Path) -> None:
         ({"augment": {"zoom": [2.0, 1.0]}}, r"smaller magnification first"),
         ({"input": {"channels": 2}}, r"legal: 1 \(grey\) or 3 \(RGB\)"),
         ({"input": {"width": 96}}, "not square"),
+        ({"export": {"borderline": 1.1}}, r"export\.borderline is 1.1; legal range: 0.0 to 1.0"),
+        (
+            {"export": {"borderline": 0.9}, "model": {"head": "sigmoid"}},
+            r"export\.borderline is 0.9, but the head is sigmoid",
+        ),
         ({"data": {}}, r"data\.dataset is missing"),
         ({"data": {"dataset": "imagenet"}}, r"data\.dataset is 'imagenet'"),
     ],

@@ -99,6 +99,30 @@ def test_evaluate_agrees_with_the_run_and_prints_only_json(trained: Path, shapes
     assert found["ece"] == pytest.approx(card["metrics"]["ece"], abs=1e-6)
 
 
+def test_second_views_are_exported_and_judged_alike(
+    trained: Path, shapes: Path, recipe_file: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "twice"
+    shutil.copytree(trained, run)
+    done = winnow(
+        "train", recipe_file, "--data", shapes, "--out", run, "--set", "export.borderline=0.99"
+    )
+    assert done.returncode == 0, done.stderr
+    card = json.loads((run / "model.json").read_text())
+    assert card["borderline"] == 0.99
+    assert json.loads((trained / "model.json").read_text())["borderline"] == 0
+    same = ("--dataset", "folder", "--data", shapes, "--split", "val", "--json")
+    once, twice = (json.loads(winnow("evaluate", r, *same).stdout) for r in (trained, run))
+    assert once["net_calls"] == 1
+    assert 1 < twice["net_calls"] <= 2
+    assert twice["ece"] != once["ece"]
+    for key in ("accuracy", "macro_f1", "ece", "net_calls"):
+        assert twice[key] == pytest.approx(card["metrics"][key])
+    page = winnow("evaluate", run, *same, "--report", tmp_path / "page")
+    assert json.loads(page.stdout)["accuracy"] == twice["accuracy"]
+    assert "shown twice" in (tmp_path / "page" / "evaluation.html").read_text()
+
+
 def test_a_killed_training_ends_as_if_it_had_not_been(
     trained: Path, shapes: Path, recipe_file: Path, tmp_path: Path
 ) -> None:
