@@ -30,8 +30,9 @@ class Job:
     """Tiles to be shown to the net and, once `wait` returns, their logits, int8 (n, classes), and
     the `second` views of those that are `borderline` (None: there are no second views).
 
-    Whoever ran a tile asks at once whether it must run the mirror image too, so that it depends on
-    the tile alone.
+    Whoever ran a tile asks whether to run its mirror image too, so that it depends on the tile
+    alone. It asks when no tile is left: right after a net the caches hold nothing of Python's, and
+    the question takes several times as long.
     """
 
     def __init__(
@@ -64,13 +65,14 @@ class Job:
                 while (index := next(following)) < count:
                     infer(tiles[index], flat[index * classes : (index + 1) * classes])
             else:
-                borderline = self._borderline
+                mine = []
                 while (index := next(following)) < count:
-                    answer = flat[index * classes : (index + 1) * classes]
-                    infer(tiles[index], answer)
-                    if borderline(answer):
-                        classifier.infer_mirrored(tiles[index], self._mirrored[index])
-                        self._twice[index] = True
+                    infer(tiles[index], flat[index * classes : (index + 1) * classes])
+                    mine.append(index)
+                borderline, rows = self._borderline, self.logits
+                for index in [n for n in mine if borderline(rows[n])]:
+                    classifier.infer_mirrored(tiles[index], self._mirrored[index])
+                    self._twice[index] = True
         except BaseException as error:
             self._ended.put(error)
         else:
