@@ -1,8 +1,9 @@
 """The second half of the flight loop: what the nets say becomes records, detections and commits.
 
-Rows of tiles are decided one by one while the interpreters are at those after them, and committed
-block by block. An earlier run's state is taken up where its last tile is passed, so that the store
-is the same however often the run was interrupted.
+The rows of a block are decided at once and committed while the interpreters are at the next block;
+where the swath ends, while they are at its last row, so that little is left to do after it. An
+earlier run's state is taken up where its last tile is passed, so that the store is the same however
+often the run was interrupted.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import numpy.typing as npt
 from winnow_edge import products, verdict
 from winnow_edge.band import Band, Int8Array, Quantizer
 from winnow_edge.bundle import Bundle
-from winnow_edge.decision import Decided, Decider, thresholds_of
+from winnow_edge.decision import Decided, Decider, SecondViews, thresholds_of
 from winnow_edge.errors import SwathError
 from winnow_edge.interpreters import Job
 from winnow_edge.merging import Merger
@@ -99,32 +100,56 @@ class Collector:
         Where the swath ends with it, what is open is decided too, and `finish` returns the summary
         that completes the swath.
         """
-        fresh: list[Product] = []
-        done = self.writer.next_tile
-        for row in block.rows:
-            if row.job is None:
-                self._recall(row)
-                continue
+        if finish is None:
+            self._collect(block.rows, block)
+        else:
+            self._collect(block.rows[:-1], block)
+            self._collect(block.rows[-1:], block, finish)
+
+    def _collect(
+        self, rows: Sequence[Row], block: Block, finish: Callable[[], dict[str, Any]] | None = None
+    ) -> None:
+        done, fresh = self.writer.next_tile, list[Product]()
+        decided = [row for row in rows if row.job is not None]
+        for row in rows[: len(rows) - len(decided)]:
+            self._recall(row)
+        if decided:
             self.take_up()
-            logits = row.job.wait()
-            second = row.job.second
-            decided = self._decider.decide(logits, second)
-            if second is not None:
-                self.tally.second_views += len(second.tiles)
-            if self._judged is not None:
-                posteriors = self._decider.posteriors(logits, second)
-                self.votes.add(posteriors[:, self._judged], self._rule)
-            shown = np.flatnonzero(~row.skipped)
-            fresh += self._records(row, shown, decided)
-            if len(decided.tiles):
-                self._merger.add(self._detections(row, shown, decided))
-            fresh += self._keep(self._merger.advance(row.horizon))
-            done = row.first + len(row.skipped)
+            fresh = self._decide(decided)
+            done = decided[-1].first + len(decided[-1].skipped)
         if finish is not None:
             self.take_up()
             fresh += self._keep(self._merger.advance(math.inf))
         if finish is not None or done > self.writer.next_tile:
             self._commit(fresh, done, block, finish)
+
+    def _decide(self, rows: Sequence[Row]) -> list[Product]:
+        """Decide rows that follow each other; their products, row by row."""
+        logits, second = _answers(rows)
+        decided = self._decider.decide(logits, second)
+        if second is not None:
+            self.tally.second_views += len(second.tiles)
+        if self._judged is not None:
+            posteriors = self._decider.posteriors(logits, second)
+            self.votes.add(posteriors[:, self._judged], self._rule)
+        shown = np.flatnonzero(~np.concatenate([row.skipped for row in rows]))
+        records = self._records(rows, shown, decided)
+        hits = shown[decided.tiles]
+        fresh: list[Product] = []
+        for row in rows:
+            at, count = row.first - rows[0].first, len(row.skipped)
+            fresh += records[at : at + count]
+            low, high = np.searchsorted(hits, (at, at + count))
+            if low < high:
+                found = zip(
+                    (hits[low:high] - at).tolist(),
+                    decided.classes[low:high].tolist(),
+                    decided.posteriors[low:high].tolist(),
+                    strict=True,
+                )
+                self._merger.add([self._detection(row, *hit) for hit in found])
+            fresh += self._keep(self._merger.advance(row.horizon))
+        return fresh
 
     def judge(self) -> dict[str, Any] | None:
         """The verdict on what was collected; None where the mission asks for none."""
@@ -138,49 +163,44 @@ class Collector:
             self.votes = verdict.Votes(**self._saved["votes"])
             self._saved, self._saved_pixels = None, {}
 
-    def _records(self, row: Row, shown: npt.NDArray[np.intp], decided: Decided) -> list[Product]:
-        """The record of every tile of a row; `shown` (n,) are those that the net has seen."""
-        count = len(row.skipped)
-        classes = np.full(count, NO_CLASS, np.uint8)
-        posterior = np.zeros(count)
-        flags = np.full(count, Flag.SCREENED, np.uint8)
+    def _records(
+        self, rows: Sequence[Row], shown: npt.NDArray[np.intp], decided: Decided
+    ) -> list[Product]:
+        """The record of every tile of the rows; `shown` (n,) are those that the net has seen."""
+        counts = [len(row.skipped) for row in rows]
+        total = sum(counts)
+        classes = np.full(total, NO_CLASS, np.uint8)
+        posterior = np.zeros(total)
+        flags = np.full(total, Flag.SCREENED, np.uint8)
         classes[shown], posterior[shown] = decided.class_index, decided.posterior
         flags[shown] = Flag.NONE
         flags[shown[decided.tiles]] = Flag.DETECTION
-        self.tally.tiles += count
-        self.tally.screened += count - len(shown)
+        self.tally.tiles += total
+        self.tally.screened += total - len(shown)
         self.tally.hits += int(np.count_nonzero(flags == Flag.DETECTION))
-        box = self._box(row, 0)
-        sample = row.band.tile_samples
+        boxes = [(row.row.scale, self._box(row, 0)) for row in rows]
+        places = np.array([(box.line, box.lines, scale) for scale, box in boxes], np.int64)
+        line, lines, scale = np.repeat(places, counts, axis=0).T
+        sample = np.concatenate([row.band.tile_samples for row in rows])
         return products.record_products(
             self.writer.swath_id,
-            row.first,
-            line=box.line,
-            lines=box.lines,
+            rows[0].first,
+            line=line,
+            lines=lines,
             sample=sample,
-            samples=np.minimum(self._tile * row.row.scale, self._samples - sample),
-            scale=row.row.scale,
+            samples=np.minimum(self._tile * scale, self._samples - sample),
+            scale=scale,
             class_index=classes,
             posterior=posterior,
             flags=flags,
         )
 
-    def _detections(
-        self, row: Row, shown: npt.NDArray[np.intp], decided: Decided
-    ) -> list[Detection]:
-        """What a row found, with copies of the pixels: the band will be overwritten."""
-        result = []
-        for tile, class_index, posterior in zip(
-            shown[decided.tiles].tolist(),
-            decided.classes.tolist(),
-            decided.posteriors.tolist(),
-            strict=True,
-        ):
-            column = row.band.columns[tile]
-            pixels = self._quantizer.pixels(row.view[:, column : column + self._tile])
-            box, scale = self._box(row, column), row.row.scale
-            result.append(Detection(row.first + tile, box, scale, class_index, posterior, pixels))
-        return result
+    def _detection(self, row: Row, tile: int, class_index: int, posterior: float) -> Detection:
+        """A detection with a copy of its pixels: the band will be overwritten."""
+        column = row.band.columns[tile]
+        pixels = self._quantizer.pixels(row.view[:, column : column + self._tile])
+        box, scale = self._box(row, column), row.row.scale
+        return Detection(row.first + tile, box, scale, class_index, posterior, pixels)
 
     def _keep(self, detections: Sequence[Detection]) -> list[Product]:
         """Encode the detections that are decided."""
@@ -237,3 +257,19 @@ class Collector:
             lines=row.row.line,
             samples=self._samples,
         )
+
+
+def _answers(rows: Sequence[Row]) -> tuple[Int8Array, SecondViews | None]:
+    """Logits, int8 (n, classes), of all tiles of the rows that the net has seen, once it has, and
+    what it says of their second views (None: there are none)."""
+    jobs = [row.job for row in rows if row.job is not None]
+    # The last first: then the others are done or nearly so, and this thread wakes up once.
+    logits = [job.wait() for job in reversed(jobs)][::-1]
+    views, places, seen = [], [], 0
+    for job, answers in zip(jobs, logits, strict=True):
+        if job.second is not None:
+            views.append(job.second.logits)
+            places.append(job.second.tiles + seen)
+        seen += len(answers)
+    second = SecondViews(np.concatenate(places), np.concatenate(views)) if views else None
+    return np.concatenate(logits), second

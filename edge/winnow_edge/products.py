@@ -8,6 +8,7 @@ JSON. The layouts are documented in docs/downlink-format.md.
 from __future__ import annotations
 
 import io
+import itertools
 import json
 import struct
 import warnings
@@ -218,19 +219,19 @@ def record_products(
     swath_id: int,
     first: int,
     *,
-    line: int,
-    lines: int,
+    line: int | npt.NDArray[np.int64],
+    lines: int | npt.NDArray[np.int64],
     sample: npt.NDArray[np.int64],
     samples: npt.NDArray[np.int64],
-    scale: int,
+    scale: int | npt.NDArray[np.int64],
     class_index: npt.NDArray[np.uint8],
     posterior: npt.NDArray[np.float64],
     flags: npt.NDArray[np.uint8],
 ) -> list[Product]:
-    """The records of a row of n tiles from index `first`, like `record_product` one by one.
+    """The records of n tiles from index `first`, like `record_product` one by one.
 
-    `sample`, `samples`, `class_index`, `posterior` and `flags` have shape (n,). The flight loop
-    makes a record for every tile it shows to the net; at once they cost a fifth.
+    Arrays have shape (n,). The flight loop makes a record for every tile; at once they cost a
+    tenth.
     """
     count = len(sample)
     heads = np.zeros(count, _HEADS)
@@ -239,18 +240,17 @@ def record_products(
     heads["sample"], heads["samples"] = sample, samples - 1
     heads["class"], heads["flags"], heads["merged"] = class_index, flags, 1
     heads["posterior"] = np.rint(posterior * POSTERIOR_MAX)
-    data = heads.tobytes()
-    return [
-        Product(Kind.RECORD, tile, cls, p, hit, data[at : at + HEAD.size])
-        for tile, cls, p, hit, at in zip(
-            range(first, first + count),
-            class_index.tolist(),
-            posterior.tolist(),
-            (flags & Flag.DETECTION != 0).tolist(),
-            range(0, len(data), HEAD.size),
-            strict=True,
-        )
-    ]
+    columns = zip(
+        itertools.repeat(Kind.RECORD, count),
+        range(first, first + count),
+        class_index.tolist(),
+        posterior.tolist(),
+        (flags & Flag.DETECTION != 0).tolist(),
+        heads.view(f"V{HEAD.size}").tolist(),  # bytes
+        itertools.repeat(b"", count),
+        strict=True,
+    )
+    return list(map(Product._make, columns))
 
 
 def detection_products(detection: Detection, products: Products, swath_id: int) -> list[Product]:

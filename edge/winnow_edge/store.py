@@ -276,17 +276,9 @@ class Store:
             "INSERT INTO product (swath, kind, tile, class, posterior, detection, state, bytes,"
             f" sketch, data) VALUES ({swath}, ?, ?, ?, ?, ?, 0, ?, ?, ?)",
             (
-                (
-                    p.kind,
-                    p.tile_index,
-                    p.class_index,
-                    p.posterior,
-                    p.detection,
-                    len(p.data),
-                    p.sketch,
-                    p.data,
-                )
-                for p in products
+                # Plain integers: SQLite's adapter takes its time over any other kind.
+                (int(kind), tile, cls, posterior, int(detection), len(data), sketch, data)
+                for kind, tile, cls, posterior, detection, data, sketch in products
             ),
         )
         self.set_meta("data_bytes", self.data_bytes() + sum(len(p.data) for p in products))

@@ -24,7 +24,7 @@ from winnow_edge.pipeline import run_swath
 from winnow_edge.products import decode_picture, decode_record
 from winnow_edge.records import NO_CLASS, Flag, Kind
 from winnow_edge.runtimes.fake import FakeClassifier
-from winnow_edge.store import Store
+from winnow_edge.store import Store, SwathWriter
 from winnow_edge.summary import SwathSummary
 from winnow_edge.tiler import origins
 
@@ -236,6 +236,32 @@ def test_a_run_that_was_cut_off_goes_on_to_the_same_store(
     again = fly(tmp_path / "cut", pixels, pool, mission)
     assert again.lasting() == whole.lasting()
     assert contents(tmp_path / "cut") == contents(tmp_path / "whole")
+
+
+def test_a_run_cut_off_before_any_of_its_commits_goes_on_to_the_same_store(
+    pool: Interpreters, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # One block of many rows, which is committed in two parts, and several.
+    pixels, commit, calls = swath(150, 60, seed=5), SwathWriter.commit, 0
+    mission = mission_of('[verdict]\nclass_name = "bright"', scales="[1, 3]")
+    fly(tmp_path / "whole", pixels, pool, mission)
+
+    def cut(writer: SwathWriter, **band: Any) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == at:
+            raise CutError
+        commit(writer, **band)
+
+    for block, commits in ((256, 2), (40, 5)):
+        monkeypatch.setattr(pipeline, "BLOCK_LINES", block)
+        for at in range(1, commits + 1):
+            folder, calls = tmp_path / f"{block}-{at}", 0
+            with monkeypatch.context() as patch, pytest.raises(CutError):
+                patch.setattr(SwathWriter, "commit", cut)
+                fly(folder, pixels, pool, mission)
+            fly(folder, pixels, pool, mission)
+            assert contents(folder) == contents(tmp_path / "whole")
 
 
 def test_stop_commits_the_band_and_the_next_run_goes_on(
