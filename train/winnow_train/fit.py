@@ -23,6 +23,7 @@ from winnow_ground.errors import DataError, OutputError
 from winnow_train import metrics, model
 from winnow_train.calibrate import negative_log_likelihood
 from winnow_train.datasets import camera_of
+from winnow_train.halves import Halves
 from winnow_train.recipe import Recipe, parse_recipe
 from winnow_train.tasks import Task
 from winnow_train.tiles import Augmenter, to_input
@@ -146,6 +147,10 @@ class Epoch:
     def __init__(self, sample: Sample, recipe: Recipe, number: int) -> None:
         self._sample, self._recipe, self._number = sample, recipe, number
         self._augment = Augmenter(recipe.augment, recipe.input.height, recipe.input.width)
+        self._halves = None
+        if recipe.augment.halves > 0:
+            own = recipe.data.dataset
+            self._halves = Halves(sample.pixels, sample.targets[own], sample.weights[own], recipe)
         rng = np.random.default_rng([recipe.seed, number])
         n = len(sample.pixels)
         # Systematic sampling: each tile comes floor or ceil of its expected number of times.
@@ -169,19 +174,22 @@ class Epoch:
     def __getitem__(self, index: int) -> tuple[Any, Any, Any]:
         size = min(self._recipe.train.batch, len(self._order))
         chosen = self._order[index * size : (index + 1) * size]
-        return (
-            self._inputs(chosen, np.random.default_rng([self._recipe.seed, self._number, index])),
-            {h: t[chosen] for h, t in self._sample.targets.items()},
-            {h: w[chosen] for h, w in self._sample.weights.items()},
-        )
+        seed = [self._recipe.seed, self._number, index]
+        inputs = self._inputs(chosen, np.random.default_rng(seed))
+        targets = {h: t[chosen] for h, t in self._sample.targets.items()}
+        weights = {h: w[chosen] for h, w in self._sample.weights.items()}
+        if self._halves is not None:
+            rng = np.random.default_rng([*seed, 1])
+            self._halves(inputs, targets, weights, self._augment, rng)
+        if not self._sample.ready:
+            inputs = inputs / np.float32(model.PIXEL_SCALE)
+        return inputs, targets, weights
 
     def _inputs(self, chosen: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         held = self._sample.pixels
         if self._sample.ready:
             return np.stack([held[i] for i in chosen])
-        return np.stack([self._augment(held[i], rng) for i in chosen]) / np.float32(
-            model.PIXEL_SCALE
-        )
+        return np.stack([self._augment(held[i], rng) for i in chosen])
 
 
 def steps_per_epoch(tiles: int, batch: int) -> int:

@@ -140,6 +140,9 @@ class Augment:
     grey: float = _within(0.0, 1.0, 0.0)
     #: Largest standard deviation of added Gaussian noise, in pixel values.
     noise: float = _within(0.0, 64.0, 0.0)
+    #: Share of the own head's tiles that become the middle halves of two tiles, with the classes
+    #: of both (sigmoid heads).
+    halves: float = _within(0.0, 1.0, 0.0)
 
 
 @dataclass(frozen=True)
@@ -290,6 +293,12 @@ def parse_recipe(table: dict[str, Any], where: str = "recipe") -> Recipe:
             "augment.symmetry is dihedral but the input is not square",
             where=where,
             hint='use "flip"',
+        )
+    if recipe.augment.halves > 0 and recipe.model.head != "sigmoid":
+        raise RecipeError(
+            f"augment.halves is {recipe.augment.halves:g}, but the head is softmax",
+            where=where,
+            hint='a tile of two classes needs model.head = "sigmoid"',
         )
     if recipe.distill.average and not recipe.distill.start:
         raise RecipeError(
