@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from winnow_train.datasets import Tile, TileSet
 from winnow_train.progress import Progress
 from winnow_train.recipe import parse_recipe
 from winnow_train.rendered import RENDERERS, add_rendered, render
-from winnow_train.tasks import Task
+from winnow_train.tasks import Task, make_task
 
 CLASSES = ("other", "impact ejecta", "spider")
 
@@ -88,6 +89,18 @@ def test_rendered_tiles_weigh_in_their_own_head_only_and_come_once_per_epoch() -
     for one, two in zip(more.pixels, again.pixels, strict=True):
         np.testing.assert_array_equal(one, two)
     assert add_rendered(sample, parse_recipe(recipe({})), task, pixels, Progress()) is sample
+
+
+def test_a_rendered_tile_has_the_class_that_the_map_gives_it() -> None:
+    sample, task, pixels = sample_and_task()
+    table = recipe({"spider": 2, "other": 1})
+    table["data"] = {"dataset": "hirise-v3", "map": {"ice": ["spider"], "no ice": ["*"]}}
+    asked = parse_recipe(table)
+    mapped = make_task(task.tiles, asked.data, "softmax")
+    targets = {"hirise-v3": np.eye(2, dtype=np.float32)[[*mapped.truth, 1]]}
+    sample = dataclasses.replace(sample, targets=targets, weights={"hirise-v3": np.ones(6)})
+    more = add_rendered(sample, asked, mapped, pixels, Progress())
+    np.testing.assert_allclose(more.targets["hirise-v3"][6:, 0], [0.85, 0.85, 0.15], atol=1e-6)
 
 
 def test_what_cannot_be_rendered_is_refused() -> None:

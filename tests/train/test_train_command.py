@@ -17,6 +17,11 @@ import numpy as np
 import pytest
 
 from winnow_ground.cli import main
+from winnow_train.distill import logits_of, posteriors
+from winnow_train.progress import Progress
+from winnow_train.recipe import read_recipe
+from winnow_train.tasks import read_task
+from winnow_train.tiles import decode_all
 
 WINNOW = str(Path(sys.executable).parent / "winnow")
 
@@ -174,6 +179,27 @@ def test_a_student_starts_from_its_teacher_and_learns_its_posterior(
     ).stat().st_size
 
 
+def test_a_teacher_of_all_classes_serves_a_head_that_merges_them(
+    trained: Path, shapes: Path, recipe_file: Path, tmp_path: Path
+) -> None:
+    run = shutil.copytree(trained, tmp_path / "run")
+    text = recipe_file.read_text() + "[distill]\nweight = 0.5\n"
+    (tmp_path / "plain.toml").write_text(text)
+    (tmp_path / "merged.toml").write_text(
+        text + '[data.map]\nempty = ["plain"]\nmarked = ["disc", "bar"]\n'
+    )
+    found = []
+    for name in ("plain", "merged"):
+        recipe = read_recipe(tmp_path / f"{name}.toml")
+        task = read_task(recipe.data, shapes, "softmax").split("train")
+        tiles = decode_all([t.path for t in task.tiles.tiles], 1)
+        held = {"folder": read_task(recipe.data, shapes, "softmax")}
+        posterior = posteriors(recipe, held, {"folder": tiles}, (run,), Progress())["folder"]
+        found.append(posterior)
+    bar, disc, plain = found[0].T
+    np.testing.assert_allclose(found[1], np.stack([plain, disc + bar], axis=1), rtol=1e-5)
+
+
 def test_no_epoch_exports_the_mean_of_the_runs_it_starts_from(
     trained: Path, shapes: Path, recipe_file: Path, tmp_path: Path
 ) -> None:
@@ -210,7 +236,6 @@ def test_no_epoch_exports_the_mean_of_the_runs_it_starts_from(
 def test_kept_answers_of_a_teacher_belong_to_its_model_and_the_tiles(
     trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from winnow_train.distill import logits_of
     from winnow_train.progress import Progress
     from winnow_train.runs import load_run
 

@@ -21,7 +21,7 @@ from winnow_train import fit, metrics, model
 from winnow_train.progress import Progress
 from winnow_train.recipe import Recipe, parse_recipe
 from winnow_train.runs import MODEL, load_run, read_card
-from winnow_train.tasks import Task
+from winnow_train.tasks import Task, class_matrix
 from winnow_train.tiles import to_input
 
 #: The views that a teacher's logits are averaged over: all symmetries of the square.
@@ -37,7 +37,8 @@ def posteriors(
 ) -> dict[str, np.ndarray]:
     """Posteriors of the teachers on all training tiles, mean of the eight views: head -> [n, K].
 
-    A teacher serves the heads whose classes it (or a head trained along with it) has.
+    A teacher serves the heads whose classes it (or a head trained along with it) has; one that
+    knows all classes of the own data set also serves a head that merges them (`data.map`).
     """
     if recipe.distill.weight == 0:
         return {}
@@ -47,7 +48,8 @@ def posteriors(
         for run in (folder, *sorted(folder.glob("along-*"))):
             net, card = load_run(run)
             head = card["training"]["dataset"]
-            if head not in tasks or tuple(card["classes"]) != tasks[head].classes:
+            into = _into(recipe, tasks, head, card)
+            if into is None:
                 continue
             _same_split(card, tasks, run)
             size = card["input"]
@@ -56,7 +58,7 @@ def posteriors(
             inputs = to_input(tiles, size["height"], size["width"])
             logits = logits_of(net, run, inputs, f"asking {card['name']} ({head})", progress)
             heat = card["temperature"] * recipe.distill.temperature
-            posterior = metrics.posterior(logits / heat, card["head"])
+            posterior = metrics.posterior(logits / heat, card["head"]) @ into
             found.setdefault(head, []).append(posterior)
     if recipe.data.dataset not in found:
         raise ModelError(
@@ -64,6 +66,25 @@ def posteriors(
             where=", ".join(str(t) for t in teachers),
         )
     return {h: np.mean(p, axis=0).astype(np.float32) for h, p in found.items()}
+
+
+def _into(
+    recipe: Recipe, tasks: dict[str, Task], head: str, card: dict[str, Any]
+) -> np.ndarray | None:
+    """What a teacher's posterior is multiplied by to be one of the head's [its, ours], or None."""
+    if head not in tasks:
+        return None
+    if tuple(card["classes"]) == tasks[head].classes:
+        return np.eye(len(card["classes"]))
+    whole = tasks[head].tiles.classes
+    if (
+        head == recipe.data.dataset
+        and tuple(card["classes"]) == tuple(whole)
+        and card["head"] == recipe.model.head == "softmax"
+    ):
+        into = class_matrix(tasks[head].tiles, recipe.data)
+        return into if (into.sum(axis=1) == 1).all() else None
+    return None
 
 
 def logits_of(

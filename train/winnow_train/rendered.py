@@ -28,8 +28,10 @@ from winnow_ground.errors import RecipeError
 from winnow_train import fit
 from winnow_train.progress import Progress
 from winnow_train.recipe import Recipe
-from winnow_train.tasks import Task
+from winnow_train.tasks import Task, class_matrix
 
+#: The class that grounds are taken from.
+OTHER = "other"
 #: Grounds may show this share of nodata (0) at most.
 MOST_NODATA = 0.2
 #: A rendering changes at least this share of the tile by so many grey values and by so many
@@ -46,27 +48,30 @@ def add_rendered(
 ) -> fit.Sample:
     """The sample with the recipe's rendered tiles, each drawn once per epoch on the average.
 
-    `task` and `pixels` are the own head's training tiles; rendered tiles weigh in that head only.
+    `task` and `pixels` are the own head's training tiles; rendered tiles weigh in that head only,
+    under the class that the recipe's map gives theirs.
     Raises RecipeError for a class that nothing renders, or without grounds of the class `other`.
     """
     counts = {name: n for name, n in recipe.render.tiles.items() if n}
     if not counts:
         return sample
+    names = task.tiles.classes  # the data set's; a map of the recipe may have merged them
+    becomes = class_matrix(task.tiles, recipe.data)
+    kept = [c for c, row in zip(names, becomes, strict=True) if row.any()]
     for name in counts:
-        if name not in RENDERERS or name not in task.classes:
-            known = ", ".join(c for c in RENDERERS if c in task.classes) or "none of these classes"
+        if name not in RENDERERS or name not in kept:
+            known = ", ".join(c for c in RENDERERS if c in kept) or "none of these classes"
             raise RecipeError(
                 f"render.tiles names {name!r}", where=recipe.name, hint=f"can be rendered: {known}"
             )
-    if task.head != "softmax" or recipe.input.channels != 1 or "other" not in task.classes:
+    if task.head != "softmax" or recipe.input.channels != 1 or OTHER not in kept:
         raise RecipeError(
             "render.tiles needs grey tiles, a softmax head and the class other", where=recipe.name
         )
-    other = task.classes.index("other")
     grounds = [
         p
-        for p, label in zip(pixels, task.truth, strict=True)
-        if label == other and (p == 0).mean() <= MOST_NODATA
+        for p, tile in zip(pixels, task.tiles.tiles, strict=True)
+        if names[tile.label] == OTHER and (p == 0).mean() <= MOST_NODATA
     ]
     if not grounds:
         raise RecipeError("no tile of the class other to render on", where=recipe.name)
@@ -77,7 +82,7 @@ def add_rendered(
             rng = np.random.default_rng([recipe.seed, *name.encode(), i])
             tiles.append(render(name, grounds[int(rng.integers(len(grounds)))], rng))
             advance(1)
-    labels = np.array([task.classes.index(name) for name, _ in wanted])
+    labels = np.array([becomes[names.index(name)].argmax() for name, _ in wanted])
     return _extended(sample, recipe, tiles, labels)
 
 

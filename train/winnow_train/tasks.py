@@ -61,12 +61,8 @@ def make_task(found: TileSet, data: Data, head: str) -> Task:
     for name in data.drop:
         if name not in found.classes:
             raise RecipeError(f"data.drop names {name!r}", hint=_known(found))
-    groups = _groups(found, data)
-    classes = tuple(groups)
-    hot = np.zeros((len(found.classes), len(classes)), np.float32)
-    for column, olds in enumerate(groups.values()):
-        for old in olds:
-            hot[found.classes.index(old), column] = 1
+    hot = class_matrix(found, data)
+    classes = tuple(_groups(found, data))
     if head == "softmax" and (hot.sum(axis=1) > 1).any():
         twice = found.classes[int(hot.sum(axis=1).argmax())]
         raise RecipeError(f"data.map has {twice!r} in two classes", hint='use head = "sigmoid"')
@@ -76,6 +72,16 @@ def make_task(found: TileSet, data: Data, head: str) -> Task:
     rows = hot[[t.label for t in kept]] if kept else np.zeros((0, len(classes)), np.float32)
     truth = rows if head == "sigmoid" else rows.argmax(axis=1).astype(np.int32)
     return Task(replace(found, tiles=tuple(kept)), classes, head, truth)
+
+
+def class_matrix(found: TileSet, data: Data) -> np.ndarray:
+    """Which class of a data set becomes which of a head's: 0/1 float32 [set's, head's]."""
+    groups = _groups(found, data)
+    hot = np.zeros((len(found.classes), len(groups)), np.float32)
+    for column, olds in enumerate(groups.values()):
+        for old in olds:
+            hot[found.classes.index(old), column] = 1
+    return hot
 
 
 def _groups(found: TileSet, data: Data) -> dict[str, tuple[str, ...]]:
