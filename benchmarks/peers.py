@@ -6,12 +6,13 @@ turns, round by round; times are medians over the rounds, without imports and lo
 with reading the swath. Peak memory is the kernel's VmHWM of each process. Winnow's time includes
 what the others do not do: screening, decisions, product encoding and commits to its store.
 
-    python benchmarks/peers.py [--samples N] [--lines N] [--rounds N] [--without NAME] [--json]
+    python benchmarks/peers.py [--samples N] [--lines N] [--rounds N] [--without NAME] [--out FILE]
 
 `make bench-peers` sets it up and runs it twice: on a browse strip, and on a wider swath, where it
-tells what a contender holds in memory (Keras left out: it would take 12 GB).
+tells what a contender holds in memory (Keras left out: it would take 12 GB). The table comes to
+standard output as Markdown; what there is so far is written to FILE after every turn as JSON.
 
-Contenders that are not installed are left out and named.
+Contenders that are not installed, or die, are left out and named.
 """
 
 from __future__ import annotations
@@ -30,7 +31,16 @@ from typing import Any
 
 import numpy as np
 
-CONTENDERS = ("winnow", "winnow-all", "crop-loop", "sahi", "supervision", "rasterio-ort", "keras")
+NAMES = {
+    "winnow": "Winnow, 1 thread",
+    "winnow-all": "Winnow, all cores",
+    "crop-loop": "Pillow crops + LiteRT",
+    "sahi": "SAHI slices + LiteRT",
+    "supervision": "supervision slicer + LiteRT",
+    "rasterio-ort": "rasterio windows + ONNX Runtime, int8",
+    "keras": "Keras predict, batches of 32 (its own threads)",
+}
+CONTENDERS = tuple(NAMES)
 
 
 def origins(extent: int, side: int) -> list[int]:
@@ -249,12 +259,40 @@ def start(name: str, args: argparse.Namespace, swath: Path) -> tuple[Any, str | 
     return process, None
 
 
-def ask(process: Any) -> dict[str, Any]:
-    """Run a contender's job once."""
-    process.stdin.write("go\n")
-    process.stdin.flush()
-    answer: dict[str, Any] = json.loads(process.stdout.readline())
-    return answer
+def ask(process: Any) -> tuple[dict[str, Any], str | None]:
+    """Run a contender's job once; nothing and why not, if it died of it."""
+    try:
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    except BrokenPipeError:
+        pass  # the line below says why
+    if line := process.stdout.readline():
+        return json.loads(line), None
+    last = (process.stderr.read().strip().splitlines() or ["no reason given"])[-1]
+    code = process.wait()
+    return {}, f"ended with {code}: {last}"
+
+
+def report_of(
+    args: argparse.Namespace, rounds: dict[str, list[dict[str, Any]]], missing: dict[str, str]
+) -> dict[str, Any]:
+    """What there is so far: medians of each contender's rounds."""
+    results = {}
+    for name, answers in rounds.items():
+        if not answers or name in missing:
+            continue
+        seconds = statistics.median(a["seconds"] for a in answers)
+        tiles, peak = answers[-1]["tiles"], answers[-1]["peak_rss_mb"]
+        results[name] = {
+            "rounds": len(answers),
+            "tiles": tiles,
+            "seconds": round(seconds, 3),
+            "tiles_per_s": round(tiles / seconds, 1),
+            "peak_rss_mb": round(peak, 1),
+            "tiles_per_s_per_mb": round(tiles / seconds / peak, 2),
+        }
+    shape = {"lines": args.lines, "samples": args.samples}
+    return {**shape, "results": results, "missing": missing}
 
 
 def compare(args: argparse.Namespace) -> dict[str, Any]:
@@ -267,38 +305,56 @@ def compare(args: argparse.Namespace) -> dict[str, Any]:
             file.write(f"P5 {args.samples} {args.lines} 255\n".encode())
             for first in range(0, args.lines, 512):
                 file.write(rendered(min(512, args.lines - first), args.samples).tobytes())
-        missing, results = {}, {}
-        # One at a time is alive while it is measured: idle ones would share the caches.
+        missing: dict[str, str] = {}
         rounds: dict[str, list[dict[str, Any]]] = {name: [] for name in CONTENDERS}
-        processes = {}
+        alive: dict[str, Any] = {}
+        # All are loaded once; those that wait for their turn sleep.
         for name in CONTENDERS:
-            if name in args.without:
-                missing[name] = "as asked"
-                continue
-            processes[name], why = start(name, args, swath)
+            why: str | None = "as asked"
+            if name not in args.without:
+                alive[name], why = start(name, args, swath)
             if why is not None:
                 missing[name] = why
-        alive = {name: process for name, process in processes.items() if process is not None}
+                alive.pop(name, None)
         for number in range(args.warm_up + args.rounds):
-            for name, process in alive.items():
-                answer = ask(process)
-                if number >= args.warm_up:
+            for name, process in list(alive.items()):
+                answer, why = ask(process)
+                if why is not None:
+                    missing[name] = why
+                    del alive[name]
+                elif number >= args.warm_up:
                     rounds[name].append(answer)
-        for name, process in alive.items():
+                report = report_of(args, rounds, missing)
+                if args.out is not None:
+                    args.out.write_text(json.dumps(report, indent=1) + "\n")
+            print(f"round {number + 1} of {args.warm_up + args.rounds} done", file=sys.stderr)
+        for process in alive.values():
             process.stdin.close()
             process.wait()
-            seconds = statistics.median(a["seconds"] for a in rounds[name])
-            tiles, peak = rounds[name][-1]["tiles"], rounds[name][-1]["peak_rss_mb"]
-            rate = tiles / seconds
-            results[name] = {
-                "tiles": tiles,
-                "seconds": round(seconds, 3),
-                "tiles_per_s": round(rate, 1),
-                "peak_rss_mb": round(peak, 1),
-                "tiles_per_s_per_mb": round(rate / peak, 2),
-            }
-    shape = {"lines": args.lines, "samples": args.samples}
-    return {**shape, "results": results, "missing": missing}
+    return report_of(args, rounds, missing)
+
+
+def show(report: dict[str, Any]) -> None:
+    """The table, and Winnow's ratios to the best of the others."""
+    results = report["results"]
+    first = results.get("winnow", {}).get("tiles_per_s")
+    print(f"{report['samples']:,} samples x {report['lines']:,} lines\n")
+    print("| | tiles/s | to Winnow, 1 thread | peak MB | tiles/s per MB |\n|---|---|---|---|---|")
+    for name, r in results.items():
+        ratio = f"{r['tiles_per_s'] / first:.2f}" if first else ""
+        print(
+            f"| {NAMES[name]} | {r['tiles_per_s']:,.0f} | {ratio} | {r['peak_rss_mb']:,.0f} "
+            f"| {r['tiles_per_s_per_mb']:.1f} |"
+        )
+    peers = {name: r for name, r in results.items() if not name.startswith("winnow")}
+    print()
+    for key, what in (("tiles_per_s", "tiles/s"), ("tiles_per_s_per_mb", "tiles/s per MB")):
+        if peers and "winnow-all" in results:
+            top = max(peers, key=lambda name: peers[name][key])
+            ratio = results["winnow-all"][key] / peers[top][key]
+            print(f"Winnow on all cores to the best peer, {what}: {ratio:.2f} ({NAMES[top]})")
+    for name, why in report["missing"].items():
+        print(f"{NAMES[name]}: left out ({why})")
 
 
 def main() -> None:
@@ -312,34 +368,14 @@ def main() -> None:
     parser.add_argument("--bundle", default="hirise-landmarks")
     parser.add_argument("--onnx", default="build/peers/model.onnx")
     parser.add_argument("--keras", default="runs/hirise-landmarks/model.keras")
-    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--out", type=Path, help="JSON, written after every turn")
     parser.add_argument("--peer", choices=CONTENDERS, help=argparse.SUPPRESS)
     parser.add_argument("--swath", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.peer:
         child(args)
         return
-    report = compare(args)
-    if args.json:
-        print(json.dumps(report))
-        return
-    results = report["results"]
-    first, best = results["winnow"], results["winnow-all"]
-    print(f"{report['samples']} samples x {report['lines']} lines; ratios to Winnow on one thread")
-    print(f"{'':<14}{'tiles':>7}{'tiles/s':>9}{'ratio':>7}{'peak MB':>9}{'tiles/s/MB':>12}")
-    for name, r in report["results"].items():
-        ratio = r["tiles_per_s"] / first["tiles_per_s"]
-        print(
-            f"{name:<14}{r['tiles']:>7}{r['tiles_per_s']:>9.0f}{ratio:>7.2f}"
-            f"{r['peak_rss_mb']:>9.0f}{r['tiles_per_s_per_mb']:>12.2f}"
-        )
-    peers = {name: r for name, r in results.items() if not name.startswith("winnow")}
-    for key, what in (("tiles_per_s", "tiles/s"), ("tiles_per_s_per_mb", "tiles/s per MB")):
-        top = max(peers, key=lambda name: peers[name][key])
-        ratio = best[key] / peers[top][key]
-        print(f"Winnow on all cores to the best peer, {what}: {ratio:.2f} ({top})")
-    for name, why in report["missing"].items():
-        print(f"{name}: left out ({why})")
+    show(compare(args))
 
 
 if __name__ == "__main__":

@@ -6,8 +6,10 @@ cd "$(dirname "$0")/.."
 python=${PYTHON:-.venv/bin/python}
 bundle=${BUNDLE:-edge/winnow_edge/bundles/hirise-landmarks.winnow}
 mkdir -p build/peers
-packages="./edge sahi supervision rasterio onnxruntime opencv-python-headless tensorflow-cpu keras"
-if [ ! -f build/peers/venv/.done ]; then
+# Winnow as it is in this tree: an installed copy would stay what it was.
+packages="-e ./edge sahi supervision rasterio onnxruntime opencv-python-headless tensorflow-cpu keras"
+done=build/peers/venv/.done-$(echo "$packages" | cksum | cut -d' ' -f1)
+if [ ! -f "$done" ]; then
     "$python" -m venv --clear build/peers/venv
     # uv installs in seconds where the project's environment has it; pip does the same in minutes.
     if "$python" -m uv --version >/dev/null 2>&1; then
@@ -15,10 +17,12 @@ if [ ! -f build/peers/venv/.done ]; then
     else
         build/peers/venv/bin/python -m pip install -q $packages
     fi
-    touch build/peers/venv/.done
+    touch "$done"
 fi
-unzip -o -q "$bundle" model.tflite -d build/peers
-if [ ! -f build/peers/model.onnx ] || [ build/peers/model.tflite -nt build/peers/model.onnx ]; then
+unzip -p "$bundle" model.tflite >build/peers/new.tflite
+if [ ! -f build/peers/model.onnx ] || ! cmp -s build/peers/new.tflite build/peers/model.tflite; then
+    mv build/peers/new.tflite build/peers/model.tflite
+    rm -f build/peers/model.onnx
     "$python" -m tf2onnx.convert --tflite build/peers/model.tflite \
         --output build/peers/model.onnx --opset 17 >build/peers/tf2onnx.log 2>&1 ||
         echo "peers: no ONNX model (see build/peers/tf2onnx.log)" >&2
@@ -29,6 +33,7 @@ run() {
 if [ $# -gt 0 ]; then
     run "$@"
 else
-    run
-    run --samples 20048 --lines 8192 --rounds 1 --warm-up 0 --without keras
+    run --out build/peers/strip.json
+    echo
+    run --samples 20048 --lines 8192 --rounds 1 --warm-up 0 --without keras --out build/peers/wide.json
 fi

@@ -36,8 +36,9 @@ from winnow_edge.tiler import TileRow, TileRows
 
 BLOCK_LINES = 256
 """Lines read at a time: enough tiles to keep interpreters busy, few enough to commit often."""
-BLOCK_BYTES = 8 << 20
-"""Most bytes of a block of lines; wider swaths get fewer lines."""
+BLOCK_BYTES = 2 << 20
+"""Most bytes of a block of lines; wider swaths get fewer lines, as a row has more tiles there. Two
+bands and the block itself are held, so this is most of what a wide swath's memory grows by."""
 
 Progress = Callable[["Tally", int, "int | None"], None]
 """Called after every band with the counts so far, the lines done and the lines in all if known."""
