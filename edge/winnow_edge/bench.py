@@ -1,11 +1,7 @@
 """How fast a bundle runs here: the bare interpreter against the whole flight loop.
 
-A round is a burst of bare invocations on one interpreter, a lap of the loop over the whole swath on
-the same interpreter, and another burst: together as many invocations as the lap has tiles. Nothing
-else runs during a lap, so what the main thread does costs what it costs in flight. A lap with all
-interpreters ends the round, and bare invocations on all of them at once say what this machine can
-give. Figures are medians over the rounds; what else the machine does weighs on both parts of a
-round alike as far as it lasts longer than a round.
+Figures are medians over rounds, of which `laps` says how they are timed; what else the machine does
+weighs on both parts of a round alike as far as it lasts longer than a round.
 """
 
 from __future__ import annotations
@@ -13,9 +9,8 @@ from __future__ import annotations
 import stat
 import statistics
 import tempfile
-import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -26,9 +21,8 @@ from winnow_edge import host
 from winnow_edge.bundle import Bundle
 from winnow_edge.errors import SwathError
 from winnow_edge.interpreters import Interpreters, cores
+from winnow_edge.laps import Lap, Round, bare_ms, measure
 from winnow_edge.mission import Instrument, Mission, Tiling
-from winnow_edge.pipeline import run_swath
-from winnow_edge.runtimes import Classifier
 from winnow_edge.sources import STDIN, Lines, LineSource, open_source
 from winnow_edge.sources.sockets import is_address
 from winnow_edge.store import Store
@@ -166,7 +160,7 @@ def bench(
         Interpreters(bundle, runtime, many) as pool,
         Store.open(folder, mission=mission) as store,
     ):
-        lap = _Lap(mission, bundle, store, make)
+        lap = Lap(mission, bundle, store, make)
         lap(one)
         if lap.shown < TILES_MIN:
             raise SwathError(
@@ -175,17 +169,17 @@ def bench(
                 hint="give a larger file to --swath, or none",
             )
         lap(pool)
-        _bare_ms(one.classifiers, WARM_UP)
-        rounds: list[_Round] = []
+        bare_ms(one.classifiers, WARM_UP)
+        rounds: list[Round] = []
         machine, joules = host.ProcessorTime.now(), host.energy_j()
         started = time.perf_counter()
         while _more(len(rounds), started, seconds):
-            rounds.append(_round(lap, one, pool))
+            rounds.append(measure(lap, one, pool))
         taken = machine.since()
         invocations = sum(r.invocations for r in rounds)
         energy, source = _energy(joules, time.perf_counter() - started, invocations, power_w)
-    bare_ms = [ms for r in rounds for ms in r.bare_ms]
-    quantiles = np.percentile(bare_ms, [0, 50, 95, 99])
+    alone_ms = [ms for r in rounds for ms in r.bare_ms]
+    quantiles = np.percentile(alone_ms, [0, 50, 95, 99])
     tile_ms = statistics.median(r.tile_ms for r in rounds)
     efficiencies = [r.efficiency for r in rounds]
     spread = float(np.subtract(*np.percentile(efficiencies, [75, 25])))
@@ -200,7 +194,7 @@ def bench(
         invoke_min_ms=float(quantiles[0]),
         invoke_p95_ms=float(quantiles[2]),
         invoke_p99_ms=float(quantiles[3]),
-        invocations=len(bare_ms),
+        invocations=len(alone_ms),
         warm_up=WARM_UP,
         tile_ms=tile_ms,
         efficiency=statistics.median(efficiencies),
@@ -228,104 +222,6 @@ def bench(
         energy_source=source,
         invalid=problems(statistics.median(efficiencies), spread, len(rounds), taken),
     )
-
-
-@dataclass(frozen=True)
-class _Round:
-    """Milliseconds of every bare invocation, and per tile of the loop on one interpreter and on
-    many; `calls_per_tile` of the net in the loop, `invocations` in all."""
-
-    bare_ms: list[float]
-    tile_ms: float
-    many_ms: float
-    bare_speed_up: float
-    calls_per_tile: float
-    invocations: int
-
-    @property
-    def efficiency(self) -> float:
-        """Means, as what takes time now and then is part of the loop's time too."""
-        return statistics.mean(self.bare_ms) * self.calls_per_tile / self.tile_ms
-
-
-def _round(lap: _Lap, one: Interpreters, pool: Interpreters) -> _Round:
-    # The input holds the last tile of a lap; int8 kernels take the same time for any pixels.
-    half, every = lap.calls // 2, pool.classifiers
-    bare_ms = _bare_ms(one.classifiers, half)
-    tile_ms = lap(one)
-    bare_ms += _bare_ms(one.classifiers, half)
-    each = max(lap.shown // 8, 10)
-    started = time.perf_counter()
-    _bare_ms(every, each)
-    every_ms = (time.perf_counter() - started) * 1000 / (each * len(every))
-    many_ms = lap(pool)
-    invocations = 2 * half + each * len(every) + 2 * lap.calls
-    speed_up = statistics.mean(bare_ms) / every_ms
-    return _Round(bare_ms, tile_ms, many_ms, speed_up, lap.calls / lap.shown, invocations)
-
-
-def _bare_ms(classifiers: Sequence[Classifier], count: int) -> list[float]:
-    """Milliseconds of so many bare invocations on each of the classifiers, all at once, each in a
-    thread of its own as in the loop."""
-    taken_ns: list[int] = []
-
-    def work(classifier: Classifier) -> None:
-        invoke, clock = classifier.invoke_only, time.perf_counter_ns
-        for _ in range(count // 4):  # a new thread's first ones may be half as slow again
-            invoke()
-        for _ in range(count):
-            started = clock()
-            invoke()
-            taken_ns.append(clock() - started)
-
-    threads = [threading.Thread(target=work, args=(c,)) for c in classifiers]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return [ns / 1e6 for ns in taken_ns]
-
-
-class _Lap:
-    """Runs the swath once through the flight loop; returns milliseconds per tile shown to the net.
-
-    The clock runs from opening the swath, where some formats are decoded, to closing it.
-    """
-
-    def __init__(
-        self, mission: Mission, bundle: Bundle, store: Store, make: Callable[[], LineSource]
-    ) -> None:
-        self._mission, self._bundle, self._store, self._make = mission, bundle, store, make
-        self._count = 0
-        self.name, self.samples, self._lines = "", 0, 0
-        self.tiles = self.shown = self.calls = self.detections = 0
-
-    def __call__(self, pool: Interpreters) -> float:
-        self._count += 1
-        started = time.perf_counter()
-        source = self._make()
-        try:
-            summary = run_swath(
-                source,
-                self._mission,
-                "camera",
-                self._bundle,
-                self._store,
-                interpreters=pool,
-                name=f"lap {self._count}",
-            )
-        finally:
-            source.close()
-        seconds = time.perf_counter() - started
-        self.name, self.samples, self._lines = source.name, summary.samples, summary.lines
-        self.tiles, self.detections = summary.tally.tiles, summary.tally.detections
-        self.shown = self.tiles - summary.tally.screened
-        self.calls = self.shown + summary.tally.second_views
-        return seconds * 1000 / max(self.shown, 1)
-
-    def lines_per_s(self, tile_ms: float) -> float:
-        """Lines per second at so many milliseconds per tile."""
-        return self._lines / (tile_ms * self.shown / 1000)
 
 
 def _sources(bundle: Bundle, camera: Instrument, swath: str | None) -> Callable[[], LineSource]:

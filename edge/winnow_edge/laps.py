@@ -1,0 +1,120 @@
+"""What `bench` times: laps of the flight loop, and bursts of bare invocations between them.
+
+A round is a burst of bare invocations on one interpreter, a lap of the loop over the whole swath on
+the same interpreter, and another burst: together as many invocations as the lap has net calls.
+Nothing else runs during a lap, so what the main thread does costs what it costs in flight. A burst
+and a lap with all interpreters at once end the round.
+"""
+
+from __future__ import annotations
+
+import statistics
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from winnow_edge.bundle import Bundle
+from winnow_edge.interpreters import Interpreters
+from winnow_edge.mission import Mission
+from winnow_edge.pipeline import run_swath
+from winnow_edge.runtimes import Classifier
+from winnow_edge.sources import LineSource
+from winnow_edge.store import Store
+
+
+@dataclass(frozen=True)
+class Round:
+    """Milliseconds of every bare invocation, and per tile of the loop on one interpreter and on
+    many; `calls_per_tile` of the net in the loop, `invocations` in all."""
+
+    bare_ms: list[float]
+    tile_ms: float
+    many_ms: float
+    bare_speed_up: float
+    calls_per_tile: float
+    invocations: int
+
+    @property
+    def efficiency(self) -> float:
+        """Means, as what takes time now and then is part of the loop's time too."""
+        return statistics.mean(self.bare_ms) * self.calls_per_tile / self.tile_ms
+
+
+def measure(lap: Lap, one: Interpreters, pool: Interpreters) -> Round:
+    """One round; `lap` ran before, as its tiles say how many bare invocations there are."""
+    # The input holds the last tile of a lap; int8 kernels take the same time for any pixels.
+    half, each, every = lap.calls // 2, max(lap.shown // 8, 10), pool.classifiers
+    alone = bare_ms(one.classifiers, half)
+    tile_ms = lap(one)
+    alone += bare_ms(one.classifiers, half)
+    together = bare_ms(every, each)
+    many_ms = lap(pool)
+    # n at once, each taking so long, are n in that time.
+    speed_up = statistics.mean(alone) / statistics.mean(together) * len(every)
+    invocations = 2 * half + len(together) + 2 * lap.calls
+    return Round(alone, tile_ms, many_ms, speed_up, lap.calls / lap.shown, invocations)
+
+
+def bare_ms(classifiers: Sequence[Classifier], count: int) -> list[float]:
+    """Milliseconds of so many bare invocations on each of the classifiers, all at once, each in a
+    thread of its own as in the loop."""
+    taken_ns: list[int] = []
+
+    def work(classifier: Classifier) -> None:
+        invoke, clock = classifier.invoke_only, time.perf_counter_ns
+        for _ in range(count // 4):  # a new thread's first ones may be half as slow again
+            invoke()
+        for _ in range(count):
+            started = clock()
+            invoke()
+            taken_ns.append(clock() - started)
+
+    threads = [threading.Thread(target=work, args=(c,)) for c in classifiers]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return [ns / 1e6 for ns in taken_ns]
+
+
+class Lap:
+    """Runs the swath once through the flight loop; returns milliseconds per tile shown to the net.
+
+    The clock runs from opening the swath, where some formats are decoded, to closing it.
+    """
+
+    def __init__(
+        self, mission: Mission, bundle: Bundle, store: Store, make: Callable[[], LineSource]
+    ) -> None:
+        self._mission, self._bundle, self._store, self._make = mission, bundle, store, make
+        self._count = 0
+        self.name, self.samples, self._lines = "", 0, 0
+        self.tiles = self.shown = self.calls = self.detections = 0
+
+    def __call__(self, pool: Interpreters) -> float:
+        self._count += 1
+        started = time.perf_counter()
+        source = self._make()
+        try:
+            summary = run_swath(
+                source,
+                self._mission,
+                "camera",
+                self._bundle,
+                self._store,
+                interpreters=pool,
+                name=f"lap {self._count}",
+            )
+        finally:
+            source.close()
+        seconds = time.perf_counter() - started
+        self.name, self.samples, self._lines = source.name, summary.samples, summary.lines
+        self.tiles, self.detections = summary.tally.tiles, summary.tally.detections
+        self.shown = self.tiles - summary.tally.screened
+        self.calls = self.shown + summary.tally.second_views
+        return seconds * 1000 / max(self.shown, 1)
+
+    def lines_per_s(self, tile_ms: float) -> float:
+        """Lines per second at so many milliseconds per tile."""
+        return self._lines / (tile_ms * self.shown / 1000)
