@@ -16,6 +16,7 @@ from winnow_edge.bundle import Bundle, open_bundle, shipped_bundles
 PUBLISHED = {
     "hirise-v1": "val 88.1 %; at >= 0.9 90.3 %, abstaining on 11 % [1]",
     "hirise-landmarks": "test (v3.2) 92.8 % [1]",
+    "hirise-landmarks-96": "test (v3.2) 92.8 % [1]",
     "msl-surface": "val 72.8 %; at >= 0.9 94.3 %, abstaining on 41 % [1]",
     "rover-or-surface": "val 97.5 %, precision 98.2 %, recall 96.8 % [2]",
     "crater-dune": "92 % [2]",
