@@ -137,8 +137,8 @@ def _quantization(metrics: dict[str, Any]) -> list[str]:
     return [
         f"Method `{method}`, {change['calibration_tiles']} calibration tiles of train, "
         "balanced over the classes. Against the float model on val: "
-        f"accuracy {-change['accuracy_loss']:+.4f}, macro recall "
-        f"{-change['macro_recall_loss']:+.4f}; the {same} agrees on "
+        f"accuracy {0.0 - change['accuracy_loss']:+.4f}, macro recall "
+        f"{0.0 - change['macro_recall_loss']:+.4f}; the {same} agrees on "
         f"{change['agreement']:.2%} of tiles, detections on {change['detection_agreement']:.2%}; "
         f"posteriors move by {moved['mean']:.4f} on average and {moved['p99']:.4f} at the 99th "
         f"percentile; downlink order correlates with {change['rank_correlation']:.4f} "

@@ -174,6 +174,16 @@ def test_a_student_starts_from_its_teacher_and_learns_its_posterior(
     card = json.loads((tmp_path / "run" / "model.json").read_text())
     whole = json.loads((trained / "model.json").read_text())
     assert card["training"] == whole["training"]
+    assert card["attribution"].endswith("from random weights by way of shapes.")
+    whole["attribution"] = "Backbone MobileNet: from weights of others (their licence) by way of x."
+    other = shutil.copytree(trained, tmp_path / "other")
+    (other / "model.json").write_text(json.dumps(whole))
+    done = winnow("train", student, "--data", shapes, "--out", tmp_path / "run", "--teacher", other)
+    assert done.returncode == 0, done.stderr
+    card = json.loads((tmp_path / "run" / "model.json").read_text())
+    assert card["attribution"].endswith(
+        "from weights of others (their licence) by way of x by way of shapes."
+    )
     assert (tmp_path / "run" / "model.keras").stat().st_size < (
         trained / "model.keras"
     ).stat().st_size

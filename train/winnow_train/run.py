@@ -11,6 +11,7 @@ import hashlib
 import importlib.metadata
 import json
 import platform
+import re
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from winnow_train.datasets import LICENCES, refuse_leakage
 from winnow_train.progress import Progress
 from winnow_train.recipe import Data, Recipe, find_weights
 from winnow_train.rendered import add_rendered
-from winnow_train.runs import CARD, MODEL
+from winnow_train.runs import CARD, MODEL, read_card
 from winnow_train.tasks import Task, read_task, refuse_empty_classes
 from winnow_train.tiles import decode_all
 
@@ -94,7 +95,8 @@ def train(
     cards = {}
     for head, task in tasks.items():
         folder = out if head == recipe.data.dataset else out / f"along-{head}"
-        cards[head] = _finish(net, recipe, head, task, training[head], val[head], folder)
+        origin = _origin(recipe, teachers)
+        cards[head] = _finish(net, recipe, head, task, training[head], val[head], folder, origin)
     return cards[recipe.data.dataset]
 
 
@@ -139,6 +141,7 @@ def _finish(
     training: Task,
     val: fit.Validation,
     folder: Path,
+    origin: str,
 ) -> dict[str, Any]:
     bias = recipe.export.prior * recipe.train.logit_adjustment * fit.log_prior(training)
     exported = model.export(net, head, bias if bias.any() else None)
@@ -181,19 +184,24 @@ def _finish(
         "versions": _versions(),
         "licence": f"Apache-2.0 (weights); training data {LICENCES.get(head, 'unknown')}",
         "attribution": f"{task.tiles.attribution} ({LICENCES.get(head, 'licence unknown')}). "
-        f"Backbone {recipe.model.backbone}{_origin(recipe)}.",
+        f"Backbone {recipe.model.backbone}: from {origin}.",
     }
     _write(exported, card, folder)
     return card
 
 
-def _origin(recipe: Recipe) -> str:
-    """Where the backbone's weights came from, for the attribution."""
+def _origin(recipe: Recipe, teachers: tuple[Path, ...]) -> str:
+    """Where the backbone's weights came from, for the attribution; of a run that it starts from,
+    what that run says of its own."""
     first = "keras.applications ImageNet weights (Apache-2.0)"
     origin = first if recipe.model.weights else "random weights"
-    if recipe.distill.start:
-        return f": from {origin} by way of {' and '.join(recipe.distill.teachers) or 'another run'}"
-    return f": from {origin}"
+    if not recipe.distill.start:
+        return origin
+    started = teachers if recipe.distill.average else teachers[:1]
+    cards = [read_card(folder) for folder in started]
+    names = recipe.distill.teachers[: len(cards)] or [str(c.get("name")) for c in cards]
+    said = re.search(r"Backbone \S+: (?:from )?(.+)\.$", str(cards[0].get("attribution", "")))
+    return f"{said[1] if said else origin} by way of {' and '.join(names)}"
 
 
 def _write(exported: keras.Model, card: dict[str, Any], folder: Path) -> None:
