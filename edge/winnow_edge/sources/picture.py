@@ -12,13 +12,14 @@ import io
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 import numpy as np
 from PIL import Image, ImageFile
 
 from winnow_edge.errors import SwathError
 from winnow_edge.sources import Lines
+from winnow_edge.sources.jpeg_count import Rows, Taller, damage, recount, rows_of
 
 LARGEST = 256_000_000
 """Bytes of the largest picture that is decoded in memory; larger ones are fed as raw lines."""
@@ -45,6 +46,8 @@ class PictureSource:
     """Lines of a Pillow image that is complete, or completed as lines are asked for.
 
     `more` decodes a further piece of `file` and returns False at the end; None if all is there.
+    `lines` is the number of lines where the image was decoded with more. `check` is asked after the
+    last line what is wrong with what was decoded.
     """
 
     def __init__(
@@ -56,9 +59,12 @@ class PictureSource:
         truncated: str | None = None,
         more: Callable[[], bool] | None = None,
         file: BinaryIO | None = None,
+        lines: int | None = None,
+        check: Callable[[], str | None] | None = None,
     ) -> None:
         self.name = path.name
         self.samples, height = image.size
+        height = lines or height
         self.lines: int | None = height
         self.declared_lines = height  # what the header says, however much can be decoded
         wide = image.mode.startswith("I")
@@ -69,7 +75,7 @@ class PictureSource:
         self.idle: Callable[[], bool] | None = None
         self._image, self._height, self._more, self._file = image, height, more, file
         self._mode = image.mode if wide else "L" if self.channels == 1 else "RGB"
-        self._at = 0
+        self._at, self._check = 0, check
         # How far rows are known to be decoded: one with anything in it means all before are done.
         self._ready = 0 if more is not None else height
         if truncated is not None:
@@ -94,6 +100,8 @@ class PictureSource:
                 rows = rows.convert(self._mode)
             out[:count] = np.asarray(rows)
             self._at = stop
+            if stop == self._height:
+                self._look_back()
         return count
 
     def close(self) -> None:
@@ -102,6 +110,15 @@ class PictureSource:
         self._more = None
         if self._file is not None:
             self._file.close()
+
+    def _look_back(self) -> None:
+        """After the last line: what is left of the file is decoded, and the whole judged."""
+        while self._more is not None and self._more():
+            pass
+        self._more = None
+        check, self._check = self._check, None
+        if check is not None and self.truncated is None:
+            self.truncated = check()
 
     def stop_at_what_is_there(self, why: str) -> None:
         """The rest cannot be decoded: the swath ends with the last row that was."""
@@ -160,14 +177,21 @@ def _open_whole(
             f"has {image.mode!r} samples", where=path, hint="store it with 8 or 16 bits"
         )
     jpeg = image.format == "JPEG"
-    truncated = None
+    truncated, lines, check = None, image.height, None
+    if jpeg and (rows := _rows(file)) is not None:
+        if image.mode == "L":
+            image = _identify(cast(BinaryIO, Taller(file, rows)), path)
+            image.draft("L", None)
+        check = _counting(path, image, rows)
     try:
         image.load()
     except (OSError, SyntaxError, ValueError) as error:
         truncated = str(error).split("(")[0].strip() or "damaged"
-        image = _what_is_there(path, file, jpeg=jpeg, grey=grey)
+        image, check = _what_is_there(path, file, jpeg=jpeg, grey=grey), None
     try:
-        source = PictureSource(path, image, grey=grey, truncated=truncated)
+        source = PictureSource(
+            path, image, grey=grey, truncated=truncated, lines=lines, check=check
+        )
     except OSError:  # Pillow made no picture at all of it
         raise SwathError(
             f"holds no line that can be decoded ({truncated})", where=path, hint="send it again"
@@ -200,17 +224,25 @@ def _open_sequential(
     # As ImageFile.Parser does, which refuses JPEG since it learned to read past a cut.
     if not image.tile:
         raise SwathError("is a JPEG without a scan", where=path, hint="send it again")
+    lines, check = image.height, None
+    file.seek(0)
+    chunks = _scan(file)
+    data = next(chunks)
+    if (rows := rows_of(data)) is not None:
+        if image.mode == "L":
+            data = rows.patched(data)
+            image = _identify(io.BytesIO(data), path)
+            image.draft("L", None)
+        check = _counting(path, image, rows)
     image.load_prepare()
     name, extents, _, arguments = image.tile[0]
     image.tile = []
     decoder = Image._getdecoder(image.mode, name, arguments, image.decoderconfig)
     decoder.setimage(image.im, extents)
-    file.seek(0)
-    chunks = _scan(file)
-    data = b""
+    whole = False
 
     def more() -> bool:
-        nonlocal data
+        nonlocal data, whole
         if (chunk := next(chunks, None)) is None:
             source.stop_at_what_is_there("the file is cut short or damaged")
             return False
@@ -220,10 +252,31 @@ def _open_sequential(
             source.stop_at_what_is_there("the file is damaged")
             return False
         data = data[used:] if used > 0 else data
-        return used >= 0
+        whole = used < 0
+        return not whole
 
-    source = PictureSource(path, image, grey=grey, more=more, file=file)
+    source = PictureSource(
+        path,
+        image,
+        grey=grey,
+        more=more,
+        file=file,
+        lines=lines,
+        check=lambda: check() if whole and check is not None else None,
+    )
     return source
+
+
+def _rows(file: BinaryIO) -> Rows | None:
+    """The rows of blocks of a JPEG whose frame header is near its beginning."""
+    file.seek(0)
+    return rows_of(file.read(_CHUNK))
+
+
+def _counting(path: Path, image: Image.Image, rows: Rows) -> Callable[[], str | None]:
+    """Counts the blocks of an image, once it is decoded."""
+    # A grey one was decoded with the row in which they are counted, others are decoded once more.
+    return (lambda: damage(image, rows)) if image.mode == "L" else (lambda: recount(path))
 
 
 def _scan(file: BinaryIO) -> Iterator[bytes]:

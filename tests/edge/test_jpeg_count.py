@@ -1,0 +1,155 @@
+"""Damage in a JPEG that makes no marker is told by its number of blocks; sound files pass."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+from PIL.ImageFilter import GaussianBlur
+
+from winnow_edge.errors import SwathError
+from winnow_edge.mission import Instrument
+from winnow_edge.sources import open_source
+
+COLOUR, GREY = "RGB", "L"
+
+
+def scene(lines: int, samples: int, seed: int, mode: str = GREY) -> Image.Image:
+    """Ground at several scales, over a black corner as map-projected strips have."""
+    rng = np.random.default_rng(seed)
+    shape = (lines, samples, 3) if mode == COLOUR else (lines, samples)
+    pixels = np.full(shape, 110.0)
+    for side in (4, 16, 64):
+        coarse = rng.normal(0, side**0.7, (lines // side + 1, samples // side + 1, *shape[2:]))
+        block = np.ones((side, side, 1) if mode == COLOUR else (side, side))
+        pixels += np.kron(coarse, block)[:lines, :samples]
+    pixels[np.add.outer(np.arange(lines), np.arange(samples)) > (lines + samples) * 0.85] = 0
+    # Blurred, so that the squares make no seams where blocks of the JPEG meet.
+    return Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8)).filter(GaussianBlur(1.5))
+
+
+def encoded(image: Image.Image, **how: Any) -> bytes:
+    out = io.BytesIO()
+    image.save(out, "JPEG", **how)
+    return out.getvalue()
+
+
+def read(path: Path, data: bytes, *, grey: bool) -> tuple[npt.NDArray[np.uint8], str]:
+    path.write_bytes(data)
+    source = open_source(path, instrument=Instrument(bundle="x"), grey=grey)
+    with contextlib.closing(source):
+        shape = (source.lines or 0, source.samples, source.channels)
+        lines = np.empty(shape if source.channels == 3 else shape[:2], np.uint8)
+        at = 0
+        while count := source.read(lines[at : at + 100]):
+            at += count
+    return lines[:at], source.truncated or ""
+
+
+@given(
+    lines=st.integers(1, 150),
+    samples=st.integers(1, 150),
+    seed=st.integers(0, 99),
+    mode=st.sampled_from([GREY, COLOUR]),
+    grey=st.booleans(),
+    how=st.fixed_dictionaries(
+        {
+            "quality": st.sampled_from([5, 40, 75, 95, 100]),
+            "optimize": st.booleans(),
+            "progressive": st.booleans(),
+            "subsampling": st.sampled_from([0, 1, 2]),
+            "restart_marker_blocks": st.sampled_from([0, 0, 1, 7]),
+        }
+    ),
+)
+@settings(max_examples=150, deadline=None)
+def test_a_sound_file_gives_its_very_pixels_and_is_not_flagged(
+    tmp_path_factory: pytest.TempPathFactory,
+    lines: int,
+    samples: int,
+    seed: int,
+    mode: str,
+    grey: bool,
+    how: dict[str, Any],
+) -> None:
+    data = encoded(scene(lines, samples, seed, mode), **how)
+    got, said = read(tmp_path_factory.getbasetemp() / "sound.jpg", data, grey=grey)
+    with Image.open(io.BytesIO(data)) as plain:
+        if grey:
+            plain.draft("L", None)
+        assert (got == np.asarray(plain)).all()
+    assert said == ""
+
+
+@pytest.mark.parametrize("value", [0, 1, 127, 128, 129, 255])
+def test_pictures_of_one_brightness_are_sound(value: int, tmp_path: Path) -> None:
+    """Among them the grey that stands for blocks without data."""
+    for side in (8, 40, 137):
+        flat = Image.fromarray(np.full((side, side), value, np.uint8))
+        for progressive in (False, True):
+            data = encoded(flat, progressive=progressive)
+            assert read(tmp_path / "flat.jpg", data, grey=True)[1] == ""
+
+
+@pytest.mark.parametrize(
+    ("mode", "grey", "progressive", "share"),
+    [
+        (GREY, True, False, 0.8),
+        (COLOUR, True, False, 0.5),  # counted by six blocks at a time
+        (COLOUR, False, False, 0.5),
+        (GREY, True, True, 0.4),
+    ],
+)
+def test_most_wrong_bytes_that_displace_lines_are_told(
+    mode: str, grey: bool, progressive: bool, share: float, tmp_path: Path
+) -> None:
+    sound = encoded(scene(400, 400, 5, mode), quality=75, progressive=progressive)
+    known, said = read(tmp_path / "s.jpg", sound, grey=grey)
+    assert said == ""
+    rng = np.random.default_rng(1)
+    worse = told = placed = 0
+    for _ in range(40):
+        data = bytearray(sound)
+        data[rng.integers(1000, len(data) - 2)] ^= int(rng.integers(1, 256))
+        with contextlib.suppress(SwathError):
+            got, said = read(tmp_path / "s.jpg", bytes(data), grey=grey)
+            whole = np.zeros_like(known)
+            whole[: len(got)] = got
+            differs = np.abs(whole.astype(int) - known).reshape(400, -1) > 8
+            if differs.mean() > 0.01:
+                worse += 1
+                told += "compressed data are damaged" in said
+                place = re.search(r"probably from ([\d,]+) on", said)
+                first = int(np.argmax(differs.any(axis=1)))
+                placed += place is not None and abs(int(place[1]) - first) <= 32
+    assert told >= share * worse > 0
+    assert placed == 0 if progressive else placed >= 0.8 * told
+
+
+@pytest.mark.parametrize("grey", [True, False])
+def test_data_that_are_left_over_are_told(grey: bool, tmp_path: Path) -> None:
+    """Declared a row of blocks shorter than it was written, which is what surplus looks like."""
+    sound = encoded(scene(400, 400, 5, COLOUR))
+    height = sound.index(b"\xff\xc0") + 5
+    shorter = sound[:height] + (384).to_bytes(2, "big") + sound[height + 2 :]
+    lines, said = read(tmp_path / "s.jpg", shorter, grey=grey)
+    assert len(lines) == 384
+    assert said.startswith("the compressed data are damaged: data are left over at the end")
+
+
+def test_data_that_are_lacking_are_told(tmp_path: Path) -> None:
+    sound = encoded(scene(400, 400, 5))
+    height = sound.index(b"\xff\xc0") + 5
+    taller = sound[:height] + (424).to_bytes(2, "big") + sound[height + 2 :]
+    lines, said = read(tmp_path / "s.jpg", taller, grey=True)
+    assert len(lines) == 424
+    assert said.startswith("the compressed data are damaged: data are lacking at the end")
