@@ -25,6 +25,11 @@ if [ -d /run/systemd/system ]; then
     if [ "$(id -u)" = 0 ] || sudo -n true 2>/dev/null; then echo "root=yes"; fi
     if systemctl --user show-environment >/dev/null 2>&1; then echo "user_manager=yes"; fi
 fi
+# An Edge TPU on PCIe, or on USB before and after its firmware is loaded.
+if ls /dev/apex_* >/dev/null 2>&1 ||
+    cat /sys/bus/usb/devices/*/idVendor 2>/dev/null | grep -qE '^(1a6e|18d1)$'; then
+    echo "edgetpu=yes"
+fi
 for python in $1 python3.13 python3.12 python3.11 python3; do
     "$python" - 2>/dev/null <<'PYTHON' && break
 import sys
@@ -63,6 +68,7 @@ class Facts:
     version: str
     machine: str
     glibc: tuple[int, int]
+    edgetpu: bool = False
 
 
 @dataclass(frozen=True)
@@ -150,6 +156,7 @@ class Board:
             version=known["version"],
             machine=known["machine"],
             glibc=self._glibc(known["libc"]),
+            edgetpu="edgetpu" in known,
         )
 
     def send(self, step: str, folder: str, files: Mapping[str, bytes | Path]) -> None:

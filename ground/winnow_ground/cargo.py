@@ -9,17 +9,21 @@ import sys
 import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import winnow_edge
 from winnow_edge.bundle import bundles_folder, find_bundle, open_bundle
 from winnow_edge.decision import thresholds_of
+from winnow_edge.errors import SwathError
 from winnow_edge.mission import Mission, load_mission
+from winnow_edge.sources.sockets import host_and_port
 from winnow_ground.board import Facts
 from winnow_ground.errors import DeployError
 
 _SAFE = re.compile(r"[\w./@+-]+")
 """Paths that need no quoting in a shell, a unit file or an environment."""
+_HOSTS = re.compile(r"[\w.:\[\]-]+")
+"""A host and port that need none but quotation marks."""
 
 
 @dataclass(frozen=True)
@@ -166,3 +170,28 @@ def check_safe(what: str, *paths: str) -> None:
                 where=what,
                 hint="use letters, digits and . _ - + @ /",
             )
+
+
+def check_input(source: str) -> None:
+    """Refuse a --swath-input that a unit file or shell reads otherwise, or that makes no sense.
+
+    Raises DeployError.
+    """
+    if source.startswith(("tcp://", "tcp-listen://")):
+        try:
+            host_and_port(source)
+        except SwathError as error:
+            raise DeployError(error.what, where=source, hint=error.hint) from None
+        if _HOSTS.fullmatch(source.partition("://")[2]):
+            return
+    elif source.startswith(("unix:", "unix-listen:")):
+        path = source.partition(":")[2]
+        check_safe("--swath-input", path)
+        if path[0] == "/" and str(PurePosixPath(path).parent) not in ("/", "/run"):
+            return
+        raise DeployError(
+            "is no place for a socket",
+            where=source,
+            hint="give its path from the root, in a folder of its own: /run/NAME/SOCKET",
+        )
+    check_safe("--swath-input", source)

@@ -23,8 +23,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from winnow_edge.sources.sockets import is_address, is_listening
 from winnow_ground.board import Board, Facts
-from winnow_ground.cargo import Cargo, check_safe, collect, download, take_wheel
+from winnow_ground.cargo import Cargo, check_input, check_safe, collect, download, take_wheel
 from winnow_ground.errors import DeployError
 
 KEPT = 2
@@ -61,15 +62,28 @@ class Outcome:
 
 
 def units(options: Options, facts: Facts, cargo: Cargo, manager: str, kind: str) -> dict[str, str]:
-    """The unit files by name. `kind` of the input is "folder" or "stream"."""
-    prefix, given = _place(options.prefix, facts.home), options.swath_input
-    source = _place(given, prefix)
+    """The unit files by name. `kind` of the input is "folder", "stream" (a named pipe), "device",
+    "socket" (connected to) or "listener".
+
+    Raises DeployError where lines come without a header and nothing says how wide they are.
+    """
+    prefix = _place(options.prefix, facts.home)
+    source = input_at(options, prefix)
     mission = f"{prefix}/current/flight/{cargo.mission_name}"
     command = f"exec {prefix}/current/venv/bin/winnow-edge run {mission} "
-    command += f"{source}/*" if kind == "folder" else f'{source} --name "$$INVOCATION_ID"'
+    command += {
+        "folder": f"{source}/*",
+        "listener": f'"{source}" --name pass --passes all',
+    }.get(kind, f'"{source}" --name "$$INVOCATION_ID"')
     command += f" --store {prefix}/store"
     if options.samples is not None:
         command += f" --samples {options.samples}"
+    elif kind != "folder" and any(c.samples is None for c in cargo.mission.instruments.values()):
+        raise DeployError(
+            "raw lines have no header",
+            where=source,
+            hint="say how wide they are: --samples N, or `samples` of every instrument",
+        )
     if cargo.override is not None:
         shipped = cargo.override not in cargo.files
         where = cargo.override if shipped else f"{prefix}/current/flight/{cargo.override}"
@@ -77,7 +91,6 @@ def units(options: Options, facts: Facts, cargo: Cargo, manager: str, kind: str)
     values = {
         "mission": cargo.mission.name,
         "prefix": prefix,
-        "store": f"{prefix}/store",
         "input": source,
         "command": command,
         "memory": MEMORY_MAX,
@@ -88,6 +101,7 @@ def units(options: Options, facts: Facts, cargo: Cargo, manager: str, kind: str)
         "condition": f"ConditionDirectoryNotEmpty={source}\n" if kind == "folder" else "",
         "user": f"User={facts.user}" if manager == "system" else "",
         "target": "multi-user.target" if manager == "system" else "default.target",
+        **_walls(source, kind, facts, f"{prefix}/store", manager),
     }
     names = ["winnow.service", *(["winnow.path"] if kind == "folder" else [])]
     folder = importlib.resources.files("winnow_ground") / "units"
@@ -98,6 +112,59 @@ def units(options: Options, facts: Facts, cargo: Cargo, manager: str, kind: str)
     }
 
 
+def _walls(source: str, kind: str, facts: Facts, store: str, manager: str) -> dict[str, str]:
+    """What the service may reach, by what its input needs (systemd.exec(5))."""
+    families, writes, walls = ["AF_UNIX"], [store], []
+    if source.startswith(("tcp://", "tcp-listen://")):
+        families += ["AF_INET", "AF_INET6"]
+    else:
+        walls += ["PrivateNetwork=yes", "IPAddressDeny=any"]
+    if facts.edgetpu:
+        families.append("AF_NETLINK")  # libusb asks udev
+        walls += ["DeviceAllow=char-apex rw", "DeviceAllow=char-usb_device rw"]
+    if kind == "device":
+        walls.append(f"DeviceAllow={source} r")
+    if kind != "device" and not facts.edgetpu:
+        walls += ["PrivateDevices=yes", "PrivateUsers=yes"]
+    folder = socket_folder(source)
+    if folder is not None and manager == "system" and folder.startswith("/run/"):
+        walls.append(f"RuntimeDirectory={folder.removeprefix('/run/')}")
+    elif folder is not None:
+        writes.append(folder)
+    return {
+        "families": " ".join(families),
+        "writes": " ".join(writes),
+        # Who may write to a socket may connect to it.
+        "umask": "0027" if folder is None else "0007",
+        # A user's own systemd may not set these up: the service would not start (218/CAPABILITIES).
+        "sandbox": "\n".join([*_ROOTS_WALLS, *walls, ""]) if manager == "system" else "",
+    }
+
+
+_ROOTS_WALLS = (
+    "CapabilityBoundingSet=",
+    "PrivateMounts=yes",
+    "ProtectClock=yes",
+    "ProtectHostname=yes",
+    "ProtectKernelLogs=yes",
+    "ProtectKernelModules=yes",
+    "ProtectProc=invisible",
+    "RemoveIPC=yes",
+)
+
+
+def input_at(options: Options, prefix: str) -> str:
+    """Where swaths come from: an address as it was given, or an absolute path on the board."""
+    given = options.swath_input
+    return given if is_address(given) else _place(given, prefix)
+
+
+def socket_folder(source: str) -> str | None:
+    """The folder in which the service makes a socket, if it listens at one."""
+    scheme, _, path = source.partition(":")
+    return str(PurePosixPath(path).parent) if scheme == "unix-listen" else None
+
+
 def deploy(
     board: Board, mission: Path, options: Options, *, say: Say, dry_run: bool = False
 ) -> Outcome:
@@ -105,7 +172,8 @@ def deploy(
 
     Raises DeployError naming the step that failed, and what `collect` raises.
     """
-    check_safe("--prefix and --swath-input", options.prefix, options.swath_input)
+    check_safe("--prefix", options.prefix)
+    check_input(options.swath_input)
     cargo = collect(mission, options.bundle)
     say(f"mission {cargo.mission.name}: {', '.join(cargo.bundles)}")
     with tempfile.TemporaryDirectory(prefix="winnow-deploy-") as scratch:
@@ -115,7 +183,7 @@ def deploy(
         say(f"board {board.host}: Python {facts.version}, {facts.machine}, glibc {facts.glibc}")
         manager = _manager(options.service, facts, board)
         prefix = _place(options.prefix, facts.home)
-        kind = _input_kind(board, _place(options.swath_input, prefix))
+        kind = _input_kind(board, input_at(options, prefix))
         made = units(options, facts, cargo, manager, kind)
         release = _identity(wheel, cargo, made, facts, options)
         plan = _Plan(board, prefix, release, cargo, made, manager, facts, say)
@@ -127,7 +195,7 @@ def deploy(
         if not plan.is_complete():
             wheels = [] if options.board_index else download(wheel, facts, Path(scratch) / "w")
             plan.install(wheel, wheels)
-    return plan.fly(_place(options.swath_input, prefix), kind)
+    return plan.fly(input_at(options, prefix), kind)
 
 
 @dataclass(frozen=True)
@@ -168,6 +236,8 @@ class _Plan:
         """Examine it there, switch to it, have it started, and clear old ones away."""
         report = self._doctor()
         folders = [f"{self.prefix}/store", *([source] if kind == "folder" else [])]
+        folder = socket_folder(source)
+        folders += [folder] if folder is not None and not folder.startswith("/run/") else []
         self.board.run("folders", 'mkdir -p "$@"', *folders)
         before = self.board.run("switch", _SWITCH, self.prefix, self.release).strip()
         self.say(f"current -> releases/{self.release}" + (" (as before)" if before else ""))
@@ -299,8 +369,11 @@ def _manager(asked: str, facts: Facts, board: Board) -> str:
 
 
 def _input_kind(board: Board, source: str) -> str:
+    if is_address(source):
+        return "listener" if is_listening(source) else "socket"
     script = """
-if [ -p "$1" ] || [ -c "$1" ]; then echo stream
+if [ -p "$1" ]; then echo stream
+elif [ -c "$1" ]; then echo device
 elif [ -d "$1" ] || [ ! -e "$1" ]; then echo folder
 else echo file; fi
 """
@@ -309,7 +382,8 @@ else echo file; fi
         raise DeployError(
             "is a file, so there would be one swath only",
             where=f"{board.host}:{source}",
-            hint="name the folder that swaths are moved to, a named pipe (mkfifo) or a device",
+            hint="name the folder that swaths are moved to, a named pipe (mkfifo), a device or a "
+            "socket's address",
         )
     return kind
 

@@ -30,7 +30,9 @@ def deploy(
     swath_input: Annotated[
         str,
         typer.Option(
-            help="Folder that swaths are moved to, a named pipe or a device, on the board."
+            help="Folder that swaths are moved to, a named pipe or a device, on the board; or "
+            "tcp://HOST:PORT, unix:PATH to connect to, tcp-listen://HOST:PORT, unix-listen:PATH "
+            "to listen at."
         ),
     ] = "incoming",
     samples: Annotated[int | None, typer.Option(min=1, help="Width of raw lines.")] = None,

@@ -23,7 +23,7 @@ import pytest
 from winnow_edge.bundle import shipped_bundles
 from winnow_edge.store import Store
 from winnow_ground.board import Board, Facts
-from winnow_ground.cargo import collect, take_wheel
+from winnow_ground.cargo import check_input, collect, take_wheel
 from winnow_ground.deploy import Options, Outcome, deploy, units
 from winnow_ground.errors import DeployError
 
@@ -286,11 +286,23 @@ def test_an_absolute_bundle_path_and_a_wheel_that_is_none_are_refused(tmp_path: 
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="no systemd to ask")
 @pytest.mark.parametrize("manager", ["system", "user"])
-@pytest.mark.parametrize("kind", ["folder", "stream"])
-def test_systemd_accepts_the_units(tmp_path: Path, mission: Path, manager: str, kind: str) -> None:
-    user = subprocess.run(["id", "-un"], capture_output=True, text=True, check=True).stdout.strip()
-    facts = Facts(str(tmp_path), user, True, True, True, "python3", "3.11", "x86_64", (2, 36))
-    made = units(Options(samples=2048), facts, collect(mission), manager, kind)
+@pytest.mark.parametrize(
+    ("kind", "source"),
+    [
+        ("folder", "incoming"),
+        ("stream", "camera"),
+        ("device", "/dev/video0"),
+        ("socket", "tcp://camera.local:5000"),
+        ("listener", "tcp-listen://[::]:5000"),
+        ("listener", "unix-listen:/run/winnow/camera.sock"),
+    ],
+)
+def test_systemd_accepts_the_units(
+    tmp_path: Path, mission: Path, manager: str, kind: str, source: str
+) -> None:
+    facts = replace(facts_of(tmp_path), edgetpu=kind == "folder")
+    options = Options(samples=2048, swath_input=source)
+    made = units(options, facts, collect(mission), manager, kind)
     assert set(made) == {"winnow.service"} | ({"winnow.path"} if kind == "folder" else set())
     for name, text in made.items():
         (tmp_path / name).write_text(text)
@@ -302,6 +314,114 @@ def test_systemd_accepts_the_units(tmp_path: Path, mission: Path, manager: str, 
     )
     complaints = [line for line in done.stderr.splitlines() if "winnow." in line]
     assert not complaints, complaints
+
+
+def facts_of(home: Path) -> Facts:
+    """This machine as a board whose home folder is `home`."""
+    user = subprocess.run(["id", "-un"], capture_output=True, text=True, check=True).stdout.strip()
+    return Facts(str(home), user, True, True, True, "python3", "3.11", "x86_64", (2, 36))
+
+
+def settings_of(unit: str) -> dict[str, list[str]]:
+    """The values of each key of a unit."""
+    found: dict[str, list[str]] = {}
+    for line in unit.splitlines():
+        if "=" in line and not line.startswith("#"):
+            key, _, value = line.partition("=")
+            found.setdefault(key, []).append(value)
+    return found
+
+
+def test_a_service_reaches_what_its_input_needs_and_no_more(tmp_path: Path, mission: Path) -> None:
+    cargo = collect(mission)
+
+    def made(source: str, kind: str, manager: str = "system", **facts: Any) -> Any:
+        here = replace(facts_of(tmp_path), **facts)
+        options = Options(swath_input=source)
+        return settings_of(units(options, here, cargo, manager, kind)["winnow.service"])
+
+    store = f"{tmp_path}/winnow/store"
+    folder = made("incoming", "folder")
+    assert folder["RestrictAddressFamilies"] == ["AF_UNIX"]
+    assert folder["PrivateNetwork"] == folder["PrivateDevices"] == ["yes"]
+    assert folder["ReadWritePaths"] == [store] and folder["CapabilityBoundingSet"] == [""]
+    for source, kind in (
+        ("tcp://camera:5000", "socket"),
+        ("tcp-listen://0.0.0.0:5000", "listener"),
+    ):
+        tcp = made(source, kind)
+        assert tcp["RestrictAddressFamilies"] == ["AF_UNIX AF_INET AF_INET6"]
+        assert "PrivateNetwork" not in tcp and "IPAddressDeny" not in tcp
+        assert tcp["Restart"] == ["always"] and tcp["RestartPreventExitStatus"] == ["2"]
+    assert made("unix-listen:/srv/cam/s", "listener")["ReadWritePaths"] == [f"{store} /srv/cam"]
+    assert made("unix-listen:/run/cam/s", "listener")["RuntimeDirectory"] == ["cam"]
+    device = made("/dev/video0", "device")
+    assert device["DeviceAllow"] == ["/dev/video0 r"] and "PrivateDevices" not in device
+    tpu = made("incoming", "folder", edgetpu=True)
+    assert "char-apex rw" in tpu["DeviceAllow"] and "PrivateDevices" not in tpu
+    own = made("incoming", "folder", "user")
+    assert "CapabilityBoundingSet" not in own and "SystemCallFilter" in own
+
+
+def test_the_command_of_a_service_that_listens_takes_pass_after_pass(
+    tmp_path: Path, mission: Path
+) -> None:
+    """ExecStart as systemd would run it, with this environment's winnow-edge."""
+    current = tmp_path / "winnow" / "current"
+    (current / "venv" / "bin").mkdir(parents=True)
+    shutil.copytree(mission.parents[1], current / "flight")
+    (current / "venv" / "bin" / "winnow-edge").symlink_to(
+        Path(sys.executable).parent / "winnow-edge"
+    )
+    options = Options(swath_input=f"unix-listen:{tmp_path}/cam/s")
+    (tmp_path / "cam").mkdir()
+    unit = units(options, facts_of(tmp_path), collect(mission), "system", "listener")
+    (start,) = settings_of(unit["winnow.service"])["ExecStart"]
+    match = re.fullmatch(r"/bin/sh -c '(.*)'", start)
+    assert match is not None
+    command = ["/bin/sh", "-c", match[1].replace("$$", "$")]
+    lines = np.random.default_rng(5).integers(0, 255, (300, 256), np.uint8).tobytes()
+    with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL) as service:
+        assert service.stderr is not None
+        assert b"listening at" in service.stderr.readline()
+        for _ in range(2):
+            with socket.socket(socket.AF_UNIX) as peer:
+                peer.connect(f"{tmp_path}/cam/s")
+                peer.sendall(lines)
+                peer.shutdown(socket.SHUT_WR)
+                assert peer.recv(1) == b""  # once the swath is committed
+        service.terminate()
+        assert service.wait(60) == 0
+    with Store.open(tmp_path / "winnow" / "store", mission=None, read_only=True) as store:
+        assert [(row.name, row.complete) for row in store.swaths()] == [
+            ("pass-1", True),
+            ("pass-2", True),
+        ]
+
+
+def test_lines_of_unknown_width_are_refused_before_anything_is_changed(tmp_path: Path) -> None:
+    path = tmp_path / "m.toml"
+    path.write_text(MISSION.format(bundle=shipped_bundles()[0].stem).replace("samples = 256", ""))
+    options = Options(swath_input="tcp-listen://0.0.0.0:5000")
+    with pytest.raises(DeployError, match="say how wide they are"):
+        units(options, facts_of(tmp_path), collect(path), "system", "listener")
+
+
+@pytest.mark.parametrize(
+    ("source", "says"),
+    [
+        ("tcp-listen://0.0.0.0", "is no address; write tcp-listen://HOST:PORT"),
+        ("tcp://camera:0", "is no address"),
+        ("tcp://$(reboot):5000", "characters"),
+        ("unix:camera.sock", "in a folder of its own"),
+        ("unix-listen:/run/camera.sock", "in a folder of its own"),
+        ("unix-listen:/run/a b/c", "characters"),
+        ("http://camera:5000", "characters"),
+    ],
+)
+def test_an_input_that_no_service_could_read_is_refused(source: str, says: str) -> None:
+    with pytest.raises(DeployError, match=says):
+        check_input(source)
 
 
 def test_characters_that_a_shell_would_read_are_refused(
