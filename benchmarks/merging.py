@@ -1,75 +1,204 @@
-"""What merging costs and saves: features of rendered strips found, detections and bytes, by limit.
+"""What merging costs and saves: features shown, detections and bytes, by rule.
 
-A feature is found if a detection of its class shows it (`winnow_ground.truth.shown_by`); without
-merging (limit 1.0) every tile over its threshold is a detection.
+Rendered strips are flown once without merging (`merge = 1`); the rules are then applied to what was
+detected, each greedy within a class (`winnow_edge.merging`). A feature is shown if a detection of
+its class shows it (`winnow_ground.truth.shown_by`). "Wide first" keeps the coarser scale first
+instead of the higher posterior. Real strips have no truth: only bytes are counted, in two flights.
 
-    python benchmarks/merging.py [--bundle NAME] [--count N] [--lines N]
+    python benchmarks/merging.py [--seeds 1-8] [--lines 5120] [--bundle NAME]
+    python benchmarks/merging.py --strips STRIP.jpg...
 """
 
 from __future__ import annotations
 
 import argparse
 import tempfile
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
+
 from winnow_edge.flight import Flight
-from winnow_edge.mission import load_mission
+from winnow_edge.mission import Mission, load_mission
 from winnow_edge.products import decode_head
-from winnow_edge.records import Kind
+from winnow_edge.records import Box, Kind
 from winnow_ground.scene.files import write_scene
 from winnow_ground.scene.layout import render_scene
-from winnow_ground.truth import load_truth, shown_by
+from winnow_ground.truth import Feature, load_truth, shown_by
 
-LIMITS = (0.1, 0.3, 0.5, 0.7, 1.0)
 MISSION = Path(__file__).parents[1] / "missions" / "mars-browse.toml"
+SMALL = 32
+"""Side in full-resolution pixels under which a feature is but a few pixels at scale 2."""
+
+Matrix = npt.NDArray[np.bool_]
+
+
+@dataclass
+class Strip:
+    """The detections of one flight without merging, and which features each shows."""
+
+    overlap: npt.NDArray[np.float64]
+    iou: npt.NDArray[np.float64]
+    same_class: Matrix
+    posterior: npt.NDArray[np.float64]
+    scale: npt.NDArray[np.int64]
+    shows: Matrix
+    size: npt.NDArray[np.int64]
+    small: npt.NDArray[np.bool_]
+    records: int
+    """Bytes of everything but the detections' pictures."""
+
+
+Rule = tuple[bool, Callable[[Strip], Matrix]]
+"""Whether wide tiles come first, and which pairs touch."""
+
+
+def limit(same: float, across: float) -> Callable[[Strip], Matrix]:
+    """Touching above these overlaps, within a scale and across scales."""
+
+    def touching(s: Strip) -> Matrix:
+        one = s.scale[:, None] == s.scale
+        return np.where(one, s.overlap > same, s.overlap > across)
+
+    return touching
+
+
+RULES: dict[str, Rule] = {
+    **{f"{n}": (False, limit(n, n)) for n in (0.1, 0.3, 0.5, 1.0)},
+    "IoU 0.14": (False, lambda s: s.iou > 0.14),
+    "IoU 0.2": (False, lambda s: s.iou > 0.2),
+    "0.3, across scales 0.5": (False, limit(0.3, 0.5)),
+    "0.3, not across scales": (False, limit(0.3, 1.0)),
+    "0.3, half-overlapping kept from 0.95": (
+        False,
+        lambda s: (s.overlap > 0.5) | ((s.overlap > 0.3) & (s.posterior[None] <= 0.95)),
+    ),
+    "wide first, 0.3": (True, limit(0.3, 0.3)),
+    "wide first, 0.3, across scales 0.5": (True, limit(0.3, 0.5)),
+    "wide first, 0.1, across scales 0.5": (True, limit(0.1, 0.5)),
+}
 
 
 def main() -> None:
-    """Parse the command line, render, run with every limit, print a table."""
+    """Parse the command line, fly, apply the rules, print a table."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--bundle", default="hirise-landmarks")
-    parser.add_argument("--count", type=int, default=4, help="strips, seeds from 1")
+    parser.add_argument("--seeds", default="1-8", metavar="FIRST-LAST")
     parser.add_argument("--lines", type=int, default=5120)
     parser.add_argument("--threads", type=int, default=0)
+    parser.add_argument("--strips", nargs="+", type=Path, default=[], metavar="STRIP")
     args = parser.parse_args()
     mission = load_mission(MISSION)
     cameras = {k: replace(v, bundle=args.bundle) for k, v in mission.instruments.items()}
-    rows = {limit: [0, 0, 0, 0] for limit in LIMITS}
-    features = 0
+    compute = replace(mission.compute, threads=args.threads)
+    mission = replace(mission, instruments=cameras, compute=compute)
+    if args.strips:
+        real(mission, args.strips)
+        return
+    first, last = map(int, args.seeds.split("-"))
+    strips = [rendered(mission, seed, args.lines) for seed in range(first, last + 1)]
+    print(f"{sum(s.shows.shape[1] for s in strips)} features in {len(strips)} strips")
+    print("rule | detections | shown | at scale 1 | small, at scale 2 only | show none | bytes")
+    for name, rule in RULES.items():
+        print(name, *(f"{n:,}" for n in tally(strips, rule)), sep=" | ")
+
+
+def tally(strips: Sequence[Strip], rule: Rule) -> tuple[int, ...]:
+    """The columns of the table for one rule."""
+    rows = []
+    for strip in strips:
+        kept = greedy(strip, rule)
+        shows, fine = strip.shows[kept], strip.scale[kept] == 1
+        shown, sharp = shows.any(axis=0), shows[fine].any(axis=0)
+        rows.append(
+            (
+                len(kept),
+                shown.sum(),
+                sharp.sum(),
+                (shown & ~sharp & strip.small).sum(),
+                (~shows.any(axis=1)).sum(),
+                strip.records + strip.size[kept].sum(),
+            )
+        )
+    return tuple(int(n) for n in np.sum(rows, axis=0))
+
+
+def greedy(strip: Strip, rule: Rule) -> list[int]:
+    """The detections that are kept."""
+    wide_first, touching = rule
+    width = strip.scale if wide_first else np.zeros_like(strip.scale)
+    touches = touching(strip) & strip.same_class
+    dropped = np.zeros(len(width), bool)
+    kept = []
+    for index in np.lexsort((np.arange(len(width)), -strip.posterior, -width)):
+        if not dropped[index]:
+            kept.append(int(index))
+            dropped |= touches[index]
+    return kept
+
+
+def rendered(mission: Mission, seed: int, lines: int) -> Strip:
+    """Render a strip and fly it without merging."""
     with tempfile.TemporaryDirectory(prefix="winnow-merging-") as folder:
-        root = Path(folder)
-        for seed in range(1, args.count + 1):
-            swath, truth = root / f"{seed}.png", root / f"{seed}.json"
-            write_scene(render_scene(lines=args.lines, samples=2048, seed=seed), swath, truth)
-            known = load_truth(truth)
-            features += len(known)
-            for limit, row in rows.items():
-                flown = replace(
-                    mission,
-                    instruments=cameras,
-                    tiling=replace(mission.tiling, merge=limit),
-                    compute=replace(mission.compute, threads=args.threads),
-                )
-                with Flight(flown, root / f"store-{limit}") as flight:
-                    summary = flight.run(swath)
-                    store = flight.store
-                    (about,) = [s for s in store.swaths() if s.name == swath.name]
-                    found: set[int] = set()
-                    false = 0
-                    for product in store.products(swath_id=about.id, kinds=(Kind.IMAGE,)):
-                        head = decode_head(store.data(product.id)).record
-                        shown = shown_by(about.classes[head.class_index], head.box, known)
-                        found.update(shown)
-                        false += not shown
-                row[0] += summary.tally.detections
-                row[1] += len(found)
-                row[2] += false
-                row[3] += summary.tally.bytes
-    print(f"{features} features in {args.count} strips")
-    print("merge   detections   features found   detections of none      bytes")
-    for limit, (detections, found_count, false_count, size) in rows.items():
-        print(f"{limit:5}  {detections:11,}  {found_count:15,}  {false_count:18,}  {size:10,}")
+        swath, truth = Path(folder) / "s.png", Path(folder) / "s.json"
+        write_scene(render_scene(lines=lines, samples=2048, seed=seed), swath, truth)
+        return flown(unmerged(mission, 1.0), swath, load_truth(truth), Path(folder) / "store")
+
+
+def flown(mission: Mission, swath: Path, known: Sequence[Feature], folder: Path) -> Strip:
+    """Fly a strip; its detections in the order in which they were made."""
+    found: dict[tuple[int, int], tuple[Box, int, float, str]] = {}
+    sizes: dict[tuple[int, int], int] = {}
+    with Flight(mission, folder) as flight:
+        total = flight.run(swath).tally.bytes
+        (about,) = flight.store.swaths()
+        for product in flight.store.products(kinds=(Kind.THUMBNAIL, Kind.IMAGE)):
+            data = flight.store.data(product.id)
+            record = decode_head(data).record
+            key = record.index, record.class_index
+            name = about.classes[record.class_index]
+            found[key] = record.box, record.scale, record.posterior, name
+            sizes[key] = sizes.get(key, 0) + len(data)
+    boxes, scales, posteriors, names = zip(*(found[key] for key in sorted(found)), strict=True)
+    shows = np.zeros((len(found), len(known)), bool)
+    for number, (box, name) in enumerate(zip(boxes, names, strict=True)):
+        shows[number, list(shown_by(name, box, known))] = True
+    area = np.array([b.lines * b.samples for b in boxes])
+    overlap = np.array([[a.overlap(b) for b in boxes] for a in boxes])
+    shared = overlap * np.minimum(area[:, None], area)
+    size = np.array([sizes[key] for key in sorted(found)])
+    return Strip(
+        overlap,
+        shared / (area[:, None] + area - shared),
+        np.array(names)[:, None] == np.array(names),
+        np.array(posteriors),
+        np.array(scales),
+        shows,
+        size,
+        np.array([min(f.box.lines, f.box.samples) < SMALL for f in known], bool),
+        total - int(size.sum()),
+    )
+
+
+def unmerged(mission: Mission, merge: float) -> Mission:
+    """The mission with another limit."""
+    return replace(mission, tiling=replace(mission.tiling, merge=merge))
+
+
+def real(mission: Mission, strips: Sequence[Path]) -> None:
+    """Detections and bytes of real strips, merged as the mission says and not at all."""
+    print("strip | tiles over threshold | detections | bytes, merged | not merged | saved")
+    for strip in strips:
+        with tempfile.TemporaryDirectory(prefix="winnow-merging-") as folder:
+            with Flight(mission, Path(folder) / "on") as flight:
+                on = flight.run(strip).tally
+            with Flight(unmerged(mission, 1.0), Path(folder) / "off") as flight:
+                off = flight.run(strip).tally
+        saved = 1 - on.bytes / off.bytes
+        counts = f"{on.hits} | {on.detections} | {on.bytes:,} | {off.bytes:,} | {saved:.0%}"
+        print(f"{strip.name.partition('_RED')[0]} | {counts}", flush=True)
 
 
 if __name__ == "__main__":
