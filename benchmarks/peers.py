@@ -76,13 +76,16 @@ def interpreter(bundle: Any) -> Callable[[Any], Any]:
 def run_winnow(path: Path, bundle: Any, threads: int) -> Callable[[], int]:
     """`run_swath` into a scratch store."""
     from winnow_edge.interpreters import Interpreters
-    from winnow_edge.mission import Instrument, Mission, Tiling
+    from winnow_edge.mission import Compute, Instrument, Mission, Tiling
     from winnow_edge.pipeline import run_swath
     from winnow_edge.sources import open_source
     from winnow_edge.store import Store
 
     camera = Instrument(bundle=str(bundle.path))
-    mission = Mission("peers", {"camera": camera}, tiling=Tiling(scales=(1,)))
+    # Every tile is shown once, as the others do, whatever the bundle says of second views.
+    mission = Mission(
+        "peers", {"camera": camera}, tiling=Tiling(scales=(1,)), compute=Compute(borderline=0.0)
+    )
     pool = Interpreters(bundle, "litert", threads)
     store = Store.open(tempfile.mkdtemp(prefix="winnow-peers-"), mission=mission)
 
