@@ -182,8 +182,11 @@ def _acknowledge(store: Store, containers: Iterable[int]) -> int:
     changed = 0
     for number in containers:
         cursor = store.db.executemany(
-            "UPDATE product SET state = ?1 WHERE id = ?2 AND state <> ?1",
-            ((int(State.ACKNOWLEDGED), product) for product in _products_of(store, number)),
+            "UPDATE product SET state = ? WHERE id = ? AND state <> ?",
+            (
+                (int(State.ACKNOWLEDGED), product, int(State.ACKNOWLEDGED))
+                for product in _products_of(store, number)
+            ),
         )
         changed += cursor.rowcount
         store.db.execute(
