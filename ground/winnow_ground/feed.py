@@ -173,8 +173,10 @@ def feed_command(
 ) -> None:
     """Write an image as raw lines to standard output, for `winnow-edge run -`.
 
-    Needs the extra [b]feed[/b] (rasterio). 16-bit samples leave little-endian. With --to they go to
-    a socket that the run listens at, and the command ends when the run has read them all.
+    Needs the extra [b]feed[/b] (rasterio). 16-bit samples leave little-endian.
+
+    With --to, lines go to a socket that the run listens at, and the end waits
+    until the run has read them all.
 
         winnow feed scene.tif | winnow-edge run mission.toml - $(winnow feed scene.tif --info)
         winnow feed obs.JP2 --realtime --line-time-us 75 | winnow-edge run mission.toml - ...
