@@ -9,6 +9,7 @@ counted and nothing is made twice.
 
 from __future__ import annotations
 
+import itertools
 import json
 import sqlite3
 from collections.abc import Iterator, Sequence
@@ -40,6 +41,14 @@ from winnow_edge.store_file import (
 )
 
 MAX_SWATHS: Final = 65_535  # the swath's number has 16 bits in a product's head
+
+_ROW: Final = "(?, ?, ?, ?, ?, ?, 0, ?, ?, ?)"
+_INSERT: Final = (
+    "INSERT INTO product (swath, kind, tile, class, posterior, detection, state, bytes, sketch,"
+    f" data) VALUES {_ROW}"
+)
+_ROWS_AT_ONCE: Final = 32  # each statement lets Python's lock go and asks for it again
+_INSERT_MANY: Final = _INSERT + f", {_ROW}" * (_ROWS_AT_ONCE - 1)
 
 
 class Store:
@@ -272,15 +281,16 @@ class Store:
         self.db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
 
     def _insert(self, db: sqlite3.Connection, swath: int, products: Sequence[Product]) -> None:
-        db.executemany(
-            "INSERT INTO product (swath, kind, tile, class, posterior, detection, state, bytes,"
-            f" sketch, data) VALUES ({swath}, ?, ?, ?, ?, ?, 0, ?, ?, ?)",
-            (
-                # Plain integers: SQLite's adapter takes its time over any other kind.
-                (int(kind), tile, cls, posterior, int(detection), len(data), sketch, data)
-                for kind, tile, cls, posterior, detection, data, sketch in products
-            ),
-        )
+        rows = [
+            # Plain integers: SQLite's adapter takes its time over any other kind.
+            (swath, int(kind), tile, cls, posterior, int(detection), len(data), sketch, data)
+            for kind, tile, cls, posterior, detection, data, sketch in products
+        ]
+        whole = len(rows) - len(rows) % _ROWS_AT_ONCE
+        for first in range(0, whole, _ROWS_AT_ONCE):
+            some = rows[first : first + _ROWS_AT_ONCE]
+            db.execute(_INSERT_MANY, list(itertools.chain.from_iterable(some)))
+        db.executemany(_INSERT, rows[whole:])
         self.set_meta("data_bytes", self.data_bytes() + sum(len(p.data) for p in products))
 
     def _announce(
