@@ -112,8 +112,10 @@ def test_a_swath_that_is_none_gives_one_line(
 
 def test_interrupted_it_leaves_a_folder_that_the_next_one_takes_over(tmp_path: Path) -> None:
     out = tmp_path / "out"
+    # A shell starts jobs in the background deaf to SIGINT, and their children are too.
+    hearing = ["env", "--default-signal=INT"]
     process = subprocess.Popen(
-        [*WINNOW, "--out", str(out), "--lines", "1300"],
+        [*hearing, *WINNOW, "--out", str(out), "--lines", "1300"],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     while process.poll() is None and not (out / "mission.toml").exists():

@@ -22,6 +22,8 @@ from winnow_ground.errors import DataError, GroundError
 from winnow_ground.feed import blocks, describe, feed_lines, send_lines
 
 rasterio = pytest.importorskip("rasterio", reason="extra `feed` is not installed")
+# rasterio 1.4 sets the shape of its arrays, which NumPy 2.5 deprecates (Python 3.12 and 3.13).
+pytestmark = pytest.mark.filterwarnings("ignore:Setting the shape on a NumPy:DeprecationWarning")
 
 SIDE, LINES, SAMPLES = 16, 300, 200
 APP = """
