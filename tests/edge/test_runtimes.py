@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from winnow_edge.band import Band, Quantizer
 from winnow_edge.bundle import Bundle, Golden, OutputSpec, find_bundle, open_bundle
 from winnow_edge.errors import BundleError, RuntimeUnavailableError
 from winnow_edge.runtimes import available_runtimes, check_golden, edgetpu, load_classifier
@@ -40,6 +41,33 @@ def test_tiles_may_be_strided_views_and_colourless(bundle: Bundle) -> None:
     classifier.infer(band[:, spec.width : 2 * spec.width], part)
     np.testing.assert_array_equal(whole, part)
     np.testing.assert_array_equal(whole, bundle.golden.logits["litert"][0])
+
+
+@pytest.mark.parametrize("name", ["hirise-landmarks", "msl-surface"])
+def test_tiles_as_opaque_lines_and_logits_in_a_memoryview_are_the_same(name: str) -> None:
+    bundle = open_bundle(find_bundle(name))
+    classifier = load_classifier(bundle, "litert", self_test=False)
+    spec, count = bundle.manifest.input, len(bundle.manifest.classes)
+    band = Band(
+        3 * spec.width,
+        spec.height,
+        tile=spec.height,
+        hop=spec.height,
+        scale=1,
+        channels=spec.channels,
+        nodata=None,
+        quantizer=Quantizer(spec),
+    )
+    row, tile = band.row(0), bundle.golden.tiles[0]
+    row[:, 7 : 7 + spec.width] = tile[:, :, 0] if spec.channels == 1 else tile
+    row[:, 9 + spec.width : 9 + 2 * spec.width] = row[:, 7 : 7 + spec.width][:, ::-1]
+    plain, mirrored = band.tiles(row, [7, 9 + spec.width])
+    logits = np.empty(3 * count, np.int8)
+    classifier.infer(plain, logits.data[:count])
+    classifier.infer_mirrored(plain, logits.data[count : 2 * count])
+    classifier.infer(mirrored, logits.data[2 * count :])
+    np.testing.assert_array_equal(logits[:count], bundle.golden.logits["litert"][0])
+    np.testing.assert_array_equal(logits[count : 2 * count], logits[2 * count :])
 
 
 def test_several_interpreters_in_threads_agree(bundle: Bundle) -> None:
