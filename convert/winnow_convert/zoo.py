@@ -18,6 +18,9 @@ PUBLISHED = {
     "hirise-landmarks": "test (v3.2) 92.8 % [1]",
     "hirise-landmarks-96": "test (v3.2) 92.8 % [1]",
     "msl-surface": "val 72.8 %; at >= 0.9 94.3 %, abstaining on 41 % [1]",
+    "msl-mahli": "ensemble of three, all cameras: val 83.7 % [1]",
+    "msl-mastcam-left": "ensemble of three, all cameras: val 83.7 % [1]",
+    "msl-mastcam-right": "ensemble of three, all cameras: val 83.7 % [1]",
     "rover-or-surface": "val 97.5 %, precision 98.2 %, recall 96.8 % [2]",
     "crater-dune": "92 % [2]",
 }

@@ -181,10 +181,10 @@ def print_cameras(found: dict[str, Any], console: Console | None = None) -> None
     """Print the figures per camera, and against the other model, for people, on stdout."""
     console = console or Console()
     other = found.get("against")
-    table = Table("camera", "tiles", "sources", "untaught", "accuracy")
+    table = Table("camera", "tiles", "sources", "untaught", "accuracy", padding=0)
     if other:
         table.add_column("against")
-        table.add_column("gained, 95 % over sources", no_wrap=True)
+        table.add_column("gained [95 %]", no_wrap=True)
     for camera, row in found["instruments"].items():
         cells = [str(row[k]) for k in ("n", "sources", "untaught")] + [f"{row['accuracy']:.4f}"]
         if other:
@@ -196,7 +196,7 @@ def print_cameras(found: dict[str, Any], console: Console | None = None) -> None
         console.print(
             f"against {other['model']}: accuracy {other['accuracy']:.4f}   macro-F1 "
             f"{other['macro_f1']:.4f}   at posterior >= 0.9: {_at(other['at_090'])}\n"
-            f"accuracy gained {_gain(other['difference']['all'])}",
+            f"accuracy gained {_gain(other['difference']['all'])}, intervals over sources",
             highlight=False,
         )
 
