@@ -50,8 +50,9 @@ def write_card(manifest: Manifest, model_bytes: int) -> str:
         *_quantization(metrics),
         "## Use",
         "",
-        f"{_USE[manifest.head]} {_views(manifest)}Posteriors are calibrated on landmark tiles "
-        "of val: on swaths of other terrain, season or camera they may be too sure of themselves.",
+        f"{_USE[manifest.head]} {_views(manifest)}Posteriors are calibrated on the val tiles of "
+        f"`{training.get('dataset')}`: on other ground, light, season or camera they may be too "
+        "sure of themselves.",
         "",
         "## Licence and attribution",
         "",
