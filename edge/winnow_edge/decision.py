@@ -10,6 +10,7 @@ to the net a second time, mirrored, and its posteriors are the means of the two 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -141,20 +142,23 @@ class Decider:
 def borderline_of(mission: Mission, bundle: Bundle) -> Borderline | None:
     """Which tiles are shown a second time: as the mission says, else the bundle; None: none is.
 
-    Raises MissionError if the mission asks for it and the bundle has no softmax head.
+    What the mission says holds for its bundles with a softmax head; a sigmoid head has no best
+    posterior. Raises MissionError if it asks for second views and none of its bundles has the head.
     """
     manifest, asked = bundle.manifest, mission.compute.borderline
     limit = manifest.borderline if asked is None else asked
     if not limit:
         return None
-    if manifest.head != "softmax":
-        raise MissionError(
-            f"`compute.borderline` is {limit:g}, but bundle {manifest.name!r} has a "
-            f"{manifest.head} head, which has no best posterior",
-            where=place_of(mission.path, "compute", "borderline"),
-            hint="leave `borderline` out or make it 0",
-        )
-    return Borderline(manifest, limit)
+    if manifest.head == "softmax":
+        return Borderline(manifest, limit)
+    if any(other.head == "softmax" for other in _manifests_of(mission)):
+        return None
+    raise MissionError(
+        f"`compute.borderline` is {limit:g}, but bundle {manifest.name!r} has a {manifest.head} "
+        "head, which has no best posterior, and no other instrument's has a softmax head",
+        where=place_of(mission.path, "compute", "borderline"),
+        hint="leave `borderline` out or make it 0",
+    )
 
 
 def thresholds_of(mission: Mission, bundle: Bundle) -> dict[str, float]:
@@ -179,14 +183,16 @@ def thresholds_of(mission: Mission, bundle: Bundle) -> dict[str, float]:
 
 def known_elsewhere(name: str, mission: Mission) -> bool:
     """Whether the bundle of an instrument of the mission has the class."""
-    for other in {instrument.bundle for instrument in mission.instruments.values()}:
+    return any(name in manifest.classes for manifest in _manifests_of(mission))
+
+
+def _manifests_of(mission: Mission) -> Iterator[Manifest]:
+    """The manifest of each bundle of the mission that can be opened."""
+    for name in {instrument.bundle for instrument in mission.instruments.values()}:
         try:
-            classes = open_bundle(find_bundle(other, beside=mission.path)).manifest.classes
+            yield open_bundle(find_bundle(name, beside=mission.path)).manifest
         except BundleError:
-            continue  # of no concern to this swath
-        if name in classes:
-            return True
-    return False
+            continue  # of no concern to the swath of another instrument
 
 
 def _sigmoid_table(manifest: Manifest) -> list[int]:

@@ -184,7 +184,8 @@ class Compute:
     """The compute budget: the runtime asked for and single-thread interpreters (0: one a core).
 
     A tile whose best posterior is under `borderline` is shown to the net a second time, mirrored
-    (None: as the bundle says; 0: no tile is).
+    (None: as the bundle says; 0: no tile is). It is for bundles with a softmax head: those with a
+    sigmoid head, which have no best posterior, show every tile once.
     """
 
     runtime: str = _choice("auto", *RUNTIMES)

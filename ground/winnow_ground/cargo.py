@@ -8,12 +8,12 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 import winnow_edge
 from winnow_edge.bundle import bundles_folder, find_bundle, open_bundle
-from winnow_edge.decision import thresholds_of
+from winnow_edge.decision import borderline_of, thresholds_of
 from winnow_edge.errors import SwathError
 from winnow_edge.mission import Mission, load_mission
 from winnow_edge.sources.sockets import host_and_port
@@ -55,7 +55,7 @@ def collect(mission_path: Path, bundle: str | None = None) -> Cargo:
                 where=mission_path,
                 hint="give it relative to the mission file, or a shipped name",
             )
-        thresholds_of(mission, open_bundle(path))
+        _check_decisions(mission, path)
     own = {name: path.absolute() for name, path in paths.items() if not _shipped(path)}
     home = mission_path.absolute()
     top = Path(os.path.commonpath([home.parent, *(_plain(p).parent for p in own.values())]))
@@ -68,7 +68,12 @@ def collect(mission_path: Path, bundle: str | None = None) -> Cargo:
     override = None
     if bundle is not None:
         path = find_bundle(bundle)
-        thresholds_of(mission, open_bundle(path))
+        # On board it takes the place of every instrument's.
+        cameras = {
+            name: replace(camera, bundle=str(path.absolute()))
+            for name, camera in mission.instruments.items()
+        }
+        _check_decisions(replace(mission, instruments=cameras), path)
         override = path.stem if _shipped(path) else f"bundles/{path.name}"
         told.append(override)
         if not _shipped(path):
@@ -76,6 +81,13 @@ def collect(mission_path: Path, bundle: str | None = None) -> Cargo:
     mission_name = home.relative_to(top).as_posix()
     check_safe("mission file and bundle names", *files)
     return Cargo(mission, mission_name, tuple(dict.fromkeys(told)), override, files)
+
+
+def _check_decisions(mission: Mission, bundle: Path) -> None:
+    """Refuse here what would end the first run on board. Raises BundleError, MissionError."""
+    opened = open_bundle(bundle)
+    thresholds_of(mission, opened)
+    borderline_of(mission, opened)
 
 
 def take_wheel(wheel: Path | None, cargo: Cargo, scratch: Path) -> Path:

@@ -277,12 +277,25 @@ def test_the_mission_turns_second_views_off_and_on(
 
 
 def test_only_softmax_heads_have_a_best_posterior(bundles: dict[str, Bundle]) -> None:
-    sigmoid = dataclasses.replace(
-        bundles["once"], manifest=dataclasses.replace(PLAIN, head="sigmoid")
-    )
-    assert borderline_of(mission_of(), sigmoid) is None
+    """A limit of the whole mission is for its softmax heads, and an error if there is none."""
+    folder = bundles["once"].path.parent
+    manifest = dataclasses.replace(PLAIN, name="both", head="sigmoid")
+    golden = Golden(np.zeros((0, SIDE, SIDE, 1), np.int8), {})
+    sigmoid = write_bundle(folder / "both.winnow", manifest, model=b"none", golden=golden, card="")
+
+    def mission(*names: str, limit: str = "") -> Mission:
+        cameras = "".join(f'[instrument.{n}]\nbundle = "{folder / n}.winnow"\n' for n in names)
+        compute = f"[compute]\nborderline = {limit}\n" if limit else ""
+        return parse_mission(f'name = "probe"\n{cameras}{compute}')
+
+    assert borderline_of(mission("both"), sigmoid) is None
+    assert borderline_of(mission("both", limit="0"), sigmoid) is None
     with pytest.raises(MissionError, match=r"`compute.borderline` is 0.9, but .*sigmoid head"):
-        borderline_of(mission_of("[compute]\nborderline = 0.9"), sigmoid)
+        borderline_of(mission("both", limit="0.9"), sigmoid)
+    mixed = mission("both", "once", limit="0.9")
+    assert borderline_of(mixed, sigmoid) is None
+    assert borderline_of(mixed, bundles["once"]) is not None
+    assert borderline_of(mission("both", "twice", limit="0"), bundles["twice"]) is None
 
 
 def test_bench_counts_net_calls(bundles: dict[str, Bundle], tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ import numpy as np
 import pytest
 
 from winnow_edge.bundle import shipped_bundles
+from winnow_edge.errors import MissionError
 from winnow_edge.store import Store
 from winnow_ground.board import Board, Facts
 from winnow_ground.cargo import check_input, collect, take_wheel
@@ -282,6 +283,25 @@ def test_an_absolute_bundle_path_and_a_wheel_that_is_none_are_refused(tmp_path: 
     path.write_text("no wheel")
     with pytest.raises(DeployError, match="is no wheel"):
         take_wheel(path, _nothing(), tmp_path)
+
+
+def test_what_would_end_the_first_run_on_board_is_found_here(tmp_path: Path) -> None:
+    """crater-dune has a sigmoid head; other shipped bundles have softmax heads."""
+    path = tmp_path / "m.toml"
+    text = MISSION.format(bundle="crater-dune")
+    path.write_text(text + "[compute]\nborderline = 0.9\n")
+    with pytest.raises(MissionError, match=r"m\.toml.*`compute.borderline` is 0.9, but .*sigmoid"):
+        collect(path)
+    path.write_text(text + "[compute]\nborderline = 0\n")
+    collect(path)
+    softmax = MISSION.format(bundle="hirise-landmarks") + "[compute]\nborderline = 0.9\n"
+    path.write_text(softmax)
+    collect(path)
+    # --bundle takes the place of the softmax one on board.
+    with pytest.raises(MissionError, match="sigmoid"):
+        collect(path, "crater-dune")
+    path.write_text(softmax + '[instrument.other]\nbundle = "crater-dune"\n')
+    assert collect(path).bundles == ("hirise-landmarks", "crater-dune")
 
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="no systemd to ask")
