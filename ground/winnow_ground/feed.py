@@ -119,8 +119,11 @@ def feed_lines(
 def send_lines(
     feed: Feed, band: int, address: str, *, line_time_us: float | None, quiet: bool
 ) -> int:
-    """Write all lines to a socket (`tcp://HOST:PORT`, `unix:PATH`) and wait until they were read;
-    returns how many. Raises DataError if nobody listens there, or no longer."""
+    """Write all lines to a socket (`tcp://HOST:PORT`, `unix:PATH`) and wait until the other end
+    closes; returns how many. Raises DataError if nobody listens there, or no longer.
+
+    A run closes once it has committed the swath, but also when it is stopped or ends it early.
+    """
     from winnow_edge.errors import SwathError
     from winnow_edge.sources.sockets import connect
 
@@ -133,7 +136,7 @@ def send_lines(
             done = feed_lines(feed, band, out, line_time_us=line_time_us, quiet=quiet)
             link.shutdown(socket.SHUT_WR)
             while link.recv(4096):
-                pass  # nothing is said; the end is that of the run's swath
+                pass  # nothing is said; a run closes when it is through with the swath
     except OSError as error:
         raise DataError(
             f"the connection broke ({error.strerror})",
@@ -175,8 +178,9 @@ def feed_command(
 
     Needs the extra [b]feed[/b] (rasterio). 16-bit samples leave little-endian.
 
-    With --to, lines go to a socket that the run listens at, and the end waits
-    until the run has read them all.
+    With --to, lines go to a socket that the run listens at, and the command
+    ends when the other end closes: a run does so once it has committed the
+    swath, but also when it is stopped before. What it has, its summary says.
 
         winnow feed scene.tif | winnow-edge run mission.toml - $(winnow feed scene.tif --info)
         winnow feed obs.JP2 --realtime --line-time-us 75 | winnow-edge run mission.toml - ...

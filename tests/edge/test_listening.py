@@ -23,6 +23,7 @@ import pytest
 from winnow_edge.bundle import Golden, InputSpec, Manifest, OutputSpec, write_bundle
 from winnow_edge.cli import main
 from winnow_edge.errors import SwathError
+from winnow_edge.sources import listening
 from winnow_edge.sources.listening import Listener
 
 SIDE, WIDTH, LINES = 16, 100, 600
@@ -244,6 +245,33 @@ def test_peers_that_send_nothing_are_no_swath(flight: Path) -> None:
     first, second = errors.splitlines()
     assert re.search(r"127\.0\.0\.1:\d+ closed without sending anything; waiting", first)
     assert re.search(r"127\.0\.0\.1:\d+ sent nothing for 0\.4 s; waiting", second)
+
+
+@pytest.mark.parametrize("stall_s", [None, 3600.0])
+def test_a_silent_peer_gives_way_to_one_that_waits(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, stall_s: float | None
+) -> None:
+    """Whatever `stall_s` says; but nothing ends its wait while nobody else comes."""
+    monkeypatch.setattr(listening, "FIRST_BYTE_SECONDS", 0.3)
+    with contextlib.ExitStack() as peers, Listener("tcp-listen://127.0.0.1:0") as listener:
+        where = ("127.0.0.1", int(listener.address.rpartition(":")[2]))
+        peers.enter_context(socket.create_connection(where))
+        asked = 0
+
+        def second_comes_late() -> bool:
+            nonlocal asked
+            asked += 1
+            if asked == 5:  # asked every 0.2 s: long after the limit
+                assert not caplog.records
+                peers.enter_context(socket.create_connection(where)).sendall(b"lines")
+            return asked > 300
+
+        link = listener.accept(second_comes_late, stall_s)
+        assert link is not None
+        with link:
+            assert link.recv(5) == b"lines"
+    (said,) = (record.getMessage() for record in caplog.records)
+    assert re.search(r"127\.0\.0\.1:\d+ sent nothing for 0\.3 s, and another waits; waiting", said)
 
 
 def test_a_peer_that_stalls_within_its_swath_ends_it(flight: Path) -> None:

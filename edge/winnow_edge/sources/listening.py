@@ -1,7 +1,8 @@
 """Raw lines that are pushed: the board listens at `tcp-listen://HOST:PORT` or `unix-listen:PATH`.
 
-One peer at a time, and a connection is a swath. A peer that comes meanwhile waits in the kernel's
-queue. One that connects and then closes, breaks off or stalls before its first byte is no swath.
+One peer at a time, and a connection is a swath. Peers that come meanwhile wait in the kernel's
+queue. One that connects and then closes, breaks off or stalls before its first byte is no swath,
+and does not keep others waiting for long.
 """
 
 from __future__ import annotations
@@ -27,7 +28,14 @@ log = logging.getLogger(__name__)
 _TCP, _UNIX = LISTENS
 _WAIT_SECONDS = 0.2
 _QUEUE = 1
-"""Peers that may wait while another is read; more are refused, or try again (listen(2))."""
+"""What listen(2) is told. Linux lets one more than that wait while another is read: two. The next
+is not refused: its connect() hangs, and times out if nobody is let in meanwhile; a non-blocking one
+to a unix socket fails at once (EAGAIN)."""
+FIRST_BYTE_SECONDS = 60.0
+"""So long a peer may send nothing while another waits behind it, whatever the instrument's
+`stall_s` says: a camera that came first may still be getting ready, but what connects and never
+sends (a port scan, a peer that hangs) must not keep the camera out. Under the two minutes or so
+after which a connect(2) that hangs times out, so who waits behind it is still there."""
 _HINTS = {
     errno.EADDRINUSE: "something listens there already: end it, or choose another address",
     errno.EACCES: "ports below 1024 and other users' folders are closed: choose another address",
@@ -60,8 +68,9 @@ class Listener:
     def accept(self, stop: Callable[[], bool], stall_s: float | None) -> socket.socket | None:
         """The connection of the next peer that sends something; None once `stop` says so.
 
-        A peer may be silent for `stall_s` seconds (None: for ever); without a peer there is no
-        stall. Raises SwathError if the system gives no more connections.
+        A peer may be silent for `stall_s` seconds (None: for ever), but for FIRST_BYTE_SECONDS at
+        most where another waits to be let in; without a peer there is no stall. Raises SwathError
+        if the system gives no more connections.
         """
         while not stop():
             if not select.select([self._socket], [], [], _WAIT_SECONDS)[0]:
@@ -77,7 +86,7 @@ class Listener:
             link.setblocking(True)
             if link.family != socket.AF_UNIX:
                 keep_alive(link)
-            why = _silence(link, stop, stall_s)
+            why = self._silence(link, stop, stall_s)
             if why is None:
                 return link
             link.close()
@@ -105,6 +114,25 @@ class Listener:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+    def _silence(
+        self, link: socket.socket, stop: Callable[[], bool], stall_s: float | None
+    ) -> str | None:
+        """Wait for the first byte, which stays where it is; None when it is there, else why it does
+        not come ("" where `stop` ended the wait)."""
+        since = monotonic()
+        while not select.select([link], [], [], _WAIT_SECONDS)[0]:
+            if stop():
+                return ""
+            silent = monotonic() - since
+            if stall_s is not None and silent >= stall_s:
+                return f"sent nothing for {stall_s:g} s"
+            if silent >= FIRST_BYTE_SECONDS and select.select([self._socket], [], [], 0)[0]:
+                return f"sent nothing for {FIRST_BYTE_SECONDS:g} s, and another waits"
+        try:
+            return None if link.recv(1, socket.MSG_PEEK) else "closed without sending anything"
+        except OSError as error:
+            return f"broke off without sending anything ({error.strerror})"
 
     def _tcp(self) -> socket.socket:
         host, port = host_and_port(self.address, least=0)
@@ -144,21 +172,6 @@ class Listener:
             listening.close()
             raise
         return listening
-
-
-def _silence(link: socket.socket, stop: Callable[[], bool], stall_s: float | None) -> str | None:
-    """Wait for the first byte, which stays where it is; None when it is there, else why it does
-    not come ("" where `stop` ended the wait)."""
-    since = monotonic()
-    while not select.select([link], [], [], _WAIT_SECONDS)[0]:
-        if stop():
-            return ""
-        if stall_s is not None and monotonic() - since >= stall_s:
-            return f"sent nothing for {stall_s:g} s"
-    try:
-        return None if link.recv(1, socket.MSG_PEEK) else "closed without sending anything"
-    except OSError as error:
-        return f"broke off without sending anything ({error.strerror})"
 
 
 @contextlib.contextmanager
