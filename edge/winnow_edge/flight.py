@@ -15,6 +15,7 @@ from winnow_edge.mission import Mission
 from winnow_edge.pipeline import Progress, run_swath
 from winnow_edge.sources import STDIN, LineSource, open_source
 from winnow_edge.sources.frame import FrameSource
+from winnow_edge.sources.repair import LEARN_LINES
 from winnow_edge.store import Store
 from winnow_edge.summary import SwathSummary
 
@@ -78,6 +79,9 @@ class Flight:
             source.close()
         if summary.truncated:
             log.warning("%s: %s", summary.swath, summary.truncated)
+        if summary.complete and summary.repaired and not summary.repaired.get("searched", True):
+            why = f"it has under {LEARN_LINES} lines"
+            log.warning("%s: not searched for dead samples: %s", summary.swath, why)
         return summary
 
     def close(self) -> None:

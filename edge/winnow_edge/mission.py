@@ -45,12 +45,13 @@ class Instrument:
     `line_time_us` microseconds per line, `nodata` the sample value that carries no image (None:
     every sample does), `match` a glob on the swath's file name that picks this instrument.
     `byte_order` is that of raw 16-bit samples, which are stretched to 8 bits between the two
-    `stretch_limits` or, without them, the two `stretch_percentiles` of the first lines.
+    `stretch_limits` or, without them, the two `stretch_percentiles` of the first 256 lines.
     `dead_samples` are detector elements that do not work, `find_dead_samples` looks for such in
-    the first lines, and pixels more than `bright_pixels` above each of their eight neighbours are
-    readout errors (0: none are); all are repaired (`sources.repair`). A pipe or socket that is
-    silent for `stall_s` seconds has ended (None: it is waited for). The swaths of a `frame` camera
-    are pictures of 8 bits that the net sees whole, resized to its input (`sources.frame`).
+    those too (64 are needed), and pixels more than `bright_pixels` above each of their eight
+    neighbours are readout errors (0: none are); all are repaired (`sources.repair`). A pipe or
+    socket that is silent for `stall_s` seconds has ended (None: it is waited for). The swaths of a
+    `frame` camera are pictures of 8 bits that the net sees whole, resized to its input
+    (`sources.frame`).
     """
 
     bundle: str

@@ -28,6 +28,7 @@ from winnow_edge.interpreters import Interpreters
 from winnow_edge.mission import Mission
 from winnow_edge.screening import Screen
 from winnow_edge.sources import LineSource
+from winnow_edge.sources.first_lines import FirstLines
 from winnow_edge.sources.repair import RepairedSource
 from winnow_edge.sources.stretch import Stretch
 from winnow_edge.store import Store, SwathWriter
@@ -89,13 +90,15 @@ class _Run:
         self.repair: RepairedSource | None = None
         if instrument.dead_samples or instrument.find_dead_samples or instrument.bright_pixels:
             source = self.repair = RepairedSource(source, instrument)
+        self.stretch = Stretch(instrument) if source.bits == 16 else None
+        if self.stretch is not None and self.stretch.limits is None:
+            source = FirstLines(source, self.stretch.learn)
         self.source = source
         spec = bundle.manifest.input
         self.tile = _tile_side(mission, bundle)
         self.hop = mission.tiling.hop or max(self.tile // 2, 1)
         self.quantizer = Quantizer(spec)
         self.borderline = borderline_of(mission, bundle)
-        self.stretch = Stretch(instrument) if source.bits == 16 else None
         nodata = instrument.nodata if self.stretch is None else self.stretch.nodata
         self.block_lines = block_lines(source, mission.tiling.scales)
         self.bands = [
@@ -276,9 +279,7 @@ class _Run:
             bundle=self.pool.bundle.manifest.name,
             truncated=self.source.truncated,
             stretch=self.stretch.limits if self.stretch is not None else None,
-            repaired=None
-            if self.repair is None
-            else {"samples": self.repair.dead, "pixels": self.repair.pixels},
+            repaired=None if self.repair is None else self.repair.as_json(),
             verdict=self.collector.judge() if complete else None,
             complete=complete,
         )

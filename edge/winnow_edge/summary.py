@@ -45,7 +45,8 @@ class SwathSummary:
     truncated: str | None
     stretch: tuple[int, int] | None
     repaired: dict[str, Any] | None
-    """Dead samples (numbers) and bright pixels (count) that were repaired; None: not asked for."""
+    """Dead samples (numbers) and bright pixels (count) that were repaired; None: not asked for.
+    With `searched` False the swath had too few lines to be searched for dead samples."""
     verdict: dict[str, Any] | None = None
     """What `verdict.as_json` says; None: none is asked for, or the swath is not complete."""
     complete: bool = True

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from winnow_edge.errors import MissionError
 from winnow_edge.mission import Instrument
 from winnow_edge.sources import Lines, LineSource
+from winnow_edge.sources.first_lines import FirstLines
 
 LEARN_LINES = 64
 """Fewer first lines than these say nothing about a detector's elements."""
@@ -29,13 +30,16 @@ _CHUNK = 1024
 class RepairedSource:
     """Another source's lines with `Instrument.dead_samples` and bright pixels repaired.
 
-    Samples given as dead, or found so in the first block of lines where the instrument says
+    Samples given as dead, or found so in the first lines (`FIRST_LINES`) where the instrument says
     `find_dead_samples`, take the mean of their nearest working neighbours. With `bright_pixels` at
     n > 0, a pixel more than n above each of its eight neighbours takes their median; a line is
-    held back until the next is there. `dead` and `pixels` say what was done.
+    held back until the next is there. `dead` and `pixels` say what was done, `too_few` that a swath
+    of under `LEARN_LINES` lines was not searched for dead samples.
     """
 
     def __init__(self, source: LineSource, instrument: Instrument) -> None:
+        if instrument.find_dead_samples:
+            source = FirstLines(source, self._find_dead)
         self._source, self._limit = source, instrument.bright_pixels
         self.name, self.samples, self.lines = source.name, source.samples, source.lines
         self.channels, self.bits = source.channels, source.bits
@@ -44,15 +48,16 @@ class RepairedSource:
         self.idle: Callable[[], bool] | None = None
         self.dead = sorted(instrument.dead_samples)
         self.pixels = 0
+        self.too_few = False
         if self.dead and self.dead[-1] >= source.samples:
             raise MissionError(
                 f"`dead_samples` names sample {self.dead[-1]}, "
                 f"{source.name} has 0 to {source.samples - 1}"
             )
-        self._find, self._nodata = instrument.find_dead_samples, instrument.nodata
+        self._nodata = instrument.nodata
         self._held: Lines | None = None
         self._buffer: Lines | None = None
-        self._started = self._ended = self._giving = False
+        self._ended = self._giving = False
 
     def read(self, out: Lines) -> int:
         """See `LineSource.read`."""
@@ -64,6 +69,11 @@ class RepairedSource:
     def close(self) -> None:
         """See `LineSource.close`."""
         self._source.close()
+
+    def as_json(self) -> dict[str, Any]:
+        """What was repaired, as JSON values."""
+        done: dict[str, Any] = {"samples": self.dead, "pixels": self.pixels}
+        return {**done, "searched": False} if self.too_few else done
 
     def _read_plain(self, out: Lines) -> int:
         got = self._source.read(out)
@@ -101,11 +111,13 @@ class RepairedSource:
         return due
 
     def _fix_columns(self, lines: Lines) -> None:
-        if self._find and not self._started and len(lines) >= LEARN_LINES:
-            self.dead = sorted({*self.dead, *find_dead(lines, self._nodata)})
-        self._started = True
         if self.dead:
             fix_columns(lines, self.dead)
+
+    def _find_dead(self, lines: Lines) -> None:
+        self.too_few = len(lines) < LEARN_LINES
+        if not self.too_few:
+            self.dead = sorted({*self.dead, *find_dead(lines, self._nodata)})
 
 
 def find_dead(lines: npt.NDArray[Any], nodata: int | None = None) -> list[int]:
@@ -117,8 +129,8 @@ def find_dead(lines: npt.NDArray[Any], nodata: int | None = None) -> list[int]:
     burnt-in text neighbours have nothing to say. So of two dead elements within four samples that
     both read `nodata` neither is found: name such in `dead_samples`.
     """
-    grey = lines if lines.ndim == 2 else lines.mean(axis=2)
-    some = grey[:: max(len(grey) // LEARN_LINES, 1)]
+    some = lines[:: max(len(lines) // LEARN_LINES, 1)]
+    some = some if some.ndim == 2 else some.mean(axis=2)
     side = 2 * _NEIGHBOURS + 1
     varies = np.pad(some.min(axis=0) != some.max(axis=0), _NEIGHBOURS)
     beside = np.lib.stride_tricks.sliding_window_view(varies, side)
@@ -128,7 +140,7 @@ def find_dead(lines: npt.NDArray[Any], nodata: int | None = None) -> list[int]:
     judged: list[int] = []
     off: list[float] = []
     stuck: list[bool] = []
-    for first in range(0, grey.shape[1] - side + 1, _CHUNK):
+    for first in range(0, some.shape[1] - side + 1, _CHUNK):
         part = some[:, first : first + _CHUNK + side - 1]
         windows = np.lib.stride_tricks.sliding_window_view(part, side, axis=1)
         around = np.sort(np.delete(windows, _NEIGHBOURS, axis=2), axis=2)

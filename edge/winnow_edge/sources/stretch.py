@@ -14,9 +14,10 @@ class Stretch:
     """A linear stretch of 16-bit samples between two limits.
 
     The limits are the instrument's `stretch_limits`, else its `stretch_percentiles` of the first
-    block of lines, nodata left out. They never change within a swath, so brightness means the same
-    on its first line and on its last. Where the instrument has a nodata value, it becomes 0 and
-    data 1 to 255, so that dark ground is not taken for nodata.
+    lines, nodata left out: of those that `learn` is given, or `apply` at first. They never change
+    within a swath, so brightness means the same on its first line and on its last. Where the
+    instrument has a nodata value, it becomes 0 and data 1 to 255, so that dark ground is not taken
+    for nodata.
     """
 
     def __init__(self, instrument: Instrument) -> None:
@@ -36,12 +37,18 @@ class Stretch:
     def apply(self, lines: npt.NDArray[Any], out: npt.NDArray[np.uint8]) -> None:
         """Stretch uint16 `lines` into `out`, uint8 of the same shape."""
         if self._table is None:
-            self._freeze(*self._learn(lines))
+            self.learn(lines)
         assert self._table is not None
         np.take(self._table, lines, out=out)
 
-    def _learn(self, lines: npt.NDArray[Any]) -> tuple[int, int]:
-        counts = np.bincount(lines.reshape(-1), minlength=65_536)
+    def learn(self, lines: npt.NDArray[Any]) -> None:
+        """Take the limits from uint16 `lines`, for good."""
+        self._freeze(*self._percentiles_of(lines))
+
+    def _percentiles_of(self, lines: npt.NDArray[Any]) -> tuple[int, int]:
+        counts = np.zeros(65_536, np.intp)
+        for line in lines:  # bincount makes 8-byte integers of all that it is given
+            counts += np.bincount(line.reshape(-1), minlength=65_536)
         if self._nodata is not None:
             counts[self._nodata] = 0
         running = np.cumsum(counts)
