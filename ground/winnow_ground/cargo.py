@@ -24,6 +24,9 @@ _SAFE = re.compile(r"[\w./@+-]+")
 """Paths that need no quoting in a shell, a unit file or an environment."""
 _HOSTS = re.compile(r"[\w.:\[\]-]+")
 """A host and port that need none but quotation marks."""
+_TEMPORARY = ("/tmp", "/var/tmp")
+_SOCKET_PATH_BYTES = 107
+"""What sun_path holds, less the NUL at its end (unix(7))."""
 
 
 @dataclass(frozen=True)
@@ -185,7 +188,7 @@ def check_safe(what: str, *paths: str) -> None:
 
 
 def check_input(source: str) -> None:
-    """Refuse a --swath-input that a unit file or shell reads otherwise, or that makes no sense.
+    """Refuse a --swath-input that a unit file or shell reads otherwise, or that cannot work.
 
     Raises DeployError.
     """
@@ -196,14 +199,40 @@ def check_input(source: str) -> None:
             raise DeployError(error.what, where=source, hint=error.hint) from None
         if _HOSTS.fullmatch(source.partition("://")[2]):
             return
-    elif source.startswith(("unix:", "unix-listen:")):
-        path = source.partition(":")[2]
-        check_safe("--swath-input", path)
-        if path[0] == "/" and str(PurePosixPath(path).parent) not in ("/", "/run"):
-            return
+    is_socket = source.startswith(("unix:", "unix-listen:"))
+    path = source.partition(":")[2] if is_socket else source
+    check_safe("--swath-input", path)
+    place = PurePosixPath(path)
+    if ".." in place.parts:
+        raise DeployError("has `..` in its path", where=source, hint="give the path without it")
+    if any(place.is_relative_to(folder) for folder in _TEMPORARY):
+        raise DeployError(
+            "cannot be reached: the service has a /tmp and a /var/tmp of its own (PrivateTmp=)",
+            where=source,
+            hint="choose another folder, such as /run/NAME or /srv/NAME",
+        )
+    if is_socket:
+        _check_socket(source, path)
+
+
+def _check_socket(source: str, path: str) -> None:
+    place = PurePosixPath(path)
+    if not place.is_absolute() or path != str(place) or not place.name:
         raise DeployError(
             "is no place for a socket",
             where=source,
-            hint="give its path from the root, in a folder of its own: /run/NAME/SOCKET",
+            hint="give the socket's own path from the root: /run/NAME/SOCKET",
         )
-    check_safe("--swath-input", source)
+    if len(path.encode()) > _SOCKET_PATH_BYTES:
+        raise DeployError(
+            f"is too long for a socket ({len(path.encode())} bytes)",
+            where=source,
+            hint=f"a socket's path may have {_SOCKET_PATH_BYTES} (unix(7))",
+        )
+    # The service makes a socket where it listens, and its folder if that lies in /run.
+    if source.startswith("unix-listen:") and str(place.parent) in ("/", "/run"):
+        raise DeployError(
+            "is no place to listen at",
+            where=source,
+            hint="the service makes the socket in a folder of its own: /run/NAME/SOCKET",
+        )

@@ -118,10 +118,14 @@ def _walls(source: str, kind: str, facts: Facts, store: str, manager: str) -> di
     if source.startswith(("tcp://", "tcp-listen://")):
         families += ["AF_INET", "AF_INET6"]
     else:
-        walls += ["PrivateNetwork=yes", "IPAddressDeny=any"]
+        walls.append("IPAddressDeny=any")
     if facts.edgetpu:
-        families.append("AF_NETLINK")  # libusb asks udev
+        # libusb hears of devices from udev, over netlink; udev's messages reach the host's network
+        # namespace alone, and an Edge TPU comes anew, under another id, once its firmware is there.
+        families.append("AF_NETLINK")
         walls += ["DeviceAllow=char-apex rw", "DeviceAllow=char-usb_device rw"]
+    elif "AF_INET" not in families:
+        walls.append("PrivateNetwork=yes")
     if kind == "device":
         walls.append(f"DeviceAllow={source} r")
     if kind != "device" and not facts.edgetpu:

@@ -219,14 +219,16 @@ def test_dry_run_shows_the_units_and_writes_nothing(
 def test_a_named_pipe_is_read_as_a_stream_and_a_file_refused(
     board: Loopback, mission: Path, wheel: Path
 ) -> None:
-    pipe, picture = board.home / "camera", board.home / "picture.png"
-    os.mkfifo(pipe)
-    picture.write_bytes(b"x")
-    _, said = board.deploy(mission, wheel, dry_run=True, swath_input=str(pipe))
+    prefix = board.home / "inputs"
+    prefix.mkdir()
+    os.mkfifo(prefix / "camera")
+    (prefix / "picture.png").write_bytes(b"x")
+    given: dict[str, Any] = {"dry_run": True, "prefix": "inputs"}
+    _, said = board.deploy(mission, wheel, swath_input="camera", **given)
     assert "Restart=always" in said and '--name "$$INVOCATION_ID"' in said
     assert "winnow.path" not in said
     with pytest.raises(DeployError, match="is a file"):
-        board.deploy(mission, wheel, dry_run=True, swath_input=str(picture))
+        board.deploy(mission, wheel, swath_input="picture.png", **given)
 
 
 @pytest.mark.parametrize("service", ["system", "user"])
@@ -378,7 +380,12 @@ def test_a_service_reaches_what_its_input_needs_and_no_more(tmp_path: Path, miss
     device = made("/dev/video0", "device")
     assert device["DeviceAllow"] == ["/dev/video0 r"] and "PrivateDevices" not in device
     tpu = made("incoming", "folder", edgetpu=True)
-    assert "char-apex rw" in tpu["DeviceAllow"] and "PrivateDevices" not in tpu
+    assert tpu["DeviceAllow"] == ["char-apex rw", "char-usb_device rw"]
+    assert "PrivateDevices" not in tpu
+    # libusb waits there for udev's word of a TPU that comes anew with its firmware.
+    assert "PrivateNetwork" not in tpu
+    assert tpu["RestrictAddressFamilies"] == ["AF_UNIX AF_NETLINK"]
+    assert tpu["IPAddressDeny"] == ["any"]
     own = made("incoming", "folder", "user")
     assert "CapabilityBoundingSet" not in own and "SystemCallFilter" in own
 
@@ -433,7 +440,15 @@ def test_lines_of_unknown_width_are_refused_before_anything_is_changed(tmp_path:
         ("tcp-listen://0.0.0.0", "is no address; write tcp-listen://HOST:PORT"),
         ("tcp://camera:0", "is no address"),
         ("tcp://$(reboot):5000", "characters"),
-        ("unix:camera.sock", "in a folder of its own"),
+        ("unix:camera.sock", "is no place for a socket; give .* from the root"),
+        ("unix:/", "is no place for a socket"),
+        ("unix-listen:/srv/cam/", "is no place for a socket"),
+        (f"unix:/srv/{'x' * 103}", r"too long for a socket \(108 bytes\)"),
+        ("unix-listen:/tmp/w/s", r"a /tmp and a /var/tmp of its own"),
+        ("unix:/var/tmp/s", r"a /tmp and a /var/tmp of its own"),
+        ("/tmp/incoming", r"a /tmp and a /var/tmp of its own"),
+        ("unix-listen:/run/x/../s", r"has `\.\.` in its path"),
+        ("../incoming", r"has `\.\.` in its path"),
         ("unix-listen:/run/camera.sock", "in a folder of its own"),
         ("unix-listen:/run/a b/c", "characters"),
         ("http://camera:5000", "characters"),
@@ -442,6 +457,25 @@ def test_lines_of_unknown_width_are_refused_before_anything_is_changed(tmp_path:
 def test_an_input_that_no_service_could_read_is_refused(source: str, says: str) -> None:
     with pytest.raises(DeployError, match=says):
         check_input(source)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "incoming",
+        "/srv/incoming",
+        "/dev/video0",
+        "/run/camera",
+        "tcp://camera.local:5000",
+        "tcp-listen://[::]:5000",
+        "unix:/run/camera.sock",
+        f"unix:/srv/{'x' * 102}",
+        "unix-listen:/run/winnow/camera.sock",
+        "unix-listen:/tmpfs/s",
+    ],
+)
+def test_an_input_that_a_service_can_read_is_taken(source: str) -> None:
+    check_input(source)
 
 
 def test_characters_that_a_shell_would_read_are_refused(
