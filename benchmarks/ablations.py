@@ -135,7 +135,7 @@ def score_run(folder: Path, data: Path) -> dict[str, Any]:
     from winnow_train.tiles import decode_all, to_input
 
     keras.utils.clear_session()
-    meta, arrays = fit.read_checkpoint(folder / fit.CHECKPOINT)
+    meta, arrays = fit.read_checkpoint(folder / CHECKPOINT)
     recipe = parse_recipe(meta["recipe"])
     names = (recipe.data.dataset, *recipe.data.along)
     tasks = {n: read_task(Data(dataset=n), data, "softmax") for n in names}

@@ -23,7 +23,7 @@ from keras import layers, ops
 from winnow_train import fit, model
 from winnow_train.progress import Progress
 from winnow_train.recipe import Augment, Data, Recipe, find_weights
-from winnow_train.runs import CARD
+from winnow_train.runs import CARD, CHECKPOINT
 from winnow_train.tasks import Task, read_task
 from winnow_train.tiles import Augmenter, decode, decode_all, resize
 
@@ -99,7 +99,7 @@ def pretrain(
     Order, views and new weights follow from the recipe's seed. Raises SystemExit for a strip of a
     val source.
     """
-    if (folder / fit.CHECKPOINT).is_file():
+    if (folder / CHECKPOINT).is_file():
         return folder
     names = (recipe.data.dataset, *recipe.data.along)
     tasks = {n: read_task(Data(dataset=n), data, "softmax") for n in names}
@@ -222,4 +222,4 @@ def write_run(
     arrays: dict[str, Any] = {f"weight-{i}": w for i, w in enumerate(net.get_weights())}
     aside = folder / "aside.npz"
     np.savez(aside, meta=np.array(json.dumps(meta)), **arrays)
-    aside.replace(folder / fit.CHECKPOINT)
+    aside.replace(folder / CHECKPOINT)

@@ -14,6 +14,7 @@ import numpy as np
 from winnow_convert.quiet import quiet_stderr
 from winnow_edge.bundle import HEADS
 from winnow_ground.errors import MissingExtraError, ModelError
+from winnow_train.views import borderline_of
 
 MODEL_FILE, DESCRIPTION_FILE = "model.keras", "model.json"
 BATCH = 64
@@ -75,7 +76,7 @@ def load_source(path: str | Path) -> Source:
         width=description["input"]["width"],
         channels=description["input"]["channels"],
         temperature=float(description["temperature"]),
-        borderline=float(description.get("borderline", 0.0)),
+        borderline=borderline_of(description),
         description=description,
     )
     check_model(source)
@@ -103,11 +104,7 @@ def _read_description(path: Path) -> dict[str, Any]:
         raise ModelError("`input` must give height, width and channels", where=path)
     if description["head"] not in HEADS:
         raise ModelError(f"`head` must be one of: {', '.join(HEADS)}", where=path)
-    limit = description.get("borderline", 0.0)
-    if not isinstance(limit, int | float) or not 0 <= limit <= 1:
-        raise ModelError(f"`borderline` is {limit!r}, legal is 0 to 1", where=path)
-    if limit and description["head"] != "softmax":
-        raise ModelError("`borderline` needs a softmax head", where=path)
+    borderline_of(description, path)
     if not 0 < description["temperature"] < float("inf"):
         raise ModelError("`temperature` must be above 0", where=path)
     return dict(description)

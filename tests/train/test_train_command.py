@@ -328,3 +328,27 @@ def test_bad_input_is_one_line_and_exit_3(shapes: Path, recipe_file: Path, tmp_p
     done = winnow("evaluate", tmp_path, "--dataset", "folder", "--data", shapes)
     assert done.returncode == 3
     assert "holds no model.json" in done.stderr
+
+
+@pytest.mark.parametrize("limit", ["often", None, 2, -0.1, float("nan"), True, [0.9]])
+def test_a_broken_borderline_in_a_card_is_one_line(
+    trained: Path, shapes: Path, tmp_path: Path, limit: object
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(trained, run)
+    card = json.loads((run / "model.json").read_text())
+    (run / "model.json").write_text(json.dumps({**card, "borderline": limit}))
+    for command in (
+        ("evaluate", run, "--dataset", "folder", "--data", shapes),
+        ("convert", run, "--data", shapes, "--out", tmp_path / "x.winnow"),
+    ):
+        done = winnow(*command)
+        assert done.returncode == 3
+        assert "`borderline` is" in done.stderr
+        assert "legal is 0 to 1" in done.stderr
+        assert len(done.stderr.strip().splitlines()) == 1
+    card |= {"head": "sigmoid", "borderline": 0.5}
+    (run / "model.json").write_text(json.dumps(card))
+    done = winnow("evaluate", run, "--dataset", "folder", "--data", shapes)
+    assert done.returncode == 3
+    assert "needs a softmax head" in done.stderr

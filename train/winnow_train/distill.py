@@ -16,11 +16,11 @@ from typing import Any
 import keras
 import numpy as np
 
-from winnow_ground.errors import DataError, ModelError, WeightsError
+from winnow_ground.errors import ModelError, WeightsError
 from winnow_train import fit, metrics, model
 from winnow_train.progress import Progress
 from winnow_train.recipe import Recipe, parse_recipe
-from winnow_train.runs import MODEL, load_run, read_card
+from winnow_train.runs import CHECKPOINT, MODEL, load_run, read_card
 from winnow_train.tasks import Task, class_matrix
 from winnow_train.tiles import to_input
 
@@ -51,7 +51,6 @@ def posteriors(
             into = _into(recipe, tasks, head, card)
             if into is None:
                 continue
-            _same_split(card, tasks, run)
             size = card["input"]
             if size["channels"] != recipe.input.channels:
                 raise ModelError("the teacher has another channel count", where=run)
@@ -119,18 +118,16 @@ def logits_of(
     return logits
 
 
-def start_from(
-    net: keras.Model, tasks: dict[str, Task], teachers: Sequence[Path], progress: Progress
-) -> None:
+def start_from(net: keras.Model, teachers: Sequence[Path], progress: Progress) -> None:
     """Copy the trained weights of the teachers into the layers of `net` that fit, heads included.
 
     Of several teachers, which must be nets of one plan, the mean of their weights is taken. Raises
-    WeightsError if none fits, DataError if a teacher has seen a val source.
+    WeightsError if none fits.
     """
-    other, name = _trained_net(teachers[0], tasks)
+    other, name = _trained_net(teachers[0])
     mean = other.get_weights()
     for number, teacher in enumerate(teachers[1:], start=2):
-        more, another = _trained_net(teacher, tasks)
+        more, another = _trained_net(teacher)
         added = more.get_weights()
         if [w.shape for w in added] != [w.shape for w in mean]:
             raise WeightsError(
@@ -151,16 +148,14 @@ def start_from(
     progress.note(f"{copied} layers start from {'the mean of ' * (len(teachers) > 1)}{name}")
 
 
-def _trained_net(teacher: Path, tasks: dict[str, Task]) -> tuple[keras.Model, str]:
+def _trained_net(teacher: Path) -> tuple[keras.Model, str]:
     """The net of a run folder as it was trained, with all its heads, and its recipe's name."""
     read_card(teacher)  # says plainly what is no run folder
-    meta, arrays = fit.read_checkpoint(teacher / fit.CHECKPOINT)
+    meta, arrays = fit.read_checkpoint(teacher / CHECKPOINT)
     theirs = parse_recipe(meta["recipe"], where=str(teacher))
     runs = {theirs.data.dataset: teacher}
     runs |= {h: teacher / f"along-{h}" for h in theirs.data.along}
     cards = {h: read_card(run) for h, run in runs.items()}
-    for head, card in cards.items():
-        _same_split(card, tasks, runs[head])
     heads = {h: len(card["classes"]) for h, card in cards.items()}
     net = model.build(theirs.model, theirs.input, heads, None, theirs.seed)
     try:
@@ -172,10 +167,3 @@ def _trained_net(teacher: Path, tasks: dict[str, Task]) -> tuple[keras.Model, st
             hint="train it again",
         ) from error
     return net, theirs.name
-
-
-def _same_split(card: dict[str, Any], tasks: dict[str, Task], run: Path) -> None:
-    """Refuse a teacher that has seen a val source of any head: the sets share sources."""
-    val = {s for task in tasks.values() for s in task.split("val").tiles.sources}
-    if leaked := sorted(val & set(card["training"]["sources"]["train"])):
-        raise DataError(f"the teacher was trained on {leaked[0]}, a val source", where=run)

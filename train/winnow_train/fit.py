@@ -25,10 +25,10 @@ from winnow_train.calibrate import negative_log_likelihood
 from winnow_train.datasets import camera_of
 from winnow_train.halves import Halves
 from winnow_train.recipe import Recipe, parse_recipe
+from winnow_train.runs import CHECKPOINT
 from winnow_train.tasks import Task
 from winnow_train.tiles import Augmenter, to_input
 
-CHECKPOINT = "checkpoint.npz"
 HISTORY = "training.jsonl"
 
 

@@ -19,13 +19,13 @@ import keras
 import numpy as np
 
 from winnow_ground.errors import OutputError, RecipeError
-from winnow_train import distill, fit, frozen, metrics, model, views
+from winnow_train import distill, fit, frozen, lineage, metrics, model, views
 from winnow_train.calibrate import fit_temperature
 from winnow_train.datasets import LICENCES, refuse_leakage
 from winnow_train.progress import Progress
 from winnow_train.recipe import Data, Recipe, find_weights
 from winnow_train.rendered import add_rendered
-from winnow_train.runs import CARD, MODEL, read_card
+from winnow_train.runs import CARD, CHECKPOINT, MODEL, read_card
 from winnow_train.tasks import Task, read_task, refuse_empty_classes
 from winnow_train.tiles import decode_all
 
@@ -46,17 +46,10 @@ def train(
 
     Raises the errors of reading the recipe, data, weights and teachers, each as one line.
     """
-    if (recipe.distill.weight > 0 or recipe.distill.start) and not teachers:
-        names = " and ".join(recipe.distill.teachers) or "the teacher's recipe"
-        raise RecipeError(
-            "distillation needs a teacher"
-            if recipe.distill.weight > 0
-            else "distill.start needs a run to start from",
-            where=recipe.name,
-            hint=f"train {names} first and give its run folder with --teacher",
-        )
+    lineage.refuse_wrong_teachers(recipe, teachers, progress)
     weights = find_weights(recipe.model.weights, weights_dir)
     tasks = _tasks(recipe, data, progress)
+    lineage.refuse_leaks(teachers, tasks)
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -66,7 +59,7 @@ def train(
     val = {h: fit.validation_of(recipe, t, _pixels(t, recipe, progress)) for h, t in held.items()}
     heads = {h: len(t.classes) for h, t in tasks.items()}
     fingerprint = _fingerprint(tasks)
-    done = fit.finished_weights(out / fit.CHECKPOINT, recipe, fingerprint)
+    done = fit.finished_weights(out / CHECKPOINT, recipe, fingerprint)
     net = model.build(recipe.model, recipe.input, heads, None if done else weights, recipe.seed)
     if done:
         net.set_weights(done)
@@ -76,7 +69,7 @@ def train(
         posteriors = distill.posteriors(recipe, tasks, pixels, teachers, progress)
         if recipe.distill.start:
             first = teachers if recipe.distill.average else teachers[:1]
-            distill.start_from(net, tasks, first, progress)
+            distill.start_from(net, first, progress)
         sample = fit.make_sample(recipe, training, pixels, posteriors)
         own = recipe.data.dataset
         sample = add_rendered(sample, recipe, training[own], pixels[own], progress)
@@ -92,11 +85,14 @@ def train(
     if recipe.export.join > 0:
         classes = {h: t.classes for h, t in tasks.items()}
         model.join_heads(net, recipe.data.dataset, classes, recipe.export.join)
+    came_from = {
+        "lineage": lineage.describe(training, teachers),
+        "origin": _origin(recipe, teachers),
+    }
     cards = {}
     for head, task in tasks.items():
         folder = out if head == recipe.data.dataset else out / f"along-{head}"
-        origin = _origin(recipe, teachers)
-        cards[head] = _finish(net, recipe, head, task, training[head], val[head], folder, origin)
+        cards[head] = _finish(net, recipe, head, task, training[head], val[head], folder, came_from)
     return cards[recipe.data.dataset]
 
 
@@ -141,7 +137,7 @@ def _finish(
     training: Task,
     val: fit.Validation,
     folder: Path,
-    origin: str,
+    came_from: dict[str, Any],
 ) -> dict[str, Any]:
     bias = recipe.export.prior * recipe.train.logit_adjustment * fit.log_prior(training)
     exported = model.export(net, head, bias if bias.any() else None)
@@ -174,6 +170,7 @@ def _finish(
                 for s in dict.fromkeys(t.split for t in task.tiles.tiles)
             },
         },
+        "lineage": came_from["lineage"],
         "metrics": {
             "split": "val",
             "net_calls": found.net_calls(temperature, task.head),
@@ -184,7 +181,7 @@ def _finish(
         "versions": _versions(),
         "licence": f"Apache-2.0 (weights); training data {LICENCES.get(head, 'unknown')}",
         "attribution": f"{task.tiles.attribution} ({LICENCES.get(head, 'licence unknown')}). "
-        f"Backbone {recipe.model.backbone}: from {origin}.",
+        f"Backbone {recipe.model.backbone}: from {came_from['origin']}.",
     }
     _write(exported, card, folder)
     return card

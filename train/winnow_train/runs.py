@@ -9,8 +9,9 @@ from typing import Any
 import keras
 
 from winnow_ground.errors import ModelError
+from winnow_train.views import borderline_of
 
-MODEL, CARD = "model.keras", "model.json"
+MODEL, CARD, CHECKPOINT = "model.keras", "model.json", "checkpoint.npz"
 
 
 def load_run(folder: Path) -> tuple[keras.Model, dict[str, Any]]:
@@ -34,6 +35,7 @@ def read_card(folder: Path) -> dict[str, Any]:
             card[key]
     except (ValueError, OSError, KeyError, TypeError) as error:
         raise ModelError(f"cannot be read: {error}", where=path) from error
+    borderline_of(card, path)
     return card
 
 

@@ -7,12 +7,15 @@ of any net.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from winnow_ground.errors import ModelError
 from winnow_train import metrics
 
 Infer = Callable[[np.ndarray], np.ndarray]
@@ -71,6 +74,14 @@ def join(parts: Sequence[Answers]) -> Answers:
     )
 
 
-def borderline_of(card: dict[str, Any]) -> float:
-    """The limit that a run's or bundle's card names; 0 where every tile is shown once."""
-    return float(card.get("borderline", 0.0))
+def borderline_of(card: dict[str, Any], where: Path | str = "") -> float:
+    """The limit that a run's or bundle's card names; 0 where every tile is shown once.
+
+    Raises ModelError, naming `where`, for what is no number from 0 to 1, and for a sigmoid head.
+    """
+    limit = card.get("borderline", 0.0)
+    if isinstance(limit, bool) or not isinstance(limit, int | float) or not 0 <= limit <= 1:
+        raise ModelError(f"`borderline` is {json.dumps(limit)}, legal is 0 to 1", where=where)
+    if limit and card["head"] != "softmax":
+        raise ModelError("`borderline` needs a softmax head", where=where)
+    return float(limit)
