@@ -131,6 +131,7 @@ def score_run(folder: Path, data: Path) -> dict[str, Any]:
 
     from winnow_train import fit, model
     from winnow_train.recipe import Data, parse_recipe
+    from winnow_train.runs import CHECKPOINT
     from winnow_train.tasks import read_task
     from winnow_train.tiles import decode_all, to_input
 
@@ -147,7 +148,7 @@ def score_run(folder: Path, data: Path) -> dict[str, Any]:
         val = task.split("val")
         tiles = decode_all([t.path for t in val.tiles.tiles], recipe.input.channels)
         pixels = to_input(tiles, recipe.input.height, recipe.input.width)
-        prior = fit.log_prior(task.split("train"))
+        prior = fit.log_prior(task.split("train"), recipe)
         for which, weights in (("kept", fit.kept_weights(arrays)), ("last", last)):
             net.set_weights(weights)
             logits = model.predict(net, pixels, scale=model.PIXEL_SCALE)[name]
