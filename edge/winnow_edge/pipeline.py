@@ -19,10 +19,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from winnow_edge import verdict
 from winnow_edge.band import SLOTS, Band, Quantizer
 from winnow_edge.bundle import Bundle
 from winnow_edge.collect import Block, Collector, Row
-from winnow_edge.decision import borderline_of
+from winnow_edge.decision import borderline_of, thresholds_of
 from winnow_edge.errors import MissionError, SwathError, SwathKnownError
 from winnow_edge.interpreters import Interpreters
 from winnow_edge.mission import Mission
@@ -127,14 +128,18 @@ class _Run:
         """CRC-32 over the first line of every block: tells a resumed swath from another."""
         self.next_index = 0
         self.last_origin = dict.fromkeys(mission.tiling.scales, -1)
-        self.writer = self._begin(store)
-        self.collector = Collector(
-            mission, bundle, self.writer, self.quantizer, samples=source.samples
-        )
+        # What the mission asks of the bundle's classes is refused before the swath has a number.
+        thresholds_of(mission, bundle)
+        verdict.class_of(mission, bundle.manifest.classes, bundle.manifest.name)
+        self.store, self.begun = store, False
+        self.writer: SwathWriter  # these two once it is begun
+        self.collector: Collector
+        if store.swath(name) is not None:
+            self._begin()
 
     def run(self, progress: Progress | None, stop: Callable[[], bool] | None) -> SwathSummary:
         started = time.perf_counter()
-        if self.writer.complete:
+        if self.begun and self.writer.complete:
             return SwathSummary.of_earlier_run(self.writer.summary or {}, threads=self.pool.threads)
         stop = stop or (lambda: False)
         carry, lines = self._buffers()
@@ -151,7 +156,7 @@ class _Run:
         self.source.idle = idle
         slot, ended = 0, False
         while not ended:
-            count = self._read(lines[carry:])
+            count = self._read(lines[carry:]) if self.lines else self._first(lines[carry:], stop)
             if stop():
                 break
             ended = count < self.block_lines or self.lines + count == self.source.lines
@@ -167,8 +172,9 @@ class _Run:
             self.collector.collect(running, self._lasting if ended else None)
         return self._summary(time.perf_counter() - started, complete=ended)
 
-    def _begin(self, store: Store) -> SwathWriter:
-        bundle, mission = self.pool.bundle, self.mission
+    def _begin(self) -> None:
+        """Begin the swath in the store, or go on with it."""
+        bundle, mission, store = self.pool.bundle, self.mission, self.store
         writer = store.begin_swath(
             self.name,
             samples=self.source.samples,
@@ -189,7 +195,23 @@ class _Run:
                 where=store.path,
                 hint="give this one another --name",
             )
-        return writer
+        self.begun, self.writer = True, writer
+        self.collector = Collector(
+            mission, bundle, writer, self.quantizer, samples=self.source.samples
+        )
+
+    def _first(self, out: npt.NDArray[np.uint8], stop: Callable[[], bool]) -> int:
+        """The first block of lines. A swath that is new to the store begins with its first line: it
+        has few numbers, and a stream that opens and closes again should not use one."""
+        count = self._read(out[:1])
+        if not count:
+            if stop():
+                return 0
+            why = f" ({self.source.truncated})" if self.source.truncated else ""
+            raise SwathError(f"holds no whole line{why}", where=self.name)
+        if not self.begun:
+            self._begin()
+        return count + self._read(out[1:]) if len(out) > 1 else count
 
     def _buffers(self) -> tuple[int, npt.NDArray[np.uint8]]:
         """Room for a block of lines behind those that wait for the rest of their bin."""
@@ -215,9 +237,6 @@ class _Run:
     ) -> Block:
         """Bin a block of lines into the band and hand its tiles to the interpreters."""
         before, self.lines = self.lines, self.lines + count
-        if not self.lines:
-            why = f" ({self.source.truncated})" if self.source.truncated else ""
-            raise SwathError(f"holds no whole line{why}", where=self.name)
         if count:
             self.check = zlib.crc32(lines[carry], self.check)
         self.collector.check_resumed(self.name, self.lines, self.check, ended=ended)
@@ -265,12 +284,13 @@ class _Run:
         return self._summary(0.0, complete=True).lasting()
 
     def _summary(self, seconds: float, *, complete: bool) -> SwathSummary:
-        self.collector.take_up()
+        if self.begun:
+            self.collector.take_up()
         return SwathSummary(
             swath=self.name,
-            lines=self.lines if complete else self.writer.next_line,
+            lines=self.lines if complete else self.writer.next_line if self.begun else 0,
             samples=self.source.samples,
-            tally=self.collector.tally,
+            tally=self.collector.tally if self.begun else Tally(),
             seconds=seconds,
             runtime=self.pool.actual,
             runtime_requested=self.pool.requested,

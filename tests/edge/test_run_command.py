@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -225,6 +226,60 @@ def test_a_silent_socket_does_not_keep_a_run_from_being_ended(flight: Path) -> N
                 out, _ = process.communicate(timeout=60)
     assert process.returncode == 0
     assert json.loads(out)["complete"] is False
+
+
+def swaths(store: Path) -> list[tuple[Any, ...]]:
+    """Swaths and products that a store knows, if there is one."""
+    if not (store / "store.db").exists():
+        return []
+    with contextlib.closing(sqlite3.connect(store / "store.db")) as db:
+        try:
+            return db.execute("SELECT name FROM swath UNION ALL SELECT id FROM product").fetchall()
+        except sqlite3.OperationalError:  # the tables are being made
+            return []
+
+
+def test_a_camera_that_closes_before_one_whole_line_leaves_no_swath(flight: Path) -> None:
+    """A service starts anew every few seconds, and a store can number 65,535 swaths."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        address = f"tcp://127.0.0.1:{listening.getsockname()[1]}"
+        run = command("run", "mission.toml", address, "--samples", str(WIDTH), "--store", "store")
+        for sent in (0, 1, WIDTH - 1):
+            with subprocess.Popen(run, cwd=flight, stderr=subprocess.PIPE) as process:
+                link, _ = listening.accept()
+                link.sendall(bytes(sent))
+                link.close()
+                _, said = process.communicate(timeout=60)
+            assert process.returncode == 3
+            assert b"holds no whole line" in said
+            assert said.count(b"\n") == 1
+    assert (flight / "store" / "store.db").exists()
+    assert swaths(flight / "store") == []
+    # Nor does a mission that does not fit its bundle.
+    with (flight / "mission.toml").open("a") as mission:
+        mission.write("[class.volcano]\nutility = 1\n")
+    assert edge(flight, "run", "mission.toml", "strip.png", "--store", "store").returncode == 3
+    assert swaths(flight / "store") == []
+
+
+def test_a_pipes_swath_is_known_with_its_first_line(flight: Path) -> None:
+    run = command("run", "mission.toml", "-", "--samples", str(WIDTH), "--store", "store", "--json")
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    for sent, known in ((WIDTH - 1, []), (WIDTH, [("stdin",), (1,)])):
+        with subprocess.Popen(run, cwd=flight, **pipes) as process:  # type: ignore[call-overload]
+            process.stdin.write(bytes(sent))
+            process.stdin.flush()
+            deadline = time.monotonic() + (60 if known else 2)
+            while swaths(flight / "store") != known or not known:
+                if time.monotonic() > deadline:
+                    break
+                time.sleep(0.02)
+            assert swaths(flight / "store") == known
+            process.send_signal(signal.SIGTERM)
+            out, _ = process.communicate(timeout=60)
+        assert process.returncode == 0
+        summary = json.loads(out)
+        assert (summary["complete"], summary["lines"], summary["tiles"]) == (False, 0, 0)
 
 
 def start_slowly(flight: Path, store: str) -> subprocess.Popen[bytes]:
