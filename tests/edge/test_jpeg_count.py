@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import io
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -153,3 +155,69 @@ def test_data_that_are_lacking_are_told(tmp_path: Path) -> None:
     lines, said = read(tmp_path / "s.jpg", taller, grey=True)
     assert len(lines) == 424
     assert said.startswith("the compressed data are damaged: data are lacking at the end")
+
+
+@pytest.mark.parametrize("progressive", [False, True])
+@pytest.mark.parametrize("fate", ["deleted", "moved", "replaced", "written over", "emptied"])
+def test_a_file_that_goes_while_it_is_read_loses_no_line_and_stops_nothing(
+    fate: str, progressive: bool, tmp_path: Path
+) -> None:
+    path, other = tmp_path / "s.jpg", tmp_path / "other.jpg"
+    # Small enough to be read before the first line is given out, but for the second look.
+    sound = encoded(scene(300, 300, 5, COLOUR), progressive=progressive)
+    known, _ = read(path, sound, grey=False)
+    other.write_bytes(encoded(scene(200, 500, 6, COLOUR)))
+    source = open_source(path, instrument=Instrument(bundle="x"), grey=False)
+    lines = np.empty((300, 300, 3), np.uint8)
+    with contextlib.closing(source):
+        assert source.read(lines[:100]) == 100
+        if fate == "deleted":
+            path.unlink()
+        elif fate == "moved":
+            path.rename(tmp_path / "m.jpg")
+        elif fate == "replaced":
+            other.replace(path)
+        else:
+            path.write_bytes(other.read_bytes() if fate == "written over" else b"")
+        assert source.read(lines[100:]) == 200
+    assert (lines == known).all()
+    assert source.truncated is None
+
+
+_PEAKS = """\
+import sys
+from pathlib import Path
+import numpy as np
+from winnow_edge.mission import Instrument
+from winnow_edge.sources import open_source
+
+def peak():
+    status = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmHWM"))
+
+source = open_source(sys.argv[1], instrument=Instrument(bundle="x"), grey=False)
+out = np.empty((100, source.samples, 3), np.uint8)
+left = source.lines
+while left > 100:
+    left -= source.read(out)
+before = peak()
+assert source.read(out) == left
+assert "data are left over" in source.truncated
+print(peak() - before)
+"""
+
+
+@pytest.mark.parametrize("progressive", [False, True])
+def test_counting_blocks_in_colour_takes_no_more_memory_than_the_picture_did(
+    progressive: bool, tmp_path: Path
+) -> None:
+    sound = encoded(scene(2000, 2000, 5, COLOUR), progressive=progressive)
+    height = sound.index(b"\xff\xc2" if progressive else b"\xff\xc0") + 5
+    # A row of blocks too many: what says so has been counted.
+    (tmp_path / "s.jpg").write_bytes(
+        sound[:height] + (1984).to_bytes(2, "big") + sound[height + 2 :]
+    )
+    run = [sys.executable, "-c", _PEAKS, str(tmp_path / "s.jpg")]
+    done = subprocess.run(run, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) < 1e6  # the picture in grey alone has 4 MB

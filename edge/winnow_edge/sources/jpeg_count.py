@@ -12,9 +12,9 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
 from dataclasses import dataclass
-from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -128,21 +128,32 @@ def damage(image: Image.Image, rows: Rows) -> str | None:
     return said if line is None else f"{said}; lines are displaced, probably from {line:,} on"
 
 
-def recount(path: Path) -> str | None:
-    """`damage` of a file, by decoding it once more in grey."""
-    with path.open("rb") as file:
-        data = file.read()
-    if (rows := rows_of(data)) is None:
+class Recount:
+    """`damage` of an open file of colour, by decoding it once more in grey when it is called.
+
+    None too if the file cannot be read any more, or was written over since this was made.
+    """
+
+    def __init__(self, file: BinaryIO, rows: Rows) -> None:
+        self._file, self._rows = file, rows
+        self._known = self._version()
+
+    def __call__(self) -> str | None:
+        # Whatever Pillow has to say of the file, it said when it was decoded the first time.
+        with contextlib.suppress(OSError, SyntaxError, ValueError):
+            if self._version() != self._known:
+                return None
+            taller = cast(BinaryIO, Taller(self._file, self._rows))
+            with Image.open(taller, formats=("JPEG",)) as image:
+                image.draft("L", None)
+                if image.mode == "L":
+                    image.load()
+                    return damage(image, self._rows)
         return None
-    # Whatever Pillow has to say of the file, it said when it was decoded the first time.
-    with (
-        contextlib.suppress(OSError, SyntaxError, ValueError),
-        Image.open(io.BytesIO(rows.patched(data)), formats=("JPEG",)) as image,
-    ):
-        image.draft("L", None)
-        image.load()
-        return damage(image, rows) if image.mode == "L" else None
-    return None
+
+    def _version(self) -> tuple[int, int]:
+        status = os.fstat(self._file.fileno())
+        return status.st_size, status.st_mtime_ns
 
 
 class Taller(io.RawIOBase):

@@ -19,7 +19,7 @@ from PIL import Image, ImageFile
 
 from winnow_edge.errors import SwathError
 from winnow_edge.sources import Lines
-from winnow_edge.sources.jpeg_count import Rows, Taller, damage, recount, rows_of
+from winnow_edge.sources.jpeg_count import Recount, Rows, Taller, damage, rows_of
 
 LARGEST = 256_000_000
 """Bytes of the largest picture that is decoded in memory; larger ones are fed as raw lines."""
@@ -116,6 +116,8 @@ class PictureSource:
         while self._more is not None and self._more():
             pass
         self._more = None
+        # A check may decode the file once more, so this picture must not be held beside it.
+        self._image = Image.new("L", (1, 1))
         check, self._check = self._check, None
         if check is not None and self.truncated is None:
             self.truncated = check()
@@ -182,7 +184,7 @@ def _open_whole(
         if image.mode == "L":
             image = _identify(cast(BinaryIO, Taller(file, rows)), path)
             image.draft("L", None)
-        check = _counting(path, image, rows)
+        check = _counting(file, image, rows)
     try:
         image.load()
     except (OSError, SyntaxError, ValueError) as error:
@@ -190,13 +192,20 @@ def _open_whole(
         image, check = _what_is_there(path, file, jpeg=jpeg, grey=grey), None
     try:
         source = PictureSource(
-            path, image, grey=grey, truncated=truncated, lines=lines, check=check
+            path,
+            image,
+            grey=grey,
+            truncated=truncated,
+            file=file if isinstance(check, Recount) else None,
+            lines=lines,
+            check=check,
         )
     except OSError:  # Pillow made no picture at all of it
         raise SwathError(
             f"holds no line that can be decoded ({truncated})", where=path, hint="send it again"
         ) from None
-    file.close()
+    if not isinstance(check, Recount):
+        file.close()
     return source
 
 
@@ -233,7 +242,7 @@ def _open_sequential(
             data = rows.patched(data)
             image = _identify(io.BytesIO(data), path)
             image.draft("L", None)
-        check = _counting(path, image, rows)
+        check = _counting(file, image, rows)
     image.load_prepare()
     name, extents, _, arguments = image.tile[0]
     image.tile = []
@@ -273,10 +282,10 @@ def _rows(file: BinaryIO) -> Rows | None:
     return rows_of(file.read(_CHUNK))
 
 
-def _counting(path: Path, image: Image.Image, rows: Rows) -> Callable[[], str | None]:
+def _counting(file: BinaryIO, image: Image.Image, rows: Rows) -> Callable[[], str | None]:
     """Counts the blocks of an image, once it is decoded."""
     # A grey one was decoded with the row in which they are counted, others are decoded once more.
-    return (lambda: damage(image, rows)) if image.mode == "L" else (lambda: recount(path))
+    return (lambda: damage(image, rows)) if image.mode == "L" else Recount(file, rows)
 
 
 def _scan(file: BinaryIO) -> Iterator[bytes]:
