@@ -12,7 +12,7 @@ import pytest
 
 from winnow_ground.cli import main
 from winnow_train.datasets import camera_of
-from winnow_train.fit import make_sample
+from winnow_train.fit import log_prior, make_sample
 from winnow_train.recipe import parse_recipe
 from winnow_train.tasks import read_task
 
@@ -238,5 +238,8 @@ def test_the_other_cameras_tiles_are_drawn_as_often_as_asked(rover: Path) -> Non
     pixels = [np.zeros((8, 8, 3), np.uint8)] * len(own)
     draw = make_sample(recipe, {"msl": training}, {"msl": pixels}, {}).draw
     assert np.allclose(draw[~own], 0.25 * draw[own][0]) and np.allclose(draw[own], draw[own][0])
+    # The prior that adjusts logits is that of the tiles as they are drawn.
+    shares = np.bincount(training.truth, draw, minlength=3)
+    np.testing.assert_allclose(np.exp(log_prior(training, recipe)), shares)
     alone = read_task(replace(recipe.data, others=0.0), rover, "softmax")
     assert {camera_of(t.path.name) for t in alone.tiles.tiles} == {"ML"}

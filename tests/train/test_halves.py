@@ -60,13 +60,19 @@ def test_halves_carry_the_classes_of_both_and_weigh_in_the_own_head_only() -> No
     assert made.targets["hirise-v3"].max(axis=1).sum() == 10  # the sample itself is as it was
 
 
-def test_without_halves_the_batches_are_those_of_before() -> None:
-    plain = list(Epoch(sample(), recipe(), 1))
-    zero = list(Epoch(sample(), recipe(halves=0.0), 1))
-    some = list(Epoch(sample(), recipe(halves=1e-9), 1))
-    for one, two, three in zip(plain, zero, some, strict=True):
-        np.testing.assert_array_equal(one[0], two[0])
-        np.testing.assert_array_equal(one[0], three[0])
+def test_halves_leave_the_draw_and_the_other_tiles_of_a_batch_as_they_are() -> None:
+    changed = kept = 0
+    plain = list(Epoch(sample(), recipe(gain=0.3), 1))
+    some = list(Epoch(sample(), recipe(gain=0.3, halves=0.3), 1))
+    for (x, y, w), (x2, y2, w2) in zip(plain, some, strict=True):
+        same = (x == x2).all(axis=(1, 2, 3))
+        for head in y:
+            np.testing.assert_array_equal(y[head][same], y2[head][same])
+            np.testing.assert_array_equal(w[head][same], w2[head][same])
+        assert same[w["hirise-v3"] == 0].all()
+        changed, kept = changed + int((~same).sum()), kept + int(same.sum())
+    assert 2 < changed < 30
+    assert kept + changed == 80
 
 
 def test_the_middle_halves_stand_side_by_side() -> None:

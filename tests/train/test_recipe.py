@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from winnow_edge.bundle import open_bundle, shipped_bundles
 from winnow_ground.errors import RecipeError, WeightsError
 from winnow_train.recipe import find_recipe, find_weights, parse_recipe, read_recipe
 
@@ -24,6 +26,31 @@ def test_shipped_recipes_read_and_name_no_path(path: Path) -> None:
     assert "/" not in recipe.model.weights
     assert parse_recipe(recipe.as_dict()) == recipe
     assert find_recipe(path.stem) == path
+    uses = recipe.distill.weight > 0 or recipe.distill.start
+    assert bool(recipe.distill.teachers) == uses
+    for teacher in recipe.distill.teachers:
+        taught = read_recipe(find_recipe(teacher))
+        assert taught.input.channels == recipe.input.channels
+
+
+def test_every_recipe_can_be_run_as_the_documentation_says() -> None:
+    """Its first table names every recipe with its data and its teachers, in their order."""
+    text = (Path(__file__).parents[2] / "docs" / "training.md").read_text(encoding="utf-8")
+    table = text[text.index("| recipe | data | `--teacher` | note |") :].split("\n\n")[0]
+    rows = [[c.strip() for c in r.strip("|").split("|")] for r in table.splitlines()[2:]]
+    found = {row[0].strip("`"): row for row in rows}
+    assert len(found) == len(rows)
+    assert sorted(found) == sorted(path.stem for path in RECIPES)
+    for name, (_, data, teachers, _) in found.items():
+        recipe = read_recipe(find_recipe(name))
+        assert re.findall("`(.+?)`", data) == [recipe.data.dataset, *recipe.data.along]
+        assert tuple(re.findall("`(.+?)`", teachers)) == recipe.distill.teachers
+
+
+@pytest.mark.parametrize("path", shipped_bundles(), ids=lambda p: p.stem)
+def test_a_shipped_bundle_was_made_by_the_recipe_of_its_name(path: Path) -> None:
+    held = open_bundle(path).manifest.training["recipe"]
+    assert parse_recipe(held) == read_recipe(find_recipe(path.stem))
 
 
 @pytest.mark.parametrize(

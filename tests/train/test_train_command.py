@@ -307,6 +307,20 @@ def test_another_recipe_does_not_go_on_from_this_checkpoint(
     assert (trained / "model.json").read_bytes() == before
 
 
+def test_a_renamed_recipe_exports_an_older_run(
+    trained: Path, shapes: Path, recipe_file: Path, tmp_path: Path
+) -> None:
+    run = Path(shutil.copytree(trained, tmp_path / "run"))
+    renamed = Path(shutil.copy(recipe_file, tmp_path / "renamed.toml"))
+    done = winnow("train", renamed, "--data", shapes, "--out", run)
+    assert done.returncode == 0, done.stderr
+    assert "is trained; exporting again" in " ".join(done.stderr.split())
+    assert json.loads((run / "model.json").read_text())["name"] == "renamed"
+    done = winnow("train", renamed, "--data", shapes, "--out", run, "--set", "seed=6")
+    assert done.returncode == 3
+    assert "checkpoint is of another recipe" in done.stderr
+
+
 def test_bad_input_is_one_line_and_exit_3(shapes: Path, recipe_file: Path, tmp_path: Path) -> None:
     (tmp_path / "bad.toml").write_text(recipe_file.read_text() + "\n[optimizer]\n")
     weighted = tmp_path / "weighted.toml"

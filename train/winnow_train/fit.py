@@ -211,11 +211,14 @@ class AdjustedCrossEntropy(keras.losses.Loss):
         return keras.ops.categorical_crossentropy(y_true, y_pred + self._shift, from_logits=True)
 
 
-def log_prior(task: Task) -> np.ndarray:
-    """Natural logarithm of the class frequencies in training, float64 [K]; 0 for sigmoid heads."""
+def log_prior(task: Task, recipe: Recipe) -> np.ndarray:
+    """Natural logarithm of the class frequencies in training, float64 [K]; 0 for sigmoid heads.
+
+    Tiles of other cameras count as often as they are drawn; `train.balance` changes nothing.
+    """
     if task.head == "sigmoid":
         return np.zeros(len(task.classes))
-    count = np.bincount(task.truth, minlength=len(task.classes))
+    count = np.bincount(task.truth, _cameras(task, recipe), minlength=len(task.classes))
     return np.asarray(np.log(count / count.sum()))
 
 
@@ -238,7 +241,7 @@ def fit(
     a part, checkpoints hold the weights of the `whole` that it shares layers with. Returns the log.
     """
     steps = steps_per_epoch(len(sample.pixels), recipe.train.batch)
-    priors = {h: recipe.train.logit_adjustment * log_prior(t) for h, t in tasks.items()}
+    priors = {h: recipe.train.logit_adjustment * log_prior(t, recipe) for h, t in tasks.items()}
     optimizer = _optimizer(recipe, steps)
     net.compile(
         optimizer=optimizer,
@@ -307,7 +310,7 @@ def _val_line(
     net: keras.Model, own: str, recipe: Recipe, task: Task, validation: Validation
 ) -> dict[str, float]:
     """Figures on val: the loss at the training prior, the scores as the net would be exported."""
-    shift = recipe.train.logit_adjustment * log_prior(task)
+    shift = recipe.train.logit_adjustment * log_prior(task, recipe)
     logits = model.predict(net, validation.pixels, scale=validation.scale)[own]
     loss = negative_log_likelihood(logits + shift, validation.truth, 1.0, task.head)
     posterior = metrics.posterior(logits + recipe.export.prior * shift, task.head)
@@ -353,8 +356,10 @@ def finished_weights(path: Path, recipe: Recipe, fingerprint: str) -> list[np.nd
 def _refuse_others(meta: dict[str, Any], recipe: Recipe, fingerprint: str, path: Path) -> None:
     # Parsed anew, so that keys added since, at their defaults, make no difference.
     theirs = trained_part(parse_recipe(meta["recipe"], where=str(path)))
+    wanted = trained_part(recipe)
+    theirs["name"] = wanted["name"]  # a recipe may be renamed
     for what, held, mine in (
-        ("recipe", theirs, trained_part(recipe)),
+        ("recipe", theirs, wanted),
         ("data", meta["data"], fingerprint),
     ):
         if held != mine:

@@ -139,7 +139,7 @@ def _finish(
     folder: Path,
     came_from: dict[str, Any],
 ) -> dict[str, Any]:
-    bias = recipe.export.prior * recipe.train.logit_adjustment * fit.log_prior(training)
+    bias = recipe.export.prior * recipe.train.logit_adjustment * fit.log_prior(training, recipe)
     exported = model.export(net, head, bias if bias.any() else None)
     borderline = recipe.export.borderline
     found = views.ask(lambda tiles: model.predict(exported, tiles), val.pixels, borderline)
