@@ -26,6 +26,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -238,32 +239,48 @@ def child(args: argparse.Namespace) -> None:
         print(json.dumps(answer), flush=True)
 
 
-def start(name: str, args: argparse.Namespace, swath: Path) -> tuple[Any, str | None]:
-    """A contender's process, or None and why there is none."""
+@dataclass(frozen=True)
+class Contender:
+    """A contender's process, and the file of what it says on standard error."""
+
+    process: Any
+    said: Path
+
+    def last_words(self) -> str:
+        """The last line that it said, once it is dead."""
+        self.process.communicate()  # closes its pipes, broken or not
+        said = self.said.read_text(encoding="utf-8", errors="replace")
+        return (said.strip().splitlines() or ["no reason given"])[-1]
+
+
+def start(name: str, args: argparse.Namespace, swath: Path) -> tuple[Contender | None, str | None]:
+    """A contender, or None and why there is none."""
     if name == "rasterio-ort" and not Path(args.onnx).is_file():
         return None, f"no ONNX model at {args.onnx}"
     if name == "keras" and not Path(args.keras).is_file():
         return None, f"no Keras model at {args.keras}"
     options = ["--bundle", args.bundle, "--onnx", args.onnx, "--keras", args.keras]
-    process = subprocess.Popen(
-        [sys.executable, __file__, "--peer", name, "--swath", str(swath), *options],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "CUDA_VISIBLE_DEVICES": "", "TF_CPP_MIN_LOG_LEVEL": "3"},
-    )
+    # A file, not a pipe: nobody reads before the end, and a full pipe would hold up who writes.
+    said = swath.with_name(f"{name}.stderr")
+    with said.open("w", encoding="utf-8") as file:
+        process = subprocess.Popen(
+            [sys.executable, __file__, "--peer", name, "--swath", str(swath), *options],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=file,
+            text=True,
+            env={**os.environ, "CUDA_VISIBLE_DEVICES": "", "TF_CPP_MIN_LOG_LEVEL": "3"},
+        )
+    contender = Contender(process, said)
     assert process.stdout is not None
-    assert process.stderr is not None
     if not process.stdout.readline():
-        last = (process.stderr.read().strip().splitlines() or ["no reason given"])[-1]
-        process.wait()
-        return None, last
-    return process, None
+        return None, contender.last_words()
+    return contender, None
 
 
-def ask(process: Any) -> tuple[dict[str, Any], str | None]:
+def ask(contender: Contender) -> tuple[dict[str, Any], str | None]:
     """Run a contender's job once; nothing and why not, if it died of it."""
+    process = contender.process
     try:
         process.stdin.write("go\n")
         process.stdin.flush()
@@ -271,9 +288,8 @@ def ask(process: Any) -> tuple[dict[str, Any], str | None]:
         pass  # the line below says why
     if line := process.stdout.readline():
         return json.loads(line), None
-    last = (process.stderr.read().strip().splitlines() or ["no reason given"])[-1]
-    code = process.wait()
-    return {}, f"ended with {code}: {last}"
+    last = contender.last_words()
+    return {}, f"ended with {process.returncode}: {last}"
 
 
 def report_of(
@@ -310,18 +326,20 @@ def compare(args: argparse.Namespace) -> dict[str, Any]:
                 file.write(rendered(min(512, args.lines - first), args.samples).tobytes())
         missing: dict[str, str] = {}
         rounds: dict[str, list[dict[str, Any]]] = {name: [] for name in CONTENDERS}
-        alive: dict[str, Any] = {}
+        alive: dict[str, Contender] = {}
         # All are loaded once; those that wait for their turn sleep.
         for name in CONTENDERS:
             why: str | None = "as asked"
+            contender = None
             if name not in args.without:
-                alive[name], why = start(name, args, swath)
-            if why is not None:
+                contender, why = start(name, args, swath)
+            if contender is not None:
+                alive[name] = contender
+            elif why is not None:
                 missing[name] = why
-                alive.pop(name, None)
         for number in range(args.warm_up + args.rounds):
-            for name, process in list(alive.items()):
-                answer, why = ask(process)
+            for name, contender in list(alive.items()):
+                answer, why = ask(contender)
                 if why is not None:
                     missing[name] = why
                     del alive[name]
@@ -331,9 +349,9 @@ def compare(args: argparse.Namespace) -> dict[str, Any]:
                 if args.out is not None:
                     args.out.write_text(json.dumps(report, indent=1) + "\n")
             print(f"round {number + 1} of {args.warm_up + args.rounds} done", file=sys.stderr)
-        for process in alive.values():
-            process.stdin.close()
-            process.wait()
+        for contender in alive.values():
+            contender.process.stdin.close()
+            contender.process.wait()
     return report_of(args, rounds, missing)
 
 

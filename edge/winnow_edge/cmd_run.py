@@ -98,6 +98,13 @@ def run(args: argparse.Namespace) -> int:
     if args.name is not None and len(args.swaths) > 1:
         print("winnow-edge run: --name is for a single swath", file=sys.stderr)
         return EXIT_USAGE
+    from winnow_edge.sources.sockets import is_listening
+
+    others = [path for path in args.swaths if not is_listening(path)]
+    if args.passes != 1 and others:
+        what = "addresses that are listened at (tcp-listen://, unix-listen:)"
+        print(f"winnow-edge run: --passes is for {what}, not for {others[0]}", file=sys.stderr)
+        return EXIT_USAGE
     from winnow_edge.flight import Flight
     from winnow_edge.mission import load_mission
     from winnow_edge.service import notify, watched

@@ -228,6 +228,15 @@ def test_a_silent_socket_does_not_keep_a_run_from_being_ended(flight: Path) -> N
     assert json.loads(out)["complete"] is False
 
 
+def test_passes_are_for_addresses_that_are_listened_at(flight: Path) -> None:
+    for swaths in (["strip.png"], ["-"], ["unix-listen:x.sock", "strip.png"]):
+        done = edge(flight, "run", "mission.toml", *swaths, "--passes", "3", stdin=b"")
+        assert done.returncode == 2
+        assert done.stderr.count(b"\n") == 1
+        assert b"--passes is for addresses that are listened at" in done.stderr
+    assert not (flight / "winnow-store").exists()
+
+
 def swaths(store: Path) -> list[tuple[Any, ...]]:
     """Swaths and products that a store knows, if there is one."""
     if not (store / "store.db").exists():
