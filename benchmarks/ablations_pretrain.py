@@ -10,7 +10,9 @@ out is a run folder for `[distill] start = true`.
 
 from __future__ import annotations
 
+import hashlib
 import json
+import re
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -97,12 +99,18 @@ def pretrain(
     """Pretrain the recipe's net into the run folder `folder`, unless it is there; returns it.
 
     Order, views and new weights follow from the recipe's seed. Raises SystemExit for a strip of a
-    val source.
+    val source or of no known one, and DataError where the folder holds a net of another recipe,
+    other strips or other settings.
     """
-    if (folder / CHECKPOINT).is_file():
-        return folder
+    recipe = replace(recipe, name="pretrained")
     names = (recipe.data.dataset, *recipe.data.along)
     tasks = {n: read_task(Data(dataset=n), data, "softmax") for n in names}
+    refuse_val(tasks, strips)
+    made_of = fingerprint(tasks, strips)
+    if (folder / CHECKPOINT).is_file():
+        meta, _ = fit.read_checkpoint(folder / CHECKPOINT)
+        fit.refuse_others(meta, recipe, made_of, folder / CHECKPOINT)
+        return folder
     tiles = unlabelled(recipe, tasks, strips)
     heads = {n: len(t.classes) for n, t in tasks.items()}
     weights = find_weights(recipe.model.weights, weights_dir)
@@ -128,15 +136,12 @@ def pretrain(
                 advance(1)
             history.append({k: float(line[k]) for k in ("loss", "spread")})
             progress.note(f"SimSiam {epoch + 1}/{EPOCHS}  {history[-1]}")
-    write_run(net, recipe, tasks, strips, folder, history)
+    write_run(net, recipe, tasks, strips, folder, history, made_of)
     return folder
 
 
 def unlabelled(recipe: Recipe, tasks: dict[str, Task], strips: list[Path]) -> list[np.ndarray]:
     """All training tiles and `PER_STRIP` tiles of every strip, uint8 [h, w, C]."""
-    val = {s for t in tasks.values() for s in t.split("val").tiles.sources}
-    if leaked := [p for p in strips if observation(p) in val]:
-        raise SystemExit(f"{leaked[0]}: the strip is of a val source")
     longest = round(1.8 * max(recipe.input.height, recipe.input.width))
     paths = [t.path for task in tasks.values() for t in task.split("train").tiles.tiles]
     tiles = decode_all(paths, recipe.input.channels, longest=longest)
@@ -148,13 +153,36 @@ def unlabelled(recipe: Recipe, tasks: dict[str, Task], strips: list[Path]) -> li
     return tiles
 
 
+def refuse_val(tasks: dict[str, Task], strips: list[Path]) -> None:
+    """Raise SystemExit for a strip of a val source, and for one whose source cannot be told."""
+    val = {s for t in tasks.values() for s in t.split("val").tiles.sources}
+    if leaked := [p for p in strips if observation(p) in val]:
+        raise SystemExit(f"{leaked[0]}: the strip is of a val source")
+
+
+def fingerprint(tasks: dict[str, Task], strips: list[Path]) -> str:
+    """SHA-256 of all that a pretrained net hangs on beside its recipe: tiles, strips, settings."""
+    settings = (EPOCHS, BATCH, LEARNING_RATE, WARMUP_STEPS, PER_STRIP, SIDES, VIEWS)
+    digest = hashlib.sha256(repr(settings).encode())
+    for head, task in tasks.items():
+        for tile in task.split("train").tiles.tiles:
+            digest.update(f"{head} {tile.path.name}\n".encode())
+    for strip in sorted(strips):
+        digest.update(f"{strip.name} {hashlib.sha256(strip.read_bytes()).hexdigest()}\n".encode())
+    return digest.hexdigest()
+
+
 def observation(strip: Path) -> str:
     """The HiRISE observation of a browse strip, as tiles name their source.
+
+    Raises SystemExit for a name of another form, since it could be of a val source.
 
     >>> observation(Path("ESP_037117_1755_RED.abrowse.jpg"))
     'ESP_037117_1755'
     """
-    return strip.name.split("_RED")[0]
+    if not (found := re.match(r"(\w+?)_RED\.", strip.name)):
+        raise SystemExit(f"{strip}: no OBSERVATION_RED.*: cannot tell what source it is of")
+    return found[1]
 
 
 def cut(strip: np.ndarray, count: int, rng: np.random.Generator) -> list[np.ndarray]:
@@ -199,9 +227,9 @@ def write_run(
     strips: list[Path],
     folder: Path,
     history: list[dict[str, float]],
+    made_of: str,
 ) -> None:
     """A run folder to start from: model.json of every head, then the checkpoint as the last."""
-    recipe = replace(recipe, name="pretrained")
     own = recipe.data.dataset
     seen = [observation(p) for p in strips]
     for head, task in tasks.items():
@@ -218,7 +246,7 @@ def write_run(
             "history": history,
         }
         (home / CARD).write_text(json.dumps(card, indent=1) + "\n", encoding="utf-8")
-    meta = {"recipe": fit.trained_part(recipe), "data": "", "history": []}
+    meta = {"recipe": fit.trained_part(recipe), "data": made_of, "history": []}
     arrays: dict[str, Any] = {f"weight-{i}": w for i, w in enumerate(net.get_weights())}
     aside = folder / "aside.npz"
     np.savez(aside, meta=np.array(json.dumps(meta)), **arrays)

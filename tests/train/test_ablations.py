@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 import json
 from pathlib import Path
@@ -11,6 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from winnow_ground.errors import DataError
+from winnow_train.progress import Progress
 from winnow_train.recipe import read_recipe
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
@@ -173,8 +176,24 @@ def test_pretraining_sees_no_val_source_and_is_what_a_row_starts_from(
     assert all(t.shape[0] == t.shape[1] <= 120 and (t == 0).mean() < 0.1 for t in tiles)
     with pytest.raises(SystemExit, match="has no 8 tiles of image"):
         ablations_pretrain.cut(0 * strip[..., None], 8, np.random.default_rng(1))
-    (root / "swaths" / "siteq_RED.browse.jpg").rename(root / "swaths" / "sitee_bar_RED.jpg")
-    (folder / "checkpoint.npz").unlink()
-    (tmp_path / "out" / "pretrained-4" / "scores.json").unlink()
-    with pytest.raises(SystemExit, match=r"sitee_bar_RED\.jpg: the strip is of a val source"):
-        ablations.main()
+    # What is there is used again only by the same recipe and strips.
+    base = read_recipe(tmp_path / "small.base.toml", ["seed=4", "distill.start=true"])
+    strips = [root / "swaths" / "siteq_RED.browse.jpg"]
+    before = (folder / "checkpoint.npz").stat().st_mtime_ns
+    again = {"weights_dir": None, "progress": Progress()}
+    assert ablations_pretrain.pretrain(base, root, strips, folder, **again) == folder
+    assert (folder / "checkpoint.npz").stat().st_mtime_ns == before
+    other = dataclasses.replace(base, seed=5)
+    with pytest.raises(DataError, match="checkpoint is of another recipe"):
+        ablations_pretrain.pretrain(other, root, strips, folder, **again)
+    Image.fromarray(strip[::-1]).save(strips[0])
+    with pytest.raises(DataError, match="checkpoint is of another data"):
+        ablations_pretrain.pretrain(base, root, strips, folder, **again)
+    for name, says in (
+        ("sitee_bar_RED.jpg", r"sitee_bar_RED\.jpg: the strip is of a val source"),
+        ("browse of sitee.jpg", r"sitee\.jpg: no OBSERVATION_RED\.\*: cannot tell what source"),
+    ):
+        strips = [strips[0].rename(root / "swaths" / name)]
+        (tmp_path / "out" / "pretrained-4" / "scores.json").unlink(missing_ok=True)
+        with pytest.raises(SystemExit, match=says):
+            ablations.main()

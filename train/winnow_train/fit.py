@@ -347,13 +347,14 @@ def finished_weights(path: Path, recipe: Recipe, fingerprint: str) -> list[np.nd
     if not path.is_file():
         return None
     meta, arrays = read_checkpoint(path)
-    _refuse_others(meta, recipe, fingerprint, path)
+    refuse_others(meta, recipe, fingerprint, path)
     done = len(meta["history"]) >= recipe.train.epochs
     done = done or _is_stale(meta["history"], recipe.train.patience)
     return kept_weights(arrays) if done else None
 
 
-def _refuse_others(meta: dict[str, Any], recipe: Recipe, fingerprint: str, path: Path) -> None:
+def refuse_others(meta: dict[str, Any], recipe: Recipe, fingerprint: str, path: Path) -> None:
+    """Raise DataError if a checkpoint's description is not of this recipe and this data."""
     # Parsed anew, so that keys added since, at their defaults, make no difference.
     theirs = trained_part(parse_recipe(meta["recipe"], where=str(path)))
     wanted = trained_part(recipe)
@@ -445,7 +446,7 @@ class _State:
         if not path.is_file():
             return
         meta, arrays = read_checkpoint(path)
-        _refuse_others(meta, self.recipe, self.fingerprint, path)
+        refuse_others(meta, self.recipe, self.fingerprint, path)
         self.net.set_weights([arrays[f"weight-{i}"] for i in range(len(self.net.weights))])
         for i, variable in enumerate(self.optimizer.variables):
             variable.assign(arrays[f"optimizer-{i}"])
