@@ -26,7 +26,8 @@ _TALLEST = 65_500
 _FRAMES, _TABLES, _SCAN = frozenset({0xC0, 0xC1, 0xC2}), 0xC4, 0xDA
 _SOUND = {True: 16, False: 1}
 """Blocks that are not grey in the row after a sound picture, at most, by whether it is progressive:
-1 in each of 1,100 sequential files of cameras, and up to 7 in progressive ones."""
+1 in sequential files, up to 7 were seen in progressive ones. docs/benchmarks.md has the false
+alarms that this leaves: none."""
 _SEAM_LINES = 512
 
 
