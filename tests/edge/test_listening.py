@@ -222,14 +222,14 @@ def test_passes_go_on_after_one_that_fails_and_take_unknown_names(flight: Path) 
         run.send(swath(1))
         code, summaries, errors = run.end()
     assert code == 3
-    assert [s["swath"] for s in summaries] == ["p-2"]
+    assert [s["swath"] for s in summaries] == ["p-1"], "no swath was begun before"
     assert "p-1: holds no whole line (the last line has 99 of 100 bytes" in errors
     with running(flight, "tcp-listen://127.0.0.1:0", *options) as run:
         run.send(swath(2))
         run.send(swath(3))
         code, summaries, _ = run.end()
     assert code == 0
-    assert [s["swath"] for s in summaries] == ["p-3", "p-4"]
+    assert [s["swath"] for s in summaries] == ["p-2", "p-3"]
 
 
 def test_peers_that_send_nothing_are_no_swath(flight: Path) -> None:
@@ -405,6 +405,8 @@ def refused(run: Run) -> bool:
         run.peer().close()
     except ConnectionRefusedError:
         return True
+    except ConnectionResetError:  # it stopped listening just then
+        pass
     return False
 
 
