@@ -73,7 +73,8 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         type=_seconds,
         metavar="SECONDS",
         help="a pipe or socket that is silent so long has ended (default: it is waited for); "
-        "a peer to connect is always waited for",
+        "a peer to connect is always waited for, and one that sends nothing gives way after "
+        "60 s to one that waits",
     )
     p.add_argument(
         "--passes",
