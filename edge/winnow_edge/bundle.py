@@ -34,7 +34,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from winnow_edge.errors import BundleError, OutputError
+from winnow_edge.errors import BundleError
+from winnow_edge.files import write_aside
 
 FORMAT_VERSION = 1
 SUFFIX = ".winnow"
@@ -258,25 +259,8 @@ def write_bundle(
         manifest, model=model, golden=golden, card=card, model_edgetpu=model_edgetpu
     )
     bundle = parse_bundle(data, path)
-    aside = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        try:
-            with aside.open("wb") as out:
-                out.write(data)
-                out.flush()
-                os.fsync(out.fileno())
-            aside.replace(path)
-        finally:
-            aside.unlink(missing_ok=True)
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
-    except OSError as error:
-        raise OutputError(
-            f"cannot be written: {error.strerror}", where=path, hint="give --out a writable path"
-        ) from None
+    with write_aside(path, hint="give --out a writable path") as out:
+        out.write(data)
     return bundle
 
 

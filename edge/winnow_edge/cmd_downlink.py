@@ -12,6 +12,9 @@ from winnow_edge.mission import POLICIES, Mission, load_mission
 
 log = logging.getLogger(__name__)
 
+SECONDS_MAX = 1e9
+"""The longest contact, 30 years: at any rate of a mission file its bytes are a finite number."""
+
 DESCRIPTION = """\
 Rank what the store holds, and write the best of it as CCSDS space packets to a file, as much as
 the contact carries. Products stay in flight until the ground acknowledges their container (--ack);
@@ -132,6 +135,6 @@ def _bytes(text: str) -> int:
 
 def _seconds(text: str) -> float:
     number = float(text)
-    if not 0 <= number < float("inf"):
-        raise argparse.ArgumentTypeError("must be 0 or more")
+    if not 0 <= number <= SECONDS_MAX:
+        raise argparse.ArgumentTypeError(f"must be 0 to {SECONDS_MAX:g} seconds")
     return number

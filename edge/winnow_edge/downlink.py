@@ -7,7 +7,6 @@ contacts have passed without a word. What was acknowledged is never sent again.
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -19,6 +18,7 @@ import numpy as np
 
 from winnow_edge.acknowledge import MAX_CONTACT, ContainerState, return_overdue
 from winnow_edge.errors import OutputError, StoreError
+from winnow_edge.files import write_aside
 from winnow_edge.mission import Link, Mission
 from winnow_edge.packets import (
     CONTAINER,
@@ -306,27 +306,12 @@ def _output(out: str | Path | BinaryIO) -> Iterator[BinaryIO]:
         out.flush()
         return
     path = Path(out)
-    try:
-        if path.exists() and not path.is_file() and not path.is_dir():
+    if path.exists() and not path.is_file() and not path.is_dir():
+        try:
             with path.open("wb") as stream:
                 yield stream
-            return
-        if path.exists():
-            raise OutputError("is there already", where=path, hint="name a new file with --out")
-        aside = path.with_name(path.name + ".part")
-        try:
-            with aside.open("wb") as stream:
-                yield stream
-                stream.flush()
-                os.fsync(stream.fileno())
-            aside.rename(path)
-        except BaseException:
-            aside.unlink(missing_ok=True)
-            raise
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
-    except OSError as error:
-        raise OutputError(error.strerror or "cannot be written", where=path) from error
+        except OSError as error:
+            raise OutputError(error.strerror or "cannot be written", where=path) from error
+        return
+    with write_aside(path, replace=False, hint="name a new file with --out") as stream:
+        yield stream

@@ -6,6 +6,7 @@ import io
 import json
 import os
 import random
+import shutil
 import subprocess
 import sys
 import time
@@ -20,7 +21,7 @@ from winnow_edge.cli import main
 from winnow_edge.downlink import downlink
 from winnow_edge.mission import Mission
 from winnow_edge.packets import Container, LinkCounts, read_containers
-from winnow_edge.ranking import State
+from winnow_edge.ranking import Order, ProductTable, State, rank
 from winnow_edge.records import Kind
 from winnow_edge.store import Store
 
@@ -92,7 +93,8 @@ def test_a_person_reads_a_few_lines(
         (["--bytes", "5000", "--ack", "mission.toml"], 3, "not an acknowledgement report"),
         (["--bytes", "-1"], 2, "must be 0 or more"),
         (["--bytes", "many"], 2, "invalid"),
-        (["--contact", "nan"], 2, "must be 0 or more"),
+        (["--contact", "nan"], 2, "must be 0 to 1e+09 seconds"),
+        (["--contact", "1e308"], 2, "must be 0 to 1e+09 seconds"),
         (["--bytes", "1", "--contact", "1"], 2, "not allowed with"),
         ([], 2, "one of the arguments"),
         (["--bytes", "5000", "--policy", "lucky"], 2, "invalid choice: 'lucky'"),
@@ -125,6 +127,40 @@ def test_refusals_are_one_line(
     with Store.open(stocked, mission=None, read_only=True) as store:
         assert store.contacts() == 0
         assert store.counts()["record"]["stored"] == 120
+
+
+def test_the_longest_contact_at_the_highest_rate_is_a_number_of_bytes(
+    mission_file: Path, stocked: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mission_file.write_text(mission_file.read_text().replace("rate_bps = 8000", "rate_bps = 1e12"))
+    command = ["downlink", str(mission_file), "--store", str(stocked), "--json"]
+    assert main([*command, "--contact", "1e9", "--out", str(tmp_path / "1.bin")]) == 0
+    assert json.loads(capsys.readouterr().out)["left"] == {"products": 0, "bytes": 0}
+
+
+def test_two_contacts_into_one_file_do_not_mix(
+    mission_file: Path,
+    stocked: Path,
+    tmp_path: Path,
+    mission_with: MakeMission,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """The second is refused before it takes a contact's number; the first is whole."""
+    other, out = tmp_path / "other", tmp_path / "1.bin"
+    shutil.copytree(stocked, other)
+    command = ["downlink", str(mission_file), "--store", str(other), "--bytes", "90000"]
+
+    def meanwhile(table: ProductTable) -> Order:
+        assert main([*command, "--out", str(out)]) == 3
+        return rank(table, "fifo", mission_with())
+
+    with Store.open(stocked, mission=mission_with()) as store:
+        first = downlink(store, mission_with(), budget_bytes=5000, out=out, policy=meanwhile)
+    assert "1.bin.part: another process writes it; name a new file" in capsys.readouterr().err
+    assert out.stat().st_size == first.bytes
+    assert len(containers(out)) == first.containers
+    with Store.open(other, mission=None, read_only=True) as store:
+        assert store.contacts() == 0
 
 
 def test_another_mission_and_unknown_classes(

@@ -1,0 +1,103 @@
+"""Files written aside, put on the disk and renamed into place: a reader never finds half of one.
+
+The file aside is NAME.part, locked (flock(2)) by the one that writes it. A process that was killed
+leaves it behind unlocked, and the next one takes it over.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO, Final
+
+from winnow_edge.errors import OutputError
+
+_HINT: Final = "free some space or name another place"
+
+
+@contextmanager
+def write_aside(
+    path: str | Path, *, replace: bool = True, durable: bool = True, hint: str = _HINT
+) -> Iterator[BinaryIO]:
+    """A binary stream, open for writing; when the block is left, the file stands at `path`, whole.
+
+    An error in the block leaves `path` as it was. `replace` takes the place of a file that is
+    there, after any other writer of it is done; else a file or another writer is an error.
+    `durable` waits until file and folder are on the disk. `hint` says what to do about an error.
+
+    Raises OutputError: the file cannot be written, or must not be replaced.
+    """
+    path = Path(path)
+    aside = path.with_name(f"{path.name}.part")
+    try:
+        with _locked(aside, wait=replace, hint=hint) as stream:
+            try:
+                if not replace and path.exists():
+                    raise OutputError("is there already", where=path, hint=hint)
+                yield stream
+                stream.flush()
+                if durable:
+                    os.fsync(stream.fileno())
+                aside.replace(path)
+            except BaseException:
+                aside.unlink(missing_ok=True)
+                raise
+        if durable:
+            sync_folder(path.parent)
+    except OSError as error:
+        what = f"cannot be written: {error.strerror or error}"
+        raise OutputError(what, where=path, hint=hint) from error
+
+
+def write_file(
+    path: str | Path, data: bytes | str, *, durable: bool = True, hint: str = _HINT
+) -> None:
+    """Write `data` (text as UTF-8) as with `write_aside`; its folder is made where it is not there.
+
+    Raises OutputError.
+    """
+    path = Path(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        what = f"cannot be made: {error.strerror or error}"
+        raise OutputError(what, where=path.parent, hint=hint) from error
+    with write_aside(path, durable=durable, hint=hint) as stream:
+        stream.write(data.encode() if isinstance(data, str) else data)
+
+
+def sync_folder(folder: str | Path) -> None:
+    """Put a folder's entries on the disk: a rename is not there before. Raises OSError."""
+    entry = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(entry)
+    finally:
+        os.close(entry)
+
+
+@contextmanager
+def _locked(aside: Path, *, wait: bool, hint: str) -> Iterator[BinaryIO]:
+    """The file aside, empty, while no other process has it."""
+    while True:
+        # Not truncated when it is opened: it may be another writer's.
+        file = os.open(aside, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        with os.fdopen(file, "wb") as stream:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise OutputError("another process writes it", where=aside, hint=hint) from error
+            if not _is_at(file, aside):
+                continue  # its writer has put it in its place meanwhile
+            stream.truncate(0)
+            yield stream
+            return
+
+
+def _is_at(file: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(file), path.stat())
+    except FileNotFoundError:
+        return False
