@@ -173,7 +173,7 @@ def judge(
     """Scores of logits [n, K] whose scale and share of the log prior [K] are fitted to `truth`."""
     from scipy.optimize import minimize
 
-    from winnow_train import metrics
+    from winnow_base import metrics
 
     def posterior(scale: float, share: float) -> np.ndarray:
         return metrics.softmax(scale * logits + share * prior)

@@ -15,9 +15,9 @@ from pathlib import Path
 
 import numpy as np
 
+from winnow_base import metrics
 from winnow_edge.bundle import open_bundle
 from winnow_edge.runtimes import load_classifier
-from winnow_train import metrics
 from winnow_train.evaluate import collect
 from winnow_train.progress import Progress
 from winnow_train.tiles import decode_all, dihedral, to_input

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from winnow_train import metrics
+from winnow_base import metrics
 from winnow_train.datasets import read_dataset
 from winnow_train.evaluate import find_model, open_model
 from winnow_train.halves import join

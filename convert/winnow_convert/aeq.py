@@ -19,12 +19,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from winnow_base.console import quiet_stderr
+from winnow_base.errors import MissingExtraError, ModelError
 from winnow_convert.flatbuffer import read_graph, with_data_inside
 from winnow_convert.layers import KeepingInterpreter
 from winnow_convert.ptq import to_float
-from winnow_convert.quiet import quiet_stderr
 from winnow_convert.source import MODEL_FILE, Source
-from winnow_ground.errors import MissingExtraError, ModelError
 
 UInt8Array = npt.NDArray[np.uint8]
 SMALLEST_STEP = SMALLEST_WEIGHT = 1e-12

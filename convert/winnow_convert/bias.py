@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from winnow_convert.data import Progress
+from winnow_base.progress import Step
 from winnow_convert.layers import KeepingInterpreter
 
 UInt8Array = npt.NDArray[np.uint8]
@@ -28,7 +28,7 @@ FEWEST_VALUES = 32
 """Unclipped values of a channel that a mean must rest on; with fewer its bias stays."""
 
 
-def correct_biases(floats: bytes, int8: bytes, tiles: UInt8Array, progress: Progress) -> bytes:
+def correct_biases(floats: bytes, int8: bytes, tiles: UInt8Array, progress: Step) -> bytes:
     """The int8 flatbuffer with corrected biases.
 
     `floats` is the same net in float32, `tiles` uint8 (n, height, width, channels). Every layer is

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from winnow_base.files import write_file
 from winnow_convert.flatbuffer import read_graph
 from winnow_edge.bundle import Bundle
-from winnow_ground.files import write_file
 
 ALIGNMENT = 16
 """Bytes: flatbuffers are read in place, and TFLite Micro wants its model aligned like its arena."""

@@ -9,14 +9,13 @@ from typing import Any
 
 import numpy as np
 
+from winnow_base import views
+from winnow_base.errors import GateError
+from winnow_base.progress import Step
+from winnow_base.tiles import LabelledTiles
+from winnow_base.views import Answers
 from winnow_convert.card import write_card
-from winnow_convert.data import (
-    LabelledTiles,
-    Progress,
-    calibration_sample,
-    check_calibration,
-    load_split,
-)
+from winnow_convert.data import calibration_sample, check_calibration
 from winnow_convert.flatbuffer import read_graph
 from winnow_convert.int8 import Int8Model
 from winnow_convert.measure import (
@@ -32,9 +31,6 @@ from winnow_convert.ptq import UInt8Array
 from winnow_convert.source import Source, float_logits
 from winnow_convert.thresholds import choose_thresholds
 from winnow_edge.bundle import Bundle, Manifest, write_bundle
-from winnow_ground.errors import GateError
-from winnow_train import views
-from winnow_train.views import Answers
 
 PACKAGES = ("keras", "tensorflow-cpu", "ai-edge-litert", "numpy")
 
@@ -59,26 +55,23 @@ class Converted:
         return self.quantized.int8
 
 
-def convert(source: Source, data: Path, options: Options, progress: Progress) -> Converted:
-    """Quantize a model on tiles of train and measure it on val; writes nothing.
-
-    Method "auto" tries all and takes the best of `compare_methods`. Raises DataError for unusable
-    data and ModelError for a model that has no int8 form.
-    """
-    return best_of(compare_methods(source, data, options, progress))
-
-
 def best_of(tried: dict[str, Converted]) -> Converted:
     """The one to fly: of those through the gate (loss, size, time) the most accurate on val."""
     return min(tried.values(), key=_rank)
 
 
 def compare_methods(
-    source: Source, data: Path, options: Options, progress: Progress
+    source: Source,
+    train: LabelledTiles,
+    val: LabelledTiles,
+    options: Options,
+    progress: Step,
 ) -> dict[str, Converted]:
-    """Every method that `options.method` asks for, measured on the same val tiles, by name."""
-    train = load_split(source, data, "train", progress)
-    val = load_split(source, data, "val", progress)
+    """Every method that `options.method` asks for, by name: quantized on tiles of train, measured
+    on the same tiles of val; nothing is written.
+
+    Raises DataError for unusable tiles and ModelError for a model that has no int8 form.
+    """
     calibration = calibration_sample(train, len(source.classes), options.calibration, options.seed)
     check_calibration(calibration, source)
     before = views.ask(

@@ -2,63 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
-
 import numpy as np
 import numpy.typing as npt
 
+from winnow_base.errors import DataError
+from winnow_base.tiles import LabelledTiles
 from winnow_convert.source import Source
-from winnow_ground.errors import DataError
 
 UInt8Array = npt.NDArray[np.uint8]
-LabelArray = npt.NDArray[np.int64]
-Progress = Callable[[str, int, int], None]
-"""Called with a step's name, what is done and what there is to do."""
-
 FEWEST_CALIBRATION_TILES = 16
-
-
-@dataclass(frozen=True)
-class LabelledTiles:
-    """`tiles` uint8 (n, height, width, channels); `labels` int64 (n,) class indices, or
-    (n, classes) of 0 and 1 for a sigmoid head; `sources` the source of each tile."""
-
-    tiles: UInt8Array
-    labels: LabelArray
-    sources: tuple[str, ...]
-
-
-def load_split(source: Source, root: Path, split: str, progress: Progress) -> LabelledTiles:
-    """One set of the data that the model was trained on, at the model's input size.
-
-    Raises DataError if the data are not there or are not of the model's classes.
-    """
-    from winnow_train.tasks import task_like
-    from winnow_train.tiles import decode_all, to_input
-
-    name = source.description.get("training", {}).get("dataset")
-    if not isinstance(name, str):
-        raise DataError("model.json names no data set", where=source.folder)
-    task = task_like(source.description, name, root).split(split)
-    if task.truth.ndim == 1 and task.truth.max() >= len(source.classes):
-        stranger = task.tiles.tiles[int(task.truth.argmax())].path.name
-        raise DataError(f"{name} has tiles of classes that the model lacks, e.g. {stranger}")
-    found = task.tiles
-    done = 0
-
-    def step(count: int) -> None:
-        nonlocal done
-        done += count
-        progress(f"reading {split}", done, len(found.tiles))
-
-    tiles = decode_all([t.path for t in found.tiles], source.channels, progress=step)
-    return LabelledTiles(
-        tiles=to_input(tiles, source.height, source.width),
-        labels=task.truth.astype(np.int64),
-        sources=tuple(t.source for t in found.tiles),
-    )
 
 
 def calibration_sample(train: LabelledTiles, classes: int, count: int, seed: int = 0) -> UInt8Array:

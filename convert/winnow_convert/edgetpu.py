@@ -14,7 +14,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from winnow_ground.errors import MissingExtraError, ModelError
+from winnow_base.errors import MissingExtraError, ModelError
 
 COMPILER = "edgetpu_compiler"
 SECONDS = 240.0

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
+from winnow_base.console import report_console
+from winnow_base.errors import GroundError
 from winnow_convert import edgetpu, tables
 from winnow_convert.c_array import export_c
 from winnow_convert.convert import Converted
@@ -18,9 +20,7 @@ from winnow_convert.onnx_export import OnnxRoute, export_onnx
 from winnow_convert.profile import Profile, profile
 from winnow_convert.ptq import to_float
 from winnow_convert.readiness import check_readiness
-from winnow_convert.report import report_console
 from winnow_edge.bundle import Bundle
-from winnow_ground.errors import GroundError
 
 NOISE_TILES = 24
 """Calibration tiles that the noise per layer is measured on."""

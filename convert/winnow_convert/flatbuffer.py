@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from winnow_ground.errors import ModelError
+from winnow_base.errors import ModelError
 
 BYTES = {"FLOAT32": 4, "INT32": 4, "INT8": 1, "UINT8": 1, "INT16": 2, "INT64": 8, "BOOL": 1}
 BYTES |= {"FLOAT16": 2, "FLOAT64": 8}

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from winnow_base.console import quiet_stderr
+from winnow_base.errors import ModelError
 from winnow_convert.golden import render_tiles
-from winnow_convert.quiet import quiet_stderr
 from winnow_convert.source import Source
 from winnow_edge.bundle import (
     Bundle,
@@ -22,7 +23,6 @@ from winnow_edge.bundle import (
     parse_bundle,
 )
 from winnow_edge.runtimes import Classifier, load_classifier
-from winnow_ground.errors import ModelError
 
 Int8Array = npt.NDArray[np.int8]
 UInt8Array = npt.NDArray[np.uint8]

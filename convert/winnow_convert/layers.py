@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from winnow_base.console import quiet_stderr
 from winnow_convert.flatbuffer import read_graph, with_outputs
-from winnow_convert.quiet import quiet_stderr
 
 UInt8Array = npt.NDArray[np.uint8]
 

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from winnow_train import metrics
-from winnow_train.calibrate import fit_temperature, negative_log_likelihood, surprise
-from winnow_train.views import Answers
+from winnow_base import metrics
+from winnow_base.calibrate import fit_temperature, negative_log_likelihood, surprise
+from winnow_base.views import Answers
 
 FloatArray = npt.NDArray[np.float64]
 LabelArray = npt.NDArray[np.int64]

@@ -19,9 +19,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from winnow_base.progress import Step
+from winnow_base.tiles import LabelledTiles
 from winnow_convert import aeq, ptq, qat
 from winnow_convert.bias import correct_biases
-from winnow_convert.data import LabelledTiles, Progress
 from winnow_convert.equalize import equalize
 from winnow_convert.int8 import Int8Model
 from winnow_convert.options import Options
@@ -48,7 +49,7 @@ def quantize_by(
     train: LabelledTiles,
     calibration: UInt8Array,
     options: Options,
-    progress: Progress,
+    progress: Step,
 ) -> Quantized:
     """Quantize `source` by one method. Raises ModelError where it has no int8 form that way."""
     progress(f"quantizing ({method})", 0, 1)
@@ -88,7 +89,7 @@ def signal_to_noise(wanted: np.ndarray, got: np.ndarray) -> float:
 
 
 def _ptq_variants(
-    source: Source, calibration: UInt8Array, progress: Progress
+    source: Source, calibration: UInt8Array, progress: Step
 ) -> dict[str, tuple[Source, bytes]]:
     """By the steps taken ("" for none), the float net and its flatbuffer. Bias correction is tried
     on top of equalization where there is any, since it costs the most time."""
@@ -107,7 +108,7 @@ def _ptq_variants(
 
 
 def _with_biases(
-    source: Source, plain: bytes, calibration: UInt8Array, progress: Progress
+    source: Source, plain: bytes, calibration: UInt8Array, progress: Step
 ) -> dict[str, tuple[Source, bytes]]:
     """An int8 flatbuffer of `source` as it is, and with corrected biases."""
     corrected = correct_biases(ptq.to_float(source), plain, calibration, progress)
@@ -119,7 +120,7 @@ def _fine_tuned(
     train: LabelledTiles,
     calibration: UInt8Array,
     options: Options,
-    progress: Progress,
+    progress: Step,
 ) -> Source:
     return qat.fine_tune(
         source,

@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from winnow_convert.quiet import quiet_stderr
+from winnow_base.console import quiet_stderr
+from winnow_base.errors import GateError, MissingExtraError, ModelError
+from winnow_base.files import write_file
 from winnow_edge.bundle import Manifest
-from winnow_ground.errors import GateError, MissingExtraError, ModelError
-from winnow_ground.files import write_file
 
 OPSET = 17
 FLOAT_TOLERANCE = 1e-3

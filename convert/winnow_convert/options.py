@@ -6,8 +6,8 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import Any
 
+from winnow_base.errors import RecipeError
 from winnow_convert.data import FEWEST_CALIBRATION_TILES
-from winnow_ground.errors import RecipeError
 
 METHODS = ("ptq", "aeq", "qat", "auto")
 

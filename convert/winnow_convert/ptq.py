@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from winnow_convert.quiet import quiet_stderr
+from winnow_base.console import quiet_stderr
+from winnow_base.errors import MissingExtraError, ModelError
 from winnow_convert.source import MODEL_FILE, Source, import_keras
-from winnow_ground.errors import MissingExtraError, ModelError
 
 UInt8Array = npt.NDArray[np.uint8]
 

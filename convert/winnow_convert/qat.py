@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from winnow_convert.data import Progress
+from winnow_base.progress import Step
 from winnow_convert.source import Source, import_keras
 
 UInt8Array = npt.NDArray[np.uint8]
@@ -33,7 +33,7 @@ def fine_tune(
     epochs: int,
     learning_rate: float,
     seed: int,
-    progress: Progress,
+    progress: Step,
 ) -> Source:
     """`source` with a model that loses less when it is quantized; `source` itself stays as it is.
 

@@ -5,18 +5,16 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from winnow_base.console import report_console
+from winnow_base.progress import Step
 from winnow_convert.convert import Converted
-from winnow_convert.data import Progress as Step
 from winnow_edge.bundle import Bundle
-
-if TYPE_CHECKING:
-    from winnow_convert.extras import Extras
 
 
 @contextlib.contextmanager
@@ -38,14 +36,14 @@ def progress_bar() -> Iterator[Step]:
 
 
 def as_json(
-    converted: Converted, bundle: Bundle, tried: dict[str, Converted], extras: Extras
+    converted: Converted, bundle: Bundle, tried: dict[str, Converted], extras: dict[str, Any]
 ) -> str:
-    """The report as one line of JSON."""
+    """The report as one line of JSON; `extras` as `winnow_convert.extras.Extras.as_json`."""
     return json.dumps(
         {
             "method": converted.quantized.method,
             "methods": {name: _method_row(found) for name, found in tried.items()},
-            **extras.as_json(),
+            **extras,
             "bundle": str(bundle.path),
             "sha256": bundle.sha256,
             "bytes": bundle.path.stat().st_size,
@@ -56,11 +54,6 @@ def as_json(
             "metrics": bundle.manifest.metrics,
         }
     )
-
-
-def report_console() -> Console:
-    """Standard output, 100 columns wide where it is no terminal."""
-    return Console(width=None if Console().is_terminal else 100)
 
 
 def print_comparison(tried: dict[str, Converted]) -> None:

@@ -11,10 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from winnow_convert.quiet import quiet_stderr
+from winnow_base.console import quiet_stderr
+from winnow_base.errors import MissingExtraError, ModelError
+from winnow_base.progress import Step
+from winnow_base.views import borderline_of
 from winnow_edge.bundle import HEADS
-from winnow_ground.errors import MissingExtraError, ModelError
-from winnow_train.views import borderline_of
 
 MODEL_FILE, DESCRIPTION_FILE = "model.keras", "model.json"
 BATCH = 64
@@ -24,7 +25,7 @@ BATCH = 64
 class Source:
     """A trained model: `model` (Keras; float32 pixels 0..255 in, logits out) and what `model.json`
     says about it. `height`, `width`, `channels` are its static input. Tiles whose best posterior is
-    under `borderline` are shown to it twice (`winnow_train.views`)."""
+    under `borderline` are shown to it twice (`winnow_base.views`)."""
 
     folder: Path
     model: Any
@@ -145,9 +146,9 @@ def check_model(source: Source) -> None:
             )
 
 
-def float_logits(source: Source, tiles: Any, progress: Any) -> Any:
+def float_logits(source: Source, tiles: Any, progress: Step) -> Any:
     """Logits of the Keras model, float64 (n, classes), of pixels uint8 (n, height, width,
-    channels); `progress` as `winnow_convert.data.Progress`."""
+    channels)."""
     logits = np.empty((len(tiles), len(source.classes)))
     for start in range(0, len(tiles), BATCH):
         batch = tiles[start : start + BATCH]

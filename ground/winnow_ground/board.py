@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from winnow_ground.errors import DeployError
+from winnow_base.errors import DeployError
 
 SSH_FAILED = 255
 """What ssh(1) exits with when ssh itself failed, and not the command."""

@@ -12,13 +12,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 import winnow_edge
+from winnow_base.errors import DeployError
 from winnow_edge.bundle import bundles_folder, find_bundle, open_bundle
 from winnow_edge.decision import borderline_of, thresholds_of
 from winnow_edge.errors import SwathError
 from winnow_edge.mission import Mission, load_mission
 from winnow_edge.sources.sockets import host_and_port
 from winnow_ground.board import Facts
-from winnow_ground.errors import DeployError
 
 _SAFE = re.compile(r"[\w./@+-]+")
 """Paths that need no quoting in a shell, a unit file or an environment."""

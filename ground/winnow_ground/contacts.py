@@ -22,7 +22,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from winnow_ground.errors import PlanError
+from winnow_base.errors import PlanError
 
 _ABSOLUTE = re.compile(r"(\d{4})/(\d\d)/(\d\d)-(\d\d):(\d\d):(\d\d)")
 _RELATIVE = re.compile(r"\+(\d+(?:\.\d+)?)")

@@ -23,10 +23,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from winnow_base.errors import DeployError
 from winnow_edge.sources.sockets import is_address, is_listening
 from winnow_ground.board import Board, Facts
 from winnow_ground.cargo import Cargo, check_input, check_safe, collect, download, take_wheel
-from winnow_ground.errors import DeployError
 
 KEPT = 2
 """Installations kept besides the current one, to go back to."""

@@ -23,7 +23,7 @@ import numpy as np
 import numpy.typing as npt
 import typer
 
-from winnow_ground.errors import DataError, MissingExtraError
+from winnow_base.errors import DataError, MissingExtraError
 
 WINDOW_BYTES = 32 << 20
 """Bytes of decoded samples held at a time."""

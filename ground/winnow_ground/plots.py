@@ -7,8 +7,6 @@ canvas), so that no plot touches another's state. A class has one colour in all 
 
 from __future__ import annotations
 
-import io
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,17 +14,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
-DPI = 110
+from winnow_base.figure import INK, new_figure, plain, png
+
 _OKABE_ITO = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7")
 _TOL_MUTED = ("#332288", "#88CCEE", "#44AA99", "#117733", "#999933", "#882255", "#AA4499")
 _BACKGROUND, _NO_CLASS = "#8C8C8C", "#3C3C3C"
-INK, _FAINT = "#222222", "#D9D9D9"
+_FAINT = "#D9D9D9"
 _POLICY_STYLES = (("#000000", "-"), ("#0072B2", "--"), ("#D55E00", ":"), ("#009E73", "-."))
 
 HAVE = ("image", "thumbnail", "record", "on board")
@@ -281,32 +278,7 @@ _BELOW: dict[str, Any] = {
 }
 
 
-def new_figure(width: float, height: float) -> Figure:
-    figure = Figure(figsize=(width, height), dpi=DPI, facecolor="white")
-    FigureCanvasAgg(figure)
-    return figure
-
-
 def _light_axes(axes: Axes, grid: str) -> None:
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis=grid, color=_FAINT, linewidth=0.7)  # type: ignore[arg-type]
     axes.set_axisbelow(True)
-
-
-def plain(text: str) -> str:
-    """Text that matplotlib takes as it is: `$` starts no formula, a leading `_` hides no label."""
-    text = text.replace("\\", "⧵").replace("$", r"\$")
-    return f" {text}" if text.startswith("_") else text
-
-
-def png(figure: Figure) -> bytes:
-    out = io.BytesIO()
-    with warnings.catch_warnings():
-        # A class may be named in a script that the font lacks: boxes then, and no noise.
-        warnings.filterwarnings("ignore", message="Glyph .* missing from", category=UserWarning)
-        if figure.get_layout_engine() is None and all(
-            axes.get_subplotspec() is not None for axes in figure.axes
-        ):
-            figure.set_layout_engine("constrained")
-        figure.savefig(out, format="png")
-    return out.getvalue()

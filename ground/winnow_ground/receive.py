@@ -17,6 +17,8 @@ from typing import BinaryIO
 import rich.console
 import rich.progress
 
+from winnow_base.errors import PacketError
+from winnow_base.files import make_folder, write_file
 from winnow_edge.acknowledge import AckReport, ContactAck
 from winnow_edge.errors import PacketError as EdgePacketError
 from winnow_edge.packets import (
@@ -30,8 +32,6 @@ from winnow_edge.packets import (
 )
 from winnow_edge.products import decode_picture, decode_record, decode_swath
 from winnow_edge.records import NO_CLASS, Flag, Kind
-from winnow_ground.errors import PacketError
-from winnow_ground.files import make_folder, write_file
 from winnow_ground.received import (
     RECEIVED_FILE,
     Received,

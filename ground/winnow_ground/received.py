@@ -15,10 +15,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from winnow_base.errors import PacketError
+from winnow_base.files import write_file
 from winnow_edge.packets import LinkCounts
 from winnow_edge.records import Box
-from winnow_ground.errors import PacketError
-from winnow_ground.files import write_file
 
 RECEIVED_FILE = "received.json"
 FORMAT = 1

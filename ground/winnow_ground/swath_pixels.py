@@ -10,10 +10,10 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from winnow_base.errors import DataError
 from winnow_edge.mission import Instrument, Mission
 from winnow_edge.records import Box
 from winnow_edge.sources import open_source
-from winnow_ground.errors import DataError
 from winnow_ground.swath_plot import panels
 
 PAPER = 214

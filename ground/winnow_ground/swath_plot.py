@@ -12,9 +12,10 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
 from matplotlib.ticker import MaxNLocator
 
+from winnow_base.figure import DPI, INK, new_figure, plain, png
 from winnow_edge.records import Box
 from winnow_ground import plots
-from winnow_ground.plots import DPI, HAVE, Palette
+from winnow_ground.plots import HAVE, Palette
 
 _CHARACTER = 8.0
 """Width in pixels that a character of a label takes at most, nearly."""
@@ -69,7 +70,7 @@ def draw(
     columns = max(1, int(width // 190))
     bottom = 56 + 24 * (-(-len(handles) // columns)) + 14
     height = top + panel_h + bottom
-    figure = plots.new_figure(width / DPI, height / DPI)
+    figure = new_figure(width / DPI, height / DPI)
     slack = (width - left - 24 - count * panel_w - (count - 1) * gap) / 2
     for k in range(count):
         first, last = k * per_panel, min((k + 1) * per_panel, lines)
@@ -96,7 +97,7 @@ def draw(
         axes.set_ylabel("line (pixels along the track)" if k == 0 else "")
         axes.xaxis.set_major_locator(MaxNLocator(max(2, int(panel_w // 110)), integer=True))
         axes.yaxis.set_major_locator(MaxNLocator(max(2, int(h // 90)), integer=True))
-    figure.suptitle(plots.plain(title), y=1 - 22 / height, fontsize=13, va="center")
+    figure.suptitle(plain(title), y=1 - 22 / height, fontsize=13, va="center")
     if handles:
         figure.legend(
             handles=handles,
@@ -106,13 +107,13 @@ def draw(
             fontsize=10,
             bbox_to_anchor=(0.5, 4 / height),
         )
-    return plots.png(figure)
+    return png(figure)
 
 
 def _swath_legend(
     shown: Sequence[str], marks: Sequence[Mark], palette: Palette
 ) -> list[Patch | Line2D]:
-    handles: list[Patch | Line2D] = [Patch(color=palette[c], label=plots.plain(c)) for c in shown]
+    handles: list[Patch | Line2D] = [Patch(color=palette[c], label=plain(c)) for c in shown]
     words = {
         "image": "image came down",
         "thumbnail": "only its thumbnail",
@@ -120,7 +121,7 @@ def _swath_legend(
         "on board": "still on board",
     }
     handles += [
-        Line2D([], [], color=plots.INK, label=words[have], **plots.box_style(have))
+        Line2D([], [], color=INK, label=words[have], **plots.box_style(have))
         for have in HAVE
         if any(m.have == have for m in marks)
     ]
@@ -173,7 +174,7 @@ def _draw_marks(
         axes.text(
             spot[0] + w / 2,
             spot[1] + h / 2,
-            plots.plain(text),
+            plain(text),
             ha="center",
             va="center_baseline",
             fontsize=8.5,

@@ -16,12 +16,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from winnow_base.errors import DataError
 from winnow_edge.mission import Mission
 from winnow_edge.products import decode_head, unit_value
 from winnow_edge.ranking import Order, ProductTable, State, order_by
 from winnow_edge.records import Box, Kind
 from winnow_edge.store import Store
-from winnow_ground.errors import DataError
 
 MATCH_OVERLAP = 0.5
 """A detection shows a feature of its class where they share half of the smaller of the two."""

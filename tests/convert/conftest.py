@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from winnow_convert.convert import Converted, convert
+from winnow_convert.convert import Converted, compare_methods
 from winnow_convert.options import Options
 from winnow_convert.source import load_source
+from winnow_train.tasks import read_like
 
 # Three rows of a 45-tile val set are 7 %: the default gate is for real sets.
 LOOSE = Options(
@@ -136,7 +137,11 @@ def loose() -> Options:
 @pytest.fixture(scope="session")
 def converted(run_folder: Path, data_root: Path) -> Converted:
     """The tiny model, quantized and measured."""
-    return convert(load_source(run_folder), data_root, LOOSE, silent)
+    source = load_source(run_folder)
+    train, val = (
+        read_like(source.description, data_root, split, silent) for split in ("train", "val")
+    )
+    return compare_methods(source, train, val, LOOSE, silent)["ptq"]
 
 
 def silent(step: str, done: int, total: int) -> None:

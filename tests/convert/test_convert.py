@@ -16,8 +16,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from winnow_convert.convert import Converted, convert, judge, write
-from winnow_convert.data import LabelledTiles, calibration_sample, check_calibration, load_split
+from winnow_base.errors import DataError, GateError, ModelError, RecipeError
+from winnow_base.tiles import LabelledTiles
+from winnow_base.views import ask, mirror
+from winnow_cli import app
+from winnow_convert.convert import Converted, compare_methods, judge, write
+from winnow_convert.data import calibration_sample, check_calibration
 from winnow_convert.int8 import Int8Model, quantize_pixels
 from winnow_convert.measure import Outputs, figures, rounded
 from winnow_convert.options import Options, make_options
@@ -26,9 +30,16 @@ from winnow_edge.bundle import open_bundle
 from winnow_edge.decision import Borderline, Decider, SecondViews
 from winnow_edge.errors import OutputError
 from winnow_edge.runtimes import load_classifier
-from winnow_ground import cli
-from winnow_ground.errors import DataError, GateError, ModelError, RecipeError
-from winnow_train.views import ask, mirror
+from winnow_train.tasks import read_like
+
+
+def quantized(run_folder: Path, data_root: Path, options: Options) -> Converted:
+    source = load_source(run_folder)
+    train, val = (
+        read_like(source.description, data_root, split, silent) for split in ("train", "val")
+    )
+    (found,) = compare_methods(source, train, val, options, silent).values()
+    return found
 
 
 def silent(step: str, done: int, total: int) -> None:
@@ -67,7 +78,7 @@ def test_figures_are_of_the_second_views_that_fly(
 ) -> None:
     """Posteriors as the gate sees them are those that the edge's own code gives."""
     source = dataclasses.replace(converted.source, borderline=0.9)
-    val = load_split(source, data_root, "val", silent)
+    val = read_like(source.description, data_root, "val", silent)
     # The small net is sure of every tile, so every third becomes a blend of two.
     tiles = val.tiles.copy()
     tiles[::3] = tiles[::3] // 2 + np.roll(tiles, 20, axis=0)[::3] // 2
@@ -124,7 +135,7 @@ def test_int8_logits_follow_float_logits(converted: Converted, data_root: Path) 
 def test_the_same_inputs_give_the_same_bytes(
     run_folder: Path, data_root: Path, converted: Converted, loose: Options, tmp_path: Path
 ) -> None:
-    again = convert(load_source(run_folder), data_root, loose, silent)
+    again = quantized(run_folder, data_root, loose)
     first = write(converted, tmp_path / "one.winnow").path.read_bytes()
     assert write(again, tmp_path / "two.winnow").path.read_bytes() == first
 
@@ -135,7 +146,7 @@ def test_a_failed_gate_writes_nothing_and_says_by_how_much(
     out = tmp_path / "tiny.winnow"
     out.write_bytes(b"the bundle of yesterday")
     strict = dataclasses.replace(loose, max_accuracy_loss=-1.0, max_bytes=100, max_mmac=0.1)
-    failed = convert(load_source(run_folder), data_root, strict, silent)
+    failed = quantized(run_folder, data_root, strict)
     with pytest.raises(GateError, match=r"accuracy loss is .*, max_accuracy_loss is -1") as caught:
         write(failed, out)
     assert re.search(r"the model has \d+ bytes, max_bytes is 100", str(caught.value))
@@ -176,7 +187,7 @@ def test_the_command_prints_json_and_maps_errors_to_one_line(
 def _run(monkeypatch: pytest.MonkeyPatch, arguments: list[str]) -> int:
     monkeypatch.setattr("sys.argv", arguments)
     try:
-        cli.main()
+        app.main()
     except SystemExit as stop:
         return int(stop.code or 0)
     return 0
@@ -311,8 +322,8 @@ import resource, sys
 from pathlib import Path
 from winnow_edge.bundle import open_bundle, write_bundle
 from winnow_edge.errors import OutputError
-from winnow_ground.errors import OutputError as GroundOutputError
-from winnow_ground.files import write_file
+from winnow_base.errors import OutputError as GroundOutputError
+from winnow_base.files import write_file
 bundle = open_bundle(sys.argv[1])
 resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
 for write in (

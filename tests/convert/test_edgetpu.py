@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from winnow_base.errors import MissingExtraError, ModelError
+from winnow_cli import app
 from winnow_convert.convert import Converted, write
 from winnow_convert.edgetpu import compile_model, parse_log
 from winnow_convert.extras import compile_for_edgetpu
 from winnow_edge.bundle import open_bundle
-from winnow_ground import cli
-from winnow_ground.errors import MissingExtraError, ModelError
 
 LOG = """Edge TPU Compiler version 16.0.384591198
 Started a compilation timeout timer of 180 seconds.
@@ -154,7 +154,7 @@ def test_the_command_calls_it_and_reports_what_it_said(
               "--min-rank-correlation", "0.5", "--calibration", "48"]  # fmt: skip
     monkeypatch.setattr("sys.argv", [*command, *limits, "--edgetpu", "--json"])
     with pytest.raises(SystemExit) as ended:
-        cli.main()
+        app.main()
     assert ended.value.code == 0
     report = json.loads(capsys.readouterr().out)
     assert report["edgetpu_compiler"]["mapped"] == 3

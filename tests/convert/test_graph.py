@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated
 
+from winnow_base.errors import ModelError
 from winnow_convert import ptq
 from winnow_convert.c_array import export_c
 from winnow_convert.convert import Converted, write
@@ -22,7 +23,6 @@ from winnow_convert.onnx_export import INT8_TOLERANCE, export_onnx
 from winnow_convert.profile import BOARDS, profile
 from winnow_convert.readiness import check_readiness
 from winnow_edge.bundle import open_bundle, shipped_bundles
-from winnow_ground.errors import ModelError
 
 
 @pytest.fixture(scope="module")

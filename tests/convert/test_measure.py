@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from winnow_base.views import Answers
 from winnow_convert.golden import render_tiles
 from winnow_convert.measure import Outputs, choose_temperature, compare, decisions, figures, rounded
 from winnow_convert.thresholds import choose_thresholds
-from winnow_train.views import Answers
 
 CLASSES = ("other", "crater", "dune")
 

@@ -20,6 +20,7 @@ from winnow_convert.methods import signal_to_noise
 from winnow_convert.options import Options
 from winnow_convert.readiness import check_readiness
 from winnow_convert.source import float_logits, load_source
+from winnow_train.tasks import read_like
 
 
 def silent(step: str, done: int, total: int) -> None:
@@ -138,7 +139,11 @@ def test_all_methods_are_compared_on_the_same_tiles(
     run_folder: Path, data_root: Path, loose: Options
 ) -> None:
     options = dataclasses.replace(loose, method="auto", qat_epochs=1)
-    tried = compare_methods(load_source(run_folder), data_root, options, silent)
+    source = load_source(run_folder)
+    train, val = (
+        read_like(source.description, data_root, split, silent) for split in ("train", "val")
+    )
+    tried = compare_methods(source, train, val, options, silent)
     assert set(tried) == {"ptq", "aeq", "qat"}
     figures = {name: found.manifest.metrics for name, found in tried.items()}
     assert len({str(m["float"]) for m in figures.values()}) == 1

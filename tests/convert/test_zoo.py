@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from winnow_cli import app
 from winnow_convert.convert import Converted, write
 from winnow_convert.zoo import PUBLISHED, page
 from winnow_edge.bundle import shipped_bundles
-from winnow_ground import cli
 
 COMMITTED = Path(__file__).parents[2] / "docs" / "zoo.md"
 
@@ -45,6 +45,6 @@ def test_the_command_writes_the_page(
     for arguments in ([], ["--out", str(out)]):
         monkeypatch.setattr("sys.argv", ["winnow", "zoo", *arguments])
         with pytest.raises(SystemExit) as ended:
-            cli.main()
+            app.main()
         assert ended.value.code == 0
     assert capsys.readouterr().out == out.read_text(encoding="utf-8") == page()

@@ -15,7 +15,7 @@ print(" ".join(sorted(roots)))
 """
 FOREIGN = {
     "keras", "tensorflow", "torch", "jax", "onnx", "onnxruntime", "sklearn", "scipy", "matplotlib",
-    "typer", "rich", "winnow_train", "winnow_convert", "winnow_ground",
+    "typer", "rich", "winnow_base", "winnow_train", "winnow_convert", "winnow_ground", "winnow_cli",
 }  # fmt: skip
 
 
@@ -29,7 +29,7 @@ def test_importing_the_whole_edge_loads_nothing_of_the_ground() -> None:
 
 
 def test_help_of_both_commands_loads_no_tensorflow() -> None:
-    for module in ("winnow_edge.cli", "winnow_ground.cli"):
+    for module in ("winnow_edge.cli", "winnow_cli.app"):
         seen = "sorted(set(sys.modules) & {'tensorflow', 'keras', 'matplotlib'})"
         program = f"import sys, {module}; print({seen})"
         done = subprocess.run(

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from winnow_base.errors import PlanError
 from winnow_ground.contacts import load_plan, parse_plan
-from winnow_ground.errors import PlanError
 
 ION = """\
 ## begin ionadmin

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-WINNOW = [sys.executable, "-c", "from winnow_ground.cli import main; main()", "demo"]
+WINNOW = [sys.executable, "-c", "from winnow_cli.app import main; main()", "demo"]
 
 
 def demo(*arguments: str) -> subprocess.CompletedProcess[str]:

@@ -20,13 +20,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from winnow_base.errors import DeployError
 from winnow_edge.bundle import shipped_bundles
 from winnow_edge.errors import MissionError
 from winnow_edge.store import Store
 from winnow_ground.board import Board, Facts
 from winnow_ground.cargo import check_input, collect, take_wheel
 from winnow_ground.deploy import Options, Outcome, deploy, units
-from winnow_ground.errors import DeployError
 
 ROOT = Path(__file__).resolve().parents[2]
 PYTHON = Path(sys.base_prefix) / "bin" / f"python3.{sys.version_info[1]}"
@@ -42,7 +42,7 @@ class Loopback:
 
     def command(self, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
         """Run `winnow deploy`."""
-        command = [sys.executable, "-c", "from winnow_ground.cli import main; main()", "deploy"]
+        command = [sys.executable, "-c", "from winnow_cli.app import main; main()", "deploy"]
         command += ["127.0.0.1", *map(str, arguments), "--python", str(PYTHON)]
         command += ["--port", str(self.board.port), "--identity", str(self.board.identity)]
         for option in self.board.options:

@@ -17,8 +17,8 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from winnow_base.errors import DataError, GroundError
 from winnow_edge.bundle import Golden, InputSpec, Manifest, OutputSpec, write_bundle
-from winnow_ground.errors import DataError, GroundError
 from winnow_ground.feed import blocks, describe, feed_lines, send_lines
 
 rasterio = pytest.importorskip("rasterio", reason="extra `feed` is not installed")

@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from winnow_base.errors import OutputError, PacketError
 from winnow_edge.acknowledge import acknowledge, load_ack
 from winnow_edge.ranking import State
 from winnow_edge.records import Kind
 from winnow_edge.store import Store
-from winnow_ground.errors import OutputError, PacketError
 from winnow_ground.receive import receive
 from winnow_ground.received import load_received
 

@@ -16,11 +16,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from winnow_base.errors import DataError, OutputError, PacketError
 from winnow_edge.errors import StoreError, SwathError
 from winnow_edge.records import Box
 from winnow_edge.store import Store
 from winnow_ground import findings, plots, swath_plot
-from winnow_ground.errors import DataError, OutputError, PacketError
 from winnow_ground.receive import receive
 from winnow_ground.received import load_received
 from winnow_ground.report import write_report

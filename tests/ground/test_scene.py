@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from typer.testing import CliRunner
 
-from winnow_ground.cli import app
+from winnow_cli.app import app
 from winnow_ground.scene import Scene, craters, dunes, photometry, render_scene, streaks, terrain
 from winnow_ground.scene.canvas import Canvas
 from winnow_ground.truth import load_truth

@@ -14,11 +14,11 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
+from winnow_base.errors import DataError, PlanError
+from winnow_cli import app
 from winnow_edge.mission import Mission, load_mission
 from winnow_edge.packets import LinkCounts, read_packets
 from winnow_edge.store import Store
-from winnow_ground import cli
-from winnow_ground.errors import DataError, PlanError
 from winnow_ground.simulate import Options, Simulation, simulate, split_packets, swath_paths
 from winnow_ground.simulation_output import show, verdict, write_plots
 
@@ -209,7 +209,7 @@ def test_swaths_that_are_not_there_are_named(mission: Mission, tmp_path: Path) -
 
 
 def run(*arguments: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
-    code = "import sys; from winnow_ground.cli import main; sys.argv[0] = 'winnow'; main()"
+    code = "import sys; from winnow_cli.app import main; sys.argv[0] = 'winnow'; main()"
     command = [sys.executable, "-c", code, *map(str, arguments)]
     return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
 
@@ -252,7 +252,7 @@ def test_bad_input_is_one_line_and_its_exit_code(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["winnow", *arguments])
     with pytest.raises(SystemExit) as caught:
-        cli.main()
+        app.main()
     out, err = capsys.readouterr()
     assert caught.value.code == code
     assert says in err and not out

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from winnow_ground.errors import DataError
+from winnow_base.errors import DataError
 from winnow_train.progress import Progress
 from winnow_train.recipe import read_recipe
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from winnow_ground.cli import main
+from winnow_cli.app import main
 from winnow_train.datasets import camera_of
 from winnow_train.fit import log_prior, make_sample
 from winnow_train.recipe import parse_recipe
@@ -196,7 +196,7 @@ def test_answers_of_a_shuffled_generator_against_labels_in_file_order_are_chance
     models: dict[str, Path], rover: Path
 ) -> None:
     """The mistake itself: right answers, paired with other tiles' labels."""
-    from winnow_train import metrics
+    from winnow_base import metrics
     from winnow_train.evaluate import collect
     from winnow_train.progress import Progress
 

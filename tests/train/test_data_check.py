@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from winnow_ground.errors import DataError
+from winnow_base.errors import DataError
 from winnow_train.data.check import Check, check
 from winnow_train.data.check_print import print_check
 from winnow_train.data.hashing import HAMMING, correlation, distance, hashes, reduced
@@ -192,7 +192,7 @@ def test_the_command_prints_json_and_ends_with_3(
     hirise(tmp_path, [*CLEAN, (f"{A}_RED-0003.jpg", "0", "val")])
     print_check(look("hirise-v1", tmp_path), limit=3)
     assert "sources in two sets: 1" in capsys.readouterr().out
-    code = "from winnow_ground.cli import main; main()"
+    code = "from winnow_cli.app import main; main()"
     command = [sys.executable, "-c", code, "data", "check", "hirise-v1", "--data", str(tmp_path)]
     done = subprocess.run([*command, "--json"], capture_output=True, text=True)
     assert done.returncode == 3

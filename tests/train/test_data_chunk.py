@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from PIL import Image
 from typer.testing import CliRunner
 
+from winnow_base.errors import DataError
+from winnow_cli.app import app
 from winnow_edge.errors import SwathError
 from winnow_edge.mission import Instrument
-from winnow_ground.cli import app
-from winnow_ground.errors import DataError
 from winnow_train.data.chunk import Cut, chunk
 from winnow_train.datasets import source_of
 

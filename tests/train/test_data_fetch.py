@@ -20,7 +20,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from winnow_ground.errors import DataError, NetworkError, OutputError
+from winnow_base.errors import DataError, NetworkError, OutputError
 from winnow_train.data.catalogue import ARCHIVES, browse_path
 from winnow_train.data.download import Patience, download
 from winnow_train.data.fetch import PROVENANCE, fetch_archive, fetch_browse
@@ -390,7 +390,7 @@ def publish(site: Site, name: str = "hirise-v1") -> None:
 
 
 def winnow(*arguments: object) -> subprocess.CompletedProcess[str]:
-    code = "from winnow_ground.cli import main; main()"
+    code = "from winnow_cli.app import main; main()"
     return subprocess.run(
         [sys.executable, "-c", code, *map(str, arguments)], capture_output=True, text=True
     )

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from winnow_ground.errors import DataError, RecipeError
+from winnow_base.errors import DataError, RecipeError
 from winnow_train.datasets import read_dataset, refuse_leakage, source_of, split_of
 from winnow_train.recipe import Data
 from winnow_train.tasks import make_task, refuse_empty_classes

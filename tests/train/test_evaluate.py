@@ -13,9 +13,9 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
+from winnow_base import metrics
+from winnow_base.errors import DataError, ModelError
 from winnow_edge.bundle import bundles_folder
-from winnow_ground.errors import DataError, ModelError
-from winnow_train import metrics
 from winnow_train.evaluate import find_model, print_table
 from winnow_train.tasks import task_like
 

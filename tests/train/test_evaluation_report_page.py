@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from winnow_ground.errors import DataError, OutputError
+from winnow_base.errors import DataError, OutputError
 from winnow_train.evaluate import evaluate
 from winnow_train.progress import Progress
 from winnow_train.report_maps import activation_maps, centred, occlusion_maps, overlay

@@ -10,13 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from winnow_train import metrics, report_plots
+from winnow_base import metrics
+from winnow_base.views import Answers
+from winnow_train import report_plots
 from winnow_train import report_stats as stats
 from winnow_train.datasets import Tile, TileSet
 from winnow_train.report_data import Judged, exemplars, figures, worst_confusions
 from winnow_train.report_stats import Draws
 from winnow_train.tasks import Task
-from winnow_train.views import Answers
 
 CLASSES = ("other", "crater", "dune")
 

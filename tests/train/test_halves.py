@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from winnow_ground.errors import RecipeError
+from winnow_base.errors import RecipeError
 from winnow_train.fit import Epoch, Sample
 from winnow_train.halves import join
 from winnow_train.model import PIXEL_SCALE

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from keras import layers
 
-from winnow_ground.errors import RecipeError
+from winnow_base.errors import RecipeError
 from winnow_train import model
 from winnow_train.recipe import parse_recipe
 

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from winnow_base.errors import RecipeError, WeightsError
 from winnow_edge.bundle import open_bundle, shipped_bundles
-from winnow_ground.errors import RecipeError, WeightsError
 from winnow_train.recipe import find_recipe, find_weights, parse_recipe, read_recipe
 
 RECIPES = sorted((Path(__file__).parents[2] / "train" / "recipes").glob("*.toml"))

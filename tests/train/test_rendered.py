@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from winnow_ground.errors import RecipeError
+from winnow_base.errors import RecipeError
 from winnow_train import fit
 from winnow_train.datasets import Tile, TileSet
 from winnow_train.progress import Progress

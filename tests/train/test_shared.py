@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from winnow_ground.errors import RecipeError
+from winnow_base.errors import RecipeError
 from winnow_train import model
 from winnow_train.recipe import Input, Model
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from winnow_ground.errors import DataError, ModelError, RecipeError
+from winnow_base.errors import DataError, ModelError, RecipeError
 from winnow_train.progress import Progress
 from winnow_train.recipe import parse_recipe
 from winnow_train.run import train

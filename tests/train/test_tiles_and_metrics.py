@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import f1_score, precision_recall_fscore_support
 
-from winnow_train.calibrate import fit_temperature, negative_log_likelihood
-from winnow_train.metrics import (
+from winnow_base.calibrate import fit_temperature, negative_log_likelihood
+from winnow_base.metrics import (
     expected_calibration_error,
     multi_label,
     sigmoid,

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from winnow_ground.cli import main
+from winnow_cli.app import main
 from winnow_train.distill import logits_of, posteriors
 from winnow_train.progress import Progress
 from winnow_train.recipe import read_recipe

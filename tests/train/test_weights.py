@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import pytest
 
-from winnow_ground.errors import WeightsError
+from winnow_base.errors import WeightsError
 from winnow_train import model
 from winnow_train.recipe import Input, Model
 

@@ -10,9 +10,9 @@ from typing import Annotated
 import typer
 
 import winnow_train.data.commands
-from winnow_convert.quiet import quiet_stderr
+from winnow_base.console import quiet_stderr
+from winnow_base.errors import MissingExtraError
 from winnow_edge.bundle import SUFFIX
-from winnow_ground.errors import MissingExtraError
 
 DATA = typer.Option("--data", help="Folder that holds the data sets' folders.")
 

@@ -24,7 +24,7 @@ from pathlib import Path
 
 import numpy as np
 
-from winnow_ground.errors import DataError
+from winnow_base.errors import DataError
 
 SPLITS = ("train", "val", "test")
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".pgm"})

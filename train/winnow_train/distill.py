@@ -16,8 +16,9 @@ from typing import Any
 import keras
 import numpy as np
 
-from winnow_ground.errors import ModelError, WeightsError
-from winnow_train import fit, metrics, model
+from winnow_base import metrics
+from winnow_base.errors import ModelError, WeightsError
+from winnow_train import fit, model
 from winnow_train.progress import Progress
 from winnow_train.recipe import Recipe, parse_recipe
 from winnow_train.runs import CHECKPOINT, MODEL, load_run, read_card

@@ -10,14 +10,14 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from winnow_base import metrics, views
+from winnow_base.errors import ModelError
+from winnow_base.views import Answers, Infer
 from winnow_edge.bundle import SUFFIX, find_bundle, open_bundle, shipped_bundles
 from winnow_edge.errors import BundleError
-from winnow_ground.errors import ModelError
-from winnow_train import metrics, views
 from winnow_train.progress import Progress
 from winnow_train.tasks import Task, task_like
 from winnow_train.tiles import decode_all, to_input
-from winnow_train.views import Answers, Infer
 
 #: A confusion matrix of more classes does not fit a terminal; then it is a line per class.
 WHOLE_MATRIX = 8

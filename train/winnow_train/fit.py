@@ -19,9 +19,10 @@ from typing import Any
 import keras
 import numpy as np
 
-from winnow_ground.errors import DataError, OutputError
-from winnow_train import metrics, model
-from winnow_train.calibrate import negative_log_likelihood
+from winnow_base import metrics
+from winnow_base.calibrate import negative_log_likelihood
+from winnow_base.errors import DataError, OutputError
+from winnow_train import model
 from winnow_train.datasets import camera_of
 from winnow_train.halves import Halves
 from winnow_train.recipe import Recipe, parse_recipe

@@ -10,7 +10,7 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
-from winnow_ground.errors import DataError, ModelError, RecipeError
+from winnow_base.errors import DataError, ModelError, RecipeError
 from winnow_train.progress import Progress
 from winnow_train.recipe import Recipe
 from winnow_train.runs import CHECKPOINT, MODEL, read_card

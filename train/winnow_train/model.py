@@ -16,7 +16,7 @@ import keras
 import numpy as np
 from keras import layers
 
-from winnow_ground.errors import ModelError, RecipeError, WeightsError
+from winnow_base.errors import ModelError, RecipeError, WeightsError
 from winnow_train.recipe import Input, Model
 from winnow_train.xception import small_xception
 

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from winnow_ground.errors import RecipeError, WeightsError
+from winnow_base.errors import RecipeError, WeightsError
 
 WEIGHTS_VARIABLE = "WINNOW_WEIGHTS"
 RECIPE_FOLDERS = (

@@ -24,7 +24,7 @@ from collections.abc import Callable
 import numpy as np
 from PIL import Image, ImageDraw
 
-from winnow_ground.errors import RecipeError
+from winnow_base.errors import RecipeError
 from winnow_train import fit
 from winnow_train.progress import Progress
 from winnow_train.recipe import Recipe

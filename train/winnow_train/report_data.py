@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 from sklearn.model_selection import GroupKFold
 
-from winnow_train import metrics
+from winnow_base import metrics
+from winnow_base.calibrate import fit_temperature, surprise
+from winnow_base.views import Answers
 from winnow_train import report_stats as stats
-from winnow_train.calibrate import fit_temperature, surprise
 from winnow_train.report_stats import Bools, Draws, Floats
 from winnow_train.tasks import Task
-from winnow_train.views import Answers
 
 #: A class from fewer sources than this gets no interval: resampling them would promise too much.
 FEWEST_SOURCES = 3

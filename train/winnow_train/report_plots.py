@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from sklearn.metrics import precision_recall_curve, roc_curve
 
-from winnow_ground.plots import INK, new_figure, plain, png
+from winnow_base.figure import INK, new_figure, plain, png
 
 MANY_CLASSES = 12
 _BLUE, _RED, _GREEN, _GREY = "#0072B2", "#D55E00", "#009E73", "#8C8C8C"

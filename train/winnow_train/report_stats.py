@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from winnow_train.metrics import ECE_BINS
+from winnow_base.metrics import ECE_BINS
 
 DRAWS, LEVEL = 1000, 0.95
 THRESHOLDS = np.round(np.arange(0.0, 1.0, 0.01), 2)

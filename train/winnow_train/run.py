@@ -18,9 +18,10 @@ from typing import Any
 import keras
 import numpy as np
 
-from winnow_ground.errors import OutputError, RecipeError
-from winnow_train import distill, fit, frozen, lineage, metrics, model, views
-from winnow_train.calibrate import fit_temperature
+from winnow_base import metrics, views
+from winnow_base.calibrate import fit_temperature
+from winnow_base.errors import OutputError, RecipeError
+from winnow_train import distill, fit, frozen, lineage, model
 from winnow_train.datasets import LICENCES, refuse_leakage
 from winnow_train.progress import Progress
 from winnow_train.recipe import Data, Recipe, find_weights

@@ -8,8 +8,8 @@ from typing import Any
 
 import keras
 
-from winnow_ground.errors import ModelError
-from winnow_train.views import borderline_of
+from winnow_base.errors import ModelError
+from winnow_base.views import borderline_of
 
 MODEL, CARD, CHECKPOINT = "model.keras", "model.json", "checkpoint.npz"
 

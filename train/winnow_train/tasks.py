@@ -8,9 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from winnow_ground.errors import DataError, RecipeError
+from winnow_base.errors import DataError, RecipeError
+from winnow_base.progress import Step
+from winnow_base.tiles import LabelledTiles
 from winnow_train.datasets import TileSet, camera_of, read_dataset
 from winnow_train.recipe import Data, parse_recipe
+from winnow_train.tiles import decode_all, to_input
 
 REST = "*"
 
@@ -164,3 +167,32 @@ def _map_for(own: Data, found: TileSet) -> Data:
         return Data(dataset=found.dataset)
     drop = tuple(c for c in own.drop if c in found.classes)
     return Data(dataset=found.dataset, drop=drop, map=own.map)
+
+
+def read_like(card: dict[str, Any], root: Path, split: str, progress: Step) -> LabelledTiles:
+    """One set of the data that the model of `card` was trained on, at the model's input size.
+
+    Raises DataError if the data are not there or are not of the model's classes.
+    """
+    name = card.get("training", {}).get("dataset")
+    if not isinstance(name, str):
+        raise DataError("model.json names no data set", where=card["name"])
+    task = task_like(card, name, root).split(split)
+    if task.truth.ndim == 1 and task.truth.max() >= len(card["classes"]):
+        stranger = task.tiles.tiles[int(task.truth.argmax())].path.name
+        raise DataError(f"{name} has tiles of classes that the model lacks, e.g. {stranger}")
+    found = task.tiles.tiles
+    done = 0
+
+    def step(count: int) -> None:
+        nonlocal done
+        done += count
+        progress(f"reading {split}", done, len(found))
+
+    size = card["input"]
+    tiles = decode_all([t.path for t in found], size["channels"], progress=step)
+    return LabelledTiles(
+        tiles=to_input(tiles, size["height"], size["width"]),
+        labels=task.truth.astype(np.int64),
+        sources=tuple(t.source for t in found),
+    )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from winnow_ground.errors import DataError
+from winnow_base.errors import DataError
 
 ZENODO = "https://zenodo.org"
 #: The HiRISE team's node of the Planetary Data System.

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from winnow_ground.errors import DataError
+from winnow_base.errors import DataError
 from winnow_train.data.hashing import (
     CORRELATION,
     HAMMING,

@@ -13,6 +13,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from winnow_base.errors import DataError
+from winnow_base.files import make_folder, write_file
 from winnow_edge.band import bin_lines
 from winnow_edge.mission import Instrument
 from winnow_edge.screening import CENTRE
@@ -20,8 +22,6 @@ from winnow_edge.sources import LineSource, open_source
 from winnow_edge.sources.repair import RepairedSource
 from winnow_edge.sources.stretch import Stretch
 from winnow_edge.tiler import TileRows, box_of, origins
-from winnow_ground.errors import DataError
-from winnow_ground.files import make_folder, write_file
 
 INDEX = "index.csv"
 COLUMNS = ("file", "swath", "line", "sample", "lines", "samples", "scale", "nodata", "dropped")

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from winnow_ground.errors import DataError
+from winnow_base.errors import DataError
 
 DATA = typer.Option("--data", help="Folder that holds the data sets' folders.")
 BROWSE_NAME = "hirise-browse"

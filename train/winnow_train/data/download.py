@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol, TypeVar
 
-from winnow_ground.errors import DataError, NetworkError, OutputError
+from winnow_base.errors import DataError, NetworkError, OutputError
 
 T = TypeVar("T")
 

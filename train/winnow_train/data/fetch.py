@@ -23,8 +23,8 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 
-from winnow_ground.errors import DataError, OutputError
-from winnow_ground.files import make_folder
+from winnow_base.errors import DataError, OutputError
+from winnow_base.files import make_folder
 from winnow_train.data.catalogue import (
     HIRISE_CREDIT,
     HIRISE_PDS,

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from winnow_ground.errors import DataError
+from winnow_base.errors import DataError
 from winnow_train.datasets import (
     HIRISE_SOURCE,
     IMAGE_SUFFIXES,

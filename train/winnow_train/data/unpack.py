@@ -9,7 +9,7 @@ import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path, PurePosixPath
 
-from winnow_ground.errors import DataError, OutputError
+from winnow_base.errors import DataError, OutputError
 
 _JUNK = ("__MACOSX", ".DS_Store")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from winnow_ground.errors import OutputError
+from winnow_base.errors import OutputError
 
 
 def make_folder(folder: str | Path) -> Path:

@@ -1,4 +1,4 @@
-"""Commands of this package, registered on the `winnow` application."""
+"""`winnow convert` and `winnow zoo`: training reads the tiles, conversion quantizes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import typer
 
 
 def register(app: typer.Typer) -> None:
-    """Add this package's commands to `app`."""
+    """Add the commands to `app`."""
     app.command("convert")(convert)
     app.command("zoo")(zoo)
 
@@ -80,6 +80,7 @@ def convert(
     from winnow_convert.options import make_options
     from winnow_convert.report import as_json, print_comparison, print_report, progress_bar
     from winnow_convert.source import load_source
+    from winnow_train.tasks import read_like
 
     given: dict[str, Any] = {
         "method": "auto" if compare else method,
@@ -95,7 +96,9 @@ def convert(
     source = load_source(model)
     options = make_options(source.recipe_options, given, source.folder)
     with progress_bar() as progress:
-        tried = compare_methods(source, data, options, progress)
+        train = read_like(source.description, data, "train", progress)
+        val = read_like(source.description, data, "val", progress)
+        tried = compare_methods(source, train, val, options, progress)
         converted = best_of(tried)
     if not json_output and len(tried) > 1:
         print_comparison(tried)
@@ -109,7 +112,7 @@ def convert(
     if c_array:
         found.export_c()
     if json_output:
-        typer.echo(as_json(converted, bundle, tried, found))
+        typer.echo(as_json(converted, bundle, tried, found.as_json()))
     else:
         print_report(converted, bundle)
         found.print()
@@ -125,8 +128,8 @@ def zoo(
     Read from the bundles' own manifests. docs/zoo.md is made by `winnow zoo --out docs/zoo.md`,
     again after every change of a shipped bundle.
     """
+    from winnow_base.files import write_file
     from winnow_convert.zoo import page
-    from winnow_ground.files import write_file
 
     if out is None:
         typer.echo(page(), nl=False)
@@ -138,7 +141,7 @@ def _check_out(out: Path) -> None:
     """Refuse an unwritable place before minutes of work, not after."""
     import os
 
-    from winnow_ground.errors import OutputError
+    from winnow_base.errors import OutputError
 
     folder = out.parent
     if not folder.is_dir():

@@ -10,14 +10,14 @@ import sys
 
 import typer
 
-import winnow_convert.commands
+import winnow_cli.convert
 import winnow_ground.commands
 import winnow_ground.deploy_commands
 import winnow_ground.feed
 import winnow_ground.scene_commands
 import winnow_train.commands
+from winnow_base.errors import GroundError
 from winnow_edge.errors import WinnowEdgeError
-from winnow_ground.errors import GroundError
 
 app = typer.Typer(
     name="winnow",
@@ -28,7 +28,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
 )
 winnow_train.commands.register(app)
-winnow_convert.commands.register(app)
+winnow_cli.convert.register(app)
 winnow_ground.commands.register(app)
 winnow_ground.deploy_commands.register(app)
 winnow_ground.feed.register(app)

@@ -1,4 +1,4 @@
-"""Keep the pages that TensorFlow's C++ prints off the terminal, unless something goes wrong."""
+"""The terminal: what is printed for people, and what is kept off it."""
 
 from __future__ import annotations
 
@@ -8,11 +8,19 @@ import sys
 import tempfile
 from collections.abc import Iterator
 
+from rich.console import Console
+
+
+def report_console() -> Console:
+    """Standard output, 100 columns wide where it is no terminal."""
+    return Console(width=None if Console().is_terminal else 100)
+
 
 @contextlib.contextmanager
 def quiet_stderr() -> Iterator[None]:
-    """Send file descriptor 2 to a scratch file; `WINNOW_VERBOSE=1` leaves it alone.
+    """Keep the pages that TensorFlow's C++ prints off the terminal.
 
+    File descriptor 2 goes to a scratch file; `WINNOW_VERBOSE=1` leaves it alone.
     C++ code writes past `sys.stderr`, so the descriptor itself is redirected. Not for use while
     other threads have something to say.
     """

@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from winnow_ground.errors import ModelError
-from winnow_train import metrics
+from winnow_base import metrics
+from winnow_base.errors import ModelError
 
 Infer = Callable[[np.ndarray], np.ndarray]
 """Logits [n, K] of uint8 tiles [n, H, W, C]."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from sklearn.metrics import log_loss
 
-from winnow_ground.errors import DataError
-from winnow_train.metrics import posterior
+from winnow_base.errors import DataError
+from winnow_base.metrics import posterior
 
 LOWEST, HIGHEST = 0.05, 20.0
 
