@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from winnow_ground.errors import DataError
+from winnow_base.errors import DataError
 from winnow_train.folds import assign
 
 SOURCES = {

@@ -12,7 +12,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Mapping
 
-from winnow_ground.errors import DataError
+from winnow_base.errors import DataError
 
 
 def assign(counts: Mapping[str, Mapping[str, int]], folds: int, seed: int) -> dict[str, int]:
