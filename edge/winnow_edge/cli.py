@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from winnow_edge.errors import EXIT_OK, EXIT_RUNTIME, WinnowEdgeError
 
-_COMMANDS = ("run", "downlink", "info", "bench", "doctor")
+_COMMANDS = ("run", "downlink", "info", "bench", "doctor", "schema")
 _EPILOG = """\
 exit codes: 0 done, 2 usage, 3 bad swath, mission file, bundle or store, 4 hardware or runtime.
 Results go to stdout, messages to stderr. `winnow-edge COMMAND --help` says more.

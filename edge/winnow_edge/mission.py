@@ -1,7 +1,8 @@
 """The mission file: what is flown, as frozen dataclasses read from TOML.
 
 One file drives `winnow-edge run`, `winnow-edge downlink` and `winnow simulate`. Unknown keys and
-values out of range are refused with the key, the legal range and the line they stand on.
+values out of range are refused with the key, the legal range and the line they stand on. The schema
+for editors and docs/mission.md are made from the dataclasses (`winnow_edge.schema`).
 """
 
 from __future__ import annotations
@@ -9,221 +10,263 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import math
-import re
-import tomllib
-import types
-import typing
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any
 
 from winnow_edge.errors import MissionError
+from winnow_edge.tables import Reader, setting
 
 POLICIES = ("fifo", "confidence", "utility-per-byte", "diversity")
 RUNTIMES = ("litert", "tflite", "edgetpu", "auto", "fake")
-
-
-def _number(default: Any, low: float, high: float, **more: Any) -> Any:
-    """A dataclass field for a number in [low, high]; `default` ... means that it is required."""
-    metadata = {"low": low, "high": high, **more}
-    if default is ...:
-        return field(metadata=metadata)
-    return field(default=default, metadata=metadata)
-
-
-def _choice(default: Any, *choices: Any) -> Any:
-    return field(default=default, metadata={"choices": choices})
 
 
 @dataclass(frozen=True, slots=True)
 class Instrument:
     """One camera: the shape of its lines and the bundle that reads them.
 
-    `samples` is the width of a line in pixels (None: whatever the swath has), `bits` per sample,
-    `line_time_us` microseconds per line, `nodata` the sample value that carries no image (None:
-    every sample does), `match` a glob on the swath's file name that picks this instrument.
-    `byte_order` is that of raw 16-bit samples, which are stretched to 8 bits between the two
-    `stretch_limits` or, without them, the two `stretch_percentiles` of the first 256 lines.
-    `dead_samples` are detector elements that do not work, `find_dead_samples` looks for such in
-    those too (64 are needed), and pixels more than `bright_pixels` above each of their eight
-    neighbours are readout errors (0: none are); all are repaired (`sources.repair`). A pipe or
-    socket that is silent for `stall_s` seconds has ended (None: it is waited for). The swaths of a
-    `frame` camera are pictures of 8 bits that the net sees whole, resized to its input
-    (`sources.frame`).
+    Attributes:
+        bundle: Name of a shipped bundle, or path of a bundle relative to the mission file.
+        samples: Width of a line. Raw lines from a pipe or socket need it, here or as `--samples`.
+        bits: Bits of a raw sample.
+        line_time_us: Time between two lines; `winnow feed --realtime` keeps it.
+        nodata: The value of samples that carries no image; at most 255 with 8 bits.
+        match: A glob on the swath's file name. The first instrument that matches reads the swath.
+        byte_order: Byte order of raw 16-bit samples.
+        stretch_limits: Two values, the lower first: 16-bit samples are stretched to 8 bits between.
+        stretch_percentiles: Without limits: the two percentiles of the first 256 lines instead.
+        dead_samples: Detector elements that do not work, counted from 0. They are repaired.
+        find_dead_samples: Look for dead samples in the first 256 lines too, of which 64 are needed.
+        bright_pixels: Pixels brighter than all eight neighbours by more are repaired. 0: none are.
+        stall_s: A pipe or socket that is silent for this long has ended.
+        frame: The swaths are pictures of 8 bits. The net sees each one whole, at its input's size.
     """
 
-    bundle: str
-    samples: int | None = _number(None, 1, 1_000_000)
-    bits: int = _choice(8, 8, 16)
-    line_time_us: float | None = _number(None, 0.1, 1e9)
-    nodata: int | None = _number(None, 0, 65_535)
-    match: str = "*"
-    byte_order: str = _choice("little", "little", "big")
-    stretch_limits: tuple[int, ...] = _number((), 0, 65_535)
-    stretch_percentiles: tuple[float, ...] = _number((0.5, 99.5), 0.0, 100.0)
-    dead_samples: tuple[int, ...] = _number((), 0, 999_999)
-    find_dead_samples: bool = False
-    bright_pixels: int = _number(0, 0, 65_535)
-    stall_s: float | None = _number(None, 0.1, 1e6)
-    frame: bool = False
+    bundle: str = setting(...)
+    samples: int | None = setting(None, 1, 1_000_000, unit="samples", absent="as the swath has")
+    bits: int = setting(8, unit="bits", choices=(8, 16))
+    line_time_us: float | None = setting(None, 0.1, 1e9, unit="µs", absent="unknown")
+    nodata: int | None = setting(None, 0, 65_535, unit="value", absent="none")
+    match: str = setting("*")
+    byte_order: str = setting("little", choices=("little", "big"))
+    stretch_limits: tuple[int, ...] = setting((), 0, 65_535, unit="value", most=2, absent="none")
+    stretch_percentiles: tuple[float, float] = setting((0.5, 99.5), 0.0, 100.0, unit="%")
+    dead_samples: tuple[int, ...] = setting((), 0, 999_999, unit="sample", absent="none")
+    find_dead_samples: bool = setting(False)
+    bright_pixels: int = setting(0, 0, 65_535, unit="value")
+    stall_s: float | None = setting(None, 0.1, 1e6, unit="s", absent="wait for ever")
+    frame: bool = setting(False)
 
 
 @dataclass(frozen=True, slots=True)
 class Tiling:
-    """How the swath is cut.
+    """How a swath is cut into tiles.
 
-    A tile has `tile` x `tile` pixels (None: the bundle's input) of the swath box-binned by each of
-    `scales`, so at scale s it covers tile * s lines and samples; `hop` (None: half a tile) is the
-    step between tiles in binned pixels. Detections of one class whose boxes share more than
-    `merge` of the smaller box are one feature (1: never merged). With `proposals` "grid" every
-    tile is shown to the net, with "salient" the most salient `salient_share` of each row of tiles.
+    A tile at scale s covers `tile` times s lines and samples, box-binned by s.
+
+    Attributes:
+        tile: Height and width of a tile, binned.
+        hop: Step between tiles, binned, at most `tile`.
+        scales: Binning factors, ascending, none twice.
+        merge: Detections of one class that share more than this of the smaller box are one feature.
+        proposals: The tiles shown to the net: every one, or the most salient of each row of tiles.
+        salient_share: With `proposals = "salient"`: the share of a row of tiles that is shown.
     """
 
-    tile: int | None = _number(None, 8, 1024)
-    hop: int | None = _number(None, 1, 1024)
-    scales: tuple[int, ...] = _number((1,), 1, 64)
-    merge: float = _number(0.3, 0.0, 1.0)
-    proposals: str = _choice("grid", "grid", "salient")
-    salient_share: float = _number(0.25, 0.01, 1.0)
+    tile: int | None = setting(None, 8, 1024, unit="pixels", absent="the bundle's input")
+    hop: int | None = setting(None, 1, 1024, unit="pixels", absent="half a tile")
+    scales: tuple[int, ...] = setting((1,), 1, 64, unit="times", fewest=1)
+    merge: float = setting(0.3, 0.0, 1.0, unit="share")
+    proposals: str = setting("grid", choices=("grid", "salient"))
+    salient_share: float = setting(0.25, 0.01, 1.0, unit="share")
 
 
 @dataclass(frozen=True, slots=True)
 class Screening:
-    """Tiles that are not shown to the net.
+    """Which tiles are not shown to the net.
 
-    Those whose share of nodata pixels is above `nodata_max` or, with `nodata_centre`, whose middle
-    square (a sixteenth of the tile wide) is all nodata; whose saturated pixels (white) are above
-    `saturated_max`, or whose contrast (standard deviation, pixels 0..255) is below `contrast_min`.
+    Attributes:
+        nodata_max: The largest share of nodata pixels of a shown tile.
+        nodata_centre: Skip tiles whose middle square, a sixteenth of the tile wide, is all nodata.
+        saturated_max: The largest share of white pixels of a shown tile.
+        contrast_min: The smallest standard deviation of the pixels (0 to 255) of a shown tile.
     """
 
-    nodata_max: float = _number(0.5, 0.0, 1.0)
-    nodata_centre: bool = False
-    saturated_max: float = _number(1.0, 0.0, 1.0)
-    contrast_min: float = _number(0.0, 0.0, 128.0)
+    nodata_max: float = setting(0.5, 0.0, 1.0, unit="share")
+    nodata_centre: bool = setting(False)
+    saturated_max: float = setting(1.0, 0.0, 1.0, unit="share")
+    contrast_min: float = setting(0.0, 0.0, 128.0, unit="value")
 
 
 @dataclass(frozen=True, slots=True)
 class ClassRule:
-    """What one class is worth: `threshold` on the posterior (None: the bundle's), `utility`."""
+    """When a tile of a class is a detection, and what it is worth; one table per class.
 
-    threshold: float | None = _number(None, 0.0, 1.0)
-    utility: float = _number(1.0, 0.0, 1e6)
+    Attributes:
+        threshold: A tile with at least this posterior is a detection.
+        utility: Worth of a detection, in a unit of your own. A class without a table is worth 1.
+    """
+
+    threshold: float | None = setting(None, 0.0, 1.0, unit="posterior", absent="the bundle's")
+    utility: float = setting(1.0, 0.0, 1e6, unit="utility")
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """When a whole swath is good, hard to identify or bad, by the class `class_name` ("": no
-    verdict is given).
+    """When a whole swath is good, hard to identify or bad, judged by one class.
 
-    A tile shows the class from the `posterior` up. With more than `good_share` of the tiles
-    showing it, a swath is good if the mean posterior is above `good_mean`; with fewer, but at least
-    `few_tiles`, if it is above `few_mean`. Else it is hard to identify if the mean is within
-    `hard_means`, or above `hard_mean` with more than `hard_tiles` tiles showing it; else bad.
+    With more than `good_share` of the tiles showing the class, a swath is good if the mean
+    posterior is above `good_mean`; with fewer, but at least `few_tiles`, if the mean is above
+    `few_mean`. Else the swath is hard to identify if the mean is within `hard_means`, or above
+    `hard_mean` with more than `hard_tiles` tiles showing the class. Else it is bad.
+
+    Attributes:
+        class_name: Class that the verdict is about.
+        posterior: A tile shows the class from this posterior up.
+        good_mean: Good with many tiles: mean posterior above this.
+        good_share: Many tiles: more than this share shows the class.
+        few_mean: Good with few tiles: mean posterior above this.
+        few_tiles: Few tiles: at least so many show the class.
+        hard_means: Hard to identify: mean posterior between these two, the lower first.
+        hard_mean: Hard to identify, too: mean posterior above this and enough tiles.
+        hard_tiles: Enough tiles for `hard_mean`: more than so many show the class.
     """
 
-    class_name: str = ""
-    posterior: float = _number(0.6, 0.0, 1.0)
-    good_mean: float = _number(0.6, 0.0, 1.0)
-    good_share: float = _number(0.5, 0.0, 1.0)
-    few_mean: float = _number(0.2, 0.0, 1.0)
-    few_tiles: int = _number(1, 0, 1_000_000_000)
-    hard_means: tuple[float, ...] = _number((0.4, 0.6), 0.0, 1.0)
-    hard_mean: float = _number(0.01, 0.0, 1.0)
-    hard_tiles: int = _number(1, 0, 1_000_000_000)
+    class_name: str = setting("", absent="no verdict")
+    posterior: float = setting(0.6, 0.0, 1.0, unit="posterior")
+    good_mean: float = setting(0.6, 0.0, 1.0, unit="posterior")
+    good_share: float = setting(0.5, 0.0, 1.0, unit="share")
+    few_mean: float = setting(0.2, 0.0, 1.0, unit="posterior")
+    few_tiles: int = setting(1, 0, 1_000_000_000, unit="tiles")
+    hard_means: tuple[float, float] = setting((0.4, 0.6), 0.0, 1.0, unit="posterior")
+    hard_mean: float = setting(0.01, 0.0, 1.0, unit="posterior")
+    hard_tiles: int = setting(1, 0, 1_000_000_000, unit="tiles")
 
 
 @dataclass(frozen=True, slots=True)
 class Ranking:
-    """In which order products go down; `diversity` is the weight of novelty in MMR ranking."""
+    """In which order products go down.
 
-    policy: str = _choice("utility-per-byte", *POLICIES)
-    diversity: float = _number(0.3, 0.0, 1.0)
+    Attributes:
+        policy: First in first out, by posterior, by utility per byte, or by utility and novelty.
+        diversity: Weight of novelty under the policy "diversity" (maximal marginal relevance).
+    """
+
+    policy: str = setting("utility-per-byte", choices=POLICIES)
+    diversity: float = setting(0.3, 0.0, 1.0, unit="weight")
 
 
 @dataclass(frozen=True, slots=True)
 class Products:
-    """How products are encoded and what share of a detection's utility each kind delivers.
+    """How products are encoded, and which share of a detection's utility each kind delivers.
 
-    `background_utility` is what the record of a tile without a detection is worth.
+    Attributes:
+        thumbnail_pixels: Height and width of a thumbnail.
+        thumbnail_quality: JPEG quality of thumbnails.
+        image_quality: JPEG quality of images.
+        record_share: Share that the record delivers.
+        thumbnail_share: Share that the thumbnail delivers.
+        image_share: Share that the image delivers.
+        background_utility: Worth of the record of a tile without a detection.
     """
 
-    thumbnail_pixels: int = _number(32, 8, 256)
-    thumbnail_quality: int = _number(60, 1, 95)
-    image_quality: int = _number(90, 1, 95)
-    record_share: float = _number(0.05, 0.0, 1.0)
-    thumbnail_share: float = _number(0.25, 0.0, 1.0)
-    image_share: float = _number(0.70, 0.0, 1.0)
-    background_utility: float = _number(0.0005, 0.0, 1e6)
+    thumbnail_pixels: int = setting(32, 8, 256, unit="pixels")
+    thumbnail_quality: int = setting(60, 1, 95)
+    image_quality: int = setting(90, 1, 95)
+    record_share: float = setting(0.05, 0.0, 1.0, unit="share")
+    thumbnail_share: float = setting(0.25, 0.0, 1.0, unit="share")
+    image_share: float = setting(0.70, 0.0, 1.0, unit="share")
+    background_utility: float = setting(0.0005, 0.0, 1e6, unit="utility")
 
 
 @dataclass(frozen=True, slots=True)
 class Store:
-    """`quota_mb` megabytes (1e6 bytes) of product data; over it the least useful goes first."""
+    """The product store on board.
 
-    quota_mb: float = _number(256.0, 0.01, 1e6)
+    Attributes:
+        quota_mb: Room for product data. Over it the least useful product is evicted first.
+    """
+
+    quota_mb: float = setting(256.0, 0.01, 1e6, unit="MB (1e6 bytes)")
 
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """The radio: `rate_bps` bits per second, CCSDS packets of at most `packet_bytes` octets in all,
-    containers of at most `container_bytes`; `ack_wait` contacts may pass before a container that
-    was not acknowledged goes back into the ranking; `loss` is the packet loss of simulations.
+    """The radio and the CCSDS packets it sends.
+
+    Attributes:
+        rate_bps: Rate of a contact.
+        packet_bytes: Largest packet, header and CRC included.
+        container_bytes: Largest container.
+        apid: Application process identifier of the packets.
+        ack_wait: So many contacts may pass before a container that was not acknowledged goes back
+            into the ranking.
+        loss: Packets lost in simulations.
     """
 
-    rate_bps: float = _number(128_000.0, 1.0, 1e12)
-    packet_bytes: int = _number(1024, 64, 65_542)
-    container_bytes: int = _number(16_384, 256, 1_048_576)
-    apid: int = _number(0x57, 0, 2046)
-    ack_wait: int = _number(1, 0, 1000)
-    loss: float = _number(0.0, 0.0, 1.0)
+    rate_bps: float = setting(128_000.0, 1.0, 1e12, unit="bit/s")
+    packet_bytes: int = setting(1024, 64, 65_542, unit="bytes")
+    container_bytes: int = setting(16_384, 256, 1_048_576, unit="bytes")
+    apid: int = setting(0x57, 0, 2046)
+    ack_wait: int = setting(1, 0, 1000, unit="contacts")
+    loss: float = setting(0.0, 0.0, 1.0, unit="share")
 
 
 @dataclass(frozen=True, slots=True)
 class Compute:
-    """The compute budget: the runtime asked for and single-thread interpreters (0: one a core).
+    """The compute budget.
 
-    A tile whose best posterior is under `borderline` is shown to the net a second time, mirrored
-    (None: as the bundle says; 0: no tile is). It is for bundles with a softmax head: those with a
-    sigmoid head, which have no best posterior, show every tile once.
+    Attributes:
+        runtime: Runtime of the net. It is used or is an error; "auto" takes the best that works.
+        threads: Single-thread interpreters. 0: one per core.
+        borderline: A tile whose best posterior is lower gets a second view, its mirror image. 0: no
+            tile does. Bundles with a sigmoid head show every tile once.
     """
 
-    runtime: str = _choice("auto", *RUNTIMES)
-    threads: int = _number(0, 0, 256)
-    borderline: float | None = _number(None, 0.0, 1.0)
+    runtime: str = setting("auto", choices=RUNTIMES)
+    threads: int = setting(0, 0, 256, unit="interpreters")
+    borderline: float | None = setting(None, 0.0, 1.0, unit="posterior", absent="the bundle's")
 
 
 @dataclass(frozen=True, slots=True)
 class Simulation:
-    """What `winnow simulate` plays: `swaths` (paths or globs, relative to the mission file),
-    `plan` an ION or HDTN contact plan, `node` the spacecraft's number in it (None: the only node
-    that sends), `contacts` the most contacts to play (0: all), `seed` of the packet loss.
+    """Swaths and contacts of `winnow simulate`.
+
+    Attributes:
+        swaths: Paths or globs, relative to the mission file.
+        plan: An ION or HDTN contact plan, relative to the mission file.
+        node: The spacecraft's number in the plan.
+        contacts: The most contacts to play. 0: all.
+        seed: Seed that draws the lost packets.
     """
 
-    swaths: tuple[str, ...] = ()
-    plan: str | None = None
-    node: int | None = _number(None, 0, 2**63)
-    contacts: int = _number(0, 0, 100_000)
-    seed: int = _number(0, 0, 2**32 - 1)
+    swaths: tuple[str, ...] = setting((), absent="none")
+    plan: str | None = setting(None, absent="none")
+    node: int | None = setting(None, 0, 2**63, absent="the only node that sends")
+    contacts: int = setting(0, 0, 100_000, unit="contacts")
+    seed: int = setting(0, 0, 2**32 - 1)
 
 
 @dataclass(frozen=True, slots=True)
 class Mission:
-    """A whole mission file; `path` is where it was read from."""
+    """A whole mission file; the reader adds its `path`.
 
-    name: str
-    instruments: dict[str, Instrument]
-    tiling: Tiling = Tiling()
-    screening: Screening = Screening()
-    classes: dict[str, ClassRule] = field(default_factory=dict)
-    verdict: Verdict = Verdict()
-    ranking: Ranking = Ranking()
-    products: Products = Products()
-    store: Store = Store()
-    link: Link = Link()
-    compute: Compute = Compute()
-    simulation: Simulation = Simulation()
+    Attributes:
+        name: Name of the mission.
+    """
+
+    name: str = setting(..., fewest=1)
+    instruments: dict[str, Instrument] = setting(..., fewest=1, key="instrument")
+    tiling: Tiling = setting(Tiling)
+    screening: Screening = setting(Screening)
+    classes: dict[str, ClassRule] = setting(dict, key="class")
+    verdict: Verdict = setting(Verdict)
+    ranking: Ranking = setting(Ranking)
+    products: Products = setting(Products)
+    store: Store = setting(Store)
+    link: Link = setting(Link)
+    compute: Compute = setting(Compute)
+    simulation: Simulation = setting(Simulation)
     path: Path = Path("mission.toml")
 
     def instrument_for(self, swath_name: str, asked: str | None = None) -> tuple[str, Instrument]:
@@ -280,224 +323,78 @@ def load_mission(path: str | Path) -> Mission:
 
     Raises MissionError naming the file, the line, the key and the legal range.
     """
-    path = Path(path)
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise MissionError(error.strerror or "cannot be read", where=path) from error
-    except UnicodeDecodeError as error:
-        raise MissionError("is not UTF-8 text", where=path) from error
-    return parse_mission(text, path)
+    return _mission(Reader.open(Path(path), MissionError), Path(path))
 
 
 def parse_mission(text: str, path: Path = Path("mission.toml")) -> Mission:
-    """As `load_mission`, from the text of the file."""
-    try:
-        raw = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise MissionError(f"is not TOML: {error}", where=path) from error
-    except (ValueError, RecursionError) as error:  # numbers of thousands of digits, endless nesting
-        raise MissionError(f"is not TOML that can be read: {error}", where=path) from None
-    return _Reader(text, path).mission(raw)
+    r"""As `load_mission`, from the text of the file.
+
+    >>> camera = "[instrument.camera]\nbundle = 'hirise-landmarks'\n"
+    >>> mission = parse_mission("name = 'm'\n" + camera)
+    >>> mission.instruments["camera"].bundle, mission.tiling.scales, mission.link.rate_bps
+    ('hirise-landmarks', (1,), 128000.0)
+    >>> parse_mission("name = 'm'\n" + camera + "[tiling]\nhop = 0\n")
+    Traceback (most recent call last):
+    winnow_edge.errors.MissionError: mission.toml:5: `tiling.hop` is 0, legal is 1 to 1024
+    """
+    return _mission(Reader(path, MissionError, text), path)
 
 
 def place_of(path: Path, *key: str) -> str:
-    """Where a key of a mission file stands, "FILE:LINE", or the file where no line is to be had."""
+    """The place of a key of a mission file, "FILE:LINE", or the file where no line is known."""
     try:
-        line = _Reader(path.read_text(encoding="utf-8"), path).line_of(key)
-    except (OSError, UnicodeDecodeError):
+        line = Reader.open(path, MissionError).line_of(key)
+    except MissionError:
         line = None
     return f"{path}:{line}" if line else str(path)
 
 
-class _Reader:
-    """Turns parsed TOML into dataclasses, driven by their fields, and knows where keys stand."""
-
-    def __init__(self, text: str, path: Path) -> None:
-        self.lines = text.splitlines()
-        self.path = path
-
-    def mission(self, raw: dict[str, Any]) -> Mission:
-        hints = typing.get_type_hints(Mission)
-        known = ["name", "instrument", "class", *(k for k in hints if k in _SECTIONS)]
-        for key in raw:
-            if key not in known:
-                raise self.error((key,), f"unknown key {key!r}", f"known here: {', '.join(known)}")
-        name = raw.get("name")
-        if not isinstance(name, str) or not name:
-            raise self.error(("name",), "`name` must be a text that is not empty")
-        instruments = self.tables(raw, "instrument", Instrument)
-        if not instruments:
-            raise self.error((), "no [instrument.NAME] table", "name at least one camera")
-        sections = {
-            key: self.table(raw[key], (key,), hints[key]) for key in raw if key in _SECTIONS
-        }
-        mission = Mission(
-            name=name,
-            instruments=instruments,
-            classes=self.tables(raw, "class", ClassRule),
-            path=self.path,
-            **sections,
-        )
-        self.check(mission)
-        return mission
-
-    def check_frame(self, name: str, instrument: Instrument, scales: tuple[int, ...]) -> None:
-        """What makes no sense for pictures that are seen whole."""
-        where = ("instrument", name, "frame")
-        if scales != (1,):
-            raise self.error(
-                where,
-                f"`instrument.{name}.frame` is set and `tiling.scales` is {list(scales)}",
-                "a frame is one tile: leave `tiling.scales` out",
-            )
-        for key in ("dead_samples", "find_dead_samples", "bright_pixels"):
-            if getattr(instrument, key):
-                raise self.error(
-                    where,
-                    f"`instrument.{name}` has both `frame` and `{key}`",
-                    "lines of frames are not repaired: leave one out",
-                )
-
-    def check(self, mission: Mission) -> None:
-        """Rules between keys."""
-        tiling = mission.tiling
-        scales = tiling.scales
-        if not scales or list(scales) != sorted(set(scales)):
-            raise self.error(
-                ("tiling", "scales"), "`tiling.scales` must be whole numbers, ascending, no repeats"
-            )
-        if tiling.tile is not None and tiling.hop is not None and tiling.hop > tiling.tile:
-            raise self.error(
-                ("tiling", "hop"),
-                f"`tiling.hop` is {tiling.hop}, over tiling.tile = {tiling.tile}",
-                "pixels between tiles would be seen by none",
-            )
-        means = mission.verdict.hard_means
-        if len(means) != 2 or means[0] > means[1]:
-            raise self.error(
-                ("verdict", "hard_means"),
-                "`verdict.hard_means` must be two numbers, the lower first",
-            )
-        for name, instrument in mission.instruments.items():
-            for key in ("stretch_limits", "stretch_percentiles"):
-                pair = getattr(instrument, key)
-                if pair and (len(pair) != 2 or pair[0] >= pair[1]):
-                    raise self.error(
-                        ("instrument", name, key),
-                        f"`instrument.{name}.{key}` must be two numbers, the lower first",
-                    )
-            if not instrument.stretch_percentiles:
-                raise self.error(
-                    ("instrument", name, "stretch_percentiles"),
-                    f"`instrument.{name}.stretch_percentiles` must be two numbers",
-                )
-            if instrument.frame:
-                self.check_frame(name, instrument, scales)
-            top = 2**instrument.bits - 1
-            if instrument.nodata is not None and instrument.nodata > top:
-                raise self.error(
-                    ("instrument", name, "nodata"),
-                    f"`instrument.{name}.nodata` is {instrument.nodata}, legal is 0 to {top}",
-                )
-
-    def tables(self, raw: dict[str, Any], key: str, cls: type[Any]) -> dict[str, Any]:
-        """A table of tables, e.g. [class.crater]."""
-        value = raw.get(key, {})
-        if not isinstance(value, dict) or not all(isinstance(v, dict) for v in value.values()):
-            raise self.error((key,), f"`{key}` must be tables: [{key}.NAME]")
-        return {name: self.table(entry, (key, name), cls) for name, entry in value.items()}
-
-    def table(self, raw: Any, at: tuple[str, ...], cls: type[Any]) -> Any:
-        if not isinstance(raw, dict):
-            raise self.error(at, f"`{'.'.join(at)}` must be a table: [{'.'.join(at)}]")
-        fields = {f.name: f for f in dataclasses.fields(cls)}
-        hints = typing.get_type_hints(cls)
-        for key in raw:
-            if key not in fields:
-                raise self.error(
-                    (*at, key),
-                    f"unknown key `{'.'.join((*at, key))}`",
-                    f"known here: {', '.join(fields)}",
-                )
-        for key, f in fields.items():
-            if (
-                f.default is dataclasses.MISSING
-                and f.default_factory is dataclasses.MISSING
-                and key not in raw
-            ):
-                raise self.error(at, f"`{'.'.join((*at, key))}` is missing")
-        values = {
-            key: self.value(value, (*at, key), hints[key], fields[key])
-            for key, value in raw.items()
-        }
-        return cls(**values)
-
-    def value(self, value: Any, at: tuple[str, ...], hint: Any, f: dataclasses.Field[Any]) -> Any:
-        name = ".".join(at)
-        if typing.get_origin(hint) is tuple:
-            item = typing.get_args(hint)[0]
-            if not isinstance(value, list):
-                raise self.error(at, f"`{name}` must be a list")
-            return tuple(self.value(v, at, item, f) for v in value)
-        if typing.get_origin(hint) is types.UnionType:
-            hint = next(a for a in typing.get_args(hint) if a is not type(None))
-        if hint is float and type(value) is int:
-            value = float(value) if abs(value) < 1 << 1000 else math.inf
-        if type(value) is not hint:
-            wanted = {
-                int: "a whole number",
-                float: "a number",
-                str: "a text",
-                bool: "true or false",
-            }[hint]
-            raise self.error(at, f"`{name}` is {value!r}, must be {wanted}")
-        choices = f.metadata.get("choices")
-        if choices is not None and value not in choices:
-            legal = ", ".join(str(c) for c in choices)
-            raise self.error(at, f"`{name}` is {value!r}, legal is one of: {legal}")
-        low, high = f.metadata.get("low"), f.metadata.get("high")
-        # Written so that NaN, which compares false with everything, is refused too.
-        if low is not None and high is not None and not low <= value <= high:
-            raise self.error(at, f"`{name}` is {value!r}, legal is {low:g} to {high:g}")
-        return value
-
-    def error(self, at: tuple[str, ...], what: str, hint: str | None = None) -> MissionError:
-        line = self.line_of(at)
-        where = f"{self.path}:{line}" if line else str(self.path)
-        return MissionError(what, where=where, hint=hint)
-
-    def line_of(self, at: tuple[str, ...]) -> int | None:
-        """The line (from 1) of a key, else of its table; None where neither is written out."""
-        table: tuple[str, ...] = ()
-        best: int | None = None
-        for number, line in enumerate(self.lines, start=1):
-            if header := re.match(r"\s*\[+\s*([^\[\]]+?)\s*\]+", line):
-                table = _split_key(header[1])
-                if table == at[: len(table)] and len(table) >= len(at) - 1:
-                    best = best or number
-            elif key := re.match(r"\s*((?:[\w.-]|\"[^\"]*\"|'[^']*')+)\s*=", line):
-                full = table + _split_key(key[1])
-                if full == at:
-                    return number
-        return best
+def _mission(reader: Reader, path: Path) -> Mission:
+    mission = dataclasses.replace(reader.table(Mission, reader.parse()), path=path)
+    _check_tiling(mission, reader)
+    for name, instrument in mission.instruments.items():
+        _check_instrument(name, instrument, reader)
+        if instrument.frame:
+            _check_frame(name, instrument, mission.tiling.scales, reader)
+    return mission
 
 
-def _split_key(key: str) -> tuple[str, ...]:
-    parts = re.findall(r"\"([^\"]*)\"|'([^']*)'|([\w-]+)", key)
-    return tuple(next(p for p in part if p) for part in parts if any(part))
+def _check_tiling(mission: Mission, reader: Reader) -> None:
+    """Rules between keys of the tiling and of the verdict."""
+    tile, hop, scales = mission.tiling.tile, mission.tiling.hop, mission.tiling.scales
+    if list(scales) != sorted(set(scales)):
+        what = "`tiling.scales` must be whole numbers, ascending, no repeats"
+        raise reader.refusal(("tiling", "scales"), what)
+    if tile is not None and hop is not None and hop > tile:
+        what = f"`tiling.hop` is {hop}, over tiling.tile = {tile}"
+        raise reader.refusal(("tiling", "hop"), what, "pixels between tiles would be seen by none")
+    if mission.verdict.hard_means[0] > mission.verdict.hard_means[1]:
+        what = "`verdict.hard_means` must be two numbers, the lower first"
+        raise reader.refusal(("verdict", "hard_means"), what)
 
 
-_SECTIONS = frozenset(
-    {
-        "tiling",
-        "screening",
-        "verdict",
-        "ranking",
-        "products",
-        "store",
-        "link",
-        "compute",
-        "simulation",
-    }
-)
+def _check_instrument(name: str, instrument: Instrument, reader: Reader) -> None:
+    """Rules between keys of one camera."""
+    for key in ("stretch_limits", "stretch_percentiles"):
+        pair = getattr(instrument, key)
+        if pair and (len(pair) != 2 or pair[0] >= pair[1]):
+            what = f"`instrument.{name}.{key}` must be two numbers, the lower first"
+            raise reader.refusal(("instrument", name, key), what)
+    top = 2**instrument.bits - 1
+    if instrument.nodata is not None and instrument.nodata > top:
+        what = f"`instrument.{name}.nodata` is {instrument.nodata}, legal is 0 to {top}"
+        raise reader.refusal(("instrument", name, "nodata"), what)
+
+
+def _check_frame(
+    name: str, instrument: Instrument, scales: tuple[int, ...], reader: Reader
+) -> None:
+    """Refuse settings that make no sense for pictures that are seen whole."""
+    at = ("instrument", name, "frame")
+    if scales != (1,):
+        what = f"`instrument.{name}.frame` is set and `tiling.scales` is {list(scales)}"
+        raise reader.refusal(at, what, "a frame is one tile: leave `tiling.scales` out")
+    for key in ("dead_samples", "find_dead_samples", "bright_pixels"):
+        if getattr(instrument, key):
+            what = f"`instrument.{name}` has both `frame` and `{key}`"
+            raise reader.refusal(at, what, "lines of frames are not repaired: leave one out")

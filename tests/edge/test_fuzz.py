@@ -209,6 +209,7 @@ swaths = ["a.png"]
     words = [
         *(b"[", b"]", b"[[", b"=", b'"', b"'", b'"""', b"\n", b".", b"{", b"}", b"#", b"\\u0000"),
         *(b"nan", b"inf", b"-1", b"1e999", b"true", b"1979-05-27", b"9" * 5000, b"[" * 300, b"[]"),
+        b"0x" + b"f" * 5000,
         *(b"[instrument.camera]\n", b"hop = 0\n", b"tile = 7\n", b"[class]\n", b'""'),
     ]
 
