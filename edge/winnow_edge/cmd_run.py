@@ -60,7 +60,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "swaths",
         metavar="SWATH",
         nargs="+",
-        help="PNG, JPEG, PGM, PDS3 or raw lines; raw lines too from - (standard input), a named "
+        help="PNG, JPEG, PGM or raw lines; raw lines too from - (standard input), a named "
         "pipe, tcp://HOST:PORT or unix:PATH, or from who connects to tcp-listen://HOST:PORT or "
         "unix-listen:PATH",
     )

@@ -3,7 +3,8 @@ to a socket that it listens at.
 
 GeoTIFF, JPEG 2000, PDS4 and whatever else rasterio opens is read in windows of full lines, so that
 memory does not grow with the image, and written out line by line, paced like the instrument if
-asked.
+asked. Uncompressed PDS3 images are read by `winnow_ground.pds3`: GDAL's driver takes
+UNSIGNED_INTEGER for little-endian and leaves prefix bytes in the lines, without a word.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ import numpy.typing as npt
 import typer
 
 from winnow_base.errors import DataError, MissingExtraError
+from winnow_ground import pds3
 
 WINDOW_BYTES = 32 << 20
 """Bytes of decoded samples held at a time."""
@@ -40,6 +42,7 @@ class Feed:
     bits: int
     driver: str
     limits: tuple[float, float] | None
+    layout: pds3.ImageLayout | None = None
 
 
 def describe(path: Path, band: int, limits: tuple[float, float] | None) -> Feed:
@@ -48,12 +51,22 @@ def describe(path: Path, band: int, limits: tuple[float, float] | None) -> Feed:
     Raises DataError if GDAL cannot read it, has no such band, or its samples are neither 8 nor
     16-bit unsigned and no `limits` say how to bring them there; MissingExtraError without rasterio.
     """
+    foreign = None
+    try:
+        layout = pds3.find_layout(path) if path.is_file() else None
+    except pds3.ForeignImageError as error:
+        layout, foreign = None, error
+    if layout is not None:
+        _check_band(path, band, layout.bands)
+        bits = layout.bits if limits is None else 16
+        return Feed(path, layout.lines, layout.samples, bits, "PDS3", limits, layout)
     rasterio = _rasterio()
-    with _opened(rasterio, path) as image:
-        if not 1 <= band <= image.count:
-            raise DataError(
-                f"has {image.count} bands, not {band}", where=path, hint="choose one with --band"
-            )
+    try:
+        opened = _opened(rasterio, path)
+    except DataError as error:
+        raise foreign or error from None
+    with opened as image:
+        _check_band(path, band, image.count)
         kind = image.dtypes[band - 1]
         if kind not in ("uint8", "uint16") and limits is None:
             raise DataError(
@@ -63,12 +76,22 @@ def describe(path: Path, band: int, limits: tuple[float, float] | None) -> Feed:
         return Feed(path, image.height, image.width, bits, image.driver, limits)
 
 
+def _check_band(path: Path, band: int, count: int) -> None:
+    if not 1 <= band <= count:
+        raise DataError(f"has {count} bands, not {band}", where=path, hint="choose one with --band")
+
+
 def blocks(feed: Feed, band: int) -> Iterator[npt.NDArray[Any]]:
     """Blocks of lines, uint8 or little-endian uint16, shape (n, samples).
 
     With limits, samples are stretched from them to 1..65535; what is nodata or no number becomes 0.
     Raises DataError where the image breaks off.
     """
+    if feed.layout is not None:
+        count = max(WINDOW_BYTES // feed.layout.record, 1)
+        for lines in pds3.read_lines(feed.layout, band, count):
+            yield lines if feed.limits is None else _stretched(lines, feed.limits, None)
+        return
     rasterio = _rasterio()
     with _opened(rasterio, feed.path) as image:
         per_line = feed.samples * np.dtype(image.dtypes[band - 1]).itemsize
@@ -147,7 +170,9 @@ def send_lines(
 
 
 def feed_command(
-    image: Annotated[Path, typer.Argument(metavar="IMAGE", help="GeoTIFF, JPEG 2000, PDS4, ...")],
+    image: Annotated[
+        Path, typer.Argument(metavar="IMAGE", help="GeoTIFF, JPEG 2000, PDS3, PDS4, ...")
+    ],
     band: Annotated[int, typer.Option(min=1, help="Band to feed.")] = 1,
     limits: Annotated[
         tuple[float, float] | None,

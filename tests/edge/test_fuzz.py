@@ -146,22 +146,6 @@ def swath_target(name: str, path: Path) -> Target:
         seeds = [b"P5 20 20 255\n" + raster, b"P5\n# made by hand\n10 20\n65535\n" + raster]
         words = [b"P5", b"#", b"\n", b" 0 ", b"-1", b"4294967296", b"65536", b"1e3", b"999999"]
         return Target(parse, seeds, words, 120_000)
-    if name == "pds3":
-        label = (
-            b"PDS_VERSION_ID = PDS3\r\nRECORD_BYTES = 20\r\n^IMAGE = 12 /* record */\r\n"
-            b"OBJECT = IMAGE\r\n LINES = 8\r\n LINE_SAMPLES = 20\r\n SAMPLE_BITS = 8\r\n"
-            b" SAMPLE_TYPE = UNSIGNED_INTEGER\r\nEND_OBJECT = IMAGE\r\nEND\r\n"
-        )
-        other = label.replace(b"12 /* record */", b"221 <BYTES>").replace(
-            b" LINES", b" LINE_PREFIX_BYTES = 2\r\n LINES"
-        )
-        seeds = [text.ljust(220) + bytes(400) for text in (label, other)]
-        words = [
-            *(b"=", b"(", b")", b"{", b"}", b'"', b"'", b"<BYTES>", b"/*", b"*/", b"END", b"\r\n"),
-            *(b"OBJECT = IMAGE\r\n", b"END_OBJECT", b"^IMAGE", b"-1", b"99999999999", b"1.5", b","),
-            *(b"MSB_UNSIGNED_INTEGER", b"LINE_SUFFIX_BYTES = 3\r\n", b"BANDS = 3\r\n", b"16"),
-        ]
-        return Target(parse, seeds, words, 120_000)
     if name == "raw":
 
         def parse_raw(data: bytes) -> None:
@@ -366,7 +350,7 @@ PLAIN: dict[str, Callable[[], Target]] = {
     "products": product_target,
     "ack": ack_target,
 }
-SWATHS = ("pgm", "pds3", "raw", "picture")
+SWATHS = ("pgm", "raw", "picture")
 NAMES = (*PLAIN, *SWATHS, "store")
 
 

@@ -347,7 +347,7 @@ def test_a_run_that_was_ended_half_way_goes_on_to_the_same_store(
         (["run", "mission.toml", "none.png"], 3, "none.png: no such swath"),
         (["run", "mission.toml", "strip.raw", "--samples", "201"], 3, "that would fit: 200"),
         (["run", "mission.toml", "strip.png", "--samples", "100"], 3, "is 200 samples wide"),
-        (["run", "mission.toml", "mission.toml"], 3, "is not PNG, JPEG, PGM (P5) or PDS3"),
+        (["run", "mission.toml", "mission.toml"], 3, "is not PNG, JPEG or PGM (P5)"),
         (["run", "none.toml", "strip.png"], 3, "none.toml: No such file"),
         (["run", "mission.toml", "strip.png", "--instrument", "x"], 3, "no instrument 'x'"),
         (["run", "mission.toml", "strip.png", "--bundle", "none"], 3, "none: no such bundle"),

@@ -234,7 +234,8 @@ def test_idle_is_asked_while_a_pipe_is_silent() -> None:
 BAD: list[tuple[str, bytes | None, dict[str, int], str]] = [
     ("none.png", None, {}, "no such swath"),
     ("empty.raw", b"", {"samples": 8}, "is empty"),
-    ("notes.txt", b"Dear diary", {}, "is not PNG, JPEG, PGM (P5) or PDS3; for raw lines"),
+    ("notes.txt", b"Dear diary", {}, "is not PNG, JPEG or PGM (P5); for raw lines"),
+    ("x.img", b"PDS_VERSION_ID = PDS3\r\n", {"samples": 4}, "is a PDS3 image; `winnow feed` on"),
     ("odd.raw", bytes(1001), {"samples": 100}, "fit: 91, 77, 143"),
     ("odd16.raw", bytes(6002), {"samples": 100, "bits": 16}, "no width near"),
     ("half.png", b"\x89PNG\r\n\x1a\n" + bytes(20), {}, "cannot be read as one"),

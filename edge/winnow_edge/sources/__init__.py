@@ -5,7 +5,6 @@
 `sockets`   the same from `tcp://HOST:PORT` or `unix:PATH`
 `listening` the same from who connects to `tcp-listen://HOST:PORT` or `unix-listen:PATH`
 `pgm`       portable greymap P5, 8 or 16 bit, read by rows
-`pds3`      PDS3 `.IMG` with an attached or detached label
 `picture`   PNG and JPEG through Pillow; JPEG is decoded as far as lines are asked for
 `frame`     any of them as one picture, resized whole to the net's input
 =========== =====================================================================================
@@ -33,6 +32,7 @@ Lines = npt.NDArray[Any]
 """A block of lines: uint8 or uint16, shape (n, samples) or (n, samples, 3)."""
 
 STDIN = "-"
+_PDS3 = (b"PDS_VERSION_ID", b"CCSD3ZF", b"ODL_VERSION_ID")
 _FINGERPRINT_BYTES = 1 << 16
 _FINGERPRINT_PROBES = 256
 _PROBE_BYTES = 4096
@@ -96,7 +96,7 @@ def open_source(
     after ITU-R BT.601); `link` is a connection that came in at the address `path`. Raises
     SwathError if it is missing, empty, or not what was declared.
     """
-    from winnow_edge.sources import pds3, pgm, picture, raw, sockets
+    from winnow_edge.sources import pgm, picture, raw, sockets
 
     samples = samples or instrument.samples
     bits = bits or instrument.bits
@@ -135,15 +135,13 @@ def open_source(
         source = pgm.PgmSource(where)
     elif head.startswith((b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n")):
         source = picture.open_picture(where, grey=grey)
-    elif pds3.is_label(head):
-        source = pds3.Pds3Source(where)
-    elif (label := pds3.detached_label(where)) is not None:
-        source = pds3.Pds3Source(label)
-        source.name = where.name
+    elif head.lstrip().startswith(_PDS3):
+        hint = "`winnow feed` on the ground reads it and sends its lines"
+        raise SwathError("is a PDS3 image", where=where, hint=hint)
     elif samples is not None:
         source = raw.open_file(where, samples=samples, bits=bits, order=order, size=status.st_size)
     else:
-        known = "PNG, JPEG, PGM (P5) or PDS3"
+        known = "PNG, JPEG or PGM (P5)"
         raise SwathError(
             f"is not {known}", where=where, hint="for raw lines say how wide: --samples N"
         )

@@ -7,9 +7,8 @@ the rest but its syntax.
 
 from __future__ import annotations
 
-import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,9 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from winnow_edge.errors import SwathError
-from winnow_edge.sources import Lines
-from winnow_edge.sources.raw import RawSource
+from winnow_base.errors import DataError
 
 _LABEL_MAX = 1 << 20
 """Bytes of a label that are read: real ones have some ten thousand."""
@@ -32,7 +29,6 @@ _TOKEN = re.compile(
     )""",
     re.VERBOSE | re.DOTALL,
 )
-_COMMENT = re.compile(r"/\*.*?\*/", re.DOTALL)
 
 _UNSIGNED = {
     "MSB_UNSIGNED_INTEGER": "big",
@@ -44,6 +40,11 @@ _UNSIGNED = {
     "VAX_UNSIGNED_INTEGER": "little",
 }
 """Byte order by SAMPLE_TYPE (Standards Reference, appendix C)."""
+_FOREIGN = {
+    *((kind, 16) for kind in ("LSB_INTEGER", "MSB_INTEGER")),
+    *((kind, 32) for kind in ("PC_REAL", "IEEE_REAL")),
+}
+"""Samples that GDAL's driver reads as they are meant; others it takes for ones it knows."""
 
 
 @dataclass
@@ -67,7 +68,8 @@ class Node:
 @dataclass(frozen=True)
 class ImageLayout:
     """Where an image's samples lie: `offset` bytes into `path`, lines of `samples` of `bits` with
-    `prefix` and `suffix` bytes around each; `order` is "big" or "little"."""
+    `prefix` and `suffix` bytes around each; `order` is "big" or "little". Bands of colour follow
+    one another."""
 
     path: Path
     offset: int
@@ -77,21 +79,38 @@ class ImageLayout:
     order: str
     prefix: int
     suffix: int
+    bands: int = 1
+
+    @property
+    def record(self) -> int:
+        """Bytes from the start of a line to that of the next."""
+        return self.prefix + self.samples * self.bits // 8 + self.suffix
 
 
-def is_label(head: bytes) -> bool:
-    """Whether a file that begins so has a PDS3 label."""
-    return head.lstrip().startswith((b"PDS_VERSION_ID", b"CCSD3ZF", b"ODL_VERSION_ID"))
+class ForeignImageError(DataError):
+    """A label of an image that this reader does not take, and GDAL may."""
 
 
-def detached_label(path: Path) -> Path | None:
-    """The label file beside an image file, if there is one."""
-    candidates = (path.with_suffix(suffix) for suffix in (".LBL", ".lbl"))
-    return next((label for label in candidates if label.is_file() and label != path), None)
+def find_layout(path: Path) -> ImageLayout | None:
+    """The layout of a PDS3 image, given by its label or, if that is detached, by its samples' file.
+
+    None for a file that has no label; raises what `read_layout` raises.
+    """
+    try:
+        with path.open("rb") as file:
+            head = file.read(64)
+    except OSError as error:
+        raise DataError(f"cannot be read: {error.strerror}", where=path) from None
+    if head.lstrip().startswith((b"PDS_VERSION_ID", b"CCSD3ZF", b"ODL_VERSION_ID")):
+        return read_layout(path)
+    beside = (path.with_suffix(suffix) for suffix in (".LBL", ".lbl"))
+    label = next((label for label in beside if label.is_file()), None)
+    layout = read_layout(label) if label is not None else None
+    return layout if layout is not None and layout.path.samefile(path) else None
 
 
 def parse_label(text: str) -> Node:
-    """The objects of a label, up to END. Raises SwathError where its syntax is broken."""
+    """The objects of a label, up to END. Raises DataError where its syntax is broken."""
     root = Node("")
     stack = [root]
     tokens = _tokens(text)
@@ -102,11 +121,11 @@ def parse_label(text: str) -> Node:
             stack[-1].values[last] = [(value, "BYTES")] if _is_bytes(last, word) else value
             continue
         if kind != "word":
-            raise SwathError(f"label: {word!r} where a keyword should be")
+            raise DataError(f"label: {word!r} where a keyword should be")
         key, last = word.upper(), None
         if key in ("END_OBJECT", "END_GROUP"):
             if len(stack) == 1:
-                raise SwathError(f"label: {key} without a beginning")
+                raise DataError(f"label: {key} without a beginning")
             stack.pop()
             rest = next(tokens, ("", ""))
             if rest[1] == "=":
@@ -118,11 +137,11 @@ def parse_label(text: str) -> Node:
         if key == "END":
             break
         if next(tokens, ("", ""))[1] != "=":
-            raise SwathError(f"label: {key} has no value")
+            raise DataError(f"label: {key} has no value")
         value = _value(tokens)
         if key in ("OBJECT", "GROUP", "BEGIN_OBJECT", "BEGIN_GROUP"):
             if len(stack) > _DEPTH_MAX:
-                raise SwathError("label: objects within objects without end")
+                raise DataError("label: objects within objects without end")
             node = Node(str(value).upper())
             stack[-1].children.append(node)
             stack.append(node)
@@ -138,102 +157,70 @@ def _is_bytes(key: str, unit: str) -> bool:
 
 
 def read_layout(path: Path) -> ImageLayout:
-    """What the label in `path` says about its image. Raises SwathError."""
-    with path.open("rb") as file:
-        text = file.read(_LABEL_MAX).decode("latin-1")
+    """What the label in `path` says about its image, whose first line is there.
+
+    Raises ForeignImageError for one that GDAL may take: with signed or real samples, or in a file
+    that is not there, as that of a label whose image was compressed afterwards. Raises DataError
+    for a label that is wrong, or of an image of another kind.
+    """
     try:
+        with path.open("rb") as file:
+            text = file.read(_LABEL_MAX).decode("latin-1")
         root = parse_label(text)
         found = root.find("IMAGE")
         if found is None:
-            raise SwathError("label: no IMAGE object", hint="not an image, or one of another kind")
+            raise DataError("label: no IMAGE object", hint="not an image, or one of another kind")
         image, holder = found
-        return _layout(path, root, image, holder)
-    except SwathError as error:
-        raise SwathError(error.what, where=path, hint=error.hint) from None
-
-
-class Pds3Source:
-    """Lines of an uncompressed PDS3 image; of several bands the first."""
-
-    channels = 1
-
-    def __init__(self, path: Path) -> None:
-        layout = read_layout(path)
-        self._layout = layout
-        self.name = path.name
-        self.samples, self.bits = layout.samples, layout.bits
-        self.lines: int | None = layout.lines
-        self.truncated: str | None = None
-        self.fingerprint: str | None = None
-        self.idle: Callable[[], bool] | None = None
-        self._left = layout.lines
-        try:
-            fd = os.open(layout.path, os.O_RDONLY | os.O_CLOEXEC)
-        except FileNotFoundError:
-            raise SwathError(
+        layout = _layout(path, root, image, holder)
+        if not layout.path.is_file():
+            raise ForeignImageError(
                 f"its label points to {layout.path.name}, which is not there",
-                where=path,
-                hint="put it beside the label; a compressed one is for `winnow feed`",
-            ) from None
-        except OSError as error:
-            raise SwathError(f"cannot be read: {error.strerror}", where=layout.path) from None
-        record = layout.prefix + layout.samples * layout.bits // 8 + layout.suffix
-        size = os.fstat(fd).st_size
-        if size < layout.offset + record:
-            os.close(fd)
-            raise SwathError(
-                f"its label says {layout.lines} lines of {record} bytes from byte "
-                f"{layout.offset}, {layout.path.name} has {size} bytes",
-                where=path,
-                hint="label and file do not belong together, or the file is cut off",
+                hint="put it beside the label",
             )
-        os.lseek(fd, layout.offset, os.SEEK_SET)
-        plain = record == layout.samples * layout.bits // 8
-        self._raw = RawSource(
-            fd,
-            self.name,
-            samples=layout.samples if plain else record,
-            bits=layout.bits if plain else 8,
-            lines=None,
-            order=layout.order,
+        size = layout.path.stat().st_size
+    except DataError as error:
+        raise type(error)(error.what, where=path, hint=error.hint) from None
+    except OSError as error:
+        raise DataError(f"cannot be read: {error.strerror}", where=path) from None
+    if size < layout.offset + layout.record:
+        raise DataError(
+            f"its label says {layout.lines} lines of {layout.record} bytes from byte "
+            f"{layout.offset}, {layout.path.name} has {size} bytes",
+            where=path,
+            hint="label and file do not belong together, or the file is cut off",
         )
-        self._record: npt.NDArray[np.uint8] | None = None if plain else np.empty((0, record), "u1")
+    return layout
 
-    def read(self, out: Lines) -> int:
-        """See `LineSource.read`."""
-        wanted = min(len(out), self._left)
-        if not wanted:
-            return 0
-        if self._record is None:
-            got = self._raw.read(out[:wanted])
-        else:
-            got = self._read_records(out[:wanted], self._record)
-        self._left -= got
-        if got < wanted:
-            self.truncated = f"{self._left} of {self.lines} lines that the label says are missing"
-        return got
 
-    def close(self) -> None:
-        """See `LineSource.close`."""
-        self._raw.close()
+def read_lines(layout: ImageLayout, band: int, count: int) -> Iterator[npt.NDArray[Any]]:
+    """Blocks of at most `count` lines of one band, uint8 or little-endian uint16 (n, samples).
 
-    def _read_records(self, out: Lines, records: npt.NDArray[np.uint8]) -> int:
-        """Lines with bytes before or after them."""
-        if len(records) < len(out):
-            records = self._record = np.empty((len(out), records.shape[1]), np.uint8)
-        got = self._raw.read(records[: len(out)])
-        layout = self._layout
-        width = layout.samples * layout.bits // 8
-        inner = np.ascontiguousarray(records[:got, layout.prefix : layout.prefix + width])
-        if layout.bits == 16:
-            out[:got] = inner.view(">u2" if layout.order == "big" else "<u2")
-        else:
-            out[:got] = inner
-        return got
+    All whole lines come out. Raises DataError, after the last of them, where the file ends before
+    its label says.
+    """
+    width = layout.samples * layout.bits // 8
+    kind = np.uint8 if layout.bits == 8 else np.dtype(">u2" if layout.order == "big" else "<u2")
+    left = layout.lines
+    with layout.path.open("rb") as file:
+        file.seek(layout.offset + (band - 1) * layout.lines * layout.record)
+        while left:
+            raw = file.read(min(count, left) * layout.record)
+            got = len(raw) // layout.record
+            records = np.frombuffer(raw, np.uint8, got * layout.record).reshape(got, -1)
+            inner = np.ascontiguousarray(records[:, layout.prefix : layout.prefix + width])
+            if got:
+                yield inner.view(kind).astype(np.uint8 if layout.bits == 8 else "<u2", copy=False)
+            wanted, left = min(count, left), left - got
+            if got < wanted:
+                raise DataError(
+                    f"{left} of {layout.lines} lines that the label says are missing",
+                    where=layout.path,
+                    hint="what is there has been fed; get it again",
+                )
 
 
 def _tokens(text: str) -> Iterator[tuple[str, str]]:
-    text = _COMMENT.sub(" ", text.partition("\0")[0])
+    text = _without_comments(text.partition("\0")[0])
     at = 0
     while match := _TOKEN.match(text, at):
         at = match.end()
@@ -245,6 +232,19 @@ def _tokens(text: str) -> Iterator[tuple[str, str]]:
         yield kind, word
 
 
+def _without_comments(text: str) -> str:
+    parts = []
+    while True:
+        before, mark, rest = text.partition("/*")
+        parts.append(before)
+        if not mark:
+            return " ".join(parts)
+        # One that does not end is none, as is all that comes after it.
+        comment, end, text = rest.partition("*/")
+        if not end:
+            return " ".join([*parts, mark + comment])
+
+
 def _value(tokens: Iterator[tuple[str, str]]) -> Any:
     kind, word = next(tokens, ("", ""))
     if word in ("(", "{") and kind == "mark":
@@ -253,12 +253,12 @@ def _value(tokens: Iterator[tuple[str, str]]) -> Any:
         return " ".join(word[1:-1].split())
     if kind == "word":
         return _number(word)
-    raise SwathError(f"label: {word or 'its end'} where a value should be")
+    raise DataError(f"label: {word or 'its end'} where a value should be")
 
 
 def _sequence(tokens: Iterator[tuple[str, str]], end: str, depth: int) -> list[Any]:
     if depth > _DEPTH_MAX:
-        raise SwathError("label: sequences within sequences without end")
+        raise DataError("label: sequences within sequences without end")
     values: list[Any] = []
     for kind, word in tokens:
         if kind == "mark" and word == end:
@@ -271,7 +271,7 @@ def _sequence(tokens: Iterator[tuple[str, str]], end: str, depth: int) -> list[A
             values.append(" ".join(word[1:-1].split()))
         elif kind == "word":
             values.append(_number(word))
-    raise SwathError("label: a sequence does not end")
+    raise DataError("label: a sequence does not end")
 
 
 def _number(word: str) -> Any:
@@ -291,22 +291,31 @@ def _layout(path: Path, root: Node, image: Node, holder: Node) -> ImageLayout:
     for key, number, low, high in (
         ("LINES", lines, 1, 10**9),
         ("LINE_SAMPLES", samples, 1, 10**6),
+        ("BANDS", bands, 1, 10_000),
         ("LINE_PREFIX_BYTES", values.get("LINE_PREFIX_BYTES", 0), 0, 10**6),
         ("LINE_SUFFIX_BYTES", values.get("LINE_SUFFIX_BYTES", 0), 0, 10**6),
     ):
         if type(number) is not int or not low <= number <= high:
-            raise SwathError(f"label: {key} is {number!r}, must be {low} to {high}")
-    if bits not in (8, 16) or kind not in _UNSIGNED:
-        raise SwathError(
+            raise DataError(f"label: {key} is {number!r}, must be {low} to {high}")
+    if (kind, bits) in _FOREIGN:
+        raise ForeignImageError(
+            f"label: {bits}-bit samples of type {kind}",
+            hint="unsigned 8 and 16-bit samples can be read; convert it first",
+        )
+    if kind not in _UNSIGNED:
+        raise DataError(
             f"label: {bits}-bit samples of type {kind or 'unknown'}",
             hint="unsigned 8 and 16-bit samples can be read; convert it first",
         )
+    if bits not in (8, 16):
+        raise DataError(f"label: {bits}-bit samples", hint="8 and 16-bit ones can be read")
     if values.get("ENCODING_TYPE", "N/A") not in ("N/A", "NONE"):
-        raise SwathError(
+        # GDAL takes encoded samples for plain ones.
+        raise DataError(
             f"label: samples are encoded ({values['ENCODING_TYPE']})", hint="decompress it first"
         )
     if bands != 1 and storage not in ("BAND_SEQUENTIAL", ""):
-        raise SwathError(
+        raise DataError(
             f"label: {bands} bands stored as {storage}", hint="only BAND_SEQUENTIAL can be read"
         )
     assert isinstance(lines, int)
@@ -321,6 +330,7 @@ def _layout(path: Path, root: Node, image: Node, holder: Node) -> ImageLayout:
         order=_UNSIGNED[kind],
         prefix=values.get("LINE_PREFIX_BYTES", 0),
         suffix=values.get("LINE_SUFFIX_BYTES", 0),
+        bands=bands,
     )
 
 
@@ -340,11 +350,11 @@ def _pointer(path: Path, root: Node, holder: Node) -> tuple[Path, int]:
         else:
             place = part
     if type(place) is not int or not 1 <= place < 2**62:
-        raise SwathError(f"label: ^IMAGE is {pointer!r}", hint="not a place in a file")
+        raise DataError(f"label: ^IMAGE is {pointer!r}", hint="not a place in a file")
     if in_bytes or place == 1:
         return _as_stored(file), place - 1
     if type(record) is not int or record < 1:
-        raise SwathError(f"label: RECORD_BYTES is {record!r}, but ^IMAGE counts records")
+        raise DataError(f"label: RECORD_BYTES is {record!r}, but ^IMAGE counts records")
     return _as_stored(file), (place - 1) * record
 
 
