@@ -2,7 +2,7 @@
 
     python benchmarks/ablations.py list
     python benchmarks/ablations.py run --data ROOT --weights-dir WEIGHTS [ROW:SEED ...]
-    python benchmarks/ablations.py table [--docs docs/training.md]
+    python benchmarks/ablations.py table [--docs docs/notebook/ablations.md]
 
 `ablations.toml` beside this file holds the rows, `ablations.base.toml` the recipe they change.
 `run` trains what is not yet trained and scored, seed by seed (a killed training goes on from its

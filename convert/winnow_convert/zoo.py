@@ -14,13 +14,13 @@ from winnow_convert.flatbuffer import read_graph
 from winnow_edge.bundle import Bundle, open_bundle, shipped_bundles
 
 PUBLISHED = {
-    "hirise-v1": "val 88.1 %; at >= 0.9 90.3 %, abstaining on 11 % [1]",
+    "hirise-v1": "val 88.1 %; at >= 0.9 90.3 %, 11 % [1]",
     "hirise-landmarks": "test (v3.2) 92.8 % [1]",
     "hirise-landmarks-96": "test (v3.2) 92.8 % [1]",
-    "msl-surface": "val 72.8 %; at >= 0.9 94.3 %, abstaining on 41 % [1]",
-    "msl-mahli": "ensemble of three, all cameras: val 83.7 % [1]",
-    "msl-mastcam-left": "ensemble of three, all cameras: val 83.7 % [1]",
-    "msl-mastcam-right": "ensemble of three, all cameras: val 83.7 % [1]",
+    "msl-surface": "val 72.8 %; at >= 0.9 94.3 %, 41 % [1]",
+    "msl-mahli": "three nets together: val 83.7 % [1]",
+    "msl-mastcam-left": "three nets together: val 83.7 % [1]",
+    "msl-mastcam-right": "three nets together: val 83.7 % [1]",
     "rover-or-surface": "val 97.5 %, precision 98.2 %, recall 96.8 % [2]",
     "crater-dune": "92 % [2]",
 }
@@ -29,34 +29,42 @@ REMARKS = {
     "hirise-v1": "Zenodo 10.5281/zenodo.1048301, CC BY 4.0",
     "hirise-v3": "Zenodo 10.5281/zenodo.2538136 (3.2: 10.5281/zenodo.4002935), CC BY 4.0",
     "msl": "Zenodo 10.5281/zenodo.1049137; public sources differ on the licence, CC BY 4.0 or "
-    "CC BY-SA 4.0: read the record before you pass on a net trained on it",
+    "CC BY-SA 4.0: read the record before you pass on a net",
     "folder": "your own pictures",
 }
 """Where the data of a data set are and what may be done with them."""
 
 _HEAD = """# Model zoo
 
-The bundles that are installed with `winnow-edge`, from their own manifests. Made by
-`winnow zoo --out docs/zoo.md`; not to be edited by hand.
+*For whoever chooses a bundle.* Made by `winnow zoo --out docs/zoo.md` from the manifests of the
+bundles that are installed with `winnow-edge`; not to be edited by hand.
 
-All figures are on val, which also served to choose the net, its temperature and its thresholds;
-the test sets are held back. An accuracy "at >= 0.9" is that of the tiles whose best posterior
-reaches 0.9, the share of the others beside it. Where a bundle calls its net more than once a tile,
-it looks at the mirror image too of tiles whose best posterior is under a limit of its own, here as
-on board ([bundle.md](bundle.md)).
+**All figures are on val.** Val also served to choose the nets, their temperatures and their
+thresholds, so these figures flatter. The README has figures on data that nobody chose by.
+
+- "At >= 0.9" is the accuracy on tiles whose best posterior reaches 0.9. Abstention is the share of
+  the other tiles.
+- Some bundles show a borderline tile to the net a second time, mirrored
+  ([bundle.md](bundle.md)). "Net calls" counts both.
+- MMAC: million multiply-accumulates for one tile.
 """
 _FOOT = """
-Published figures: on the rover images val is the authors' own, less the tiles that were not to be
-had; on the orbital images the split is another, and their figures measure the task, not the same
-tiles. [1] Wagstaff et al. 2018, "Deep Mars", and Wagstaff et al. 2021,
-"Mars Image Content Classification: Three Years of NASA Deployment and Recent Advances"; [2] the aim
-that this project set itself after published reports of the task.
+## Published figures
 
-MACs are multiply-accumulates for one tile. Agreement is the share of val tiles with the same best
-class before and after quantization; order is the rank correlation of the downlink order before and
-after; value is what the first 5 % of the bytes lose (below zero: gain). See
-[convert.md](convert.md) for how a net becomes a bundle, and [training.md](training.md) for how it
-was trained.
+On the rover images val is the authors' own, less the tiles that were not to be had. On the orbital
+images the split is another: the published figures measure the task, not the same tiles.
+
+- [1] Wagstaff et al. 2018, "Deep Mars"; Wagstaff et al. 2021, "Mars Image Content Classification:
+  Three Years of NASA Deployment and Recent Advances".
+- [2] The aim that this project set itself after published reports of the task.
+
+[convert.md](convert.md) says how a net becomes a bundle, [training.md](training.md) how it was
+trained.
+"""
+_LOSS_NOTE = """
+Agreement is the share of val tiles with the same best class before and after quantization. Order
+is the rank correlation of the downlink order before and after. Value lost is the share of value
+that the first 5 % of the bytes lose (below zero: gain).
 """
 
 
@@ -76,7 +84,7 @@ def page(bundles: Iterable[Bundle] | None = None) -> str:
             "val tiles",
             "accuracy float / int8",
             "macro-F1 float / int8",
-            "int8 at >= 0.9",
+            "int8 at >= 0.9, abstention",
             "net calls a tile",
             "published",
         ),
@@ -87,14 +95,16 @@ def page(bundles: Iterable[Bundle] | None = None) -> str:
         [_loss_row(bundle) for bundle in found],
     )
     origins = _table(
-        ("bundle", "recipe", "data", "licence of the weights", "data set"),
+        ("bundle", "recipe", "data", "licence of the weights"),
         [_origin_row(bundle) for bundle in found],
     )
+    sets = sorted({_dataset(bundle) for bundle in found})
+    remarks = "".join(f"- `{name}`: {REMARKS.get(name, 'unknown')}\n" for name in sets)
     recalls = "".join(_recalls(bundle) for bundle in found)
     return (
         f"{_HEAD}\n{nets}\n## On val\n\n{scores}\n## Changed by quantization (int8 minus float)\n\n"
-        f"{losses}\n## Recall of every class, int8\n\n{recalls}\n## Where they come from\n\n"
-        f"{origins}{_FOOT}"
+        f"{losses}{_LOSS_NOTE}\n## Recall of every class, int8 (val tiles)\n\n{recalls}\n"
+        f"## Origin\n\n{origins}\n{remarks}{_FOOT}"
     )
 
 
@@ -125,7 +135,7 @@ def _score_row(bundle: Bundle) -> tuple[str, ...]:
         f"{metrics['n']:,}",
         f"{old['accuracy']:.4f} / {new['accuracy']:.4f}",
         f"{old['macro_f1']:.4f} / {new['macro_f1']:.4f}",
-        f"{at}, abstaining on {100 * sure['abstention']:.1f} %",
+        f"{at}, {100 * sure['abstention']:.1f} %",
         f"{new.get('net_calls', 1.0):.2f}",
         PUBLISHED.get(bundle.manifest.name, "none known"),
     )
@@ -145,25 +155,28 @@ def _loss_row(bundle: Bundle) -> tuple[str, ...]:
 
 
 def _origin_row(bundle: Bundle) -> tuple[str, ...]:
-    recipe, data = _recipe(bundle), str(bundle.manifest.training.get("dataset", "unknown"))
+    recipe = _recipe(bundle)
     name = recipe.get("name")
     along = recipe.get("data", {}).get("along", ())
     together = f", with {', '.join(along)}" if along else ""
     return (
         _name(bundle),
         f"`train/recipes/{name}.toml`" if name else "none given",
-        f"{data}{together}",
+        f"{_dataset(bundle)}{together}",
         bundle.manifest.licence.split(";")[0] or "none given",
-        REMARKS.get(data, "unknown"),
     )
 
 
 def _recalls(bundle: Bundle) -> str:
     rows = bundle.manifest.metrics["int8"]["per_class"]
-    seen = [f"{k} {r['recall']:.2f} of {r['support']}" for k, r in rows.items() if r["support"]]
-    unseen = [name for name, row in rows.items() if not row["support"]]
-    rest = f"; not on val: {', '.join(unseen)}" if unseen else ""
+    seen = [f"{k} {r['recall']:.2f} ({r['support']})" for k, r in rows.items() if r["support"]]
+    unseen = sum(not row["support"] for row in rows.values())
+    rest = f"; without a val tile: {unseen} of {len(rows)} classes" if unseen else ""
     return f"- {_name(bundle)}: {', '.join(seen)}{rest}\n"
+
+
+def _dataset(bundle: Bundle) -> str:
+    return str(bundle.manifest.training.get("dataset", "unknown"))
 
 
 def _recipe(bundle: Bundle) -> dict[str, Any]:

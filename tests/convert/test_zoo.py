@@ -34,7 +34,7 @@ def test_a_page_says_what_manifests_say(converted: Converted, tmp_path: Path) ->
     assert f"| {metrics['float']['accuracy']:.4f} / {metrics['int8']['accuracy']:.4f} |" in made
     assert "| 3 (softmax) | 32 x 32 grey |" in made
     assert "none known" in made
-    assert "crater 1.00 of 15" in made
+    assert "crater 1.00 (15)" in made
     assert "tiny" not in PUBLISHED
 
 
