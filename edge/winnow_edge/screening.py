@@ -117,12 +117,14 @@ class Screen:
         self, rows: npt.NDArray[np.int8], columns: Sequence[int], out: npt.NDArray[np.bool_]
     ) -> npt.NDArray[np.bool_]:
         """All but the most salient share of the tiles that are not `out` already."""
+        dull = np.zeros(len(out), np.bool_)
         left = np.flatnonzero(~out)
+        if not len(left):
+            return dull
         keep = math.ceil(self._share * len(left))
         score = salience(rows, [columns[n] for n in left.tolist()])
         # Stable: of equals the first stays, on every machine.
         order = np.argsort(-score, kind="stable")
-        dull = np.zeros(len(out), np.bool_)
         dull[left[order[keep:]]] = True
         return dull
 

@@ -38,12 +38,13 @@ def watched(stop: Callable[[], bool]) -> Callable[[], bool]:
     mine = os.environ.get("WATCHDOG_PID", str(os.getpid())) == str(os.getpid())
     if not (usec.isdigit() and mine):
         return stop
-    every, last = int(usec) / 4e6, 0.0
+    every = int(usec) / 4e6
+    last: float | None = None  # no sign was given yet, however short ago the board was started
 
     def asked() -> bool:
         nonlocal last
         now = time.monotonic()
-        if now - last >= every:
+        if last is None or now - last >= every:
             notify("WATCHDOG=1")
             last = now
         return stop()

@@ -137,3 +137,5 @@ def test_the_most_salient_share_of_a_row_is_shown() -> None:
     assert shown == [32, 56]
     every = Screen(Screening(), nodata=None, white=127, step=1.0, share=0.01)
     assert every(np.zeros((8, 80), np.int8), columns).tolist() == [False] + [True] * 9
+    # Where all of a row is nodata, as beside a map-projected strip, no share is left to be shown.
+    assert screen(np.full((8, 80), -128, np.int8), columns).all()
