@@ -21,18 +21,20 @@ from typing import Any
 from winnow_edge import bench, collect, interpreters, pipeline, store
 from winnow_edge.band import Band, Quantizer
 from winnow_edge.bundle import Bundle, find_bundle, open_bundle
+from winnow_edge.loop.intake import Intake
+from winnow_edge.loop.progress import Progress
+from winnow_edge.loop.settings import Settings
 from winnow_edge.mission import Compute, Instrument, Mission, Tiling
+from winnow_edge.prepare.chain import Chain
 
 PARTS: tuple[tuple[type, str, str], ...] = (
-    (pipeline._Run, "_begin", "beginning the swath"),
-    (pipeline._Run, "_read", "reading lines"),
-    (pipeline._Run, "_fill", "binning, quantizing, carrying over"),
-    (pipeline._Run, "_submit", "screening and submitting"),
+    (Progress, "begin", "beginning the swath"),
+    (Intake, "fill", "reading lines"),
+    (Intake, "submit", "quantizing, screening, submitting"),
     (interpreters.Job, "wait", "waiting"),
     (collect.Decider, "decide", "decisions"),
-    (collect.Collector, "_records", "records"),
-    (collect.Collector, "_decide", "merging and pictures"),
-    (collect.Collector, "_commit", "state of the swath"),
+    (collect.Collector, "collect", "records, merging and pictures"),
+    (Progress, "save", "state of the swath"),
     (store.SwathWriter, "commit", "store: rows, commits, syncs"),
 )
 """What the main thread does; what a part calls that is a part itself is not counted in it."""
@@ -106,6 +108,7 @@ def main() -> None:
     camera = Instrument(bundle=str(bundle.path))
     tiling = Tiling(hop=bundle.manifest.input.height // 2)
     mission = Mission("loop", {"camera": camera}, tiling=tiling, compute=Compute(borderline=0.0))
+    settings = Settings.of(mission, "camera", bundle)
     pixels, spent, jobs = bench.rendered(512, 2048), defaultdict(float), list[tuple[float, ...]]()
     clocked(spent)
     work = interpreters.Job.work
@@ -126,11 +129,9 @@ def main() -> None:
         for number in range(args.laps + 1):
             spent.clear()
             jobs.clear()
-            source = bench.MemorySource(pixels, lines=bench.LINES)
+            lines = Chain(bench.MemorySource(pixels, lines=bench.LINES), camera)
             started, main_s = time.perf_counter(), time.thread_time()
-            summary = pipeline.run_swath(
-                source, mission, "camera", bundle, kept, interpreters=pool, name=str(number)
-            )
+            summary = pipeline.run_swath(lines, settings, kept, pool, name=str(number))
             main_s, ended = time.thread_time() - main_s, time.perf_counter()
             tiles = summary.tally.tiles
             lap = {f"main: {name}": spent[name] * 1e6 / tiles for *_, name in PARTS}

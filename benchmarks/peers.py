@@ -77,9 +77,10 @@ def interpreter(bundle: Any) -> Callable[[Any], Any]:
 def run_winnow(path: Path, bundle: Any, threads: int) -> Callable[[], int]:
     """`run_swath` into a scratch store."""
     from winnow_edge.interpreters import Interpreters
+    from winnow_edge.loop.settings import Settings
     from winnow_edge.mission import Compute, Instrument, Mission, Tiling
     from winnow_edge.pipeline import run_swath
-    from winnow_edge.sources import open_source
+    from winnow_edge.prepare.chain import open_lines
     from winnow_edge.store import Store
 
     camera = Instrument(bundle=str(bundle.path))
@@ -87,15 +88,14 @@ def run_winnow(path: Path, bundle: Any, threads: int) -> Callable[[], int]:
     mission = Mission(
         "peers", {"camera": camera}, tiling=Tiling(scales=(1,)), compute=Compute(borderline=0.0)
     )
+    settings = Settings.of(mission, "camera", bundle)
     pool = Interpreters(bundle, "litert", threads)
     store = Store.open(tempfile.mkdtemp(prefix="winnow-peers-"), mission=mission)
 
     def job() -> int:
-        source = open_source(path, instrument=camera)
-        summary = run_swath(
-            source, mission, "camera", bundle, store, interpreters=pool, name=str(time.time_ns())
-        )
-        source.close()
+        lines = open_lines(path, camera, bundle.manifest.input)
+        summary = run_swath(lines, settings, store, pool, name=str(time.time_ns()))
+        lines.close()
         return summary.tally.tiles
 
     return job

@@ -15,9 +15,11 @@ from winnow_edge.bench import MemorySource, rendered
 from winnow_edge.bundle import Bundle, find_bundle, open_bundle
 from winnow_edge.decision import Decider
 from winnow_edge.interpreters import Interpreters
+from winnow_edge.loop.settings import Settings
 from winnow_edge.merging import Merger
 from winnow_edge.mission import Instrument, Mission, Tiling
 from winnow_edge.pipeline import run_swath
+from winnow_edge.prepare.chain import Chain
 from winnow_edge.records import Box, Detection
 from winnow_edge.screening import value_counts
 from winnow_edge.store import Store
@@ -120,15 +122,14 @@ def test_whole_loop_over_1280_lines(
     mission = Mission(
         "bench", {"c": Instrument(bundle="x", nodata=0)}, tiling=Tiling(scales=scales)
     )
+    settings = Settings.of(mission, "c", pool.bundle)
     laps = 0
     with Store.open(tmp_path, mission=mission) as store:
 
         def lap() -> None:
             nonlocal laps
             laps += 1
-            source = MemorySource(lines)
-            run_swath(
-                source, mission, "c", pool.bundle, store, interpreters=pool, name=f"lap {laps}"
-            )
+            chain = Chain(MemorySource(lines), settings.camera)
+            run_swath(chain, settings, store, pool, name=f"lap {laps}")
 
         benchmark.pedantic(lap, rounds=5, warmup_rounds=1)

@@ -151,5 +151,10 @@ class Band:
         windows = np.ndarray(shape, line, row, strides=(octets, row.strides[0]))
         return [windows[column] for column in columns]
 
+    def pixels(self, row: Int8Array, column: int) -> UInt8Array:
+        """The tile of a `row` that begins at `column`, as the net sees it, in an array of its own:
+        uint8 (tile, tile[, 3])."""
+        return self._quantizer.pixels(row[:, column : column + self.tile])
+
     def _pad(self, edge: Int8Array) -> Int8Array | int:
         return edge if self._nodata is None else self._quantizer.value(self._nodata)

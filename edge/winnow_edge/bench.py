@@ -22,8 +22,10 @@ from winnow_edge.bundle import Bundle
 from winnow_edge.errors import SwathError
 from winnow_edge.interpreters import Interpreters, cores
 from winnow_edge.laps import Lap, Round, bare_ms, measure
+from winnow_edge.loop.settings import Settings
 from winnow_edge.mission import Instrument, Mission, Tiling
-from winnow_edge.sources import STDIN, Lines, LineSource, open_source
+from winnow_edge.prepare.chain import Chain
+from winnow_edge.sources import STDIN, Lines, open_source
 from winnow_edge.sources.sockets import is_address
 from winnow_edge.store import Store
 
@@ -115,7 +117,6 @@ class MemorySource:
         self.channels = 3 if pixels.ndim == 3 else 1
         self.truncated: str | None = None
         self.fingerprint: str | None = "memory"
-        self.idle: Callable[[], bool] | None = None
         self._at = 0
 
     def read(self, out: Lines) -> int:
@@ -160,7 +161,7 @@ def bench(
         Interpreters(bundle, runtime, many) as pool,
         Store.open(folder, mission=mission) as store,
     ):
-        lap = Lap(mission, bundle, store, make)
+        lap = Lap(Settings.of(mission, "camera", bundle), store, make)
         lap(one)
         if lap.shown < TILES_MIN:
             raise SwathError(
@@ -224,14 +225,14 @@ def bench(
     )
 
 
-def _sources(bundle: Bundle, camera: Instrument, swath: str | None) -> Callable[[], LineSource]:
+def _sources(bundle: Bundle, camera: Instrument, swath: str | None) -> Callable[[], Chain]:
     grey = bundle.manifest.input.channels == 1
     if swath is not None:
         if _comes_once(swath):
             raise SwathError("can be read only once", where=swath, hint="give a file to --swath")
-        return lambda: open_source(swath, instrument=camera, grey=grey)
+        return lambda: Chain(open_source(swath, instrument=camera, grey=grey), camera)
     pixels = rendered(512, 2048)
-    return lambda: MemorySource(pixels, lines=LINES)
+    return lambda: Chain(MemorySource(pixels, lines=LINES), camera)
 
 
 def _comes_once(swath: str) -> bool:

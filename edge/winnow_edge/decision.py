@@ -10,16 +10,13 @@ to the net a second time, mirrored, and its posteriors are the means of the two 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 
 import numpy as np
 import numpy.typing as npt
 
-from winnow_edge.bundle import Bundle, Manifest, find_bundle, open_bundle
-from winnow_edge.errors import BundleError, MissionError
-from winnow_edge.mission import Mission, place_of
+from winnow_edge.bundle import Manifest
 
 _ONE = 1 << 32
 """Fixed-point 1.0: 255 classes of it stay far below 2**53, so quotients are exact to rounding."""
@@ -137,62 +134,6 @@ class Decider:
             classes,
             posterior[tiles, classes],
         )
-
-
-def borderline_of(mission: Mission, bundle: Bundle) -> Borderline | None:
-    """Which tiles are shown a second time: as the mission says, else the bundle; None: none is.
-
-    What the mission says holds for its bundles with a softmax head; a sigmoid head has no best
-    posterior. Raises MissionError if it asks for second views and none of its bundles has the head.
-    """
-    manifest, asked = bundle.manifest, mission.compute.borderline
-    limit = manifest.borderline if asked is None else asked
-    if not limit:
-        return None
-    if manifest.head == "softmax":
-        return Borderline(manifest, limit)
-    if any(other.head == "softmax" for other in _manifests_of(mission)):
-        return None
-    raise MissionError(
-        f"`compute.borderline` is {limit:g}, but bundle {manifest.name!r} has a {manifest.head} "
-        "head, which has no best posterior, and no other instrument's has a softmax head",
-        where=place_of(mission.path, "compute", "borderline"),
-        hint="leave `borderline` out or make it 0",
-    )
-
-
-def thresholds_of(mission: Mission, bundle: Bundle) -> dict[str, float]:
-    """The threshold of every class that has one: the mission's, else the bundle's.
-
-    Raises MissionError if the mission names a class that no bundle of its instruments knows.
-    """
-    manifest = bundle.manifest
-    thresholds = dict(manifest.thresholds)
-    for name, rule in mission.classes.items():
-        if name in manifest.classes:
-            if rule.threshold is not None:
-                thresholds[name] = rule.threshold
-        elif not known_elsewhere(name, mission):
-            raise MissionError(
-                f"[class.{name!r}] is not a class of bundle {manifest.name!r}",
-                where=place_of(mission.path, "class", name),
-                hint=f"its classes: {', '.join(manifest.classes)}",
-            )
-    return thresholds
-
-
-def known_elsewhere(name: str, mission: Mission) -> bool:
-    """Whether the bundle of an instrument of the mission has the class."""
-    return any(name in manifest.classes for manifest in _manifests_of(mission))
-
-
-def _manifests_of(mission: Mission) -> Iterator[Manifest]:
-    """The manifest of each bundle of the mission that can be opened."""
-    for name in {instrument.bundle for instrument in mission.instruments.values()}:
-        try:
-            yield open_bundle(find_bundle(name, beside=mission.path)).manifest
-        except BundleError:
-            continue  # of no concern to the swath of another instrument
 
 
 def _sigmoid_table(manifest: Manifest) -> list[int]:

@@ -11,10 +11,11 @@ from types import TracebackType
 
 from winnow_edge.bundle import Bundle, find_bundle, open_bundle
 from winnow_edge.interpreters import Interpreters
+from winnow_edge.loop.settings import Settings
 from winnow_edge.mission import Mission
-from winnow_edge.pipeline import Progress, run_swath
-from winnow_edge.sources import STDIN, LineSource, open_source
-from winnow_edge.sources.frame import FrameSource
+from winnow_edge.pipeline import Show, run_swath
+from winnow_edge.prepare.chain import open_lines
+from winnow_edge.sources import STDIN
 from winnow_edge.sources.repair import LEARN_LINES
 from winnow_edge.store import Store
 from winnow_edge.summary import SwathSummary
@@ -32,7 +33,7 @@ class Flight:
         self.mission = mission
         self.store = Store.open(Path(folder), mission=mission)
         self._interpreters: Interpreters | None = None
-        self._bundles: dict[str, Bundle] = {}
+        self._settings: dict[str, Settings] = {}
 
     def run(
         self,
@@ -42,41 +43,30 @@ class Flight:
         samples: int | None = None,
         bits: int | None = None,
         name: str | None = None,
-        progress: Progress | None = None,
+        progress: Show | None = None,
         stop: Callable[[], bool] | None = None,
         link: socket.socket | None = None,
     ) -> SwathSummary:
-        """Open a swath and run it (see `open_source` and `run_swath`)."""
+        """Open a swath and run it (see `open_lines` and `run_swath`)."""
         label = name or (os.fspath(path) if os.fspath(path) == STDIN else Path(path).name)
         chosen, camera = self.mission.instrument_for(label, instrument)
-        bundle = self._bundle(camera.bundle)
+        settings = self._settings_of(chosen)
         # Opened, and decoded where that must be done at once, before interpreters take memory.
-        source: LineSource = open_source(
-            path,
-            instrument=camera,
-            samples=samples,
-            bits=bits,
-            grey=bundle.manifest.input.channels == 1,
-            link=link,
+        lines = open_lines(
+            path, camera, settings.manifest.input, samples=samples, bits=bits, link=link
         )
         try:
-            if camera.frame:
-                size = bundle.manifest.input
-                source = FrameSource(source, size.height, size.width)
-            pool = self._pool(bundle)
             summary = run_swath(
-                source,
-                self.mission,
-                chosen,
-                bundle,
+                lines,
+                settings,
                 self.store,
-                interpreters=pool,
+                self._pool(settings.bundle),
                 name=name,
                 progress=progress,
                 stop=stop,
             )
         finally:
-            source.close()
+            lines.close()
         if summary.truncated:
             log.warning("%s: %s", summary.swath, summary.truncated)
         if summary.complete and summary.repaired and not summary.repaired.get("searched", True):
@@ -102,10 +92,12 @@ class Flight:
     ) -> None:
         self.close()
 
-    def _bundle(self, name: str) -> Bundle:
-        if name not in self._bundles:
-            self._bundles[name] = open_bundle(find_bundle(name, beside=self.mission.path))
-        return self._bundles[name]
+    def _settings_of(self, instrument: str) -> Settings:
+        if instrument not in self._settings:
+            name = self.mission.instruments[instrument].bundle
+            bundle = open_bundle(find_bundle(name, beside=self.mission.path))
+            self._settings[instrument] = Settings.of(self.mission, instrument, bundle)
+        return self._settings[instrument]
 
     def _pool(self, bundle: Bundle) -> Interpreters:
         pool = self._interpreters

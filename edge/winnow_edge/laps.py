@@ -14,12 +14,11 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from winnow_edge.bundle import Bundle
 from winnow_edge.interpreters import Interpreters
-from winnow_edge.mission import Mission
+from winnow_edge.loop.settings import Settings
 from winnow_edge.pipeline import run_swath
+from winnow_edge.prepare.chain import Chain
 from winnow_edge.runtimes import Classifier
-from winnow_edge.sources import LineSource
 from winnow_edge.store import Store
 
 
@@ -84,10 +83,8 @@ class Lap:
     The clock runs from opening the swath, where some formats are decoded, to closing it.
     """
 
-    def __init__(
-        self, mission: Mission, bundle: Bundle, store: Store, make: Callable[[], LineSource]
-    ) -> None:
-        self._mission, self._bundle, self._store, self._make = mission, bundle, store, make
+    def __init__(self, settings: Settings, store: Store, make: Callable[[], Chain]) -> None:
+        self._settings, self._store, self._make = settings, store, make
         self._count = 0
         self.name, self.samples, self._lines = "", 0, 0
         self.tiles = self.shown = self.calls = self.detections = 0
@@ -95,21 +92,14 @@ class Lap:
     def __call__(self, pool: Interpreters) -> float:
         self._count += 1
         started = time.perf_counter()
-        source = self._make()
+        lines = self._make()
         try:
-            summary = run_swath(
-                source,
-                self._mission,
-                "camera",
-                self._bundle,
-                self._store,
-                interpreters=pool,
-                name=f"lap {self._count}",
-            )
+            name = f"lap {self._count}"
+            summary = run_swath(lines, self._settings, self._store, pool, name=name)
         finally:
-            source.close()
+            lines.close()
         seconds = time.perf_counter() - started
-        self.name, self.samples, self._lines = source.name, summary.samples, summary.lines
+        self.name, self.samples, self._lines = lines.name, summary.samples, summary.lines
         self.tiles, self.detections = summary.tally.tiles, summary.tally.detections
         self.shown = self.tiles - summary.tally.screened
         self.calls = self.shown + summary.tally.second_views

@@ -13,9 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from winnow_edge.decision import known_elsewhere
-from winnow_edge.errors import MissionError
-from winnow_edge.mission import Mission, Verdict
+from winnow_edge.mission import Verdict
 from winnow_edge.products import POSTERIOR_MAX
 
 GOOD, HARD, BAD = "good", "hard to identify", "bad"
@@ -87,23 +85,6 @@ def as_words(found: dict[str, Any]) -> str:
     return (
         f"{found['verdict']} for {found['class']}: mean posterior {found['mean']:.3f}, "
         f"{found['showing']:,} of {found['tiles']:,} tiles show it"
-    )
-
-
-def class_of(mission: Mission, classes: tuple[str, ...], bundle: str) -> int | None:
-    """Index of the verdict's class among a bundle's; None if this swath gets no verdict.
-
-    Raises MissionError if no bundle of the mission has the class.
-    """
-    name = mission.verdict.class_name
-    if name in classes:
-        return classes.index(name)
-    if not name or known_elsewhere(name, mission):
-        return None
-    raise MissionError(
-        f"`verdict.class_name` is {name!r}, no class of bundle {bundle!r}",
-        where=mission.path,
-        hint=f"its classes: {', '.join(classes)}",
     )
 
 

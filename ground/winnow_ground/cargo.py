@@ -14,8 +14,8 @@ from pathlib import Path, PurePosixPath
 import winnow_edge
 from winnow_base.errors import DeployError
 from winnow_edge.bundle import bundles_folder, find_bundle, open_bundle
-from winnow_edge.decision import borderline_of, thresholds_of
 from winnow_edge.errors import SwathError
+from winnow_edge.loop.settings import Settings
 from winnow_edge.mission import Mission, load_mission
 from winnow_edge.sources.sockets import host_and_port
 from winnow_ground.board import Facts
@@ -51,14 +51,15 @@ def collect(mission_path: Path, bundle: str | None = None) -> Cargo:
     mission = load_mission(mission_path)
     named = [camera.bundle for camera in mission.instruments.values()] if bundle is None else []
     paths = {name: find_bundle(name, beside=mission_path) for name in dict.fromkeys(named)}
-    for name, path in paths.items():
+    for name in paths:
         if Path(name).is_absolute():
             raise DeployError(
                 f"names the bundle by an absolute path, {name}",
                 where=mission_path,
                 hint="give it relative to the mission file, or a shipped name",
             )
-        _check_decisions(mission, path)
+    if bundle is None:
+        _check_settings(mission)
     own = {name: path.absolute() for name, path in paths.items() if not _shipped(path)}
     home = mission_path.absolute()
     top = Path(os.path.commonpath([home.parent, *(_plain(p).parent for p in own.values())]))
@@ -76,7 +77,7 @@ def collect(mission_path: Path, bundle: str | None = None) -> Cargo:
             name: replace(camera, bundle=str(path.absolute()))
             for name, camera in mission.instruments.items()
         }
-        _check_decisions(replace(mission, instruments=cameras), path)
+        _check_settings(replace(mission, instruments=cameras))
         override = path.stem if _shipped(path) else f"bundles/{path.name}"
         told.append(override)
         if not _shipped(path):
@@ -86,11 +87,11 @@ def collect(mission_path: Path, bundle: str | None = None) -> Cargo:
     return Cargo(mission, mission_name, tuple(dict.fromkeys(told)), override, files)
 
 
-def _check_decisions(mission: Mission, bundle: Path) -> None:
+def _check_settings(mission: Mission) -> None:
     """Refuse here what would end the first run on board. Raises BundleError, MissionError."""
-    opened = open_bundle(bundle)
-    thresholds_of(mission, opened)
-    borderline_of(mission, opened)
+    for name, camera in mission.instruments.items():
+        bundle = open_bundle(find_bundle(camera.bundle, beside=mission.path))
+        Settings.of(mission, name, bundle)
 
 
 def take_wheel(wheel: Path | None, cargo: Cargo, scratch: Path) -> Path:

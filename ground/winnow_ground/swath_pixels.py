@@ -13,7 +13,7 @@ from PIL import Image
 from winnow_base.errors import DataError
 from winnow_edge.mission import Instrument, Mission
 from winnow_edge.records import Box
-from winnow_edge.sources import open_source
+from winnow_edge.sources import fill, open_source
 from winnow_ground.swath_plot import panels
 
 PAPER = 214
@@ -43,7 +43,7 @@ def reduced_swath(
         block = np.empty(shape, dtype)
         rows: list[npt.NDArray[np.floating[Any]]] = []
         seen = 0
-        while count := source.read(block):
+        while count := fill(source, block):
             seen += count
             edges = np.arange(0, count, factor)
             heights = np.diff(np.append(edges, count)).astype(np.float32)

@@ -25,7 +25,7 @@ from winnow_edge.bundle import (
     write_bundle,
 )
 from winnow_edge.cli import main
-from winnow_edge.pipeline import BLOCK_LINES
+from winnow_edge.loop.intake import BLOCK_LINES
 from winnow_edge.runtimes.fake import FakeClassifier
 from winnow_edge.sources import Lines
 

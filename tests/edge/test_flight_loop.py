@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +14,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from winnow_edge import pipeline
 from winnow_edge.band import bin_lines
 from winnow_edge.bench import MemorySource
 from winnow_edge.bundle import Bundle, Golden, InputSpec, Manifest, OutputSpec, write_bundle
 from winnow_edge.errors import MissionError, StoreError, SwathError
 from winnow_edge.interpreters import Interpreters
+from winnow_edge.loop import intake
+from winnow_edge.loop.settings import Settings
 from winnow_edge.mission import Mission, parse_mission
 from winnow_edge.pipeline import run_swath
+from winnow_edge.prepare.chain import Chain
 from winnow_edge.products import decode_picture, decode_record
 from winnow_edge.records import NO_CLASS, Flag, Kind
 from winnow_edge.runtimes.fake import FakeClassifier
@@ -105,8 +108,9 @@ def fly(
     **more: Any,
 ) -> SwathSummary:
     with Store.open(folder, mission=mission) as store:
-        source = MemorySource(pixels, "strip")
-        return run_swath(source, mission, "camera", pool.bundle, store, interpreters=pool, **more)
+        settings = Settings.of(mission, "camera", pool.bundle)
+        lines = Chain(MemorySource(pixels, "strip"), settings.camera)
+        return run_swath(lines, settings, store, pool, **more)
 
 
 class Recording:
@@ -149,7 +153,7 @@ def test_tiles_are_slices_of_the_whole_binned_swath_and_cover_it(
     pool.classifiers[0].infer = recording  # type: ignore[method-assign]
     folder = tmp_path_factory.mktemp("store")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pipeline, "block_lines", lambda source, scales: block)
+        patch.setattr(intake, "block_lines", lambda lines, scales: block)
         summary = fly(folder, pixels, pool, mission)
     with Store.open(folder, mission=mission, read_only=True) as store:
         records = [
@@ -197,7 +201,7 @@ def test_block_size_and_threads_change_nothing(
     pixels, mission = swath(131, 77), mission_of(scales=scales, nodata="nodata = 0")
     fly(tmp_path / "plain", pixels, pool, mission)
     for block in (3, 16, 50):
-        monkeypatch.setattr(pipeline, "block_lines", lambda source, scales, n=block: n)
+        monkeypatch.setattr(intake, "block_lines", lambda lines, scales, n=block: n)
         fly(tmp_path / f"{block}", pixels, pool, mission)
         assert contents(tmp_path / f"{block}") == contents(tmp_path / "plain")
     with Interpreters(bundle, "fake", 3) as three:
@@ -216,7 +220,7 @@ def test_a_run_that_was_cut_off_goes_on_to_the_same_store(
 ) -> None:
     pixels = swath(150, 60, seed=5)
     mission = mission_of('[verdict]\nclass_name = "bright"', scales=scales)
-    monkeypatch.setattr(pipeline, "BLOCK_LINES", 21)
+    monkeypatch.setattr(intake, "BLOCK_LINES", 21)
     whole = fly(tmp_path / "whole", pixels, pool, mission)
     assert whole.tally.detections > 5
 
@@ -254,7 +258,7 @@ def test_a_run_cut_off_before_any_of_its_commits_goes_on_to_the_same_store(
         commit(writer, **band)
 
     for block, commits in ((256, 2), (40, 5)):
-        monkeypatch.setattr(pipeline, "BLOCK_LINES", block)
+        monkeypatch.setattr(intake, "BLOCK_LINES", block)
         for at in range(1, commits + 1):
             folder, calls = tmp_path / f"{block}-{at}", 0
             with monkeypatch.context() as patch, pytest.raises(CutError):
@@ -268,7 +272,7 @@ def test_stop_commits_the_band_and_the_next_run_goes_on(
     pool: Interpreters, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pixels, mission = swath(150, 60), mission_of()
-    monkeypatch.setattr(pipeline, "BLOCK_LINES", 30)
+    monkeypatch.setattr(intake, "BLOCK_LINES", 30)
     fly(tmp_path / "whole", pixels, pool, mission)
     calls = iter([False, False, True])
     stopped = fly(tmp_path / "stop", pixels, pool, mission, stop=lambda: next(calls, True))
@@ -278,6 +282,66 @@ def test_stop_commits_the_band_and_the_next_run_goes_on(
     finished = fly(tmp_path / "stop", pixels, pool, mission)
     assert finished.complete
     assert contents(tmp_path / "stop") == contents(tmp_path / "whole")
+
+
+def test_a_resumed_run_may_be_stopped_anywhere(
+    pool: Interpreters, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also while it passes over what was committed, with detections open whose pixels are not
+    there again yet."""
+    pixels, mission = swath(150, 60, seed=5), mission_of(scales="[1, 3]")
+    monkeypatch.setattr(intake, "BLOCK_LINES", 15)
+    whole = fly(tmp_path / "whole", pixels, pool, mission)
+
+    def after(blocks: int) -> Callable[[], bool]:
+        calls = iter([False] * blocks)
+        return lambda: next(calls, True)
+
+    first = fly(tmp_path / "stop", pixels, pool, mission, stop=after(8))
+    assert first.lines == 120
+    open_detections = json.loads(contents(tmp_path / "stop")[-1][3])["merger"]
+    assert not all(detection["dropped"] for detection in open_detections)
+    for blocks in range(8):
+        again = fly(tmp_path / "stop", pixels, pool, mission, stop=after(blocks))
+        assert again.lasting() == first.lasting()
+    assert fly(tmp_path / "stop", pixels, pool, mission).lasting() == whole.lasting()
+    assert contents(tmp_path / "stop") == contents(tmp_path / "whole")
+
+
+def test_lines_that_trickle_in_give_the_same_store(
+    pool: Interpreters, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Trickle(MemorySource):
+        """Now nothing, now some lines, as a slow camera's pipe."""
+
+        asked = 0
+
+        def read(self, out: npt.NDArray[Any]) -> int | None:
+            self.asked += 1
+            return super().read(out[: 1 + self.asked % 7]) if self.asked % 3 else None
+
+    pixels, mission = swath(150, 60, seed=5), mission_of(scales="[1, 3]")
+    more = "bright_pixels = 90\nfind_dead_samples = true"
+    for camera in ("", more):
+        mission = mission_of(scales="[1, 3]", nodata=camera)
+        monkeypatch.setattr(intake, "BLOCK_LINES", 21)
+        plain, slow = tmp_path / f"plain{len(camera)}", tmp_path / f"slow{len(camera)}"
+        whole = fly(plain, pixels, pool, mission)
+        settings = Settings.of(mission, "camera", pool.bundle)
+        with Store.open(slow, mission=mission) as store:
+            lines = Chain(Trickle(pixels, "strip"), settings.camera)
+            assert run_swath(lines, settings, store, pool).lasting() == whole.lasting()
+        assert contents(slow) == contents(plain)
+
+
+def test_interpreters_of_another_bundle_are_refused(pool: Interpreters, tmp_path: Path) -> None:
+    other = make_bundle(tmp_path, thresholds={})
+    settings = Settings.of(mission_of(), "camera", other)
+    with (
+        Store.open(tmp_path / "s", mission=None) as store,
+        pytest.raises(ValueError, match="another bundle"),
+    ):
+        run_swath(Chain(MemorySource(swath(9, 9)), settings.camera), settings, store, pool)
 
 
 def test_detections_carry_the_pixels_of_their_box_and_their_merge_count(

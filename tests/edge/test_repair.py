@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from winnow_edge.bench import MemorySource
 from winnow_edge.errors import MissionError
 from winnow_edge.mission import Instrument
-from winnow_edge.sources import open_source
-from winnow_edge.sources.repair import RepairedSource, find_dead
+from winnow_edge.sources import LineSource, open_source
+from winnow_edge.sources.first_lines import FirstLines
+from winnow_edge.sources.repair import Repair, RepairedSource, find_dead
 
 
 def terrain(lines: int, samples: int, seed: int = 0) -> npt.NDArray[np.uint8]:
@@ -26,12 +27,16 @@ def terrain(lines: int, samples: int, seed: int = 0) -> npt.NDArray[np.uint8]:
 
 def repaired(
     pixels: npt.NDArray[Any], block: int, **camera: Any
-) -> tuple[npt.NDArray[Any], RepairedSource]:
-    source = RepairedSource(MemorySource(pixels), Instrument(bundle="x", **camera))
+) -> tuple[npt.NDArray[Any], Repair]:
+    repair = Repair(Instrument(bundle="x", **camera))
+    source: LineSource = MemorySource(pixels)
+    if camera.get("find_dead_samples"):
+        source = FirstLines(source, repair.learn)
+    source = RepairedSource(source, repair)
     out, blocks = np.empty((block, *pixels.shape[1:]), pixels.dtype), []
     while count := source.read(out):
         blocks.append(out[:count].copy())
-    return np.concatenate(blocks), source
+    return np.concatenate(blocks), repair
 
 
 def by_hand(pixels: npt.NDArray[Any], limit: int) -> tuple[npt.NDArray[Any], int]:
@@ -65,18 +70,18 @@ def test_bright_pixels_are_repaired_as_by_hand(
     kind = np.uint16 if wide else np.uint8
     pixels = rng.integers(0, 60, (lines, samples)).astype(kind)
     pixels[rng.random((lines, samples)) < 0.08] = 250
-    got, source = repaired(pixels, block, bright_pixels=50)
+    got, repair = repaired(pixels, block, bright_pixels=50)
     wanted, count = by_hand(pixels, 50)
     assert (got == wanted).all()
-    assert source.pixels == count
+    assert repair.pixels == count
 
 
 def test_a_bright_pixel_in_colour() -> None:
     pixels = np.full((5, 5, 3), 40, np.uint8)
     pixels[2, 2] = (40, 200, 40)
-    got, source = repaired(pixels, 2, bright_pixels=50)
+    got, repair = repaired(pixels, 2, bright_pixels=50)
     assert (got == 40).all()
-    assert source.pixels == 1
+    assert repair.pixels == 1
 
 
 def test_dead_and_stuck_samples_are_found_and_take_their_neighbours_mean() -> None:
@@ -86,8 +91,8 @@ def test_dead_and_stuck_samples_are_found_and_take_their_neighbours_mean() -> No
     pixels[:, 21] = 255
     pixels[:, 90] = np.minimum(pixels[:, 90].astype(int) + 60, 255)
     pixels[:, :8] = 0  # a nodata border is not dead
-    got, source = repaired(pixels, 100, find_dead_samples=True)
-    assert source.dead == [20, 21, 90]
+    got, repair = repaired(pixels, 100, find_dead_samples=True)
+    assert repair.dead == [20, 21, 90]
     assert abs(got[:, [20, 21, 90]] - truth[:, [20, 21, 90]]).mean() < 6
     untouched = np.delete(np.arange(200), [20, 21, 90])
     assert (got[:, untouched] == pixels[:, untouched]).all()
@@ -112,14 +117,14 @@ def test_given_dead_samples_at_the_edges() -> None:
     middle = (pixels[:, 14].astype(int) + pixels[:, 16] + 1) // 2
     assert (got[:, 15] == middle).all()
     with pytest.raises(MissionError, match="sample 99"):
-        RepairedSource(MemorySource(pixels), Instrument(bundle="x", dead_samples=(99,)))
+        repaired(pixels, 4, dead_samples=(99,))
 
 
 def test_few_lines_and_plain_terrain_have_no_dead_samples() -> None:
     assert find_dead(terrain(500, 300)) == []
     assert find_dead(np.full((100, 100), 7, np.uint8)) == []
-    _, source = repaired(np.zeros((10, 50), np.uint8), 10, find_dead_samples=True)
-    assert source.dead == []
+    _, repair = repaired(np.zeros((10, 50), np.uint8), 10, find_dead_samples=True)
+    assert repair.dead == []
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from winnow_edge import pipeline
 from winnow_edge.bench import MemorySource, bench, rendered
 from winnow_edge.bundle import (
     Bundle,
@@ -32,11 +31,14 @@ from winnow_edge.bundle import (
     open_bundle,
     write_bundle,
 )
-from winnow_edge.decision import Borderline, Decider, SecondViews, borderline_of
+from winnow_edge.decision import Borderline, Decider, SecondViews
 from winnow_edge.errors import MissionError
 from winnow_edge.interpreters import Interpreters
+from winnow_edge.loop import intake
+from winnow_edge.loop.settings import Settings
 from winnow_edge.mission import Mission, parse_mission
 from winnow_edge.pipeline import run_swath
+from winnow_edge.prepare.chain import Chain
 from winnow_edge.products import decode_record
 from winnow_edge.records import Kind
 from winnow_edge.runtimes import load_classifier
@@ -170,8 +172,9 @@ def fly(
     folder: Path, pixels: npt.NDArray[np.uint8], pool: Interpreters, mission: Mission, **more: Any
 ) -> SwathSummary:
     with Store.open(folder, mission=mission) as store:
-        source = MemorySource(pixels, "strip")
-        return run_swath(source, mission, "camera", pool.bundle, store, interpreters=pool, **more)
+        settings = Settings.of(mission, "camera", pool.bundle)
+        lines = Chain(MemorySource(pixels, "strip"), settings.camera)
+        return run_swath(lines, settings, store, pool, **more)
 
 
 def contents(folder: Path) -> list[tuple[Any, ...]]:
@@ -220,7 +223,7 @@ def test_blocks_and_threads_change_nothing(
     assert whole.tally.second_views > 20
     assert whole.tally.detections > 5
     for block in (16, 50):
-        monkeypatch.setattr(pipeline, "block_lines", lambda source, scales, n=block: n)
+        monkeypatch.setattr(intake, "block_lines", lambda lines, scales, n=block: n)
         fly(tmp_path / f"{block}", pixels, pool, mission)
         assert contents(tmp_path / f"{block}") == contents(tmp_path / "plain")
     with Interpreters(bundles["twice"], "fake", 3) as three:
@@ -237,7 +240,7 @@ def test_a_run_that_was_cut_off_goes_on_to_the_same_store(
     after: int, pool: Interpreters, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pixels, mission = swath(150, 60, seed=5), mission_of()
-    monkeypatch.setattr(pipeline, "BLOCK_LINES", 22)
+    monkeypatch.setattr(intake, "BLOCK_LINES", 22)
     whole = fly(tmp_path / "whole", pixels, pool, mission)
     assert whole.tally.second_views > 20
 
@@ -288,14 +291,17 @@ def test_only_softmax_heads_have_a_best_posterior(bundles: dict[str, Bundle]) ->
         compute = f"[compute]\nborderline = {limit}\n" if limit else ""
         return parse_mission(f'name = "probe"\n{cameras}{compute}')
 
-    assert borderline_of(mission("both"), sigmoid) is None
-    assert borderline_of(mission("both", limit="0"), sigmoid) is None
+    def borderline(mission: Mission, bundle: Bundle) -> Borderline | None:
+        return Settings.of(mission, bundle.path.stem, bundle).borderline
+
+    assert borderline(mission("both"), sigmoid) is None
+    assert borderline(mission("both", limit="0"), sigmoid) is None
     with pytest.raises(MissionError, match=r"`compute.borderline` is 0.9, but .*sigmoid head"):
-        borderline_of(mission("both", limit="0.9"), sigmoid)
+        borderline(mission("both", limit="0.9"), sigmoid)
     mixed = mission("both", "once", limit="0.9")
-    assert borderline_of(mixed, sigmoid) is None
-    assert borderline_of(mixed, bundles["once"]) is not None
-    assert borderline_of(mission("both", "twice", limit="0"), bundles["twice"]) is None
+    assert borderline(mixed, sigmoid) is None
+    assert borderline(mixed, bundles["once"]) is not None
+    assert borderline(mission("both", "twice", limit="0"), bundles["twice"]) is None
 
 
 def test_bench_counts_net_calls(bundles: dict[str, Bundle], tmp_path: Path) -> None:

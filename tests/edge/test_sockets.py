@@ -14,7 +14,7 @@ import pytest
 
 from winnow_edge.errors import MissionError, SwathError
 from winnow_edge.mission import Instrument, parse_mission
-from winnow_edge.sources import Lines, open_source
+from winnow_edge.sources import Lines, fill, open_source
 
 PIXELS = np.random.default_rng(3).integers(0, 256, (300, 64), np.uint8)
 Send = Callable[[socket.socket], None]
@@ -45,7 +45,7 @@ def read(address: str, send: Send, listening: socket.socket, **camera: object) -
     with sender(listening, send):
         source = open_source(address, instrument=instrument, samples=64)
         with contextlib.closing(source):
-            count = source.read(out)
+            count = fill(source, out)
     return out[:count], source.truncated or ""
 
 
@@ -107,9 +107,9 @@ def test_a_connection_that_breaks_keeps_the_whole_lines() -> None:
     with sender(listening, reset):
         source = open_source(address, instrument=Instrument(bundle="x"), samples=64)
         with contextlib.closing(source):
-            assert source.read(out[:5]) == 5
+            assert fill(source, out[:5]) == 5
             arrived.set()
-            assert source.read(out[5:]) == 0
+            assert fill(source, out[5:]) == 0
     assert (out[:5] == PIXELS[:5]).all()
     assert source.truncated is not None
     assert "the connection broke" in source.truncated
@@ -127,7 +127,7 @@ def test_a_silent_line_ends_after_the_stated_time() -> None:
     with sender(listening, stall):
         camera = Instrument(bundle="x", stall_s=0.3)
         with contextlib.closing(open_source(address, instrument=camera, samples=64)) as source:
-            count = source.read(out)
+            count = fill(source, out)
             over.set()
             assert source.read(out[count:]) == 0
     assert (out[:count] == PIXELS[:3]).all()

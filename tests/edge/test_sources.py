@@ -17,7 +17,7 @@ from PIL import Image
 
 from winnow_edge.errors import SwathError, WinnowEdgeError
 from winnow_edge.mission import Instrument
-from winnow_edge.sources import Lines, LineSource, open_source
+from winnow_edge.sources import Lines, LineSource, fill, open_source
 from winnow_edge.sources.stretch import Stretch
 
 CAMERA = Instrument(bundle="x")
@@ -36,10 +36,8 @@ def read_all(source: LineSource, block: int = 37) -> Lines:
         shape = (*shape, 3)
     out, blocks = np.empty(shape, dtype), []
     with contextlib.closing(source):
-        while count := source.read(out):
+        while count := fill(source, out):
             blocks.append(out[:count].copy())
-            if count < block:
-                break
     return np.concatenate(blocks) if blocks else np.empty((0, *shape[1:]), dtype)
 
 
@@ -211,23 +209,24 @@ def test_a_pipe_that_closes_within_a_line_gives_the_whole_lines(tmp_path: Path) 
     assert source.truncated == "the last line has 4 of 64 bytes; it was left out"
 
 
-def test_idle_is_asked_while_a_pipe_is_silent() -> None:
+def test_a_silent_pipe_says_that_nothing_is_there_yet() -> None:
     from winnow_edge.sources.raw import RawSource
 
     reader, writer = os.pipe()
     source = RawSource(reader, "pipe", samples=4, bits=8, lines=None, waits=True)
-    asked = []
-
-    def idle() -> bool:
-        asked.append(True)
-        return len(asked) > 2
-
-    source.idle = idle
-    os.write(writer, bytes(10))
-    out = np.ones((5, 4), np.uint8)
+    os.write(writer, bytes(range(10)))
+    out = np.full((5, 4), 99, np.uint8)
     assert source.read(out) == 2
-    assert len(asked) == 3
+    assert source.read(out[2:]) is None
+    assert source.read(out[2:]) is None
+    # The half line that came meanwhile is kept, wherever the next lines are put.
+    os.write(writer, bytes(range(10, 14)))
+    other = np.zeros((3, 4), np.uint8)
+    assert source.read(other) == 1
+    assert other[0].tolist() == [8, 9, 10, 11]
     os.close(writer)
+    assert source.read(other) == source.read(other) == 0
+    assert source.truncated == "the last line has 2 of 4 bytes; it was left out"
     source.close()
 
 

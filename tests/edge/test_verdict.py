@@ -11,8 +11,10 @@ from winnow_edge.bench import MemorySource
 from winnow_edge.bundle import Golden, InputSpec, Manifest, OutputSpec, write_bundle
 from winnow_edge.errors import MissionError
 from winnow_edge.interpreters import Interpreters
+from winnow_edge.loop.settings import Settings
 from winnow_edge.mission import Verdict, parse_mission
 from winnow_edge.pipeline import run_swath
+from winnow_edge.prepare.chain import Chain
 from winnow_edge.products import decode_swath
 from winnow_edge.records import Kind
 from winnow_edge.store import Store
@@ -111,8 +113,9 @@ def fly(folder: Path, more: str = "", of: str = "bright") -> SwathSummary:
         f'[verdict]\nclass_name = "{of}"\n{more}'
     )
     with Interpreters(bundle, "fake", 1) as pool, Store.open(folder, mission=mission) as store:
-        source = MemorySource(STRIP, "strip")
-        summary = run_swath(source, mission, "camera", bundle, store, interpreters=pool)
+        settings = Settings.of(mission, "camera", bundle)
+        lines = Chain(MemorySource(STRIP, "strip"), settings.camera)
+        summary = run_swath(lines, settings, store, pool)
         (row,) = store.swaths()
         (number,) = (p.id for p in store.products(kinds=[Kind.SWATH]))
         assert decode_swath(store.data(number))["verdict"] == summary.verdict

@@ -19,7 +19,6 @@ import hashlib
 import os
 import socket
 import stat
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -50,17 +49,35 @@ class LineSource(Protocol):
     """Set once the end was reached: what is missing, in words, or None."""
     fingerprint: str | None
     """Identifies the content (`fingerprint_of`); None for lines that come only once (a pipe)."""
-    idle: Callable[[], bool] | None
-    """Called while no line is there yet; returning True ends the read early."""
 
-    def read(self, out: Lines) -> int:
-        """Fill `out` from its first row; returns the lines filled.
+    def read(self, out: Lines) -> int | None:
+        """Put the next lines into `out`, from its first row on; returns how many.
 
-        Fewer than `len(out)` means the end, or that `idle` asked for it. Raises SwathError.
+        As `io.RawIOBase.readinto`: there may be fewer than `len(out)`, 0 means the end, and None
+        that nothing is there yet. Raises SwathError.
         """
 
     def close(self) -> None:
         """Release the file."""
+
+
+class Readable(Protocol):
+    """Whatever lines can be read from."""
+
+    def read(self, out: Lines) -> int | None:
+        """See `LineSource.read`."""
+
+
+def fill(source: Readable, out: Lines) -> int:
+    """Read until `out` is full, waiting for lines; returns fewer than `len(out)` at the end alone.
+    Raises SwathError."""
+    done, got = 0, source.read(out)
+    while got != 0:
+        done += got or 0
+        if done == len(out):
+            break
+        got = source.read(out[done:])
+    return done
 
 
 def fingerprint_of(path: Path) -> str:

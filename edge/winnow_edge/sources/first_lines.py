@@ -25,26 +25,21 @@ class FirstLines:
         self.channels, self.bits = source.channels, source.bits
         self.truncated: str | None = None
         self.fingerprint = source.fingerprint
-        self.idle: Callable[[], bool] | None = None
         self._source, self._learn = source, learn
         self._first: Lines | None = None
-        self._learned = self._ended = False
+        self._held = 0
+        self._learned = False
 
-    def read(self, out: Lines) -> int:
+    def read(self, out: Lines) -> int | None:
         """See `LineSource.read`."""
-        if not self._learned:
-            self._first = self._read_first(out)
-            self._learned = True
-            if len(self._first):
-                self._learn(self._first)
-        done = 0
-        if self._first is not None:
-            done = min(len(out), len(self._first))
-            out[:done] = self._first[:done]
-            # Nothing of them is kept once the last is given out.
-            self._first = self._first[done:] if done < len(self._first) else None
-        if done < len(out) and not self._ended:
-            done += self._read(out[done:])
+        if not self._learned and not self._take_first(out):
+            return None
+        if self._first is None:
+            return self._read(out)
+        done = min(len(out), len(self._first))
+        out[:done] = self._first[:done]
+        # Nothing of them is kept once the last is given out.
+        self._first = self._first[done:] if done < len(self._first) else None
         return done
 
     def close(self) -> None:
@@ -52,17 +47,25 @@ class FirstLines:
         self._source.close()
         self._first = None
 
-    def _read(self, out: Lines) -> int:
-        self._source.idle = self.idle
+    def _read(self, out: Lines) -> int | None:
         got = self._source.read(out)
-        self._ended = got < len(out)
         self.truncated, self.lines = self._source.truncated, self._source.lines
         return got
 
-    def _read_first(self, like: Lines) -> Lines:
-        """By as many lines as the caller reads: a source may need room in proportion."""
-        first = np.empty((FIRST_LINES, *like.shape[1:]), like.dtype)
-        got = 0
-        while got < FIRST_LINES and not self._ended:
-            got += self._read(first[got : got + len(like)])
-        return first[:got]
+    def _take_first(self, like: Lines) -> bool:
+        """Hold the first lines and learn from them; False if they are not there yet. They are read
+        by as many as the caller reads: a source may need room in proportion."""
+        if self._first is None:
+            self._first = np.empty((FIRST_LINES, *like.shape[1:]), like.dtype)
+        while self._held < FIRST_LINES:
+            got = self._read(self._first[self._held : self._held + len(like)])
+            if got is None:
+                return False
+            if not got:
+                break
+            self._held += got
+        self._learned = True
+        self._first = self._first[: self._held] if self._held else None
+        if self._first is not None:
+            self._learn(self._first)
+        return True

@@ -8,8 +8,6 @@ What is missing of a frame that is cut short is black, not stretched over.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 from PIL import Image
 
@@ -39,19 +37,21 @@ class FrameSource:
         self.samples, self.channels, self.bits = width, source.channels, 8
         self.lines: int | None = height
         self.truncated: str | None = None
-        self.idle: Callable[[], bool] | None = None
         self._source, self._height, self._at = source, height, 0
         lines = source.declared_lines if isinstance(source, PictureSource) else source.lines
         self._declared = lines or 0
+        self._parts: list[Lines] = []
+        self._held = 0
         self._pixels: Lines | None = None
 
-    def read(self, out: Lines) -> int:
-        """See `LineSource.read`; the first call reads the whole frame."""
+    def read(self, out: Lines) -> int | None:
+        """See `LineSource.read`; the whole frame is read before its first line is given out."""
         if self._pixels is None:
-            pixels = self._whole()
-            if pixels is None:
+            if not self._take():
+                return None
+            if not self._held:
                 return 0
-            image = Image.fromarray(pixels).resize(
+            image = Image.fromarray(self._whole()).resize(
                 (self.samples, self._height), Image.Resampling.BILINEAR
             )
             self._pixels = np.asarray(image)
@@ -65,28 +65,30 @@ class FrameSource:
         self._source.close()
         self._pixels = None
 
-    def _whole(self) -> Lines | None:
-        """All lines of the frame, uint8; None if there is none."""
-        source = self._source
-        source.idle = self.idle
-        shape = (source.samples,) if source.channels == 1 else (source.samples, source.channels)
-        parts: list[Lines] = []
-        held = 0
-        while True:
-            part = np.empty((_READ_LINES, *shape), np.uint8)
-            count = source.read(part)
-            parts.append(part[:count])
-            held += part[:count].nbytes
-            if held > LARGEST:
+    def _shape(self, lines: int) -> tuple[int, ...]:
+        samples, channels = self._source.samples, self._source.channels
+        return (lines, samples) if channels == 1 else (lines, samples, channels)
+
+    def _take(self) -> bool:
+        """Read on, to the end of the frame; False if it is not there yet."""
+        part = np.empty(self._shape(_READ_LINES), np.uint8)
+        while (count := self._source.read(part)) != 0:
+            if count is None:
+                return False
+            self._parts.append(part[:count].copy())
+            self._held += self._parts[-1].nbytes
+            if self._held > LARGEST:
                 raise SwathError(
                     f"has more than {LARGEST // 10**6} MB",
                     where=self.name,
                     hint="a frame is held whole: reduce it, or set `frame = false` to tile it",
                 )
-            if count < _READ_LINES:
-                break
-        self.truncated = source.truncated
-        if not held:
-            return None
-        missing = max(self._declared - sum(map(len, parts)), 0)
-        return np.concatenate([*parts, np.zeros((missing, *shape), np.uint8)])
+        self.truncated = self._source.truncated
+        return True
+
+    def _whole(self) -> Lines:
+        """The lines of the frame, uint8, with black ones for those that are missing."""
+        missing = max(self._declared - sum(map(len, self._parts)), 0)
+        whole = np.concatenate([*self._parts, np.zeros(self._shape(missing), np.uint8)])
+        self._parts = []
+        return whole

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -41,7 +40,6 @@ class PgmSource:
             raise SwathError(error.what, where=path, hint=error.hint) from None
         self.truncated: str | None = None
         self.fingerprint: str | None = None
-        self.idle: Callable[[], bool] | None = None
         self._raw = RawSource(
             fd, self.name, samples=self.samples, bits=self.bits, lines=None, order="big"
         )
@@ -51,7 +49,7 @@ class PgmSource:
         wanted = min(len(out), self._left)
         if not wanted:
             return 0
-        got = self._raw.read(out[:wanted])
+        got = self._raw.read(out[:wanted]) or 0
         self._left -= got
         if got < wanted:
             self.truncated = f"{self._left} of {self.lines} lines are missing"

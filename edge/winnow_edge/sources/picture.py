@@ -72,7 +72,6 @@ class PictureSource:
         self.channels = 1 if grey or wide or image.mode in ("1", "L", "LA") else 3
         self.truncated: str | None = None
         self.fingerprint: str | None = None
-        self.idle: Callable[[], bool] | None = None
         self._image, self._height, self._more, self._file = image, height, more, file
         self._mode = image.mode if wide else "L" if self.channels == 1 else "RGB"
         self._at, self._check = 0, check

@@ -13,7 +13,6 @@ import select
 import stat
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 from winnow_edge.errors import SwathError
@@ -22,7 +21,7 @@ from winnow_edge.sources import STDIN, Lines
 _PIPE_BYTES = 1 << 20
 """Size asked for a pipe (Linux's default limit for users); 64 kB costs a wake-up every 3 lines."""
 _WAIT_SECONDS = 0.2
-"""How long to sleep on a silent pipe before looking after `idle`."""
+"""How long to sleep on a silent pipe before saying again that nothing is there yet."""
 
 
 class RawSource:
@@ -47,19 +46,21 @@ class RawSource:
         self._swap = bits == 16 and order != sys.byteorder
         self._waits, self._owned = waits, owned
         self.truncated: str | None = None
-        self.idle: Callable[[], bool] | None = None
         self.stall_s: float | None = None
         """Seconds of silence after which a stream counts as ended (None: never)."""
         self._fd = fd
         self._at = 0  # whole lines delivered
-        self._stalled = False
+        self._rest = b""  # the beginning of a line whose end is not there yet
+        self._silent_since: float | None = None
+        self._ended = self._stalled = False
 
-    def read(self, out: Lines) -> int:
+    def read(self, out: Lines) -> int | None:
         """See `LineSource.read`."""
         view = memoryview(out.data).cast("B")
         line_bytes = self.samples * (self.bits // 8)
-        done, wanted = 0, len(out) * line_bytes
-        while done < wanted:
+        done, wanted = len(self._rest), len(out) * line_bytes
+        view[:done] = self._rest
+        while done < wanted and not self._ended:
             if self._waits and not self._ready():
                 if self._stalled:
                     self._end(done, line_bytes, f"no data came for {self.stall_s:g} s")
@@ -76,10 +77,15 @@ class RawSource:
                 break
             done += got
         lines = done // line_bytes
+        self._rest = bytes(view[lines * line_bytes : done])
         self._at += lines
         if self._swap:
             out[:lines].byteswap(inplace=True)
-        return lines
+        if lines or self._ended:
+            return lines
+        if self._silent_since is None:
+            self._silent_since = time.monotonic()
+        return None
 
     def close(self) -> None:
         """Close the descriptor, if it was opened here."""
@@ -88,20 +94,18 @@ class RawSource:
         self._fd = -1
 
     def _ready(self) -> bool:
-        """Wait until there is something to read; False if `idle` says to stop, or at a stall."""
-        since: float | None = None
-        while not self._stalled and not select.select([self._fd], [], [], 0)[0]:
-            since = since or time.monotonic()
-            if self.idle is not None and self.idle():
-                return False
-            if select.select([self._fd], [], [], _WAIT_SECONDS)[0]:
-                break
-            self._stalled = self.stall_s is not None and time.monotonic() - since >= self.stall_s
-        return not self._stalled
+        """Whether there is something to read. Silence is told at once, so that the caller can do
+        other work; when it asks again, what comes is waited for."""
+        since = self._silent_since
+        if select.select([self._fd], [], [], 0 if since is None else _WAIT_SECONDS)[0]:
+            self._silent_since = None
+            return True
+        if since is not None and self.stall_s is not None:
+            self._stalled = time.monotonic() - since >= self.stall_s
+        return False
 
     def _end(self, done: int, line_bytes: int, why: str | None = None) -> None:
-        if self.truncated is not None:
-            return  # said already
+        self._ended = True
         if rest := done % line_bytes:
             cut = f"the last line has {rest} of {line_bytes} bytes; it was left out"
             self.truncated = f"{why}; {cut}" if why else cut

@@ -6,7 +6,7 @@ cosmic ray gives one bright pixel. A net may take the one for a crest and the ot
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,6 @@ import numpy.typing as npt
 from winnow_edge.errors import MissionError
 from winnow_edge.mission import Instrument
 from winnow_edge.sources import Lines, LineSource
-from winnow_edge.sources.first_lines import FirstLines
 
 LEARN_LINES = 64
 """Fewer first lines than these say nothing about a detector's elements."""
@@ -27,65 +26,76 @@ _CHUNK = 1024
 """Samples that are judged at once, to bound memory."""
 
 
-class RepairedSource:
-    """Another source's lines with `Instrument.dead_samples` and bright pixels repaired.
+class Repair:
+    """The readout errors of one swath: `dead` samples, bright `pixels` repaired so far.
 
-    Samples given as dead, or found so in the first lines (`FIRST_LINES`) where the instrument says
-    `find_dead_samples`, take the mean of their nearest working neighbours. With `bright_pixels` at
-    n > 0, a pixel more than n above each of its eight neighbours takes their median; a line is
-    held back until the next is there. `dead` and `pixels` say what was done, `too_few` that a swath
-    of under `LEARN_LINES` lines was not searched for dead samples.
+    `dead` are those that the instrument gives, and those that `learn` finds. `too_few` says that
+    the swath had under `LEARN_LINES` lines and was not searched.
     """
 
-    def __init__(self, source: LineSource, instrument: Instrument) -> None:
-        if instrument.find_dead_samples:
-            source = FirstLines(source, self._find_dead)
-        self._source, self._limit = source, instrument.bright_pixels
-        self.name, self.samples, self.lines = source.name, source.samples, source.lines
-        self.channels, self.bits = source.channels, source.bits
-        self.truncated: str | None = None
-        self.fingerprint = source.fingerprint
-        self.idle: Callable[[], bool] | None = None
+    def __init__(self, instrument: Instrument) -> None:
         self.dead = sorted(instrument.dead_samples)
         self.pixels = 0
         self.too_few = False
-        if self.dead and self.dead[-1] >= source.samples:
-            raise MissionError(
-                f"`dead_samples` names sample {self.dead[-1]}, "
-                f"{source.name} has 0 to {source.samples - 1}"
-            )
-        self._nodata = instrument.nodata
-        self._held: Lines | None = None
-        self._buffer: Lines | None = None
-        self._ended = self._giving = False
+        self.limit, self._nodata = instrument.bright_pixels, instrument.nodata
 
-    def read(self, out: Lines) -> int:
-        """See `LineSource.read`."""
-        self._source.idle = self.idle
-        got = self._read_held(out) if self._limit else self._read_plain(out)
-        self.truncated = self._source.truncated
-        return got
-
-    def close(self) -> None:
-        """See `LineSource.close`."""
-        self._source.close()
+    def learn(self, lines: Lines) -> None:
+        """Find dead samples in the first lines of the swath."""
+        self.too_few = len(lines) < LEARN_LINES
+        if not self.too_few:
+            self.dead = sorted({*self.dead, *find_dead(lines, self._nodata)})
 
     def as_json(self) -> dict[str, Any]:
         """What was repaired, as JSON values."""
         done: dict[str, Any] = {"samples": self.dead, "pixels": self.pixels}
         return {**done, "searched": False} if self.too_few else done
 
-    def _read_plain(self, out: Lines) -> int:
+
+class RepairedSource:
+    """Another source's lines, repaired.
+
+    Dead samples take the mean of their nearest working neighbours. With `Instrument.bright_pixels`
+    at n > 0, a pixel more than n above each of its eight neighbours takes their median; a line is
+    held back until the next is there. Raises MissionError for a dead sample that no line has.
+    """
+
+    def __init__(self, source: LineSource, repair: Repair) -> None:
+        self._source, self._repair = source, repair
+        self.name, self.samples, self.lines = source.name, source.samples, source.lines
+        self.channels, self.bits = source.channels, source.bits
+        self.truncated: str | None = None
+        self.fingerprint = source.fingerprint
+        if repair.dead and repair.dead[-1] >= source.samples:
+            raise MissionError(
+                f"`dead_samples` names sample {repair.dead[-1]}, "
+                f"{source.name} has 0 to {source.samples - 1}"
+            )
+        self._held: Lines | None = None
+        self._buffer: Lines | None = None
+        self._ended = self._giving = False
+
+    def read(self, out: Lines) -> int | None:
+        """See `LineSource.read`."""
+        if self._repair.limit:
+            return self._read_held(out)
+        return self._read(out)
+
+    def close(self) -> None:
+        """See `LineSource.close`."""
+        self._source.close()
+
+    def _read(self, out: Lines) -> int | None:
+        """Lines whose dead samples are repaired."""
         got = self._source.read(out)
-        if got:
-            self._fix_columns(out[:got])
+        if got and self._repair.dead:
+            fix_columns(out[:got], self._repair.dead)
+        self.truncated = self._source.truncated
         return got
 
-    def _read_held(self, out: Lines) -> int:
+    def _read_held(self, out: Lines) -> int | None:
         """Lines between one before and one after them: `_held` is the last two raw lines."""
-        shape = (len(out) + 2, *out.shape[1:])
-        if self._buffer is None or self._buffer.shape != shape:
-            self._buffer = np.empty(shape, out.dtype)
+        if self._buffer is None or len(self._buffer) < len(out) + 2:
+            self._buffer = np.empty((len(out) + 2, *out.shape[1:]), out.dtype)
         buffer = self._buffer
         kept = 0
         if self._held is not None:
@@ -93,31 +103,21 @@ class RepairedSource:
             buffer[:kept] = self._held
         # The first of those kept was given out before, unless this is the beginning.
         given = 1 if self._giving else 0
-        if not self._ended:
-            wanted = len(out) + 1 + given - kept
-            got = self._source.read(buffer[kept : kept + wanted])
-            if got:
-                self._fix_columns(buffer[kept : kept + got])
-            self._ended = got < wanted
+        while not self._ended and kept < given + 2:
+            got = self._read(buffer[kept : len(out) + 1 + given])
+            if got is None:
+                break
+            self._ended = got == 0
             kept += got
         due = kept - given - (0 if self._ended else 1)
         due = min(max(due, 0), len(out))
         if not due:
             self._held = buffer[:kept].copy()
-            return 0
-        self.pixels += fix_bright(buffer[:kept], self._limit, out[:due], first=given)
+            return 0 if self._ended else None
+        self._repair.pixels += fix_bright(buffer[:kept], self._repair.limit, out[:due], first=given)
         self._held = buffer[given + due - 1 : kept].copy()
         self._giving = True
         return due
-
-    def _fix_columns(self, lines: Lines) -> None:
-        if self.dead:
-            fix_columns(lines, self.dead)
-
-    def _find_dead(self, lines: Lines) -> None:
-        self.too_few = len(lines) < LEARN_LINES
-        if not self.too_few:
-            self.dead = sorted({*self.dead, *find_dead(lines, self._nodata)})
 
 
 def find_dead(lines: npt.NDArray[Any], nodata: int | None = None) -> list[int]:

@@ -17,10 +17,9 @@ from winnow_base.errors import DataError
 from winnow_base.files import make_folder, write_file
 from winnow_edge.band import bin_lines
 from winnow_edge.mission import Instrument
+from winnow_edge.prepare.chain import Chain
 from winnow_edge.screening import CENTRE
-from winnow_edge.sources import LineSource, open_source
-from winnow_edge.sources.repair import RepairedSource
-from winnow_edge.sources.stretch import Stretch
+from winnow_edge.sources import fill, open_source
 from winnow_edge.tiler import TileRows, box_of, origins
 
 INDEX = "index.csv"
@@ -105,15 +104,13 @@ def chunk(
     rows: list[tuple[object, ...]] = []
     found = []
     for path in swaths:
-        source = open_source(path, instrument=instrument, grey=False)
-        repair = RepairedSource(source, instrument) if instrument.bright_pixels else None
-        source = repair or source
+        lines = Chain(open_source(path, instrument=instrument, grey=False), instrument)
         try:
             summary = Chunked(path.stem)
             own = cut
-            if source.bits == 16 and cut.nodata is not None:
+            if lines.stretch is not None and cut.nodata is not None:
                 own = replace(cut, nodata=0)  # what the stretch makes of the instrument's nodata
-            for row, tile in _tiles(source, own, instrument, summary, progress):
+            for row, tile in _tiles(lines, own, summary, progress):
                 file = ""
                 if tile is not None:
                     file = f"{path.stem}-{summary.kept:06d}.png"
@@ -122,10 +119,10 @@ def chunk(
                     write_file(out / file, data.getvalue())
                     summary.kept += 1
                 rows.append((file, path.stem, *row))
-            summary.truncated = source.truncated
-            summary.repaired = repair.pixels if repair else None
+            summary.truncated = lines.truncated
+            summary.repaired = lines.repair.pixels if lines.repair else None
         finally:
-            source.close()
+            lines.close()
         found.append(summary)
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
@@ -136,15 +133,14 @@ def chunk(
 
 
 def _tiles(
-    source: LineSource,
+    source: Chain,
     cut: Cut,
-    instrument: Instrument,
     summary: Chunked,
     progress: Callable[[str, int, int | None], None],
 ) -> Iterator[tuple[tuple[object, ...], Pixels | None]]:
     """Index rows of a swath's tiles, with the tile unless it is dropped."""
     summary.samples = source.samples
-    for origin, band, last in _rows(source, cut, summary, instrument, progress):
+    for origin, band, last in _rows(source, cut, summary, progress):
         for column in origins(band.shape[1], cut.tile, cut.hop):
             tile = band[:, column : column + cut.tile]
             share, why = cut.dropped(tile)
@@ -165,16 +161,15 @@ def _tiles(
 
 
 def _rows(
-    source: LineSource,
+    source: Chain,
     cut: Cut,
     summary: Chunked,
-    instrument: Instrument,
     progress: Callable[[str, int, int | None], None],
 ) -> Iterator[tuple[int, Pixels, bool]]:
     """Rows of tiles: their first binned row, uint8 [tile, samples[, 3]], and if lines ended."""
     where = TileRows(cut.tile, cut.hop, cut.scale)
     held, first, rows = _blank(source, 0, cut), 0, 0
-    for lines in _blocks(source, cut, instrument):
+    for lines in _blocks(source, cut):
         summary.lines += len(lines)
         progress(source.name, summary.lines, source.lines)
         held = np.concatenate([held, bin_lines(lines, cut.scale)])
@@ -189,25 +184,19 @@ def _rows(
         yield row.origin, held[row.origin - first :][: cut.tile], True
 
 
-def _blank(source: LineSource, rows: int, cut: Cut) -> Pixels:
+def _blank(source: Chain, rows: int, cut: Cut) -> Pixels:
     width = -(-source.samples // cut.scale)
     shape = (rows, width, 3) if source.channels == 3 else (rows, width)
     return np.zeros(shape, np.uint8)
 
 
-def _blocks(source: LineSource, cut: Cut, instrument: Instrument) -> Iterator[Pixels]:
+def _blocks(source: Chain, cut: Cut) -> Iterator[Pixels]:
     """Blocks of lines as uint8, each but the last a whole number of bins high."""
     height = max(cut.hop, 64) * cut.scale
-    wide = source.bits == 16
     colour = (3,) if source.channels == 3 else ()
-    block = np.empty((height, source.samples, *colour), np.uint16 if wide else np.uint8)
-    stretch = Stretch(instrument) if wide else None
-    while count := source.read(block):
-        if stretch is None:
-            yield block[:count].copy()
-        else:
-            out = np.empty((count, source.samples, *colour), np.uint8)
-            stretch.apply(block[:count], out)
-            yield out
-        if count < height:
-            return
+    count = height
+    while count == height:
+        block = np.empty((height, source.samples, *colour), np.uint8)
+        count = fill(source, block)
+        if count:
+            yield block[:count]

@@ -1,0 +1,45 @@
+"""A block on its way through the flight loop: lines that are read and committed at once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from winnow_edge.band import Band, Int8Array
+from winnow_edge.interpreters import Job
+from winnow_edge.tiler import TileRow
+
+
+@dataclass
+class Row:
+    """A row of tiles on its way: `view` int8 (tile, samples[, 3]), `first` its first tile's index,
+    `skipped` the tiles that were screened, `horizon` the first line that a tile after this row can
+    have. Rows without a `job` were committed by an earlier run."""
+
+    row: TileRow
+    band: Band
+    view: Int8Array
+    first: int
+    skipped: npt.NDArray[np.bool_]
+    horizon: float
+    job: Job | None
+
+    @property
+    def end(self) -> int:
+        """Index of the first tile after the row."""
+        return self.first + len(self.skipped)
+
+    def pixels(self, tile: int) -> npt.NDArray[np.uint8]:
+        """A copy of the row's tile of that number: the band will be overwritten."""
+        return self.band.pixels(self.view, self.band.columns[tile])
+
+
+@dataclass
+class Block:
+    """A block of lines: its rows of tiles, the lines so far and the check on them."""
+
+    rows: list[Row]
+    lines: int
+    check: int

@@ -1,0 +1,150 @@
+"""How far a swath has come: the only place that knows of runs that were interrupted.
+
+An earlier run's state is loaded with the swath. While the lines that it committed are read again
+they are checked, and the pixels of detections that were still open are recalled. Behind its last
+tile the state is taken up, so that the store is the same however often the run was interrupted.
+"""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from winnow_edge.errors import SwathError, SwathKnownError
+from winnow_edge.loop.block import Block, Row
+from winnow_edge.loop.settings import Settings
+from winnow_edge.merging import Merger
+from winnow_edge.prepare.chain import Chain
+from winnow_edge.records import Product
+from winnow_edge.store import Store, SwathWriter
+from winnow_edge.summary import Tally
+from winnow_edge.verdict import Votes
+
+
+class Progress:
+    """The counts of a swath, its open detections, and what is committed of it."""
+
+    def __init__(self, name: str, writer: SwathWriter, merge: float) -> None:
+        self.tally, self.votes, self.merger = Tally(), Votes(), Merger(merge)
+        self._name, self._writer = name, writer
+        self._check = 0
+        """CRC-32 over the first line of every block: tells a resumed swath from another."""
+        self._saved: dict[str, Any] | None = None
+        """State of an earlier run, until its last tile is passed."""
+        self._pixels: dict[int, npt.NDArray[np.uint8]] = {}
+        if writer.pending:
+            self._saved = json.loads(writer.pending)
+            self.tally = Tally(**self._saved["tally"])
+            self.votes = Votes(**self._saved["votes"])
+
+    @classmethod
+    def begin(cls, store: Store, name: str, lines: Chain, settings: Settings) -> Progress:
+        """Begin the swath in the store, or load what is there of it.
+
+        Raises SwathKnownError where the store knows another swath of that name, StoreError.
+        """
+        writer = store.begin_swath(
+            name,
+            samples=lines.samples,
+            classes=settings.manifest.classes,
+            bundle=settings.manifest.name,
+            digest=settings.digest,
+            fingerprint=lines.fingerprint,
+            info={
+                "instrument": settings.instrument,
+                "tile": settings.tile,
+                "hop": settings.hop,
+                "scales": list(settings.scales),
+            },
+        )
+        if writer.complete and lines.fingerprint is None:
+            raise SwathKnownError(
+                f"a swath {name!r} is complete already, and a pipe cannot be told from it",
+                where=store.path,
+                hint="give this one another --name",
+            )
+        return cls(name, writer, settings.mission.tiling.merge)
+
+    @property
+    def swath_id(self) -> int:
+        """The swath's number in the store."""
+        return self._writer.swath_id
+
+    @property
+    def next_tile(self) -> int:
+        """Tiles of a lower index are committed."""
+        return self._writer.next_tile
+
+    @property
+    def next_line(self) -> int:
+        """Lines before it are done with."""
+        return self._writer.next_line
+
+    @property
+    def summary(self) -> dict[str, Any] | None:
+        """What the store keeps of a complete swath."""
+        return self._writer.summary
+
+    def check(self, first: npt.NDArray[np.uint8] | None, lines: int, *, ended: bool) -> int:
+        """The check on a swath that has come to `lines` lines with a block whose first line is
+        `first` (None: the block is empty).
+
+        Raises SwathError if they are not the lines of the earlier run; a pipe tells nothing else.
+        """
+        if first is not None:
+            self._check = zlib.crc32(first.data, self._check)
+        if self._saved is not None:
+            known = self.next_line
+            short, other = ended and lines < known, lines == known
+            if short or (other and self._check != self._saved["check"]):
+                raise SwathError(
+                    f"is not the swath of which an earlier run committed {known:,} lines: "
+                    + (f"it ends after {lines:,}" if short else "its lines differ"),
+                    where=self._name,
+                    hint="give it another --name",
+                )
+        return self._check
+
+    def recall(self, row: Row) -> None:
+        """Pass a row that an earlier run committed: keep what its open detections need of it."""
+        if self._saved is None:
+            return
+        for entry in self._saved["merger"]:
+            tile = entry["tile"]
+            if row.first <= tile < row.end and not entry["dropped"]:
+                self._pixels[tile] = row.pixels(tile - row.first)
+
+    def take_up(self) -> None:
+        """Go on with the earlier run's open detections, once its last tile is passed."""
+        if self._saved is not None:
+            self.merger.restore(self._saved["merger"], self._pixels)
+            self._saved, self._pixels = None, {}
+
+    def save(
+        self,
+        products: Sequence[Product],
+        block: Block,
+        next_tile: int,
+        summary: dict[str, Any] | None = None,
+    ) -> None:
+        """Commit products and the state behind them; with a `summary` the swath is complete."""
+        state = {
+            "tally": vars(self.tally),
+            "votes": vars(self.votes),
+            "merger": self.merger.save(),
+            "check": block.check,
+        }
+        pending = json.dumps(state, separators=(",", ":")).encode()
+        self._writer.commit(
+            products=products,
+            merged=self.merger.take_dropped(),
+            next_tile=next_tile,
+            next_line=block.lines,
+            pending=pending if summary is None else None,
+            summary=summary,
+        )
