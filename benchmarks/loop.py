@@ -18,7 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from winnow_edge import bench, collect, interpreters, pipeline, store
+from winnow_edge import bench, collect, interpreters, pipeline, store, store_writer
 from winnow_edge.band import Band, Quantizer
 from winnow_edge.bundle import Bundle, find_bundle, open_bundle
 from winnow_edge.loop.intake import Intake
@@ -35,7 +35,7 @@ PARTS: tuple[tuple[type, str, str], ...] = (
     (collect.Decider, "decide", "decisions"),
     (collect.Collector, "collect", "records, merging and pictures"),
     (Progress, "save", "state of the swath"),
-    (store.SwathWriter, "commit", "store: rows, commits, syncs"),
+    (store_writer.SwathWriter, "commit", "store: rows, commits, syncs"),
 )
 """What the main thread does; what a part calls that is a part itself is not counted in it."""
 

@@ -7,31 +7,15 @@ can acknowledge nothing by mistake. Reports may be cumulative, late, or given tw
 
 from __future__ import annotations
 
-import enum
 import json
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
-import numpy as np
-
+from winnow_edge import store_containers
 from winnow_edge.errors import PacketError, StoreError
-from winnow_edge.ranking import State
 from winnow_edge.store import Store
-
-MAX_CONTACT: Final = 65_535  # 16 bits in the container's header
-
-
-class ContainerState(enum.IntEnum):
-    """Where a container of the store stands."""
-
-    PLANNED = 0
-    """Numbered; the output was not finished, so its products were never counted as sent."""
-    IN_FLIGHT = 1
-    ACKNOWLEDGED = 2
-    RETURNED = 3
-    """Missing or not heard of: its products are back in the ranking."""
+from winnow_edge.store_schema import MAX_CONTACT, ContainerState
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,79 +129,21 @@ def acknowledge(store: Store, ack: AckReport) -> AckSummary:
             hint="give the ack.json of this spacecraft's packets",
         )
     acknowledged = returned = unknown = 0
-    with store.transaction() as db:
-        for contact, containers in ack.contacts.items():
-            states = dict(
-                db.execute("SELECT id, state FROM container WHERE contact = ?", (contact,))
-            )
-            received = set(containers.received)
+    with store.transaction():
+        for contact, told in ack.contacts.items():
+            states = store_containers.states(store, contact)
+            received = set(told.received)
             unknown += len(received - states.keys())
-            acknowledged += _acknowledge(
-                store,
-                [n for n in received & states.keys() if states[n] != ContainerState.ACKNOWLEDGED],
-            )
-            lost = [
-                n
-                for n in set(containers.missing) - received
-                if states.get(n) == ContainerState.IN_FLIGHT
+            news = [
+                number
+                for number in received & states.keys()
+                if states[number] is not ContainerState.ACKNOWLEDGED
             ]
-            returned += _put_back(store, lost, unheard="0")
+            acknowledged += store_containers.acknowledge(store, news)
+            lost = [
+                number
+                for number in set(told.missing) - received
+                if states.get(number) is ContainerState.IN_FLIGHT
+            ]
+            returned += store_containers.put_back(store, lost)
     return AckSummary(acknowledged, returned, unknown)
-
-
-def return_overdue(store: Store, contact: int, ack_wait: int) -> int:
-    """Put back what more than `ack_wait` contacts before `contact` have passed without a word of.
-
-    Runs inside a transaction of `store`; returns how many products went back into the ranking.
-    """
-    overdue = store.db.execute(
-        "SELECT id FROM container WHERE state = ? AND contact < ?",
-        (ContainerState.IN_FLIGHT, contact - ack_wait),
-    ).fetchall()
-    return _put_back(store, [number for (number,) in overdue], unheard="MIN(unheard + 1, 255)")
-
-
-def _acknowledge(store: Store, containers: Iterable[int]) -> int:
-    """Containers have arrived; how many products this is news of."""
-    changed = 0
-    for number in containers:
-        cursor = store.db.executemany(
-            "UPDATE product SET state = ? WHERE id = ? AND state <> ?",
-            (
-                (int(State.ACKNOWLEDGED), product, int(State.ACKNOWLEDGED))
-                for product in _products_of(store, number)
-            ),
-        )
-        changed += cursor.rowcount
-        store.db.execute(
-            "UPDATE container SET state = ?, products = x'' WHERE id = ?",
-            (int(ContainerState.ACKNOWLEDGED), number),
-        )
-    return changed
-
-
-def _put_back(store: Store, containers: Iterable[int], *, unheard: str) -> int:
-    """Products in flight go back into the ranking; how many. `unheard` is an SQL expression."""
-    changed = 0
-    for number in containers:
-        cursor = store.db.executemany(
-            f"UPDATE product SET state = ?, unheard = {unheard} WHERE id = ? AND state = ?",
-            (
-                (int(State.STORED), product, int(State.SENT))
-                for product in _products_of(store, number)
-            ),
-        )
-        changed += cursor.rowcount
-        store.db.execute(
-            "UPDATE container SET state = ? WHERE id = ?",
-            (int(ContainerState.RETURNED), number),
-        )
-    return changed
-
-
-def _products_of(store: Store, container: int) -> list[int]:
-    """The products of a container by number; none once it is acknowledged."""
-    (ids,) = store.db.execute(
-        "SELECT products FROM container WHERE id = ?", (container,)
-    ).fetchone()
-    return [int(number) for number in np.frombuffer(ids, ">u4")]

@@ -4,29 +4,19 @@ Maximal marginal relevance (Carbonell and Goldstein, SIGIR 1998) in its multipli
 picture's value per byte is multiplied by 1 - weight x s, where s is its greatest similarity, 0 to
 1, to a picture that was sent or goes before it. Pictures of different classes have none in common;
 within a class similarity is a Gaussian of the distance between their sketches.
-
-A sketch is a coarse description of a tile that knows nothing of where things lie in it: brightness,
-contrast, and the energy in each octave of a Laplacian pyramid (Burt and Adelson, IEEE Trans.
-Communications 31, 1983). docs/downlink-format.md says what it was measured against.
 """
 
 from __future__ import annotations
 
-import math
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
 from winnow_edge.records import Kind
+from winnow_edge.sketch import SKETCH_BYTES, STEP
+from winnow_edge.table import ProductTable
 
-if TYPE_CHECKING:
-    from winnow_edge.ranking import ProductTable
-
-SKETCH_BYTES: Final = 8
-OCTAVES: Final = SKETCH_BYTES - 2
-STEP: Final = 32  # one unit of the octave scale, log2(grey levels + 1), in steps of a byte
-BRIGHTNESS_UNIT: Final = 64.0  # grey levels that weigh as much as one octave of contrast
 REACH: Final = 1.0
 """Standard deviation of the similarity, in octaves: about the distance between two tiles of one
 dune field."""
@@ -37,51 +27,6 @@ KNOWN_PICTURES: Final = 1024
 """Pictures of each class sent before that are remembered, the latest."""
 
 Floats = npt.NDArray[np.float32]
-Doubles = npt.NDArray[np.float64]
-
-
-def sketch(pixels: npt.NDArray[np.uint8]) -> bytes:
-    """What a tile looks like, 8 octets. `pixels` uint8, shape (tile, tile) or (tile, tile, 3)."""
-    level: Doubles
-    if pixels.ndim == 2:
-        level, unit = pixels.astype(np.float64), 1.0
-    else:
-        blue = pixels[..., 2].astype(np.float64)
-        level, unit = (
-            np.add(pixels[..., 0], np.add(pixels[..., 1], blue, out=blue), out=blue),
-            1 / 3,
-        )
-    # Levels hold sums of pixels, whole numbers, exact in any order; `unit` makes them means.
-    brightness = float(level.sum()) * unit / level.size
-    power = _power(level, unit, brightness)
-    terms = [brightness / BRIGHTNESS_UNIT, _octave(power)]
-    while len(terms) < SKETCH_BYTES:
-        rows, columns = level.shape[0] // 2 * 2, level.shape[1] // 2 * 2
-        if rows == 0 or columns == 0:
-            terms.append(0.0)
-            continue
-        if level.shape != (rows, columns):
-            level = level[:rows, :columns]
-            power = _power(level, unit, brightness)
-        pairs = level[::2] + level[1::2]
-        level, unit = pairs[:, ::2] + pairs[:, 1::2], unit / 4
-        # What halving loses has no mean, so that powers subtract.
-        half = _power(level, unit, brightness)
-        terms.append(_octave(power - half))
-        power = half
-    return bytes(min(round(STEP * term), 255) for term in terms)
-
-
-def _power(level: Doubles, unit: float, brightness: float) -> float:
-    """Mean square of `level * unit - brightness`."""
-    # Not a dot product: that would wake the threads of a BLAS for a few thousand numbers.
-    squares = float(np.einsum("ij,ij->", level, level)) * unit * unit
-    return (squares - 2 * brightness * unit * float(level.sum())) / level.size + brightness**2
-
-
-def _octave(power: float) -> float:
-    """The scale of sketches: log2 of a deviation in grey levels, 0 for none."""
-    return math.log2(math.sqrt(max(power, 0.0)) + 1)
 
 
 def discounted(
@@ -110,9 +55,9 @@ def discounted(
 
 def _class_codes(table: ProductTable) -> dict[str, npt.NDArray[np.intp]]:
     """Places of the pictures in a table, by class name (swaths may number classes otherwise)."""
-    rows = table.rows
-    pictures = np.flatnonzero(rows["detection"] & (rows["kind"] >= Kind.THUMBNAIL))
-    pairs = rows["swath"][pictures].astype(np.int64) << 8 | rows["class_index"][pictures]
+    columns = table.columns
+    pictures = np.flatnonzero(columns["detection"] & (columns["kind"] >= Kind.THUMBNAIL))
+    pairs = columns["swath"][pictures].astype(np.int64) << 8 | columns["class_index"][pictures]
     found: dict[str, list[npt.NDArray[np.intp]]] = {}
     for pair in np.unique(pairs).tolist():
         names, index = table.classes[pair >> 8], pair & 0xFF
@@ -125,11 +70,11 @@ class _Features:
     """The tiles that pictures of one class show: `of` (n,) a picture's feature by number."""
 
     def __init__(self, table: ProductTable) -> None:
-        rows = table.rows
-        tiles = rows["swath"].astype(np.int64) << 32 | rows["tile"]
+        columns = table.columns
+        tiles = columns["swath"].astype(np.int64) << 32 | columns["tile"]
         self.tiles, first, self.of = np.unique(tiles, return_index=True, return_inverse=True)
         self.sketches = _sketches(table[first])
-        self.images: npt.NDArray[np.bool_] = rows["kind"] == Kind.IMAGE
+        self.images: npt.NDArray[np.bool_] = columns["kind"] == Kind.IMAGE
 
     def similarity(self, tile: int, look: Floats) -> Floats:
         """Of every feature to one that looks so; none to itself, whatever its pictures."""
@@ -140,7 +85,7 @@ class _Features:
 
 
 def _sketches(table: ProductTable) -> Floats:
-    octets = np.ascontiguousarray(table.rows["sketch"]).view(np.uint8)
+    octets = np.ascontiguousarray(table.columns["sketch"]).view(np.uint8)
     return octets.reshape(len(table), SKETCH_BYTES).astype(np.float32) / np.float32(STEP)
 
 

@@ -11,10 +11,8 @@ import os
 import platform
 import re
 import shutil
-import sqlite3
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -22,10 +20,11 @@ from pathlib import Path
 
 from winnow_edge import host
 from winnow_edge.bundle import find_bundle, open_bundle, shipped_bundles
-from winnow_edge.errors import EXIT_INPUT, EXIT_OK, EXIT_RUNTIME, WinnowEdgeError
+from winnow_edge.errors import EXIT_INPUT, EXIT_OK, EXIT_RUNTIME, StoreError, WinnowEdgeError
 from winnow_edge.runtimes import available_runtimes, edgetpu, load_classifier
 from winnow_edge.store import Store
-from winnow_edge.store_file import STORE_FILE
+from winnow_edge.store_file import SQLITE_VERSION, transaction_ms
+from winnow_edge.store_schema import STORE_FILE
 
 PYTHON_MIN = (3, 11)
 GLIBC_MIN = (2, 27)
@@ -114,7 +113,7 @@ def _packages() -> Iterator[Finding]:
             yield Finding(name, FAIL, f"{version}, must be {least} or newer", mend)
         else:
             yield Finding(name, OK, version)
-    yield Finding("sqlite", OK, sqlite3.sqlite_version)
+    yield Finding("sqlite", OK, SQLITE_VERSION)
 
 
 def _processor() -> Iterator[Finding]:
@@ -252,53 +251,28 @@ def _store(folder: Path) -> Iterator[Finding]:
     else:
         yield Finding("disk", OK, found)
     try:
-        each = _synced_write(place)
-    except (OSError, sqlite3.Error) as error:
-        reason = error.strerror if isinstance(error, OSError) else str(error)
+        each = transaction_ms(place)
+    except StoreError as error:
         mend = "make the store's folder writable, on a local disk"
-        yield Finding("store write", FAIL, f"{place}: {reason}", mend)
+        yield Finding("store write", FAIL, f"{place}: {error.what}", mend)
         return
     slow = each > SYNC_SLOW_MS
-    mend_slow = "a faster card: every band waits for the disk" if slow else None
+    mend_slow = "a faster card: every block waits for the disk" if slow else None
     found = f"{each:.1f} ms to put 4 kB and its transaction on the disk"
     yield Finding("store write", WARN if slow else OK, found, mend_slow)
     if (folder / STORE_FILE).exists():
         try:
             with Store.open(folder, mission=None, read_only=True) as store:
                 swaths = len(store.swaths())
-                (state,) = store.db.execute("PRAGMA quick_check(1)").fetchone()
+                damage = store.damage()
         except WinnowEdgeError as error:
             yield Finding("store", FAIL, error.what, error.hint, error.exit_code)
             return
-        if state == "ok":
+        if damage is None:
             yield Finding("store", OK, f"{swaths} swaths, file intact")
         else:
             mend = "move it away; a new one is made"
-            yield Finding("store", FAIL, f"damaged: {state}", mend, EXIT_INPUT)
-
-
-def _synced_write(folder: Path, times: int = 10) -> float:
-    """Milliseconds of a durable transaction, in the way the store does them (WAL, FULL)."""
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".winnow-doctor-") as scratch:
-        db = sqlite3.connect(Path(scratch) / "probe.db", isolation_level=None)
-        try:
-            (mode,) = db.execute("PRAGMA journal_mode = WAL").fetchone()
-            if mode != "wal":
-                raise sqlite3.OperationalError("no write-ahead log on this file system")
-            db.execute("PRAGMA synchronous = FULL")
-            db.execute("CREATE TABLE probe (data BLOB)")
-            started = time.perf_counter()
-            for _ in range(times):
-                db.execute("INSERT INTO probe VALUES (zeroblob(4096))")
-            spent = time.perf_counter() - started
-        finally:
-            db.close()
-        entry = os.open(scratch, os.O_RDONLY)
-        try:
-            os.fsync(entry)
-        finally:
-            os.close(entry)
-    return spent / times * 1000
+            yield Finding("store", FAIL, f"damaged: {damage}", mend, EXIT_INPUT)
 
 
 def _file_system(path: Path) -> str:

@@ -16,8 +16,8 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from winnow_edge.acknowledge import MAX_CONTACT, ContainerState, return_overdue
-from winnow_edge.errors import OutputError, StoreError
+from winnow_edge import store_containers
+from winnow_edge.errors import OutputError
 from winnow_edge.files import write_aside
 from winnow_edge.mission import Link, Mission
 from winnow_edge.packets import (
@@ -32,9 +32,12 @@ from winnow_edge.packets import (
     packetize,
     packets_for,
 )
-from winnow_edge.ranking import Order, ProductTable, State, rank, values
+from winnow_edge.ranking import Order, rank
 from winnow_edge.records import Kind
 from winnow_edge.store import Store
+from winnow_edge.store_schema import ProductState
+from winnow_edge.table import ProductTable
+from winnow_edge.worth import utilities
 
 Policy = str | Callable[[ProductTable], Order]
 """A policy of the mission file by name, or a function that gives the order (simulations)."""
@@ -83,6 +86,11 @@ class _Load:
     sequence: int
     products: list[_Candidate]
 
+    @property
+    def ids(self) -> list[int]:
+        """Numbers of the products."""
+        return [product.id for product in self.products]
+
 
 def downlink(
     store: Store,
@@ -104,16 +112,16 @@ def downlink(
         with store.transaction():
             # Taken under the write lock: it shows the very products that are ranked.
             before = stack.enter_context(store.snapshot())
-            contact = _next_contact(store)
-            returned = return_overdue(store, contact, link.ack_wait)
+            contact = store_containers.begin_contact(store)
+            returned = store_containers.put_back_overdue(store, contact, link.ack_wait)
             table = store.table()
             order = policy(table) if callable(policy) else _rank(store, table, policy, mission)
             filled = _fill(table, order, _announcements(store), link, budget_bytes)
             # From here on a container's number means these products, whether or not it gets away.
             loads = _number(store, contact, filled, link)
         packets, octets = _write(before, contact, loads, link, stream)
-    _mark_sent(store, loads)
-    sent = np.isin(table.rows["id"], [p.id for load in loads for p in load.products])
+    store_containers.mark_sent(store, {load.id: load.ids for load in loads})
+    sent = np.isin(table.columns["id"], [number for load in loads for number in load.ids])
     return DownlinkSummary(
         contact=contact,
         policy=policy if isinstance(policy, str) else getattr(policy, "__name__", "custom"),
@@ -123,10 +131,10 @@ def downlink(
         containers=len(loads),
         products=_by_kind(loads),
         classes=_by_class(table[sent]),
-        value=float(values(table[sent], mission).sum()),
+        value=float(utilities(table[sent], mission).sum()),
         left={
             "products": int((~sent).sum()),
-            "bytes": int(table.rows["bytes"][~sent].sum(dtype=np.int64)),
+            "bytes": int(table.columns["bytes"][~sent].sum(dtype=np.int64)),
         },
         returned=returned,
     )
@@ -135,20 +143,10 @@ def downlink(
 def _rank(store: Store, table: ProductTable, policy: str, mission: Mission) -> Order:
     if policy != "diversity":
         return rank(table, policy, mission)
-    sent = store.table((State.SENT, State.ACKNOWLEDGED), kinds=(Kind.THUMBNAIL, Kind.IMAGE))
+    sent = store.table(
+        (ProductState.SENT, ProductState.ACKNOWLEDGED), kinds=(Kind.THUMBNAIL, Kind.IMAGE)
+    )
     return rank(table, policy, mission, known=sent)
-
-
-def _next_contact(store: Store) -> int:
-    contact = store.contacts() + 1
-    if contact > MAX_CONTACT:
-        raise StoreError(
-            f"has held {MAX_CONTACT} contacts, the most it can number",
-            where=store.path,
-            hint="start another with --store",
-        )
-    store.set_meta("contact", contact)
-    return contact
 
 
 def _announcements(store: Store) -> dict[int, _Candidate]:
@@ -157,9 +155,9 @@ def _announcements(store: Store) -> dict[int, _Candidate]:
     Only the newest of a swath counts, and none whose newest the ground is known to have.
     """
     return {
-        swath: _Candidate(row.id, Kind.SWATH, row.bytes)
-        for swath, row in store.announcements().items()
-        if row.state is not State.ACKNOWLEDGED
+        swath: _Candidate(product.id, Kind.SWATH, product.bytes)
+        for swath, product in store.announcements().items()
+        if product.state is not ProductState.ACKNOWLEDGED
     }
 
 
@@ -175,12 +173,12 @@ def _fill(
     Products are taken in `order`; one that does not fit what is left of the budget is passed over,
     so that smaller ones can still use it.
     """
-    rows = table.rows[order]
-    smallest = int(rows["bytes"].min(initial=0)) + ITEM.size
+    columns = table.columns[order]
+    smallest = int(columns["bytes"].min(initial=0)) + ITEM.size
     waiting = dict(announcements)
     hold = _Hold(link, budget)
-    columns = (rows[name].tolist() for name in ("id", "swath", "kind", "bytes"))
-    for number, swath, kind, size in zip(*columns, strict=True):
+    wanted = (columns[name].tolist() for name in ("id", "swath", "kind", "bytes"))
+    for number, swath, kind, size in zip(*wanted, strict=True):
         announcement = waiting.get(swath)
         if kind == Kind.SWATH:
             # Older swath products, and those that went before their swath, are done with.
@@ -233,21 +231,15 @@ class _Hold:
 
 def _number(store: Store, contact: int, filled: list[list[_Candidate]], link: Link) -> list[_Load]:
     """Give containers their numbers for good, and packets their sequence counts."""
-    number = int(store.meta("next_container", 1))
-    sequence = int(store.meta("sequence", 0))
+    number, sequence = store_containers.next_numbers(store)
     loads = []
     for products in filled:
         loads.append(_Load(number, sequence, products))
-        ids = np.array([p.id for p in products], ">u4").tobytes()
-        store.db.execute(
-            "INSERT INTO container (id, contact, state, products) VALUES (?, ?, ?, ?)",
-            (number, contact, ContainerState.PLANNED, ids),
-        )
         number += 1
         length = container_length([p.bytes for p in products])
         sequence = (sequence + packets_for(length, link.packet_bytes)) % SEQUENCE_MODULO
-    store.set_meta("next_container", number)
-    store.set_meta("sequence", sequence)
+    planned = {load.id: load.ids for load in loads}
+    store_containers.plan(store, contact, planned, next_sequence=sequence)
     return loads
 
 
@@ -268,18 +260,6 @@ def _write(
     return packets, octets
 
 
-def _mark_sent(store: Store, loads: list[_Load]) -> None:
-    with store.transaction() as db:
-        db.executemany(
-            "UPDATE container SET state = ? WHERE id = ?",
-            ((ContainerState.IN_FLIGHT, load.id) for load in loads),
-        )
-        db.executemany(
-            "UPDATE product SET state = ? WHERE id = ? AND state = ?",
-            ((State.SENT, product.id, State.STORED) for load in loads for product in load.products),
-        )
-
-
 def _by_kind(loads: list[_Load]) -> dict[str, int]:
     counts = Counter(product.kind for load in loads for product in load.products)
     return {kind.name.lower(): counts[kind] for kind in Kind}
@@ -287,9 +267,9 @@ def _by_kind(loads: list[_Load]) -> dict[str, int]:
 
 def _by_class(sent: ProductTable) -> dict[str, int]:
     """Products of detections by class name, the most frequent first."""
-    rows = sent.rows[sent.rows["detection"]]
+    columns = sent.columns[sent.columns["detection"]]
     counts: Counter[str] = Counter()
-    pairs, number = np.unique(rows[["swath", "class_index"]], return_counts=True)
+    pairs, number = np.unique(columns[["swath", "class_index"]], return_counts=True)
     for (swath, index), n in zip(pairs.tolist(), number.tolist(), strict=True):
         counts[sent.classes[swath][index]] += n
     return dict(counts.most_common())

@@ -1,20 +1,24 @@
-"""Keeping the store within the mission's quota: the least useful data goes first."""
+"""Keeping the store within the mission's quota: the least useful data goes first.
+
+What the ground has acknowledged goes before anything else, then the images and thumbnails of least
+value per byte, at last records. The entries of products stay, so that what was evicted is counted
+and nothing is made twice.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import numpy as np
 
 from winnow_edge.mission import Mission
-from winnow_edge.ranking import State, values
 from winnow_edge.records import Kind
-
-if TYPE_CHECKING:
-    from winnow_edge.store import Store
+from winnow_edge.store import Store
+from winnow_edge.store_schema import Meta, ProductState
+from winnow_edge.worth import utilities
 
 SLACK: Final = 1 / 64
-"""Share of the quota freed beyond need, so that not every band pays for sorting the store."""
+"""Share of the quota freed beyond need, so that not every block pays for sorting the store."""
 
 
 def keep_quota(store: Store, mission: Mission) -> None:
@@ -31,36 +35,36 @@ def keep_quota(store: Store, mission: Mission) -> None:
     target = quota - int(quota * SLACK)
     heavy = (Kind.THUMBNAIL, Kind.IMAGE)
     for states, kinds, new_state in (
-        ((State.ACKNOWLEDGED,), (*heavy, Kind.RECORD), State.ACKNOWLEDGED),
-        ((State.STORED,), heavy, State.EVICTED),
-        ((State.STORED,), (Kind.RECORD,), State.EVICTED),
-        ((State.SENT,), (*heavy, Kind.RECORD), State.EVICTED),
+        ((ProductState.ACKNOWLEDGED,), (*heavy, Kind.RECORD), ProductState.ACKNOWLEDGED),
+        ((ProductState.STORED,), heavy, ProductState.EVICTED),
+        ((ProductState.STORED,), (Kind.RECORD,), ProductState.EVICTED),
+        ((ProductState.SENT,), (*heavy, Kind.RECORD), ProductState.EVICTED),
     ):
         held -= _evict(store, mission, held - target, states, kinds, new_state)
         if held <= target:
             break
-    store.set_meta("data_bytes", held)
+    store.set_meta(Meta.DATA_BYTES, held)
 
 
 def _evict(
     store: Store,
     mission: Mission,
     wanted: int,
-    states: tuple[State, ...],
+    states: tuple[ProductState, ...],
     kinds: tuple[Kind, ...],
-    new_state: State,
+    new_state: ProductState,
 ) -> int:
     """Drop the data of the least useful of these products; the bytes that this freed."""
     table = store.table(states, kinds=kinds, with_data=True)
     if not len(table):
         return 0
-    sizes = table.rows["bytes"].astype(np.int64)
-    order = np.argsort(values(table, mission) / np.maximum(sizes, 1), kind="stable")
+    sizes = table.columns["bytes"].astype(np.int64)
+    order = np.argsort(utilities(table, mission) / np.maximum(sizes, 1), kind="stable")
     freed = np.cumsum(sizes[order])
     count = int(np.searchsorted(freed, wanted)) + 1
     chosen = order[:count]
     store.db.executemany(
         "UPDATE product SET data = NULL, state = ? WHERE id = ?",
-        ((int(new_state), int(number)) for number in table.rows["id"][chosen]),
+        ((int(new_state), int(number)) for number in table.columns["id"][chosen]),
     )
     return int(freed[len(chosen) - 1])

@@ -1,4 +1,4 @@
-"""Products: tile records and detections as bytes that stand alone, and what they are worth.
+"""Products as bytes that stand alone: tile records, pictures of detections, swaths.
 
 Record, thumbnail and image begin with the same 24-octet head (big-endian, `HEAD`), so that each
 says where it lies without the others; thumbnail and image go on with a JPEG, a swath product is
@@ -13,16 +13,16 @@ import json
 import struct
 import warnings
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from winnow_edge.diversity import sketch
 from winnow_edge.errors import PacketError
-from winnow_edge.mission import Mission, Products
-from winnow_edge.records import NO_CLASS, Box, Detection, Flag, Kind, Product, TileRecord
+from winnow_edge.mission import Products
+from winnow_edge.records import Box, Detection, Flag, Kind, Product, TileRecord
+from winnow_edge.sketch import sketch
 
 HEAD: Final = struct.Struct(">HIIIHHBBHBB")
 """swath u16, tile index u32, line u32, sample u32, lines - 1 u16, samples - 1 u16, scale u8,
@@ -269,49 +269,3 @@ def detection_products(detection: Detection, products: Products, swath_id: int) 
         )
         for kind, encode in encoders
     ]
-
-
-class Valued(Protocol):
-    """What `value` looks at: a `Product`, a row of the store or of a received product."""
-
-    @property
-    def kind(self) -> Kind: ...
-    @property
-    def class_index(self) -> int: ...
-    @property
-    def posterior(self) -> float: ...
-    @property
-    def detection(self) -> bool: ...
-
-
-def value(product: Valued, mission: Mission, classes: tuple[str, ...]) -> float:
-    """What a product is worth, in the mission's own units of utility.
-
-    A detection's utility x posterior is shared out to its record, thumbnail and image by
-    [products]; any other product (record of a tile without detection, swath) is worth
-    `background_utility`. `classes` names the classes of the product's swath.
-    """
-    unit = unit_value(product.kind, product.class_index, product.detection, mission, classes)
-    return unit * product.posterior if product.detection else unit
-
-
-def unit_value(
-    kind: Kind, class_index: int, detection: bool, mission: Mission, classes: tuple[str, ...]
-) -> float:
-    """What a product would be worth at posterior 1."""
-    if not detection or kind is Kind.SWATH:
-        return mission.products.background_utility
-    shares = {
-        Kind.RECORD: mission.products.record_share,
-        Kind.THUMBNAIL: mission.products.thumbnail_share,
-        Kind.IMAGE: mission.products.image_share,
-    }
-    return class_utility(class_index, mission, classes) * shares[kind]
-
-
-def class_utility(class_index: int, mission: Mission, classes: tuple[str, ...]) -> float:
-    """The mission's utility of a class; 1.0 (the default of `ClassRule`) where it names none."""
-    if class_index == NO_CLASS or class_index >= len(classes):
-        return 0.0
-    rule = mission.classes.get(classes[class_index])
-    return rule.utility if rule is not None else 1.0

@@ -1,24 +1,22 @@
-"""The file of the product store: its schema, how it is opened, and its errors in plain words."""
+"""The file of the product store: how it is opened and probed, and its errors in plain words."""
 
 from __future__ import annotations
 
 import errno
-import json
 import secrets
 import sqlite3
-from collections.abc import Iterator, Sequence
+import tempfile
+import time
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from winnow_edge.errors import StoreError
-from winnow_edge.ranking import State
-from winnow_edge.records import Kind
+from winnow_edge.files import sync_folder
+from winnow_edge.store_schema import APPLICATION_ID, SCHEMA, SCHEMA_VERSION, Meta
 
-STORE_FILE: Final = "store.db"
-SCHEMA_VERSION: Final = 1
-APPLICATION_ID: Final = 0x574E_4F57  # "WNOW", where `file` and SQLite look for it
+SQLITE_VERSION: Final = sqlite3.sqlite_version
 WAL_PAGES: Final = 256  # the log is copied back into the file every megabyte of 4096-octet pages
 WAL_LIMIT: Final = 4_000_000
 CACHE_KIB: Final = 1024
@@ -35,109 +33,6 @@ _HINTS: Final[dict[int | None, str]] = {
 }
 """What to do about an error of the system."""
 _DAMAGED: Final = "the file is damaged; keep it aside and name another with --store"
-
-_SCHEMA: Final = """
-CREATE TABLE meta (key TEXT PRIMARY KEY, value) WITHOUT ROWID;
-CREATE TABLE swath (
-    id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, samples INTEGER NOT NULL,
-    classes TEXT NOT NULL, bundle TEXT NOT NULL, digest TEXT NOT NULL, fingerprint TEXT,
-    info TEXT NOT NULL, born INTEGER NOT NULL, next_tile INTEGER NOT NULL,
-    next_line INTEGER NOT NULL, pending BLOB, summary TEXT, announcement INTEGER
-);
-CREATE TABLE product (
-    id INTEGER PRIMARY KEY, swath INTEGER NOT NULL REFERENCES swath (id), kind INTEGER NOT NULL,
-    tile INTEGER NOT NULL, class INTEGER NOT NULL, posterior REAL NOT NULL,
-    detection INTEGER NOT NULL, state INTEGER NOT NULL, unheard INTEGER NOT NULL DEFAULT 0,
-    bytes INTEGER NOT NULL, sketch BLOB NOT NULL, data BLOB
-);
-CREATE UNIQUE INDEX product_once ON product (swath, tile, kind, class) WHERE kind <> 0;
-CREATE INDEX product_heavy ON product (kind, state) WHERE kind >= 2;
-CREATE TABLE container (
-    id INTEGER PRIMARY KEY, contact INTEGER NOT NULL, state INTEGER NOT NULL,
-    products BLOB NOT NULL
-);
-CREATE INDEX container_open ON container (state) WHERE state = 1;
-CREATE INDEX container_contact ON container (contact);
-"""
-
-
-@dataclass(frozen=True, slots=True)
-class SwathRow:
-    """A swath of the store; `summary` is None until it is complete.
-
-    `born` is the number of contacts that had been held when the swath began.
-    """
-
-    id: int
-    name: str
-    samples: int
-    classes: tuple[str, ...]
-    bundle: str
-    digest: str
-    fingerprint: str | None
-    info: dict[str, Any]
-    born: int
-    next_tile: int
-    next_line: int
-    summary: dict[str, Any] | None
-
-    @property
-    def complete(self) -> bool:
-        return self.summary is not None
-
-
-@dataclass(frozen=True, slots=True)
-class ProductRow:
-    """A product of the store without its data; `bytes` is the length of its data."""
-
-    id: int
-    swath: int
-    kind: Kind
-    tile_index: int
-    class_index: int
-    posterior: float
-    detection: bool
-    state: State
-    bytes: int
-
-
-SELECT_SWATH: Final = (
-    "SELECT id, name, samples, classes, bundle, digest, fingerprint, info, born, next_tile,"
-    " next_line, summary FROM swath"
-)
-
-
-def among(column: str, numbers: Sequence[int]) -> str:
-    """An SQL condition; `numbers` are members of enumerations, so nothing needs quoting."""
-    return f"{column} IN ({', '.join(str(int(n)) for n in numbers)})"
-
-
-def swath_row(row: tuple[Any, ...]) -> SwathRow:
-    number, name, samples, classes, bundle, digest, fingerprint, info, born, tile, line, end = row
-    return SwathRow(
-        number,
-        name,
-        samples,
-        tuple(json.loads(classes)),
-        bundle,
-        digest,
-        fingerprint,
-        json.loads(info),
-        born,
-        tile,
-        line,
-        json.loads(end) if end is not None else None,
-    )
-
-
-PRODUCT_COLUMNS: Final = "id, swath, kind, tile, class, posterior, detection, state, bytes"
-
-
-def product_row(row: tuple[Any, ...]) -> ProductRow:
-    number, swath, kind, tile, cls, posterior, detection, state, size = row
-    return ProductRow(
-        number, swath, Kind(kind), tile, cls, posterior, bool(detection), State(state), size
-    )
 
 
 def connect(path: Path) -> sqlite3.Connection:
@@ -211,17 +106,43 @@ def prepare(db: sqlite3.Connection) -> None:
     try:
         (version,) = db.execute("PRAGMA user_version").fetchone()
         if version == 0:
-            for statement in _SCHEMA.split(";"):
+            for statement in SCHEMA.split(";"):
                 db.execute(statement)
             db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
             db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
-            start = {"store_id": secrets.randbits(32), "contact": 0, "data_bytes": 0}
+            start = {Meta.STORE_ID: secrets.randbits(32), Meta.CONTACT: 0, Meta.DATA_BYTES: 0}
             db.executemany("INSERT INTO meta VALUES (?, ?)", start.items())
         db.execute("COMMIT")
     except BaseException:
         if db.in_transaction:
             db.execute("ROLLBACK")
         raise
+
+
+def transaction_ms(folder: Path, times: int = 10) -> float:
+    """Milliseconds that a durable transaction of 4 kB takes in `folder`, made as the store's are.
+
+    Raises StoreError where none can be made.
+    """
+    with (
+        explained(folder),
+        tempfile.TemporaryDirectory(dir=folder, prefix=".winnow-probe-") as scratch,
+    ):
+        db = sqlite3.connect(Path(scratch) / "probe.db", isolation_level=None)
+        try:
+            (mode,) = db.execute("PRAGMA journal_mode = WAL").fetchone()
+            if mode != "wal":
+                raise sqlite3.OperationalError("no write-ahead log on this file system")
+            db.execute("PRAGMA synchronous = FULL")
+            db.execute("CREATE TABLE probe (data BLOB)")
+            started = time.perf_counter()
+            for _ in range(times):
+                db.execute("INSERT INTO probe VALUES (zeroblob(4096))")
+            spent = time.perf_counter() - started
+        finally:
+            db.close()
+        sync_folder(scratch)
+    return spent / times * 1000
 
 
 @contextmanager

@@ -27,9 +27,10 @@ from winnow_base.errors import DataError, GroundError, OutputError
 from winnow_base.files import make_folder, write_file
 from winnow_edge.downlink import downlink
 from winnow_edge.mission import Mission, load_mission
-from winnow_edge.ranking import ProductTable, values
 from winnow_edge.records import Kind
 from winnow_edge.store import Store
+from winnow_edge.table import ProductTable
+from winnow_edge.worth import utilities
 from winnow_ground.receive import receive
 from winnow_ground.received import Received
 from winnow_ground.truth import Feature, TruthOfTable, detection_boxes, load_truth
@@ -230,12 +231,12 @@ class Judge:
     @property
     def bytes(self) -> int:
         """Bytes of all products."""
-        return int(self.table.rows["bytes"].sum(dtype=np.int64))
+        return int(self.table.columns["bytes"].sum(dtype=np.int64))
 
     def detections(self) -> dict[str, Any]:
         """Detections on board: how many, and against truth their recall and precision."""
         # One thumbnail per detection; records mark every tile that was merged into it.
-        chosen = np.flatnonzero(self.table.rows["kind"] == Kind.THUMBNAIL)
+        chosen = np.flatnonzero(self.table.columns["kind"] == Kind.THUMBNAIL)
         names = [self._class(int(i)) for i in chosen]
         figures: dict[str, Any] = {"count": len(chosen), "by_class": dict(Counter(names))}
         if self.features is None:
@@ -260,13 +261,13 @@ class Judge:
 
     def brought(self, received: Received) -> dict[str, Any]:
         """What came down: pictures of true features, and the share of all value on board."""
-        place = {int(number): i for i, number in enumerate(self.table.rows["id"])}
+        place = {int(number): i for i, number in enumerate(self.table.columns["id"])}
         down = [place[p.id] for p in received.products if p.id in place]
-        kinds = self.table.rows["kind"]
+        kinds = self.table.columns["kind"]
         images = [i for i in down if kinds[i] == Kind.IMAGE]
         thumbnails = [i for i in down if kinds[i] == Kind.THUMBNAIL]
         if self.truth is None:
-            worth = values(self.table, self.mission)
+            worth = utilities(self.table, self.mission)
             share = float(worth[down].sum() / max(worth.sum(), 1e-12))
             return {"value_share": share, "images": len(images), "thumbnails": len(thumbnails)}
         gains = float(self.truth.gains(np.array(down, np.intp)).sum())
@@ -284,7 +285,7 @@ class Judge:
         }
 
     def _class(self, i: int) -> str:
-        row = self.table.rows[i]
+        row = self.table.columns[i]
         return self.table.classes[int(row["swath"])][int(row["class_index"])]
 
 

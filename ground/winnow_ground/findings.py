@@ -10,16 +10,18 @@ import numpy as np
 import numpy.typing as npt
 
 from winnow_edge.mission import Mission
-from winnow_edge.products import unit_value
-from winnow_edge.ranking import Order, ProductTable, State, rank, values
-from winnow_edge.records import Box, Kind
+from winnow_edge.ranking import Order, rank
+from winnow_edge.records import NO_CLASS, Box, Kind, Product
 from winnow_edge.store import Store
+from winnow_edge.store_schema import ProductState
+from winnow_edge.table import ProductTable
 from winnow_edge.verdict import as_words
+from winnow_edge.worth import unit_utility, utilities, utility
 from winnow_ground.plots import HAVE, Curve
 from winnow_ground.received import Received, ReceivedProduct
 from winnow_ground.truth import Feature, TruthOfTable, Worth, detection_boxes, shown_by
 
-ON_BOARD = (State.STORED, State.SENT, State.ACKNOWLEDGED)
+ON_BOARD = (ProductState.STORED, ProductState.SENT, ProductState.ACKNOWLEDGED)
 """States in which a product has, or had when it was sent, its data."""
 _PICTURES = (Kind.IMAGE, Kind.THUMBNAIL)
 SwathKey = tuple[int, int]
@@ -68,7 +70,7 @@ class ValueOnBoard:
         return [
             Curve(
                 names.get(name, name),
-                np.cumsum(self.table.rows["bytes"][order], dtype=np.float64),
+                np.cumsum(self.table.columns["bytes"][order], dtype=np.float64),
                 np.cumsum(self.gains[name]),
             )
             for name, order in self.orders.items()
@@ -89,14 +91,14 @@ class ValueOnBoard:
         worth = Worth()
         if self.truth is not None:
             for i in self._prefix(name, size):
-                row = self.table.rows[i]
+                row = self.table.columns[i]
                 shown = self.truth.shown[int(i)]
                 worth.add(int(row["swath"]), Kind(int(row["kind"])), shown, 0.0)
         return len(worth.seen(_PICTURES))
 
     def _prefix(self, name: str, size: int) -> Order:
         order = self.orders[name]
-        spent = np.cumsum(self.table.rows["bytes"][order], dtype=np.int64)
+        spent = np.cumsum(self.table.columns["bytes"][order], dtype=np.int64)
         return order[: int(np.searchsorted(spent, size, side="right"))]
 
 
@@ -109,7 +111,7 @@ def value_on_board(
     orders = {name: rank(table, name, mission) for name in dict.fromkeys((policy, "fifo"))}
     laid = None
     if truth is None:
-        worth = values(table, mission)
+        worth = utilities(table, mission)
         gains = {name: worth[order] for name, order in orders.items()}
     else:
         laid = TruthOfTable.of(table, detection_boxes(store), truth, mission)
@@ -134,13 +136,13 @@ def value_received(
     for p in received.products:
         names = told.get((p.store, p.swath)) or received.classes(p.store, p.swath)
         kind = Kind[p.kind.upper()]
-        index = -1 if p.class_index is None else p.class_index
-        known = p.detection and 0 <= index < len(names)
-        unit = unit_value(kind, index if known else 255, known, mission, names)
+        index = NO_CLASS if p.class_index is None else p.class_index
         if truth is None:
-            total += unit * (p.posterior or 0.0) if p.detection else unit
-        elif known and p.box is not None:
+            product = Product(kind, p.tile or 0, index, p.posterior or 0.0, p.detection, b"")
+            total += utility(product, mission, names)
+        elif p.detection and index < len(names) and p.box is not None:
             shown = shown_by(names[index], p.box, truth.get((p.store, p.swath), ()))
+            unit = unit_utility(kind, index, True, mission, names)
             total += worth.add(p.swath, kind, shown, unit)
     return total, len(worth.seen(_PICTURES))
 

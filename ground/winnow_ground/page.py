@@ -174,7 +174,7 @@ class PageWriter:
     def _bytes_on_board(self) -> int:
         if self.inputs.store is not None:
             table = self.inputs.store.table(findings.ON_BOARD)
-            return int(table.rows["bytes"].sum())
+            return int(table.columns["bytes"].sum())
         # A swath's own count leaves out the product that carries it.
         told = sum(int(info.get("bytes") or 0) for info in self.received.swaths.values())
         more = sum(p.bytes for p in self.received.products if p.kind == "swath")

@@ -18,10 +18,13 @@ import numpy.typing as npt
 
 from winnow_base.errors import DataError
 from winnow_edge.mission import Mission
-from winnow_edge.products import decode_head, unit_value
-from winnow_edge.ranking import Order, ProductTable, State, order_by
+from winnow_edge.products import decode_head
+from winnow_edge.ranking import Order, order_by
 from winnow_edge.records import Box, Kind
 from winnow_edge.store import Store
+from winnow_edge.store_schema import ProductState
+from winnow_edge.table import ProductTable
+from winnow_edge.worth import unit_utility
 
 MATCH_OVERLAP = 0.5
 """A detection shows a feature of its class where they share half of the smaller of the two."""
@@ -78,9 +81,9 @@ def shown_by(class_name: str, box: Box, features: Sequence[Feature]) -> tuple[in
 def detection_boxes(store: Store) -> dict[tuple[int, int], Box]:
     """Where the detections of a store lie, by swath id and tile index."""
     boxes: dict[tuple[int, int], Box] = {}
-    states = (State.STORED, State.SENT, State.ACKNOWLEDGED)
+    states = (ProductState.STORED, ProductState.SENT, ProductState.ACKNOWLEDGED)
     kinds = (Kind.RECORD, Kind.THUMBNAIL, Kind.IMAGE)
-    rows = store.table(states, kinds=kinds, with_data=True).rows
+    rows = store.table(states, kinds=kinds, with_data=True).columns
     for row in rows[rows["detection"]]:
         key = int(row["swath"]), int(row["tile"])
         if key not in boxes:
@@ -99,7 +102,7 @@ class Worth:
         self._paid: set[tuple[int, int, Kind]] = set()
 
     def gain(self, swath: int, kind: Kind, shown: Sequence[int], unit: float) -> float:
-        """What a product would add now; `unit` is its `products.unit_value`."""
+        """What a product would add now; `unit` is its `unit_utility`."""
         return unit * sum((swath, n, kind) not in self._paid for n in shown)
 
     def add(self, swath: int, kind: Kind, shown: Sequence[int], unit: float) -> float:
@@ -136,7 +139,7 @@ class TruthOfTable:
         known: dict[tuple[int, int, int], tuple[int, ...]] = {}
         shown: list[tuple[int, ...]] = []
         unit = np.zeros(len(table))
-        for i, row in enumerate(table.rows):
+        for i, row in enumerate(table.columns):
             swath, tile = int(row["swath"]), int(row["tile"])
             names = table.classes[swath]
             class_index = int(row["class_index"])
@@ -148,7 +151,7 @@ class TruthOfTable:
             if key not in known:
                 known[key] = shown_by(names[class_index], box, truth.get(swath, ()))
             shown.append(known[key])
-            unit[i] = unit_value(Kind(int(row["kind"])), class_index, True, mission, names)
+            unit[i] = unit_utility(Kind(int(row["kind"])), class_index, True, mission, names)
         return cls(table, tuple(shown), unit)
 
     def gains(self, order: Order) -> npt.NDArray[np.float64]:
@@ -163,7 +166,7 @@ class TruthOfTable:
         is still on top after it is computed anew is the best of all.
         """
         worth = Worth()
-        size = np.maximum(self.table.rows["bytes"].astype(np.float64), 1.0)
+        size = np.maximum(self.table.columns["bytes"].astype(np.float64), 1.0)
         gain = [worth.gain(*self._key(i)) for i in range(len(self.table))]
         heap = [(-g / size[i], i) for i, g in enumerate(gain) if g > 0]
         heapq.heapify(heap)
@@ -181,5 +184,5 @@ class TruthOfTable:
         return order_by(self.table, rank)
 
     def _key(self, i: int) -> tuple[int, Kind, tuple[int, ...], float]:
-        row = self.table.rows[i]
+        row = self.table.columns[i]
         return int(row["swath"]), Kind(int(row["kind"])), self.shown[i], float(self.unit[i])

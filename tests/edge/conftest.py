@@ -14,7 +14,8 @@ from winnow_edge.mission import Mission, parse_mission
 from winnow_edge.products import Head as ProductHead
 from winnow_edge.products import detection_products, encode_head, record_product
 from winnow_edge.records import Box, Detection, Flag, Kind, Product, TileRecord
-from winnow_edge.store import Store, SwathWriter
+from winnow_edge.store import Store
+from winnow_edge.store_writer import SwathWriter, begin_swath
 
 # Property tests judge what comes out, never how long it took on a busy machine.
 settings.register_profile("untimed", deadline=None)
@@ -49,7 +50,7 @@ def begin(store: Store, name: str = "swath", **known: object) -> SwathWriter:
         "fingerprint": "f",
         "info": {"instrument": "camera"},
     }
-    return store.begin_swath(name, **(plain | known))  # type: ignore[arg-type]
+    return begin_swath(store, name, **(plain | known))  # type: ignore[arg-type]
 
 
 def blob(

@@ -21,9 +21,11 @@ from winnow_edge.cli import main
 from winnow_edge.downlink import downlink
 from winnow_edge.mission import Mission
 from winnow_edge.packets import Container, LinkCounts, read_containers
-from winnow_edge.ranking import Order, ProductTable, State, rank
+from winnow_edge.ranking import Order, rank
 from winnow_edge.records import Kind
 from winnow_edge.store import Store
+from winnow_edge.store_schema import ProductState
+from winnow_edge.table import ProductTable
 
 Kit = Any
 MakeMission = Callable[..., Mission]
@@ -230,7 +232,7 @@ def test_killed_while_sending_loses_nothing(
         everything = {row.id: store.data(row.id) for row in store.products()}
         acknowledge(store, AckReport(store.store_id, contacts))
         got = {i.id for c in arrived for i in c.items}
-        acknowledged = {row.id for row in store.products(states=(State.ACKNOWLEDGED,))}
+        acknowledged = {row.id for row in store.products(states=(ProductState.ACKNOWLEDGED,))}
         assert acknowledged == got
         for last in range(3):
             downlink(store, mission, budget_bytes=2_000_000, out=tmp_path / f"last{last}.bin")

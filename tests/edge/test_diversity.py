@@ -12,13 +12,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from winnow_edge.diversity import SKETCH_BYTES, discounted, sketch
+from winnow_edge.diversity import discounted
 from winnow_edge.downlink import downlink
 from winnow_edge.mission import Mission
 from winnow_edge.packets import LinkCounts, read_containers
-from winnow_edge.ranking import ROW, ProductTable, rank, values
+from winnow_edge.ranking import rank
 from winnow_edge.records import Kind
+from winnow_edge.sketch import SKETCH_BYTES, sketch
 from winnow_edge.store import Store
+from winnow_edge.table import COLUMNS, ProductTable
+from winnow_edge.worth import utilities
 
 Kit = Any
 MakeMission = Callable[..., Mission]
@@ -29,7 +32,7 @@ SMOOTH, ROUGH = bytes([60, 20, 5, 5, 5, 10, 20, 30]), bytes([60, 150, 140, 90, 6
 
 def pictures(*rows: tuple[int, Kind, int, float, bytes]) -> ProductTable:
     """Detections' pictures: swath, kind, class, posterior, sketch; each of its own tile."""
-    table = np.zeros(len(rows), ROW)
+    table = np.zeros(len(rows), COLUMNS)
     for n, (swath, kind, cls, posterior, look) in enumerate(rows):
         table[n] = (n + 1, swath, kind, n, cls, posterior, True, 0, 1000, look)
     return ProductTable(table, CLASSES)
@@ -93,19 +96,19 @@ def test_what_was_sent_before_is_no_news(mission_with: MakeMission) -> None:
     table = pictures((1, Kind.IMAGE, 1, 0.99, ROUGH), (1, Kind.IMAGE, 1, 0.6, SMOOTH))
     # Sent from another swath, whose bundle numbers the class otherwise.
     sent = pictures((2, Kind.IMAGE, 1, 0.9, ROUGH))
-    sent.rows["tile"] = 77
+    sent.columns["tile"] = 77
     assert rank(table, "diversity", mission).tolist() == [0, 1]
     assert rank(table, "diversity", mission, known=sent).tolist() == [1, 0]
     # A thumbnail shows too little to make an image stale.
-    sent.rows["kind"] = Kind.THUMBNAIL
+    sent.columns["kind"] = Kind.THUMBNAIL
     assert rank(table, "diversity", mission, known=sent).tolist() == [0, 1]
 
 
 def test_a_tiles_own_thumbnail_does_not_make_its_image_stale(mission_with: MakeMission) -> None:
     mission = mission_with("[ranking]\ndiversity = 1.0")
     table = pictures((1, Kind.THUMBNAIL, 1, 0.9, ROUGH), (1, Kind.IMAGE, 1, 0.9, ROUGH))
-    table.rows["tile"] = 5
-    density = values(table, mission)
+    table.columns["tile"] = 5
+    density = utilities(table, mission)
     assert discounted(table, density, None, 1.0).tolist() == density.tolist()
     assert discounted(table, density, table, 1.0).tolist() == density.tolist()
 
@@ -125,7 +128,7 @@ def test_the_order_is_the_greedy_one(
 ) -> None:
     """Against the plain definition: take the best of what is left, again and again."""
     table, mission = pictures(*rows), mission_with()
-    density = values(table, mission)
+    density = utilities(table, mission)
     got = discounted(table, density, None, weight)
     looks = np.array([np.frombuffer(row[4], np.uint8) / 32 for row in rows]).reshape(-1, 8)
     names = [CLASSES[row[0]][row[2]] for row in rows]
@@ -168,7 +171,7 @@ def test_a_contact_shows_more_kinds_of_ground(
         table = store.table()
     rare = {}
     for policy in ("utility-per-byte", "diversity"):
-        first = table.rows["tile"][rank(table, policy, mission)[:12]]
+        first = table.columns["tile"][rank(table, policy, mission)[:12]]
         rare[policy] = int((first >= 40).sum())
     assert rare["diversity"] > rare["utility-per-byte"]
 

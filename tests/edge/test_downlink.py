@@ -31,9 +31,11 @@ from winnow_edge.packets import (
     link_bytes,
     read_containers,
 )
-from winnow_edge.ranking import ProductTable, State, order_by
+from winnow_edge.ranking import order_by
 from winnow_edge.records import Kind
 from winnow_edge.store import Store
+from winnow_edge.store_schema import ProductState
+from winnow_edge.table import ProductTable
 
 Kit = Any
 MakeMission = Callable[..., Mission]
@@ -131,7 +133,9 @@ def test_the_budget_is_never_exceeded(
             length = container_length([len(item.data) for item in container.items])
             assert length <= link.container_bytes or len(container.items) == 1
             for item in container.items:
-                row = next(r for r in store.products(states=(State.SENT,)) if r.id == item.id)
+                row = next(
+                    r for r in store.products(states=(ProductState.SENT,)) if r.id == item.id
+                )
                 assert item.data == store.data(item.id)
                 # What tells about a swath goes before the first product of it.
                 assert item.kind is Kind.SWATH or row.swath in known
@@ -144,9 +148,9 @@ def test_the_budget_is_never_exceeded(
         left = store.table()
         assert summary.left == {
             "products": len(left),
-            "bytes": int(left.rows["bytes"].sum()),
+            "bytes": int(left.columns["bytes"].sum()),
         }
-        for row in left.rows:
+        for row in left.columns:
             if row["kind"] != Kind.SWATH and row["swath"] in known:
                 alone = container_length([int(row["bytes"])])
                 assert link_bytes(alone, link.packet_bytes) > budget - summary.bytes
@@ -177,7 +181,9 @@ def test_contacts_cut_anywhere_lose_nothing(
                 assert not {item.id for item in container.items} & acknowledged
             if ground.contacts and (contact >= 12 or data.draw(st.booleans())):
                 acknowledge(store, ground.report())
-                acknowledged = {row.id for row in store.products(states=(State.ACKNOWLEDGED,))}
+                acknowledged = {
+                    row.id for row in store.products(states=(ProductState.ACKNOWLEDGED,))
+                }
                 assert acknowledged == set(ground.products)
             if set(ground.products) == set(everything):
                 break
@@ -257,8 +263,8 @@ def test_what_is_missing_returns_at_once(
         assert acknowledge(store, ack) == AckSummary(len(arrived.items), len(lost.items), 0)
         assert acknowledge(store, ack) == AckSummary()  # given twice, it changes nothing
         states = {row.id: row.state for row in store.products()}
-        assert {states[i.id] for i in arrived.items} == {State.ACKNOWLEDGED}
-        assert {states[i.id] for i in lost.items} == {State.STORED}
+        assert {states[i.id] for i in arrived.items} == {ProductState.ACKNOWLEDGED}
+        assert {states[i.id] for i in lost.items} == {ProductState.STORED}
         again = {i.id for c in Ground().receive(hold(store, mission, 10**6)[0]) for i in c.items}
         assert {i.id for i in lost.items} <= again
         assert not again & {i.id for i in arrived.items}
@@ -308,7 +314,7 @@ def test_packets_count_on_across_contacts(
 
 def test_an_order_may_be_passed_in(stocked: Callable[[], Path], mission_with: MakeMission) -> None:
     def largest_first(table: ProductTable) -> np.ndarray[Any, Any]:
-        return order_by(table, table.rows["bytes"].astype(float))
+        return order_by(table, table.columns["bytes"].astype(float))
 
     mission = mission_with()
     with Store.open(stocked(), mission=mission) as store:

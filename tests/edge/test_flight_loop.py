@@ -27,7 +27,8 @@ from winnow_edge.prepare.chain import Chain
 from winnow_edge.products import decode_picture, decode_record
 from winnow_edge.records import NO_CLASS, Flag, Kind
 from winnow_edge.runtimes.fake import FakeClassifier
-from winnow_edge.store import Store, SwathWriter
+from winnow_edge.store import Store
+from winnow_edge.store_writer import SwathWriter
 from winnow_edge.summary import SwathSummary
 from winnow_edge.tiler import origins
 

@@ -44,6 +44,7 @@ from winnow_edge.packets import (
 from winnow_edge.records import Box, Flag, Kind, TileRecord
 from winnow_edge.sources import open_source
 from winnow_edge.store import Store
+from winnow_edge.store_writer import begin_swath
 
 BATCH = 100
 CAMERA = Instrument(bundle="x")
@@ -317,7 +318,8 @@ def store_target(folder: Path) -> Target:
     """A store's file, the log copied back into it."""
     mission = parse_mission('name = "probe"\n[instrument.c]\nbundle = "x"\n')
     with Store.open(folder, mission=mission) as store:
-        store.begin_swath(
+        begin_swath(
+            store,
             "s",
             samples=9,
             classes=("a", "b"),

@@ -30,9 +30,9 @@ from winnow_edge.products import (
     encode_thumbnail,
     record_product,
     record_products,
-    value,
 )
 from winnow_edge.records import NO_CLASS, Box, Detection, Flag, Kind, Product, TileRecord
+from winnow_edge.worth import utility
 
 RECORD = TileRecord(0x01020304, Box(0x1000, 0x0200, 256, 200), 2, 5, 0.75, Flag.DETECTION)
 GOLDEN = bytes.fromhex(
@@ -203,12 +203,12 @@ def test_a_detections_value_is_shared_out(mission_with: Callable[..., Mission]) 
     record = record_product(TileRecord(7, Box(0, 0, 9, 9), 1, 1, 0.5, Flag.DETECTION), 1)
     thumbnail, image = detection_products(detection(), mission.products, 1)
     assert (thumbnail.kind, image.kind) == (Kind.THUMBNAIL, Kind.IMAGE)
-    assert value(record, mission, classes) == pytest.approx(10 * 0.5 * 0.1)
-    assert value(thumbnail, mission, classes) == pytest.approx(10 * 0.875 * 0.3)
-    assert value(image, mission, classes) == pytest.approx(10 * 0.875 * 0.6)
+    assert utility(record, mission, classes) == pytest.approx(10 * 0.5 * 0.1)
+    assert utility(thumbnail, mission, classes) == pytest.approx(10 * 0.875 * 0.3)
+    assert utility(image, mission, classes) == pytest.approx(10 * 0.875 * 0.6)
     # A class that the mission does not name has the default utility of 1.
     other = Product(Kind.IMAGE, 0, 2, 0.5, True, b"")
-    assert value(other, mission, classes) == pytest.approx(0.5 * 0.6)
+    assert utility(other, mission, classes) == pytest.approx(0.5 * 0.6)
 
 
 def test_a_tile_without_detection_is_worth_the_background(
@@ -218,7 +218,7 @@ def test_a_tile_without_detection_is_worth_the_background(
     screened = TileRecord(0, Box(0, 0, 9, 9), 1, NO_CLASS, 0.0, Flag.SCREENED)
     seen = TileRecord(1, Box(0, 0, 9, 9), 1, 1, 0.99, Flag.NONE)
     for record in (screened, seen):
-        assert value(record_product(record, 1), mission, ("other", "crater")) == 0.25
+        assert utility(record_product(record, 1), mission, ("other", "crater")) == 0.25
 
 
 @given(st.lists(st.tuples(st.integers(0, 254), st.floats(0, 1), st.booleans()), max_size=9))

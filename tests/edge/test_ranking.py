@@ -12,10 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from winnow_edge.mission import POLICIES, Mission
-from winnow_edge.products import value
-from winnow_edge.ranking import ROW, ProductTable, order_by, rank, values
-from winnow_edge.records import Kind
+from winnow_edge.ranking import order_by, rank
+from winnow_edge.records import Kind, Product
 from winnow_edge.store import Store
+from winnow_edge.table import COLUMNS, ProductTable
+from winnow_edge.worth import utilities, utility
 
 Kit = Any
 MakeMission = Callable[..., Mission]
@@ -36,7 +37,7 @@ rows = st.lists(
 
 
 def table_of(given_rows: list[tuple[int, Kind, int, float, bool, int]]) -> ProductTable:
-    table = np.zeros(len(given_rows), ROW)
+    table = np.zeros(len(given_rows), COLUMNS)
     for n, (swath, kind, cls, posterior, detection, size) in enumerate(given_rows):
         table[n] = (n + 1, swath, kind, n, cls, posterior, detection, 0, size, b"")
     return ProductTable(table, CLASSES)
@@ -54,15 +55,10 @@ def test_every_policy_orders_every_product_once(
 @given(rows)
 def test_values_are_those_of_products(mission_with: MakeMission, given_rows: list[Any]) -> None:
     mission, table = mission_with(), table_of(given_rows)
-    got = values(table, mission)
+    got = utilities(table, mission)
     for worth, (swath, kind, cls, posterior, detection, _) in zip(got, given_rows, strict=True):
-
-        class Row:
-            pass
-
-        row: Any = Row()
-        row.kind, row.class_index, row.posterior, row.detection = kind, cls, posterior, detection
-        assert worth == pytest.approx(value(row, mission, CLASSES[swath]), rel=1e-6)
+        product = Product(kind, 0, cls, posterior, detection, b"")
+        assert worth == pytest.approx(utility(product, mission, CLASSES[swath]), rel=1e-6)
 
 
 def test_orders_of_the_policies(mission_with: MakeMission) -> None:
@@ -82,7 +78,7 @@ def test_orders_of_the_policies(mission_with: MakeMission) -> None:
 
 def test_what_was_not_heard_of_counts_half(mission_with: MakeMission) -> None:
     table = table_of([(1, Kind.RECORD, 1, p, True, 24) for p in (0.9, 0.5, 0.4)])
-    table.rows["unheard"][0] = 1
+    table.columns["unheard"][0] = 1
     assert rank(table, "utility-per-byte", mission_with()).tolist() == [1, 0, 2]
     assert rank(table, "confidence", mission_with()).tolist() == [1, 2, 0]
     assert rank(table, "fifo", mission_with()).tolist() == [0, 1, 2]
@@ -93,12 +89,12 @@ def test_equals_go_in_order_of_acquisition(mission_with: MakeMission) -> None:
     shuffled = table[np.random.default_rng(0).permutation(50)]
     for policy in POLICIES:
         order = rank(shuffled, policy, mission_with())
-        assert shuffled.rows["id"][order].tolist() == list(range(1, 51))
+        assert shuffled.columns["id"][order].tolist() == list(range(1, 51))
 
 
 def test_an_order_of_ones_own(mission_with: MakeMission) -> None:
     table = table_of([(1, Kind.RECORD, 1, p, True, 24) for p in (0.1, 0.9, 0.5)])
-    assert order_by(table, table.rows["posterior"].astype(float)).tolist() == [1, 2, 0]
+    assert order_by(table, table.columns["posterior"].astype(float)).tolist() == [1, 2, 0]
 
 
 def test_an_unknown_policy_is_refused(mission_with: MakeMission) -> None:
@@ -115,7 +111,7 @@ def test_a_table_reads_what_the_store_holds(
         table = store.table()
         stored = list(store.products())
     assert len(table) == len(stored) == 61
-    for row, product in zip(table.rows, stored, strict=True):
+    for row, product in zip(table.columns, stored, strict=True):
         assert (row["id"], row["swath"], row["kind"]) == (product.id, product.swath, product.kind)
         assert (row["tile"], row["class_index"]) == (product.tile_index, product.class_index)
         assert (row["detection"], row["bytes"]) == (product.detection, product.bytes)

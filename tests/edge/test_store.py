@@ -15,9 +15,9 @@ from winnow_edge.downlink import downlink
 from winnow_edge.errors import StoreError
 from winnow_edge.mission import Mission
 from winnow_edge.products import decode_record, decode_swath
-from winnow_edge.ranking import State
 from winnow_edge.records import Flag, Kind
 from winnow_edge.store import Store
+from winnow_edge.store_schema import ProductState
 
 Kit = Any
 MakeMission = Callable[..., Mission]
@@ -45,7 +45,7 @@ def test_a_swath_is_written_and_read_back(
                 product.class_index,
             )
             assert (row.posterior, row.detection) == (product.posterior, product.detection)
-            assert (row.state, row.bytes) == (State.STORED, len(product.data))
+            assert (row.state, row.bytes) == (ProductState.STORED, len(product.data))
         assert store.counts()["record"] == {
             "stored": 32,
             "sent": 0,
@@ -79,8 +79,8 @@ def test_the_record_of_a_detection_that_was_merged_away_is_no_feature(
             pending=b"",
             merged=[(4, 1), (4, 2)],  # the tile's record names class 1
         )
-        with store.transaction() as db:
-            db.execute("UPDATE product SET state = ? WHERE tile = 0", (State.SENT,))
+        with store.transaction():
+            store.db.execute("UPDATE product SET state = ? WHERE tile = 0", (ProductState.SENT,))
         # Decided a band later, when a contact has carried its record as it was.
         writer.commit(products=(), next_tile=8, next_line=16, pending=b"", merged=[(0, 1)])
         records = {row.tile_index: row for row in store.products(kinds=(Kind.RECORD,))}
@@ -204,8 +204,8 @@ def test_over_the_quota_the_least_useful_goes_first(
             )
             assert store.data_bytes() <= 50_000
         images = list(store.products(kinds=(Kind.IMAGE,)))
-        kept = {row.posterior for row in images if row.state is State.STORED}
-        gone = {row.posterior for row in images if row.state is State.EVICTED}
+        kept = {row.posterior for row in images if row.state is ProductState.STORED}
+        gone = {row.posterior for row in images if row.state is ProductState.EVICTED}
         assert len(kept) + len(gone) == 100
         # With the last band in, no image was given up that was worth more than one that stayed.
         assert max(gone) < min(kept)
@@ -215,10 +215,10 @@ def test_over_the_quota_the_least_useful_goes_first(
         assert counts["record"] == {"stored": 200, "sent": 0, "acknowledged": 0, "evicted": 0}
         held = store.db.execute("SELECT SUM(LENGTH(data)) FROM product").fetchone()[0]
         assert held == store.data_bytes()
-        evicted = next(row.id for row in images if row.state is State.EVICTED)
+        evicted = next(row.id for row in images if row.state is ProductState.EVICTED)
         with pytest.raises(StoreError, match="no data"):
             store.data(evicted)
-        assert evicted not in store.table().rows["id"]
+        assert evicted not in store.table().columns["id"]
 
 
 def test_what_the_ground_has_makes_room_first_and_what_flies_last(
@@ -254,11 +254,11 @@ def test_a_quota_smaller_than_the_records_keeps_the_best_of_them(
         writer = kit.begin(store)
         writer.commit(products=kit.band(0, 1000, mission), next_tile=1000, next_line=1, pending=b"")
         assert store.data_bytes() <= 10_000
-        rows = [r for r in store.products(kinds=(Kind.RECORD,)) if r.state is State.STORED]
+        rows = [r for r in store.products(kinds=(Kind.RECORD,)) if r.state is ProductState.STORED]
         assert sum(row.detection for row in rows) == 250
         assert store.counts()["record"]["evicted"] == 1000 - len(rows)
         writer.finish({})
-        assert store.announcements()[1].state is State.STORED
+        assert store.announcements()[1].state is ProductState.STORED
 
 
 def test_the_log_stays_small(tmp_path: Path, mission_with: MakeMission, kit: Kit) -> None:

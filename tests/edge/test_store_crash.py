@@ -35,10 +35,11 @@ from winnow_edge.mission import load_mission
 from winnow_edge.products import detection_products, record_product
 from winnow_edge.records import Box, Detection, Flag, TileRecord
 from winnow_edge.store import Store
+from winnow_edge.store_writer import begin_swath
 
 mission = load_mission(sys.argv[2])
 with Store.open(sys.argv[1], mission=mission) as store:
-    writer = store.begin_swath("s", samples=512, classes=("other", "crater"), bundle="x",
+    writer = begin_swath(store, "s", samples=512, classes=("other", "crater"), bundle="x",
                                digest="d", fingerprint="f", info={{}})
     print("open", flush=True)
     for band in range({BANDS}):

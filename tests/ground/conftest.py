@@ -14,6 +14,7 @@ from winnow_edge.mission import Mission, parse_mission
 from winnow_edge.products import detection_products, record_product
 from winnow_edge.records import NO_CLASS, Box, Detection, Flag, TileRecord
 from winnow_edge.store import Store
+from winnow_edge.store_writer import begin_swath
 
 CLASSES = ("other", "crater", "dark dune", "impact ejecta")
 MISSION = """\
@@ -42,7 +43,8 @@ class Flown:
         rng = np.random.default_rng(seed)
         samples, lines = 512, 64 * rows
         with Store.open(self.folder, mission=self.mission) as store:
-            writer = store.begin_swath(
+            writer = begin_swath(
+                store,
                 name,
                 samples=samples,
                 classes=CLASSES,

@@ -13,9 +13,9 @@ from PIL import Image
 
 from winnow_base.errors import OutputError, PacketError
 from winnow_edge.acknowledge import acknowledge, load_ack
-from winnow_edge.ranking import State
 from winnow_edge.records import Kind
 from winnow_edge.store import Store
+from winnow_edge.store_schema import ProductState
 from winnow_ground.receive import receive
 from winnow_ground.received import load_received
 
@@ -145,8 +145,8 @@ def test_containers_lost_at_the_end_of_a_contact_are_known_after_the_next(
     assert received.link.missing > 1
     with Store.open(flown.folder, mission=flown.mission) as store:
         acknowledge(store, load_ack(tmp_path / "in" / "ack.json"))
-        flight = {row.id for row in store.products(states=(State.SENT,))}
-        known = {row.id for row in store.products(states=(State.ACKNOWLEDGED,))}
+        flight = {row.id for row in store.products(states=(ProductState.SENT,))}
+        known = {row.id for row in store.products(states=(ProductState.ACKNOWLEDGED,))}
     assert not flight
     assert known == {p.id for p in received.products} and len(known) > len(one.products)
 

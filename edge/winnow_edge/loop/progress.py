@@ -21,7 +21,8 @@ from winnow_edge.loop.settings import Settings
 from winnow_edge.merging import Merger
 from winnow_edge.prepare.chain import Chain
 from winnow_edge.records import Product
-from winnow_edge.store import Store, SwathWriter
+from winnow_edge.store import Store
+from winnow_edge.store_writer import SwathWriter, begin_swath
 from winnow_edge.summary import Tally
 from winnow_edge.verdict import Votes
 
@@ -48,7 +49,8 @@ class Progress:
 
         Raises SwathKnownError where the store knows another swath of that name, StoreError.
         """
-        writer = store.begin_swath(
+        writer = begin_swath(
+            store,
             name,
             samples=lines.samples,
             classes=settings.manifest.classes,

@@ -1,0 +1,93 @@
+"""What a product is worth: its utility, in the mission's own units.
+
+A detection is worth its class's utility x its posterior, shared out to record, thumbnail and image
+by the mission's [products]; anything else is worth `background_utility`. Ranking, eviction and
+simulation all ask here.
+
+>>> from winnow_edge.mission import ClassRule, Instrument, Mission
+>>> from winnow_edge.records import Kind, Product
+>>> camera = Instrument(bundle="hirise-landmarks")
+>>> mission = Mission("m", {"camera": camera}, classes={"crater": ClassRule(utility=10.0)})
+>>> crater = Product(Kind.IMAGE, 7, 1, 0.5, True, b"")
+>>> utility(crater, mission, ("other", "crater")) == 10.0 * 0.5 * mission.products.image_share
+True
+>>> plain = Product(Kind.RECORD, 7, 1, 0.5, False, b"")
+>>> utility(plain, mission, ("other", "crater")) == mission.products.background_utility
+True
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from winnow_edge.mission import Mission
+from winnow_edge.records import NO_CLASS, Kind
+from winnow_edge.table import ProductTable
+
+
+class Valued(Protocol):
+    """What `utility` looks at: a `Product`, or a product of the store."""
+
+    @property
+    def kind(self) -> Kind: ...
+    @property
+    def class_index(self) -> int: ...
+    @property
+    def posterior(self) -> float: ...
+    @property
+    def detection(self) -> bool: ...
+
+
+def utility(product: Valued, mission: Mission, classes: tuple[str, ...]) -> float:
+    """What a product is worth; `classes` names the classes of its swath."""
+    unit = unit_utility(product.kind, product.class_index, product.detection, mission, classes)
+    return unit * product.posterior if product.detection else unit
+
+
+def utilities(table: ProductTable, mission: Mission) -> npt.NDArray[np.float64]:
+    """`utility` of every product of a table: float64, shape (n,)."""
+    columns = table.columns
+    groups = (columns["swath"].astype(np.int64) << 17) | (columns["kind"].astype(np.int64) << 9)
+    groups |= (columns["class_index"].astype(np.int64) << 1) | columns["detection"]
+    found, inverse = np.unique(groups, return_inverse=True)
+    units = np.array(
+        [
+            unit_utility(
+                Kind(int(g >> 9) & 0xFF),
+                int(g >> 1) & 0xFF,
+                bool(g & 1),
+                mission,
+                table.classes[int(g >> 17)],
+            )
+            for g in found
+        ],
+        dtype=np.float64,
+    )
+    if not len(units):
+        return np.empty(0, np.float64)
+    return np.asarray(np.where(columns["detection"], columns["posterior"], 1.0) * units[inverse])
+
+
+def unit_utility(
+    kind: Kind, class_index: int, detection: bool, mission: Mission, classes: tuple[str, ...]
+) -> float:
+    """What a product would be worth at posterior 1."""
+    if not detection or kind is Kind.SWATH:
+        return mission.products.background_utility
+    shares = {
+        Kind.RECORD: mission.products.record_share,
+        Kind.THUMBNAIL: mission.products.thumbnail_share,
+        Kind.IMAGE: mission.products.image_share,
+    }
+    return class_utility(class_index, mission, classes) * shares[kind]
+
+
+def class_utility(class_index: int, mission: Mission, classes: tuple[str, ...]) -> float:
+    """The mission's utility of a class; 1.0 (the default of `ClassRule`) where it names none."""
+    if class_index == NO_CLASS or class_index >= len(classes):
+        return 0.0
+    rule = mission.classes.get(classes[class_index])
+    return rule.utility if rule is not None else 1.0
