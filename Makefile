@@ -59,9 +59,10 @@ wheel: $(BIN)/python ## dist/winnow_edge-*.whl, the shipped bundles in it, for a
 	@$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist ./edge
 	@ls dist/winnow_edge-*.whl
 
-lint: $(VENV)/.all ## ruff: style, and format
+lint: $(VENV)/.all ## ruff: style, length, complexity, and format; import-linter: who may import whom
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports --no-logo
 
 format: $(VENV)/.all ## ruff: mend what it can
 	$(BIN)/ruff check --fix .
@@ -85,4 +86,4 @@ pin: $(BIN)/python ## resolve constraints.txt anew
 	   --no-emit-package winnow-edge --no-emit-package winnow-ground; } > .pin.out && mv .pin.out constraints.txt; rm -f .pin.in
 
 clean: ## remove the environment and everything made
-	rm -rf $(VENV) $(DEMO_OUT) .mypy_cache .ruff_cache .hypothesis .benchmarks
+	rm -rf $(VENV) $(DEMO_OUT) .mypy_cache .ruff_cache .import_linter_cache .hypothesis .benchmarks

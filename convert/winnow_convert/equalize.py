@@ -66,58 +66,71 @@ def equalize(model: Any, tiles: UInt8Array) -> tuple[Any, int]:
 
 def linear_groups(model: Any) -> list[Group]:
     """The groups of a functional model's layers that may be equalized."""
-    keras = import_keras()
-    layers = keras.layers
-    makers_of = {id(x.output): x for x in model.layers if not isinstance(x.output, list | dict)}
-    feeds: dict[str, list[Any]] = {x.name: [] for x in model.layers}
-    inputs: dict[str, list[Any]] = {}
-    for layer in model.layers:
-        if isinstance(layer, layers.InputLayer):
-            continue
-        tensors = layer.input if isinstance(layer.input, list | tuple) else [layer.input]
-        inputs[layer.name] = [makers_of[id(t)] for t in tensors if id(t) in makers_of]
-        for source in inputs[layer.name]:
-            feeds[source.name].append(layer)
+    wires = _Wires(model)
+    seen: set[str] = set()
+    groups = (
+        wires.group_of(start, seen)
+        for start in model.layers
+        if wires.makes(start) and start.name not in seen
+    )
+    return [group for group in groups if group is not None]
 
-    def linear(layer: Any) -> bool:
+
+class _Wires:
+    """Which layers of a functional model read which."""
+
+    def __init__(self, model: Any) -> None:
+        self._keras = import_keras()
+        self._layers = self._keras.layers
+        makers = {id(x.output): x for x in model.layers if not isinstance(x.output, list | dict)}
+        self._inputs: dict[str, list[Any]] = {}
+        self._feeds: dict[str, list[Any]] = {x.name: [] for x in model.layers}
+        for layer in model.layers:
+            if isinstance(layer, self._layers.InputLayer):
+                continue
+            tensors = layer.input if isinstance(layer.input, list | tuple) else [layer.input]
+            self._inputs[layer.name] = [makers[id(t)] for t in tensors if id(t) in makers]
+            for source in self._inputs[layer.name]:
+                self._feeds[source.name].append(layer)
+
+    def makes(self, layer: Any) -> bool:
+        """Whether a layer's outputs may be scaled: a linear convolution with bias."""
         return (
-            type(layer) is layers.Conv2D
-            and layer.activation is keras.activations.linear
+            type(layer) is self._layers.Conv2D
+            and layer.activation is self._keras.activations.linear
             and layer.use_bias
         )
 
-    def reads(layer: Any) -> bool:
-        return type(layer) is layers.Conv2D and layer.groups == 1
+    def group_of(self, start: Any, seen: set[str]) -> Group | None:
+        """The layers that one scale must pass through; None where one of them cannot take it.
 
-    found, seen = [], set()
-    for start in model.layers:
-        if not linear(start) or start.name in seen:
-            continue
+        Adds what it comes by to `seen`.
+        """
         group, waiting, sound = Group(), [start], True
         while waiting:
             layer = waiting.pop()
             if layer.name in seen:
                 continue
             seen.add(layer.name)
-            if linear(layer):
+            if self.makes(layer):
                 group.makers.append(layer)
-            elif type(layer) is layers.Add:
+            elif type(layer) is self._layers.Add:
                 group.sums.append(layer)
-                waiting.extend(inputs[layer.name])
+                waiting.extend(self._inputs[layer.name])
             else:  # something else feeds an addition of the group
                 sound = False
                 continue
-            sound &= bool(feeds[layer.name])  # an output of the model must stay as it is
-            for reader in feeds[layer.name]:
-                if type(reader) is layers.Add:
-                    waiting.append(reader)
-                elif reads(reader):
-                    group.readers.append(reader)
-                else:
-                    sound = False
-        if sound:
-            found.append(group)
-    return found
+            readers = self._feeds[layer.name]
+            sums = [r for r in readers if type(r) is self._layers.Add]
+            convolutions = [r for r in readers if self._reads(r)]
+            waiting.extend(sums)
+            group.readers.extend(convolutions)
+            # An output of the model must stay as it is.
+            sound &= bool(readers) and len(sums) + len(convolutions) == len(readers)
+        return group if sound else None
+
+    def _reads(self, layer: Any) -> bool:
+        return type(layer) is self._layers.Conv2D and layer.groups == 1
 
 
 def _ranges(

@@ -66,23 +66,7 @@ def train(
         net.set_weights(done)
         progress.note(f"{out} is trained; exporting again")
     else:
-        pixels = {h: _pixels(t, recipe, progress, reduce=True) for h, t in training.items()}
-        posteriors = distill.posteriors(recipe, tasks, pixels, teachers, progress)
-        if recipe.distill.start:
-            first = teachers if recipe.distill.average else teachers[:1]
-            distill.start_from(net, first, progress)
-        sample = fit.make_sample(recipe, training, pixels, posteriors)
-        own = recipe.data.dataset
-        sample = add_rendered(sample, recipe, training[own], pixels[own], progress)
-        steps = fit.steps_per_epoch(len(sample.pixels), recipe.train.batch)
-        judge, learner = val[own], net
-        if frozen.has_fixed_features(recipe):
-            sample, judge = frozen.with_features(net, recipe, sample, judge, progress)
-            learner = frozen.heads_of(net)
-        with progress.training(recipe.name, recipe.train.epochs, steps) as bar:
-            fit.fit(
-                learner, recipe, training, sample, judge, out, fingerprint, bar.epoch, bar.step, net
-            )
+        _learn(net, recipe, tasks, val[recipe.data.dataset], teachers, out, fingerprint, progress)
     if recipe.export.join > 0:
         classes = {h: t.classes for h, t in tasks.items()}
         model.join_heads(net, recipe.data.dataset, classes, recipe.export.join)
@@ -95,6 +79,37 @@ def train(
         folder = out if head == recipe.data.dataset else out / f"along-{head}"
         cards[head] = _finish(net, recipe, head, task, training[head], val[head], folder, came_from)
     return cards[recipe.data.dataset]
+
+
+def _learn(
+    net: keras.Model,
+    recipe: Recipe,
+    tasks: dict[str, Task],
+    judge: fit.Validation,
+    teachers: tuple[Path, ...],
+    out: Path,
+    fingerprint: str,
+    progress: Progress,
+) -> None:
+    """Fit the net on the training tiles of all tasks, judged on the val set of the recipe's own."""
+    training = {h: t.split("train") for h, t in tasks.items()}
+    pixels = {h: _pixels(t, recipe, progress, reduce=True) for h, t in training.items()}
+    posteriors = distill.posteriors(recipe, tasks, pixels, teachers, progress)
+    if recipe.distill.start:
+        first = teachers if recipe.distill.average else teachers[:1]
+        distill.start_from(net, first, progress)
+    sample = fit.make_sample(recipe, training, pixels, posteriors)
+    own = recipe.data.dataset
+    sample = add_rendered(sample, recipe, training[own], pixels[own], progress)
+    steps = fit.steps_per_epoch(len(sample.pixels), recipe.train.batch)
+    learner = net
+    if frozen.has_fixed_features(recipe):
+        sample, judge = frozen.with_features(net, recipe, sample, judge, progress)
+        learner = frozen.heads_of(net)
+    with progress.training(recipe.name, recipe.train.epochs, steps) as bar:
+        fit.fit(
+            learner, recipe, training, sample, judge, out, fingerprint, bar.epoch, bar.step, net
+        )
 
 
 def _tasks(recipe: Recipe, data: Path, progress: Progress) -> dict[str, Task]:

@@ -73,37 +73,49 @@ def render_scene(
     return Scene(pixels, tuple(visible(canvas.features, valid * bright)), tuple(zones), seed)
 
 
+DENSITY = {"plain": 1.0, "dark dunes": 0.5, "slopes": 0.35, "frosted dunes": 0.0, "cap": 0.0}
+"""Craters of a zone beside those of a plain."""
+
+
 def paint(canvas: Canvas, zones: list[tuple[str, int, int]]) -> None:
     """The features of every zone, in the order in which nature laid them down."""
-    rng, (lines, samples) = canvas.rng, canvas.shape
-    cratered = np.zeros(lines, dtype=np.float32)
-    density = {"plain": 1.0, "dark dunes": 0.5, "slopes": 0.35, "frosted dunes": 0.0, "cap": 0.0}
+    cratered = np.zeros(canvas.shape[0], dtype=np.float32)
     for kind, top, bottom in zones:
-        cratered[top:bottom] = density[kind]
+        cratered[top:bottom] = DENSITY[kind]
         if kind == "slopes":
             streaks.mesas(canvas.part(top - MARGIN, bottom + MARGIN), *within(top, bottom))
     if cratered.any():
         craters.population(canvas, cratered, per_megapixel=20, softening=0.012)
     for kind, top, bottom in zones:
-        wind = float(rng.uniform(0, 2 * np.pi))
-        part, inside = canvas.part(top - MARGIN, bottom + MARGIN), within(top, bottom)
-        if kind == "plain":
-            drift(part, *inside, wind)
-        elif kind == "dark dunes":
-            dunes.dark_field(part, *inside, wind)
-        elif kind == "frosted dunes":
-            dunes.frosted_field(part, *inside, wind)
-        elif kind == "cap":
-            ice.cap(part, *inside)
-        elif kind == "slopes":
-            count = int((bottom - top) * samples / 42_000)
-            streaks.streak_zone(part, *inside, count)
+        wind = float(canvas.rng.uniform(0, 2 * np.pi))
+        cover(canvas.part(top - MARGIN, bottom + MARGIN), kind, *within(top, bottom), wind)
     for kind, top, bottom in zones:
         if kind == "plain":
-            for _ in range(1 + int(rng.random() < 0.5)):
-                line = rng.uniform(top + 0.2 * (bottom - top), bottom - 0.2 * (bottom - top))
-                sample = rng.uniform(0.25, 0.75) * samples
-                craters.fresh_impact(canvas, line, sample, float(rng.uniform(4, 8)))
+            impacts(canvas, top, bottom)
+
+
+def cover(canvas: Canvas, kind: str, top: int, bottom: int, wind: float) -> None:
+    """Sand, frost, ice or streaks of one zone; `wind` is the azimuth it blows from."""
+    if kind == "plain":
+        drift(canvas, top, bottom, wind)
+    elif kind == "dark dunes":
+        dunes.dark_field(canvas, top, bottom, wind)
+    elif kind == "frosted dunes":
+        dunes.frosted_field(canvas, top, bottom, wind)
+    elif kind == "cap":
+        ice.cap(canvas, top, bottom)
+    elif kind == "slopes":
+        count = int((bottom - top) * canvas.shape[1] / 42_000)
+        streaks.streak_zone(canvas, top, bottom, count)
+
+
+def impacts(canvas: Canvas, top: int, bottom: int) -> None:
+    """One or two fresh impacts on a plain, away from its borders."""
+    rng = canvas.rng
+    for _ in range(1 + int(rng.random() < 0.5)):
+        line = rng.uniform(top + 0.2 * (bottom - top), bottom - 0.2 * (bottom - top))
+        sample = rng.uniform(0.25, 0.75) * canvas.shape[1]
+        craters.fresh_impact(canvas, line, sample, float(rng.uniform(4, 8)))
 
 
 def within(top: int, bottom: int) -> tuple[int, int]:
