@@ -18,9 +18,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from winnow_edge import bench, collect, interpreters, pipeline, store, store_writer
-from winnow_edge.band import Band, Quantizer
+from winnow_edge import bench, store, store_writer
 from winnow_edge.bundle import Bundle, find_bundle, open_bundle
+from winnow_edge.loop import collect, interpreters
+from winnow_edge.loop import run as pipeline
+from winnow_edge.loop.band import Band, Quantizer
 from winnow_edge.loop.intake import Intake
 from winnow_edge.loop.progress import Progress
 from winnow_edge.loop.settings import Settings

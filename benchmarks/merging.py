@@ -1,8 +1,8 @@
 """What merging costs and saves: features shown, detections and bytes, by rule.
 
 Rendered strips are flown once without merging (`merge = 1`); the rules are then applied to what was
-detected, each greedy within a class (`winnow_edge.merging`). A feature is shown if a detection of
-its class shows it (`winnow_ground.truth.shown_by`). "Wide first" keeps the coarser scale first
+detected, each greedy within a class (`winnow_edge.loop.merging`). A feature is shown if a detection
+of its class shows it (`winnow_ground.truth.shown_by`). "Wide first" keeps the coarser scale first
 instead of the higher posterior. Real strips have no truth: only bytes are counted, in two flights.
 
     python benchmarks/merging.py [--seeds 1-8] [--lines 5120] [--bundle NAME]
@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from winnow_edge.flight import Flight
+from winnow_edge.loop.flight import Flight
 from winnow_edge.mission import Mission, load_mission
 from winnow_edge.products import decode_head
 from winnow_edge.records import Box, Kind

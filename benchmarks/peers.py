@@ -76,10 +76,10 @@ def interpreter(bundle: Any) -> Callable[[Any], Any]:
 
 def run_winnow(path: Path, bundle: Any, threads: int) -> Callable[[], int]:
     """`run_swath` into a scratch store."""
-    from winnow_edge.interpreters import Interpreters
+    from winnow_edge.loop.interpreters import Interpreters
+    from winnow_edge.loop.run import run_swath
     from winnow_edge.loop.settings import Settings
     from winnow_edge.mission import Compute, Instrument, Mission, Tiling
-    from winnow_edge.pipeline import run_swath
     from winnow_edge.prepare.chain import open_lines
     from winnow_edge.store import Store
 

@@ -10,18 +10,18 @@ from typing import Any
 import numpy as np
 import pytest
 
-from winnow_edge.band import Band, Quantizer, bin_lines
 from winnow_edge.bench import MemorySource, rendered
 from winnow_edge.bundle import Bundle, find_bundle, open_bundle
-from winnow_edge.decision import Decider
-from winnow_edge.interpreters import Interpreters
+from winnow_edge.loop.band import Band, Quantizer, bin_lines
+from winnow_edge.loop.decision import Decider
+from winnow_edge.loop.interpreters import Interpreters
+from winnow_edge.loop.merging import Merger
+from winnow_edge.loop.run import run_swath
+from winnow_edge.loop.screening import value_counts
 from winnow_edge.loop.settings import Settings
-from winnow_edge.merging import Merger
 from winnow_edge.mission import Instrument, Mission, Tiling
-from winnow_edge.pipeline import run_swath
 from winnow_edge.prepare.chain import Chain
 from winnow_edge.records import Box, Detection
-from winnow_edge.screening import value_counts
 from winnow_edge.store import Store
 
 WIDTH = 2048

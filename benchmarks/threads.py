@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from winnow_edge.bundle import Bundle, find_bundle, open_bundle
-from winnow_edge.interpreters import Interpreters, cores
+from winnow_edge.loop.interpreters import Interpreters, cores
 
 TILES = 480
 BATCH = 8

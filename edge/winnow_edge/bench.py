@@ -20,8 +20,8 @@ import numpy as np
 from winnow_edge import host
 from winnow_edge.bundle import Bundle
 from winnow_edge.errors import SwathError
-from winnow_edge.interpreters import Interpreters, cores
 from winnow_edge.laps import Lap, Round, bare_ms, measure
+from winnow_edge.loop.interpreters import Interpreters, cores
 from winnow_edge.loop.settings import Settings
 from winnow_edge.mission import Instrument, Mission, Tiling
 from winnow_edge.prepare.chain import Chain

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import importlib
-import importlib.util
 import logging
 import os
 import sys
 from collections.abc import Sequence
 
+from winnow_edge.commands import bench, doctor, downlink, info, run, schema
 from winnow_edge.errors import EXIT_OK, EXIT_RUNTIME, WinnowEdgeError
 
-_COMMANDS = ("run", "downlink", "info", "bench", "doctor", "schema")
+COMMANDS = (run, downlink, info, bench, doctor, schema)
 _EPILOG = """\
 exit codes: 0 done, 2 usage, 3 bad swath, mission file, bundle or store, 4 hardware or runtime.
 Results go to stdout, messages to stderr. `winnow-edge COMMAND --help` says more.
@@ -20,7 +19,7 @@ Results go to stdout, messages to stderr. `winnow-edge COMMAND --help` says more
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command line of `winnow-edge`; every `cmd_NAME` module adds its own part."""
+    """The command line of `winnow-edge`; every module of `commands` adds its own part."""
     top = argparse.ArgumentParser(
         prog="winnow-edge",
         description="Decide on board what is worth sending home: classify a swath as its lines "
@@ -30,9 +29,8 @@ def parser() -> argparse.ArgumentParser:
     )
     top.add_argument("-v", "--verbose", action="store_true", help="say more on stderr")
     commands = top.add_subparsers(metavar="COMMAND", required=True)
-    for name in _COMMANDS:
-        if importlib.util.find_spec(f"winnow_edge.cmd_{name}"):
-            importlib.import_module(f"winnow_edge.cmd_{name}").add_parser(commands)
+    for command in COMMANDS:
+        command.add_parser(commands)
     return top
 
 

@@ -14,9 +14,9 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from winnow_edge.interpreters import Interpreters
+from winnow_edge.loop.interpreters import Interpreters
+from winnow_edge.loop.run import run_swath
 from winnow_edge.loop.settings import Settings
-from winnow_edge.pipeline import run_swath
 from winnow_edge.prepare.chain import Chain
 from winnow_edge.runtimes import Classifier
 from winnow_edge.store import Store

@@ -1,8 +1,8 @@
 """Second views of borderline tiles: what is judged is what flies.
 
 A tile whose best posterior is under a limit is shown to the net once more, mirrored, and its
-posteriors are the means of the two views. The rule is `winnow_edge.decision`'s, on the posteriors
-of any net.
+posteriors are the means of the two views. The rule is `winnow_edge.loop.decision`'s, on the
+posteriors of any net.
 """
 
 from __future__ import annotations

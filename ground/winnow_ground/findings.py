@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from winnow_edge.loop.verdict import as_words
 from winnow_edge.mission import Mission
 from winnow_edge.ranking import Order, rank
 from winnow_edge.records import NO_CLASS, Box, Kind, Product
 from winnow_edge.store import Store
 from winnow_edge.store_schema import ProductState
 from winnow_edge.table import ProductTable
-from winnow_edge.verdict import as_words
 from winnow_edge.worth import unit_utility, utilities, utility
 from winnow_ground.plots import HAVE, Curve
 from winnow_ground.received import Received, ReceivedProduct

@@ -24,7 +24,7 @@ from winnow_base.files import make_folder
 from winnow_edge.acknowledge import AckReport, acknowledge
 from winnow_edge.downlink import downlink
 from winnow_edge.errors import StoreError
-from winnow_edge.flight import Flight
+from winnow_edge.loop.flight import Flight
 from winnow_edge.mission import Mission
 from winnow_edge.store import Store
 from winnow_ground.contacts import Contact, ContactPlan, Downlinks, load_plan

@@ -27,8 +27,8 @@ from winnow_convert.measure import Outputs, figures, rounded
 from winnow_convert.options import Options, make_options
 from winnow_convert.source import float_logits, load_source
 from winnow_edge.bundle import open_bundle
-from winnow_edge.decision import Borderline, Decider, SecondViews
 from winnow_edge.errors import OutputError
+from winnow_edge.loop.decision import Borderline, Decider, SecondViews
 from winnow_edge.runtimes import load_classifier
 from winnow_train.tasks import read_like
 

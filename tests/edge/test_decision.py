@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from winnow_edge.bundle import InputSpec, Manifest, OutputSpec
-from winnow_edge.decision import Decider
+from winnow_edge.loop.decision import Decider
+from winnow_edge.loop.screening import Screen, contrasts, salience, value_counts
 from winnow_edge.mission import Screening
-from winnow_edge.screening import Screen, contrasts, salience, value_counts
 
 
 def manifest(head: str, scale: float = 0.1, temperature: float = 1.3, zero: int = 7) -> Manifest:

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from winnow_edge.bench import MemorySource
 from winnow_edge.bundle import Golden, InputSpec, Manifest, OutputSpec, write_bundle
 from winnow_edge.cli import main
+from winnow_edge.prepare.first_lines import FIRST_LINES, FirstLines
 from winnow_edge.sources import Lines
-from winnow_edge.sources.first_lines import FIRST_LINES, FirstLines
 
 SIDE = 128
 

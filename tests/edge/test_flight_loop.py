@@ -14,23 +14,23 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from winnow_edge.band import bin_lines
 from winnow_edge.bench import MemorySource
 from winnow_edge.bundle import Bundle, Golden, InputSpec, Manifest, OutputSpec, write_bundle
 from winnow_edge.errors import MissionError, StoreError, SwathError
-from winnow_edge.interpreters import Interpreters
 from winnow_edge.loop import intake
+from winnow_edge.loop.band import bin_lines
+from winnow_edge.loop.interpreters import Interpreters
+from winnow_edge.loop.run import run_swath
+from winnow_edge.loop.schedule import origins
 from winnow_edge.loop.settings import Settings
+from winnow_edge.loop.summary import SwathSummary
 from winnow_edge.mission import Mission, parse_mission
-from winnow_edge.pipeline import run_swath
 from winnow_edge.prepare.chain import Chain
 from winnow_edge.products import decode_picture, decode_record
 from winnow_edge.records import NO_CLASS, Flag, Kind
 from winnow_edge.runtimes.fake import FakeClassifier
 from winnow_edge.store import Store
 from winnow_edge.store_writer import SwathWriter
-from winnow_edge.summary import SwathSummary
-from winnow_edge.tiler import origins
 
 SIDE = 8
 CLASSES = ("dark", "middle", "bright")

@@ -9,7 +9,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from winnow_edge.merging import Merger
+from winnow_edge.loop.merging import Merger
 from winnow_edge.records import Box, Detection
 
 PIXELS = np.zeros((1, 1), np.uint8)

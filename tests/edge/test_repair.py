@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from winnow_edge.bench import MemorySource
 from winnow_edge.errors import MissionError
 from winnow_edge.mission import Instrument
+from winnow_edge.prepare.first_lines import FirstLines
+from winnow_edge.prepare.repair import Repair, RepairedSource, find_dead
 from winnow_edge.sources import LineSource, open_source
-from winnow_edge.sources.first_lines import FirstLines
-from winnow_edge.sources.repair import Repair, RepairedSource, find_dead
 
 
 def terrain(lines: int, samples: int, seed: int = 0) -> npt.NDArray[np.uint8]:

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from winnow_edge.band import Band, Quantizer
 from winnow_edge.bundle import Bundle, Golden, OutputSpec, find_bundle, open_bundle
 from winnow_edge.errors import BundleError, RuntimeUnavailableError
+from winnow_edge.loop.band import Band, Quantizer
 from winnow_edge.runtimes import available_runtimes, check_golden, edgetpu, load_classifier
 
 

@@ -31,20 +31,20 @@ from winnow_edge.bundle import (
     open_bundle,
     write_bundle,
 )
-from winnow_edge.decision import Borderline, Decider, SecondViews
 from winnow_edge.errors import MissionError
-from winnow_edge.interpreters import Interpreters
 from winnow_edge.loop import intake
+from winnow_edge.loop.decision import Borderline, Decider, SecondViews
+from winnow_edge.loop.interpreters import Interpreters
+from winnow_edge.loop.run import run_swath
 from winnow_edge.loop.settings import Settings
+from winnow_edge.loop.summary import SwathSummary
 from winnow_edge.mission import Mission, parse_mission
-from winnow_edge.pipeline import run_swath
 from winnow_edge.prepare.chain import Chain
 from winnow_edge.products import decode_record
 from winnow_edge.records import Kind
 from winnow_edge.runtimes import load_classifier
 from winnow_edge.runtimes.fake import FakeClassifier
 from winnow_edge.store import Store
-from winnow_edge.summary import SwathSummary
 
 SIDE = 8
 CLASSES = ("dark", "middle", "bright")

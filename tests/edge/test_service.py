@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from winnow_edge.board.systemd import notify, watched
 from winnow_edge.bundle import shipped_bundles
-from winnow_edge.service import notify, watched
 
 
 @pytest.fixture

@@ -17,8 +17,8 @@ from PIL import Image
 
 from winnow_edge.errors import SwathError, WinnowEdgeError
 from winnow_edge.mission import Instrument
+from winnow_edge.prepare.stretch import Stretch
 from winnow_edge.sources import Lines, LineSource, fill, open_source
-from winnow_edge.sources.stretch import Stretch
 
 CAMERA = Instrument(bundle="x")
 

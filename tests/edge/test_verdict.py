@@ -10,16 +10,16 @@ import pytest
 from winnow_edge.bench import MemorySource
 from winnow_edge.bundle import Golden, InputSpec, Manifest, OutputSpec, write_bundle
 from winnow_edge.errors import MissionError
-from winnow_edge.interpreters import Interpreters
+from winnow_edge.loop.interpreters import Interpreters
+from winnow_edge.loop.run import run_swath
 from winnow_edge.loop.settings import Settings
+from winnow_edge.loop.summary import SwathSummary
+from winnow_edge.loop.verdict import BAD, GOOD, HARD, Votes, as_json, as_words, judge
 from winnow_edge.mission import Verdict, parse_mission
-from winnow_edge.pipeline import run_swath
 from winnow_edge.prepare.chain import Chain
 from winnow_edge.products import decode_swath
 from winnow_edge.records import Kind
 from winnow_edge.store import Store
-from winnow_edge.summary import SwathSummary
-from winnow_edge.verdict import BAD, GOOD, HARD, Votes, as_json, as_words, judge
 
 RULE = Verdict(class_name="ice")
 

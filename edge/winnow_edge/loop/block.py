@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from winnow_edge.band import Band, Int8Array
-from winnow_edge.interpreters import Job
-from winnow_edge.tiler import TileRow
+from winnow_edge.loop.band import Band, Int8Array
+from winnow_edge.loop.interpreters import Job
+from winnow_edge.loop.schedule import TileRow
 
 
 @dataclass

@@ -9,14 +9,14 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from winnow_edge.band import SLOTS, Band
-from winnow_edge.interpreters import Interpreters
+from winnow_edge.loop.band import SLOTS, Band
 from winnow_edge.loop.block import Block, Row
+from winnow_edge.loop.interpreters import Interpreters
 from winnow_edge.loop.progress import Progress
+from winnow_edge.loop.schedule import TileRow, TileRows
+from winnow_edge.loop.screening import Screen
 from winnow_edge.loop.settings import Settings
 from winnow_edge.prepare.chain import Chain
-from winnow_edge.screening import Screen
-from winnow_edge.tiler import TileRow, TileRows
 
 BLOCK_LINES = 256
 """Lines read at a time: enough tiles to keep interpreters busy, few enough to commit often."""

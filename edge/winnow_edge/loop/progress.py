@@ -17,14 +17,14 @@ import numpy.typing as npt
 
 from winnow_edge.errors import SwathError, SwathKnownError
 from winnow_edge.loop.block import Block, Row
+from winnow_edge.loop.merging import Merger
 from winnow_edge.loop.settings import Settings
-from winnow_edge.merging import Merger
+from winnow_edge.loop.summary import Tally
+from winnow_edge.loop.verdict import Votes
 from winnow_edge.prepare.chain import Chain
 from winnow_edge.records import Product
 from winnow_edge.store import Store
 from winnow_edge.store_writer import SwathWriter, begin_swath
-from winnow_edge.summary import Tally
-from winnow_edge.verdict import Votes
 
 
 class Progress:

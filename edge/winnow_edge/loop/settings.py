@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from winnow_edge.band import Quantizer
 from winnow_edge.bundle import Bundle, Manifest, find_bundle, open_bundle
-from winnow_edge.decision import Borderline
 from winnow_edge.errors import BundleError, MissionError
+from winnow_edge.loop.band import Quantizer
+from winnow_edge.loop.decision import Borderline
 from winnow_edge.mission import Instrument, Mission, place_of
 
 

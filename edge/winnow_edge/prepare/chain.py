@@ -19,11 +19,11 @@ import numpy.typing as npt
 
 from winnow_edge.bundle import InputSpec
 from winnow_edge.mission import Instrument
+from winnow_edge.prepare.first_lines import FirstLines
+from winnow_edge.prepare.frame import FrameSource
+from winnow_edge.prepare.repair import Repair, RepairedSource
+from winnow_edge.prepare.stretch import Stretch
 from winnow_edge.sources import Lines, LineSource, open_source
-from winnow_edge.sources.first_lines import FirstLines
-from winnow_edge.sources.frame import FrameSource
-from winnow_edge.sources.repair import Repair, RepairedSource
-from winnow_edge.sources.stretch import Stretch
 
 
 class Chain:

@@ -19,7 +19,7 @@ from PIL import Image, ImageFile
 
 from winnow_edge.errors import SwathError
 from winnow_edge.sources import Lines
-from winnow_edge.sources.jpeg_count import Recount, Rows, Taller, damage, rows_of
+from winnow_edge.sources.jpeg import Recount, Rows, Taller, damage, rows_of
 
 LARGEST = 256_000_000
 """Bytes of the largest picture that is decoded in memory; larger ones are fed as raw lines."""

@@ -15,12 +15,12 @@ from PIL import Image
 
 from winnow_base.errors import DataError
 from winnow_base.files import make_folder, write_file
-from winnow_edge.band import bin_lines
+from winnow_edge.loop.band import bin_lines
+from winnow_edge.loop.schedule import TileRows, box_of, origins
+from winnow_edge.loop.screening import CENTRE
 from winnow_edge.mission import Instrument
 from winnow_edge.prepare.chain import Chain
-from winnow_edge.screening import CENTRE
 from winnow_edge.sources import fill, open_source
-from winnow_edge.tiler import TileRows, box_of, origins
 
 INDEX = "index.csv"
 COLUMNS = ("file", "swath", "line", "sample", "lines", "samples", "scale", "nodata", "dropped")

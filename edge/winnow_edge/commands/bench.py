@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 
-from winnow_edge.cmd_run import threads_of
+from winnow_edge.commands.run import threads_of
 from winnow_edge.errors import EXIT_OK
 from winnow_edge.mission import RUNTIMES
 

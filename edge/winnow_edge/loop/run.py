@@ -11,16 +11,16 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 
-from winnow_edge.collect import Collector
 from winnow_edge.errors import SwathError
-from winnow_edge.interpreters import Interpreters
 from winnow_edge.loop.block import Block, Row
+from winnow_edge.loop.collect import Collector
 from winnow_edge.loop.intake import Intake
+from winnow_edge.loop.interpreters import Interpreters
 from winnow_edge.loop.progress import Progress
 from winnow_edge.loop.settings import Settings
+from winnow_edge.loop.summary import SwathSummary, Tally
 from winnow_edge.prepare.chain import Chain
 from winnow_edge.store import Store
-from winnow_edge.summary import SwathSummary, Tally
 
 Show = Callable[[Tally, int, int | None], None]
 """Called after every block with the counts so far, the lines done and the lines in all if known."""

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from winnow_edge.bundle import InputSpec
-from winnow_edge.tiler import origins
+from winnow_edge.loop.schedule import origins
 
 UInt8Array = npt.NDArray[np.uint8]
 Int8Array = npt.NDArray[np.int8]

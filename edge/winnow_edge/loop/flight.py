@@ -10,15 +10,15 @@ from pathlib import Path
 from types import TracebackType
 
 from winnow_edge.bundle import Bundle, find_bundle, open_bundle
-from winnow_edge.interpreters import Interpreters
+from winnow_edge.loop.interpreters import Interpreters
+from winnow_edge.loop.run import Show, run_swath
 from winnow_edge.loop.settings import Settings
+from winnow_edge.loop.summary import SwathSummary
 from winnow_edge.mission import Mission
-from winnow_edge.pipeline import Show, run_swath
 from winnow_edge.prepare.chain import open_lines
+from winnow_edge.prepare.repair import LEARN_LINES
 from winnow_edge.sources import STDIN
-from winnow_edge.sources.repair import LEARN_LINES
 from winnow_edge.store import Store
-from winnow_edge.summary import SwathSummary
 
 log = logging.getLogger(__name__)
 

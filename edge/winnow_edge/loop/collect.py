@@ -12,14 +12,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from winnow_edge import products, verdict
+from winnow_edge import products
 from winnow_edge.bundle import Int8Array
-from winnow_edge.decision import Decided, Decider, SecondViews
+from winnow_edge.loop import verdict
 from winnow_edge.loop.block import Row
+from winnow_edge.loop.decision import Decided, Decider, SecondViews
 from winnow_edge.loop.progress import Progress
+from winnow_edge.loop.schedule import box_of
 from winnow_edge.loop.settings import Settings
 from winnow_edge.records import NO_CLASS, Box, Detection, Flag, Product
-from winnow_edge.tiler import box_of
 
 
 class Collector:

@@ -17,7 +17,7 @@ from types import TracebackType
 import numpy as np
 
 from winnow_edge.bundle import Bundle, Int8Array, Tile
-from winnow_edge.decision import Borderline, SecondViews
+from winnow_edge.loop.decision import Borderline, SecondViews
 from winnow_edge.runtimes import Classifier, load_classifier
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from winnow_edge.verdict import as_words
+from winnow_edge.loop.verdict import as_words
 
 
 @dataclass

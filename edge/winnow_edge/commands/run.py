@@ -19,7 +19,7 @@ from winnow_edge.errors import EXIT_OK, EXIT_USAGE, SwathError, SwathKnownError
 from winnow_edge.mission import RUNTIMES, Mission
 
 if TYPE_CHECKING:
-    from winnow_edge.flight import Flight
+    from winnow_edge.loop.flight import Flight
 
 ALL = 0
 """Value of --passes for a listener that is ended by SIGTERM alone."""
@@ -106,9 +106,9 @@ def run(args: argparse.Namespace) -> int:
         what = "addresses that are listened at (tcp-listen://, unix-listen:)"
         print(f"winnow-edge run: --passes is for {what}, not for {others[0]}", file=sys.stderr)
         return EXIT_USAGE
-    from winnow_edge.flight import Flight
+    from winnow_edge.board.systemd import notify, watched
+    from winnow_edge.loop.flight import Flight
     from winnow_edge.mission import load_mission
-    from winnow_edge.service import notify, watched
 
     mission = with_overrides(load_mission(args.mission), args)
     code = EXIT_OK

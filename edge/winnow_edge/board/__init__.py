@@ -1,0 +1,1 @@
+"""The board and the service that run the loop."""

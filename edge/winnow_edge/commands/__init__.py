@@ -1,0 +1,1 @@
+"""The commands of `winnow-edge`, one file each."""
