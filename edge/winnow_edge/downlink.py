@@ -17,21 +17,18 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from winnow_edge import store_containers
-from winnow_edge.errors import OutputError
-from winnow_edge.files import write_aside
-from winnow_edge.mission import Link, Mission
-from winnow_edge.packets import (
+from winnow_edge.container import (
     CONTAINER,
     ITEM,
-    SEQUENCE_MODULO,
     Container,
     Item,
     container_length,
     encode_container,
-    link_bytes,
-    packetize,
-    packets_for,
 )
+from winnow_edge.errors import OutputError
+from winnow_edge.files import write_aside
+from winnow_edge.mission import Link, Mission
+from winnow_edge.packets import SEQUENCE_MODULO, link_bytes, packetize, packets_for
 from winnow_edge.ranking import Order, rank
 from winnow_edge.records import Kind
 from winnow_edge.store import Store

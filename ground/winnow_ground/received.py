@@ -17,7 +17,7 @@ from typing import Any
 
 from winnow_base.errors import PacketError
 from winnow_base.files import write_file
-from winnow_edge.packets import LinkCounts
+from winnow_edge.reader import LinkCounts
 from winnow_edge.records import Box
 
 RECEIVED_FILE = "received.json"

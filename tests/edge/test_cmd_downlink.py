@@ -18,10 +18,11 @@ import pytest
 
 from winnow_edge.acknowledge import AckReport, ContactAck, acknowledge
 from winnow_edge.cli import main
+from winnow_edge.container import Container
 from winnow_edge.downlink import downlink
 from winnow_edge.mission import Mission
-from winnow_edge.packets import Container, LinkCounts, read_containers
 from winnow_edge.ranking import Order, rank
+from winnow_edge.reader import LinkCounts, read_containers
 from winnow_edge.records import Kind
 from winnow_edge.store import Store
 from winnow_edge.store_schema import ProductState

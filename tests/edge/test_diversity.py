@@ -15,8 +15,8 @@ from hypothesis.extra.numpy import arrays
 from winnow_edge.diversity import discounted
 from winnow_edge.downlink import downlink
 from winnow_edge.mission import Mission
-from winnow_edge.packets import LinkCounts, read_containers
 from winnow_edge.ranking import rank
+from winnow_edge.reader import LinkCounts, read_containers
 from winnow_edge.records import Kind
 from winnow_edge.sketch import SKETCH_BYTES, sketch
 from winnow_edge.store import Store

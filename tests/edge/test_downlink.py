@@ -21,17 +21,13 @@ from winnow_edge.acknowledge import (
     acknowledge,
     load_ack,
 )
+from winnow_edge.container import Container, container_length
 from winnow_edge.downlink import downlink
 from winnow_edge.errors import OutputError, PacketError, StoreError
 from winnow_edge.mission import POLICIES, Link, Mission
-from winnow_edge.packets import (
-    Container,
-    LinkCounts,
-    container_length,
-    link_bytes,
-    read_containers,
-)
+from winnow_edge.packets import link_bytes
 from winnow_edge.ranking import order_by
+from winnow_edge.reader import LinkCounts, read_containers
 from winnow_edge.records import Kind
 from winnow_edge.store import Store
 from winnow_edge.store_schema import ProductState

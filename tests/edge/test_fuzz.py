@@ -30,17 +30,11 @@ from winnow_edge import bundle as bundles
 from winnow_edge import products
 from winnow_edge.acknowledge import AckReport, ContactAck
 from winnow_edge.bundle import Golden, InputSpec, Manifest, OutputSpec, parse_bundle
+from winnow_edge.container import Container, Item, decode_container, encode_container
 from winnow_edge.errors import WinnowEdgeError
 from winnow_edge.mission import Instrument, parse_mission
-from winnow_edge.packets import (
-    Container,
-    Item,
-    LinkCounts,
-    decode_container,
-    encode_container,
-    packetize,
-    read_containers,
-)
+from winnow_edge.packets import packetize
+from winnow_edge.reader import LinkCounts, read_containers
 from winnow_edge.records import Box, Flag, Kind, TileRecord
 from winnow_edge.sources import open_source
 from winnow_edge.store import Store

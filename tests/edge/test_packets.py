@@ -13,23 +13,26 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from spacepackets.ccsds.spacepacket import SequenceFlags, SpacePacketHeader
 
-from winnow_edge.errors import PacketError
-from winnow_edge.packets import (
+from winnow_edge.container import (
     CONTAINER,
-    CRC_PRESET,
-    MAX_PACKET,
-    SEQUENCE_MODULO,
+    ITEM,
     Container,
     Item,
-    LinkCounts,
     container_length,
     decode_container,
     encode_container,
+)
+from winnow_edge.errors import PacketError
+from winnow_edge.packets import (
+    CRC_PRESET,
+    MAX_PACKET,
+    SEQUENCE_MODULO,
     link_bytes,
     packetize,
     packets_for,
-    read_containers,
 )
+from winnow_edge.ranking import PRODUCT_HEADER_BYTES
+from winnow_edge.reader import LinkCounts, read_containers
 from winnow_edge.records import Kind
 
 SMALL = Container(
@@ -334,3 +337,7 @@ def test_products_too_large_for_their_length_field_are_refused() -> None:
         encode_container(Container(1, 1, 1, (huge,)))
     with pytest.raises(ValueError, match="fit"):
         encode_container(Container(2**32, 1, 1, ()))
+
+
+def test_the_ranking_counts_what_a_product_costs_in_a_container() -> None:
+    assert ITEM.size == PRODUCT_HEADER_BYTES
