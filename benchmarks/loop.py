@@ -18,7 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from winnow_edge import bench, store, store_writer
+from winnow_edge.board import bench
 from winnow_edge.bundle import Bundle, find_bundle, open_bundle
 from winnow_edge.loop import collect, interpreters
 from winnow_edge.loop import run as pipeline
@@ -28,6 +28,7 @@ from winnow_edge.loop.progress import Progress
 from winnow_edge.loop.settings import Settings
 from winnow_edge.mission import Compute, Instrument, Mission, Tiling
 from winnow_edge.prepare.chain import Chain
+from winnow_edge.store import store, writer
 
 PARTS: tuple[tuple[type, str, str], ...] = (
     (Progress, "begin", "beginning the swath"),
@@ -37,7 +38,7 @@ PARTS: tuple[tuple[type, str, str], ...] = (
     (collect.Decider, "decide", "decisions"),
     (collect.Collector, "collect", "records, merging and pictures"),
     (Progress, "save", "state of the swath"),
-    (store_writer.SwathWriter, "commit", "store: rows, commits, syncs"),
+    (writer.SwathWriter, "commit", "store: rows, commits, syncs"),
 )
 """What the main thread does; what a part calls that is a part itself is not counted in it."""
 

@@ -22,8 +22,8 @@ import numpy.typing as npt
 
 from winnow_edge.loop.flight import Flight
 from winnow_edge.mission import Mission, load_mission
-from winnow_edge.products import decode_head
-from winnow_edge.records import Box, Kind
+from winnow_edge.products.encode import decode_head
+from winnow_edge.products.kinds import Box, Kind
 from winnow_ground.scene.files import write_scene
 from winnow_ground.scene.layout import render_scene
 from winnow_ground.truth import Feature, load_truth, shown_by

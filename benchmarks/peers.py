@@ -81,7 +81,7 @@ def run_winnow(path: Path, bundle: Any, threads: int) -> Callable[[], int]:
     from winnow_edge.loop.settings import Settings
     from winnow_edge.mission import Compute, Instrument, Mission, Tiling
     from winnow_edge.prepare.chain import open_lines
-    from winnow_edge.store import Store
+    from winnow_edge.store.store import Store
 
     camera = Instrument(bundle=str(bundle.path))
     # Every tile is shown once, as the others do, whatever the bundle says of second views.
@@ -215,8 +215,8 @@ def run_keras(path: Path, model: Path, side: int) -> Callable[[], int]:
 
 def child(args: argparse.Namespace) -> None:
     """One contender: sets up, then runs the job once for every line on standard input."""
+    from winnow_edge.board.host import peak_rss_mb
     from winnow_edge.bundle import find_bundle, open_bundle
-    from winnow_edge.host import peak_rss_mb
 
     bundle = open_bundle(find_bundle(args.bundle))
     side, path = bundle.manifest.input.height, Path(args.swath)
@@ -316,7 +316,7 @@ def report_of(
 
 def compare(args: argparse.Namespace) -> dict[str, Any]:
     """All contenders in turns."""
-    from winnow_edge.bench import rendered
+    from winnow_edge.board.bench import rendered
 
     with tempfile.TemporaryDirectory(prefix="winnow-peers-") as folder:
         swath = Path(folder) / "swath.pgm"

@@ -21,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 
-from winnow_edge.bench import rendered
+from winnow_edge.board.bench import rendered
 
 EARLY = 10_000
 PIPE_BYTES = 1 << 20

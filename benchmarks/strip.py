@@ -27,7 +27,7 @@ import numpy.typing as npt
 from winnow_convert import ptq
 from winnow_convert.flatbuffer import Graph, read_graph
 from winnow_convert.source import Source
-from winnow_edge.bench import rendered
+from winnow_edge.board.bench import rendered
 
 Int8Array = npt.NDArray[np.int8]
 ALL_LAYERS = ("conv_pw_2_relu", "conv_pw_4_relu", "conv_pw_6_relu")

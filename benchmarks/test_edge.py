@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from winnow_edge.bench import MemorySource, rendered
+from winnow_edge.board.bench import MemorySource, rendered
 from winnow_edge.bundle import Bundle, find_bundle, open_bundle
 from winnow_edge.loop.band import Band, Quantizer, bin_lines
 from winnow_edge.loop.decision import Decider
@@ -21,8 +21,8 @@ from winnow_edge.loop.screening import value_counts
 from winnow_edge.loop.settings import Settings
 from winnow_edge.mission import Instrument, Mission, Tiling
 from winnow_edge.prepare.chain import Chain
-from winnow_edge.records import Box, Detection
-from winnow_edge.store import Store
+from winnow_edge.products.kinds import Box, Detection
+from winnow_edge.store.store import Store
 
 WIDTH = 2048
 

@@ -25,12 +25,12 @@ from rich.console import Console
 import winnow_ground
 from winnow_base.errors import DataError, GroundError, OutputError
 from winnow_base.files import make_folder, write_file
-from winnow_edge.downlink import downlink
+from winnow_edge.downlink.contact import downlink
 from winnow_edge.mission import Mission, load_mission
-from winnow_edge.records import Kind
-from winnow_edge.store import Store
-from winnow_edge.table import ProductTable
-from winnow_edge.worth import utilities
+from winnow_edge.products.kinds import Kind
+from winnow_edge.products.table import ProductTable
+from winnow_edge.products.worth import utilities
+from winnow_edge.store.store import Store
 from winnow_ground.receive import receive
 from winnow_ground.received import Received
 from winnow_ground.truth import Feature, TruthOfTable, detection_boxes, load_truth

@@ -11,12 +11,12 @@ import numpy.typing as npt
 
 from winnow_edge.loop.verdict import as_words
 from winnow_edge.mission import Mission
-from winnow_edge.ranking import Order, rank
-from winnow_edge.records import NO_CLASS, Box, Kind, Product
-from winnow_edge.store import Store
-from winnow_edge.store_schema import ProductState
-from winnow_edge.table import ProductTable
-from winnow_edge.worth import unit_utility, utilities, utility
+from winnow_edge.products.kinds import NO_CLASS, Box, Kind, Product
+from winnow_edge.products.ranking import Order, rank
+from winnow_edge.products.table import ProductTable
+from winnow_edge.products.worth import unit_utility, utilities, utility
+from winnow_edge.store.schema import ProductState
+from winnow_edge.store.store import Store
 from winnow_ground.plots import HAVE, Curve
 from winnow_ground.received import Received, ReceivedProduct
 from winnow_ground.truth import Feature, TruthOfTable, Worth, detection_boxes, shown_by

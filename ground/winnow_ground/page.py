@@ -14,8 +14,8 @@ import jinja2
 from winnow_base.errors import DataError
 from winnow_base.files import write_file
 from winnow_edge.mission import Mission
-from winnow_edge.records import Box
-from winnow_edge.store import Store
+from winnow_edge.products.kinds import Box
+from winnow_edge.store.store import Store
 from winnow_ground import findings, plots, swath_plot
 from winnow_ground.findings import SwathKey, ValueOnBoard
 from winnow_ground.plots import Palette, Piece

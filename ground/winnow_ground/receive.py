@@ -19,13 +19,13 @@ import rich.progress
 
 from winnow_base.errors import PacketError
 from winnow_base.files import make_folder, write_file
-from winnow_edge.acknowledge import AckReport, ContactAck
-from winnow_edge.container import Container, Item
+from winnow_edge.downlink.acknowledgements import AckReport, ContactAck
+from winnow_edge.downlink.container import Container, Item
+from winnow_edge.downlink.packets import SEQUENCE_MODULO, Packet
+from winnow_edge.downlink.reader import LinkCounts, Reassembler, read_packets
 from winnow_edge.errors import PacketError as EdgePacketError
-from winnow_edge.packets import SEQUENCE_MODULO, Packet
-from winnow_edge.products import decode_picture, decode_record, decode_swath
-from winnow_edge.reader import LinkCounts, Reassembler, read_packets
-from winnow_edge.records import NO_CLASS, Flag, Kind
+from winnow_edge.products.encode import decode_picture, decode_record, decode_swath
+from winnow_edge.products.kinds import NO_CLASS, Flag, Kind
 from winnow_ground.received import (
     RECEIVED_FILE,
     Received,

@@ -17,8 +17,8 @@ from typing import Any
 
 from winnow_base.errors import PacketError
 from winnow_base.files import write_file
-from winnow_edge.reader import LinkCounts
-from winnow_edge.records import Box
+from winnow_edge.downlink.reader import LinkCounts
+from winnow_edge.products.kinds import Box
 
 RECEIVED_FILE = "received.json"
 FORMAT = 1

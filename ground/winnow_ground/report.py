@@ -13,7 +13,7 @@ from pathlib import Path
 from winnow_base.errors import DataError
 from winnow_base.files import make_folder
 from winnow_edge.mission import load_mission
-from winnow_edge.store import Store
+from winnow_edge.store.store import Store
 from winnow_ground.findings import SwathKey
 from winnow_ground.page import Inputs, PageWriter, Report
 from winnow_ground.received import RECEIVED_FILE, Received, load_received

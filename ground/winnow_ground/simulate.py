@@ -21,12 +21,12 @@ import numpy as np
 
 from winnow_base.errors import DataError, OutputError, PlanError
 from winnow_base.files import make_folder
-from winnow_edge.acknowledge import AckReport, acknowledge
-from winnow_edge.downlink import downlink
+from winnow_edge.downlink.acknowledgements import AckReport, acknowledge
+from winnow_edge.downlink.contact import downlink
 from winnow_edge.errors import StoreError
 from winnow_edge.loop.flight import Flight
 from winnow_edge.mission import Mission
-from winnow_edge.store import Store
+from winnow_edge.store.store import Store
 from winnow_ground.contacts import Contact, ContactPlan, Downlinks, load_plan
 from winnow_ground.findings import SwathKey, value_received
 from winnow_ground.receive import acknowledgements, receive

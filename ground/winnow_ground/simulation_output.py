@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from winnow_base.files import write_file
-from winnow_edge.store import Store
+from winnow_edge.store.store import Store
 from winnow_ground import plots
 from winnow_ground.findings import value_on_board
 from winnow_ground.simulate import PolicyRun, Simulation

@@ -13,7 +13,7 @@ from matplotlib.patches import Patch, Rectangle
 from matplotlib.ticker import MaxNLocator
 
 from winnow_base.figure import DPI, INK, new_figure, plain, png
-from winnow_edge.records import Box
+from winnow_edge.products.kinds import Box
 from winnow_ground import plots
 from winnow_ground.plots import HAVE, Palette
 

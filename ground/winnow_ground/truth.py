@@ -18,13 +18,13 @@ import numpy.typing as npt
 
 from winnow_base.errors import DataError
 from winnow_edge.mission import Mission
-from winnow_edge.products import decode_head
-from winnow_edge.ranking import Order, order_by
-from winnow_edge.records import Box, Kind
-from winnow_edge.store import Store
-from winnow_edge.store_schema import ProductState
-from winnow_edge.table import ProductTable
-from winnow_edge.worth import unit_utility
+from winnow_edge.products.encode import decode_head
+from winnow_edge.products.kinds import Box, Kind
+from winnow_edge.products.ranking import Order, order_by
+from winnow_edge.products.table import ProductTable
+from winnow_edge.products.worth import unit_utility
+from winnow_edge.store.schema import ProductState
+from winnow_edge.store.store import Store
 
 MATCH_OVERLAP = 0.5
 """A detection shows a feature of its class where they share half of the smaller of the two."""

@@ -11,11 +11,11 @@ import pytest
 from hypothesis import settings
 
 from winnow_edge.mission import Mission, parse_mission
-from winnow_edge.products import Head as ProductHead
-from winnow_edge.products import detection_products, encode_head, record_product
-from winnow_edge.records import Box, Detection, Flag, Kind, Product, TileRecord
-from winnow_edge.store import Store
-from winnow_edge.store_writer import SwathWriter, begin_swath
+from winnow_edge.products.encode import Head as ProductHead
+from winnow_edge.products.encode import detection_products, encode_head, record_product
+from winnow_edge.products.kinds import Box, Detection, Flag, Kind, Product, TileRecord
+from winnow_edge.store.store import Store
+from winnow_edge.store.writer import SwathWriter, begin_swath
 
 # Property tests judge what comes out, never how long it took on a busy machine.
 settings.register_profile("untimed", deadline=None)

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from winnow_edge.bench import TILES_MIN, MemorySource, bench, rendered
+from winnow_edge.board.bench import TILES_MIN, MemorySource, bench, rendered
 from winnow_edge.bundle import (
     Bundle,
     Golden,
@@ -75,7 +75,7 @@ def test_time_of_the_main_thread_counts(monkeypatch: pytest.MonkeyPatch) -> None
     pixels = rendered(2 * BLOCK_LINES, 4 * side)
     if bundle.manifest.input.channels == 3:
         pixels = np.stack([pixels] * 3, -1)
-    monkeypatch.setattr("winnow_edge.bench.open_source", lambda *_, **__: SlowSource(pixels))
+    monkeypatch.setattr("winnow_edge.board.bench.open_source", lambda *_, **__: SlowSource(pixels))
     fast = bench(bundle, swath="strip", threads=1, seconds=0)
     monkeypatch.setattr(SlowSource, "seconds", 8 * fast.invoke_ms / 1000 * fast.tiles / 2)
     slow = bench(bundle, swath="strip", threads=1, seconds=0)

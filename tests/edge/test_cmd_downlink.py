@@ -16,17 +16,17 @@ from typing import Any
 
 import pytest
 
-from winnow_edge.acknowledge import AckReport, ContactAck, acknowledge
 from winnow_edge.cli import main
-from winnow_edge.container import Container
-from winnow_edge.downlink import downlink
+from winnow_edge.downlink.acknowledgements import AckReport, ContactAck, acknowledge
+from winnow_edge.downlink.contact import downlink
+from winnow_edge.downlink.container import Container
+from winnow_edge.downlink.reader import LinkCounts, read_containers
 from winnow_edge.mission import Mission
-from winnow_edge.ranking import Order, rank
-from winnow_edge.reader import LinkCounts, read_containers
-from winnow_edge.records import Kind
-from winnow_edge.store import Store
-from winnow_edge.store_schema import ProductState
-from winnow_edge.table import ProductTable
+from winnow_edge.products.kinds import Kind
+from winnow_edge.products.ranking import Order, rank
+from winnow_edge.products.table import ProductTable
+from winnow_edge.store.schema import ProductState
+from winnow_edge.store.store import Store
 
 Kit = Any
 MakeMission = Callable[..., Mission]

@@ -12,16 +12,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from winnow_edge.diversity import discounted
-from winnow_edge.downlink import downlink
+from winnow_edge.downlink.contact import downlink
+from winnow_edge.downlink.reader import LinkCounts, read_containers
 from winnow_edge.mission import Mission
-from winnow_edge.ranking import rank
-from winnow_edge.reader import LinkCounts, read_containers
-from winnow_edge.records import Kind
-from winnow_edge.sketch import SKETCH_BYTES, sketch
-from winnow_edge.store import Store
-from winnow_edge.table import COLUMNS, ProductTable
-from winnow_edge.worth import utilities
+from winnow_edge.products.diversity import discounted
+from winnow_edge.products.kinds import Kind
+from winnow_edge.products.ranking import rank
+from winnow_edge.products.sketch import SKETCH_BYTES, sketch
+from winnow_edge.products.table import COLUMNS, ProductTable
+from winnow_edge.products.worth import utilities
+from winnow_edge.store.store import Store
 
 Kit = Any
 MakeMission = Callable[..., Mission]

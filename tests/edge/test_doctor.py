@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from winnow_edge import doctor, host
+import winnow_edge
+from winnow_edge.board import doctor, host
 from winnow_edge.bundle import shipped_bundles
 from winnow_edge.cli import main
 from winnow_edge.mission import Mission
@@ -159,7 +160,7 @@ def test_the_delegates_version_comes_from_the_library(tmp_path: Path) -> None:
 
 
 def test_an_installation_without_bundles_is_a_warning(tmp_path: Path) -> None:
-    package = Path(doctor.__file__).parent
+    package = Path(winnow_edge.__file__).parent
     shutil.copytree(package, tmp_path / "winnow_edge", ignore=shutil.ignore_patterns("bundles"))
     program = (
         f"import sys; sys.path.insert(0, {str(tmp_path)!r})\n"

@@ -14,24 +14,24 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from winnow_edge.acknowledge import (
+from winnow_edge.downlink.acknowledgements import (
     AckReport,
     AckSummary,
     ContactAck,
     acknowledge,
     load_ack,
 )
-from winnow_edge.container import Container, container_length
-from winnow_edge.downlink import downlink
+from winnow_edge.downlink.contact import downlink
+from winnow_edge.downlink.container import Container, container_length
+from winnow_edge.downlink.packets import link_bytes
+from winnow_edge.downlink.reader import LinkCounts, read_containers
 from winnow_edge.errors import OutputError, PacketError, StoreError
 from winnow_edge.mission import POLICIES, Link, Mission
-from winnow_edge.packets import link_bytes
-from winnow_edge.ranking import order_by
-from winnow_edge.reader import LinkCounts, read_containers
-from winnow_edge.records import Kind
-from winnow_edge.store import Store
-from winnow_edge.store_schema import ProductState
-from winnow_edge.table import ProductTable
+from winnow_edge.products.kinds import Kind
+from winnow_edge.products.ranking import order_by
+from winnow_edge.products.table import ProductTable
+from winnow_edge.store.schema import ProductState
+from winnow_edge.store.store import Store
 
 Kit = Any
 MakeMission = Callable[..., Mission]

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from winnow_edge.bench import MemorySource
+from winnow_edge.board.bench import MemorySource
 from winnow_edge.bundle import Golden, InputSpec, Manifest, OutputSpec, write_bundle
 from winnow_edge.cli import main
 from winnow_edge.prepare.first_lines import FIRST_LINES, FirstLines

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from winnow_edge.bench import MemorySource
+from winnow_edge.board.bench import MemorySource
 from winnow_edge.bundle import Bundle, Golden, InputSpec, Manifest, OutputSpec, write_bundle
 from winnow_edge.errors import MissionError, StoreError, SwathError
 from winnow_edge.loop import intake
@@ -26,11 +26,11 @@ from winnow_edge.loop.settings import Settings
 from winnow_edge.loop.summary import SwathSummary
 from winnow_edge.mission import Mission, parse_mission
 from winnow_edge.prepare.chain import Chain
-from winnow_edge.products import decode_picture, decode_record
-from winnow_edge.records import NO_CLASS, Flag, Kind
+from winnow_edge.products.encode import decode_picture, decode_record
+from winnow_edge.products.kinds import NO_CLASS, Flag, Kind
 from winnow_edge.runtimes.fake import FakeClassifier
-from winnow_edge.store import Store
-from winnow_edge.store_writer import SwathWriter
+from winnow_edge.store.store import Store
+from winnow_edge.store.writer import SwathWriter
 
 SIDE = 8
 CLASSES = ("dark", "middle", "bright")

@@ -27,18 +27,18 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from winnow_edge import bundle as bundles
-from winnow_edge import products
-from winnow_edge.acknowledge import AckReport, ContactAck
 from winnow_edge.bundle import Golden, InputSpec, Manifest, OutputSpec, parse_bundle
-from winnow_edge.container import Container, Item, decode_container, encode_container
+from winnow_edge.downlink.acknowledgements import AckReport, ContactAck
+from winnow_edge.downlink.container import Container, Item, decode_container, encode_container
+from winnow_edge.downlink.packets import packetize
+from winnow_edge.downlink.reader import LinkCounts, read_containers
 from winnow_edge.errors import WinnowEdgeError
 from winnow_edge.mission import Instrument, parse_mission
-from winnow_edge.packets import packetize
-from winnow_edge.reader import LinkCounts, read_containers
-from winnow_edge.records import Box, Flag, Kind, TileRecord
+from winnow_edge.products import encode
+from winnow_edge.products.kinds import Box, Flag, Kind, TileRecord
 from winnow_edge.sources import open_source
-from winnow_edge.store import Store
-from winnow_edge.store_writer import begin_swath
+from winnow_edge.store.store import Store
+from winnow_edge.store.writer import begin_swath
 
 BATCH = 100
 CAMERA = Instrument(bundle="x")
@@ -267,16 +267,16 @@ def packet_target() -> Target:
 
 
 def pixels_of(data: bytes) -> object:
-    return products.decode_picture(data).pixels()
+    return encode.decode_picture(data).pixels()
 
 
 def product_target() -> Target:
     record = TileRecord(7, Box(10, 20, 30, 40), 2, 1, 0.5, Flag.DETECTION)
-    head = products.encode_record(record, 3)
-    info = products.encode_swath({"id": 1, "swath": "s", "classes": ["a"]})
+    head = encode.encode_record(record, 3)
+    info = encode.encode_swath({"id": 1, "swath": "s", "classes": ["a"]})
 
     def parse(data: bytes) -> None:
-        for decode in (products.decode_record, products.decode_swath, pixels_of):
+        for decode in (encode.decode_record, encode.decode_swath, pixels_of):
             with contextlib.suppress(WinnowEdgeError):
                 decode(data)
 

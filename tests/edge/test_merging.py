@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from winnow_edge.loop.merging import Merger
-from winnow_edge.records import Box, Detection
+from winnow_edge.products.kinds import Box, Detection
 
 PIXELS = np.zeros((1, 1), np.uint8)
 

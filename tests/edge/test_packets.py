@@ -13,7 +13,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from spacepackets.ccsds.spacepacket import SequenceFlags, SpacePacketHeader
 
-from winnow_edge.container import (
+from winnow_edge.downlink.container import (
     CONTAINER,
     ITEM,
     Container,
@@ -22,8 +22,7 @@ from winnow_edge.container import (
     decode_container,
     encode_container,
 )
-from winnow_edge.errors import PacketError
-from winnow_edge.packets import (
+from winnow_edge.downlink.packets import (
     CRC_PRESET,
     MAX_PACKET,
     SEQUENCE_MODULO,
@@ -31,9 +30,10 @@ from winnow_edge.packets import (
     packetize,
     packets_for,
 )
-from winnow_edge.ranking import PRODUCT_HEADER_BYTES
-from winnow_edge.reader import LinkCounts, read_containers
-from winnow_edge.records import Kind
+from winnow_edge.downlink.reader import LinkCounts, read_containers
+from winnow_edge.errors import PacketError
+from winnow_edge.products.kinds import Kind
+from winnow_edge.products.ranking import PRODUCT_HEADER_BYTES
 
 SMALL = Container(
     0xDEADBEEF, 7, 0x0102, (Item(0x11, Kind.RECORD, b"abc"), Item(0x12, Kind.SWATH, b"{}"))

@@ -15,7 +15,7 @@ from PIL import Image
 
 from winnow_edge.errors import PacketError
 from winnow_edge.mission import Mission
-from winnow_edge.products import (
+from winnow_edge.products.encode import (
     HEAD,
     Head,
     decode_head,
@@ -31,8 +31,8 @@ from winnow_edge.products import (
     record_product,
     record_products,
 )
-from winnow_edge.records import NO_CLASS, Box, Detection, Flag, Kind, Product, TileRecord
-from winnow_edge.worth import utility
+from winnow_edge.products.kinds import NO_CLASS, Box, Detection, Flag, Kind, Product, TileRecord
+from winnow_edge.products.worth import utility
 
 RECORD = TileRecord(0x01020304, Box(0x1000, 0x0200, 256, 200), 2, 5, 0.75, Flag.DETECTION)
 GOLDEN = bytes.fromhex(

@@ -12,11 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from winnow_edge.mission import POLICIES, Mission
-from winnow_edge.ranking import order_by, rank
-from winnow_edge.records import Kind, Product
-from winnow_edge.store import Store
-from winnow_edge.table import COLUMNS, ProductTable
-from winnow_edge.worth import utilities, utility
+from winnow_edge.products.kinds import Kind, Product
+from winnow_edge.products.ranking import order_by, rank
+from winnow_edge.products.table import COLUMNS, ProductTable
+from winnow_edge.products.worth import utilities, utility
+from winnow_edge.store.store import Store
 
 Kit = Any
 MakeMission = Callable[..., Mission]

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from winnow_edge.bench import MemorySource
+from winnow_edge.board.bench import MemorySource
 from winnow_edge.errors import MissionError
 from winnow_edge.mission import Instrument
 from winnow_edge.prepare.first_lines import FirstLines

@@ -20,10 +20,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from winnow_edge.bench import problems
+from winnow_edge.board.bench import problems
+from winnow_edge.board.host import Taken
 from winnow_edge.bundle import Golden, InputSpec, Manifest, OutputSpec, write_bundle
 from winnow_edge.cli import main
-from winnow_edge.host import Taken
 
 SIDE = 16
 WIDTH = 200
@@ -207,8 +207,8 @@ def test_bench_says_what_it_measured_and_judges_it(
 def test_a_bench_on_a_busy_machine_is_invalid(
     spread: float, rounds: int, taken: Taken, says: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("winnow_edge.host.governor", lambda: "performance")
-    monkeypatch.setattr("winnow_edge.host.throttling", lambda: None)
+    monkeypatch.setattr("winnow_edge.board.host.governor", lambda: "performance")
+    monkeypatch.setattr("winnow_edge.board.host.throttling", lambda: None)
     found = problems(0.95, spread, rounds, taken)
     assert [words for words in found if says and says in words] == found
     assert bool(found) == (says is not None)
@@ -528,7 +528,7 @@ def test_peak_memory_of_a_strip_is_bounded(flight: Path) -> None:
     peak = """
 import json, sys
 from winnow_edge.cli import main
-from winnow_edge.host import peak_rss_mb
+from winnow_edge.board.host import peak_rss_mb
 code = main(sys.argv[1:])
 print(json.dumps(peak_rss_mb()))
 sys.exit(code)

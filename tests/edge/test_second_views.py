@@ -20,7 +20,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from winnow_edge.bench import MemorySource, bench, rendered
+from winnow_edge.board.bench import MemorySource, bench, rendered
 from winnow_edge.bundle import (
     Bundle,
     Golden,
@@ -40,11 +40,11 @@ from winnow_edge.loop.settings import Settings
 from winnow_edge.loop.summary import SwathSummary
 from winnow_edge.mission import Mission, parse_mission
 from winnow_edge.prepare.chain import Chain
-from winnow_edge.products import decode_record
-from winnow_edge.records import Kind
+from winnow_edge.products.encode import decode_record
+from winnow_edge.products.kinds import Kind
 from winnow_edge.runtimes import load_classifier
 from winnow_edge.runtimes.fake import FakeClassifier
-from winnow_edge.store import Store
+from winnow_edge.store.store import Store
 
 SIDE = 8
 CLASSES = ("dark", "middle", "bright")

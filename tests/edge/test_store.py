@@ -10,14 +10,14 @@ from typing import Any
 
 import pytest
 
-from winnow_edge.acknowledge import AckReport, ContactAck, acknowledge
-from winnow_edge.downlink import downlink
+from winnow_edge.downlink.acknowledgements import AckReport, ContactAck, acknowledge
+from winnow_edge.downlink.contact import downlink
 from winnow_edge.errors import StoreError
 from winnow_edge.mission import Mission
-from winnow_edge.products import decode_record, decode_swath
-from winnow_edge.records import Flag, Kind
-from winnow_edge.store import Store
-from winnow_edge.store_schema import ProductState
+from winnow_edge.products.encode import decode_record, decode_swath
+from winnow_edge.products.kinds import Flag, Kind
+from winnow_edge.store.schema import ProductState
+from winnow_edge.store.store import Store
 
 Kit = Any
 MakeMission = Callable[..., Mission]

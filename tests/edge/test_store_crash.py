@@ -17,9 +17,9 @@ import pytest
 
 from winnow_edge.errors import StoreError
 from winnow_edge.mission import Mission
-from winnow_edge.products import decode_head
-from winnow_edge.records import Kind
-from winnow_edge.store import Store
+from winnow_edge.products.encode import decode_head
+from winnow_edge.products.kinds import Kind
+from winnow_edge.store.store import Store
 
 Kit = Any
 MakeMission = Callable[..., Mission]
@@ -32,10 +32,10 @@ import sys
 from pathlib import Path
 import numpy as np
 from winnow_edge.mission import load_mission
-from winnow_edge.products import detection_products, record_product
-from winnow_edge.records import Box, Detection, Flag, TileRecord
-from winnow_edge.store import Store
-from winnow_edge.store_writer import begin_swath
+from winnow_edge.products.encode import detection_products, record_product
+from winnow_edge.products.kinds import Box, Detection, Flag, TileRecord
+from winnow_edge.store.store import Store
+from winnow_edge.store.writer import begin_swath
 
 mission = load_mission(sys.argv[2])
 with Store.open(sys.argv[1], mission=mission) as store:

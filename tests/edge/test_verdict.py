@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from winnow_edge.bench import MemorySource
+from winnow_edge.board.bench import MemorySource
 from winnow_edge.bundle import Golden, InputSpec, Manifest, OutputSpec, write_bundle
 from winnow_edge.errors import MissionError
 from winnow_edge.loop.interpreters import Interpreters
@@ -17,9 +17,9 @@ from winnow_edge.loop.summary import SwathSummary
 from winnow_edge.loop.verdict import BAD, GOOD, HARD, Votes, as_json, as_words, judge
 from winnow_edge.mission import Verdict, parse_mission
 from winnow_edge.prepare.chain import Chain
-from winnow_edge.products import decode_swath
-from winnow_edge.records import Kind
-from winnow_edge.store import Store
+from winnow_edge.products.encode import decode_swath
+from winnow_edge.products.kinds import Kind
+from winnow_edge.store.store import Store
 
 RULE = Verdict(class_name="ice")
 

@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from winnow_edge.downlink import DownlinkSummary, downlink
+from winnow_edge.downlink.contact import DownlinkSummary, downlink
 from winnow_edge.mission import Mission, parse_mission
-from winnow_edge.products import detection_products, record_product
-from winnow_edge.records import NO_CLASS, Box, Detection, Flag, TileRecord
-from winnow_edge.store import Store
-from winnow_edge.store_writer import begin_swath
+from winnow_edge.products.encode import detection_products, record_product
+from winnow_edge.products.kinds import NO_CLASS, Box, Detection, Flag, TileRecord
+from winnow_edge.store.store import Store
+from winnow_edge.store.writer import begin_swath
 
 CLASSES = ("other", "crater", "dark dune", "impact ejecta")
 MISSION = """\

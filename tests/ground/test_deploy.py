@@ -23,7 +23,7 @@ import pytest
 from winnow_base.errors import DeployError
 from winnow_edge.bundle import shipped_bundles
 from winnow_edge.errors import MissionError
-from winnow_edge.store import Store
+from winnow_edge.store.store import Store
 from winnow_ground.board import Board, Facts
 from winnow_ground.cargo import check_input, collect, take_wheel
 from winnow_ground.deploy import Options, Outcome, deploy, units

@@ -12,10 +12,10 @@ import pytest
 from PIL import Image
 
 from winnow_base.errors import OutputError, PacketError
-from winnow_edge.acknowledge import acknowledge, load_ack
-from winnow_edge.records import Kind
-from winnow_edge.store import Store
-from winnow_edge.store_schema import ProductState
+from winnow_edge.downlink.acknowledgements import acknowledge, load_ack
+from winnow_edge.products.kinds import Kind
+from winnow_edge.store.schema import ProductState
+from winnow_edge.store.store import Store
 from winnow_ground.receive import receive
 from winnow_ground.received import load_received
 

@@ -18,8 +18,8 @@ from PIL import Image
 
 from winnow_base.errors import DataError, OutputError, PacketError
 from winnow_edge.errors import StoreError, SwathError
-from winnow_edge.records import Box
-from winnow_edge.store import Store
+from winnow_edge.products.kinds import Box
+from winnow_edge.store.store import Store
 from winnow_ground import findings, plots, swath_plot
 from winnow_ground.receive import receive
 from winnow_ground.received import load_received

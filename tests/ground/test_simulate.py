@@ -16,9 +16,9 @@ from rich.console import Console
 
 from winnow_base.errors import DataError, PlanError
 from winnow_cli import app
+from winnow_edge.downlink.reader import LinkCounts, read_packets
 from winnow_edge.mission import Mission, load_mission
-from winnow_edge.reader import LinkCounts, read_packets
-from winnow_edge.store import Store
+from winnow_edge.store.store import Store
 from winnow_ground.simulate import Options, Simulation, simulate, split_packets, swath_paths
 from winnow_ground.simulation_output import show, verdict, write_plots
 

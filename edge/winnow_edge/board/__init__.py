@@ -1,1 +1,1 @@
-"""The board and the service that run the loop."""
+"""The board itself: what it is, whether it is fit to fly, how fast it is; its service manager."""

@@ -54,7 +54,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 def run(args: argparse.Namespace) -> int:
     """Measure and print a table or JSON."""
-    from winnow_edge.bench import bench
+    from winnow_edge.board.bench import bench
     from winnow_edge.bundle import find_bundle, open_bundle
 
     result = bench(

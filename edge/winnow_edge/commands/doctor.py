@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from winnow_edge.doctor import Finding
+    from winnow_edge.board.doctor import Finding
 
 _EPILOG = """\
 Every line is ok, warn (it flies, but could be better) or fail, with what to do about it.
@@ -45,7 +45,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 def run(args: argparse.Namespace) -> int:
     """Print what is found, as it is found; see `doctor.exit_code`."""
-    from winnow_edge.doctor import FAIL, WARN, examine, exit_code
+    from winnow_edge.board.doctor import FAIL, WARN, examine, exit_code
 
     found = examine(args.bundles, args.store)
     findings = list(found if args.json else _printed(found))

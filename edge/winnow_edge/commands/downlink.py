@@ -69,9 +69,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 def run(args: argparse.Namespace) -> int:
     """Run the command; results to standard output, exit code as documented."""
     # Imported here: the flight loop shares this command line and needs none of it.
-    from winnow_edge.acknowledge import acknowledge, load_ack
-    from winnow_edge.downlink import downlink
-    from winnow_edge.store import Store
+    from winnow_edge.downlink.acknowledgements import acknowledge, load_ack
+    from winnow_edge.downlink.contact import downlink
+    from winnow_edge.store.store import Store
 
     mission = load_mission(args.mission)
     reports = [load_ack(path) for path in args.ack]

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from winnow_edge import products
 from winnow_edge.bundle import Int8Array
 from winnow_edge.loop import verdict
 from winnow_edge.loop.block import Row
@@ -20,7 +19,8 @@ from winnow_edge.loop.decision import Decided, Decider, SecondViews
 from winnow_edge.loop.progress import Progress
 from winnow_edge.loop.schedule import box_of
 from winnow_edge.loop.settings import Settings
-from winnow_edge.records import NO_CLASS, Box, Detection, Flag, Product
+from winnow_edge.products import encode
+from winnow_edge.products.kinds import NO_CLASS, Box, Detection, Flag, Product
 
 
 class Collector:
@@ -105,7 +105,7 @@ class Collector:
         places = np.array([(box.line, box.lines, scale) for scale, box in boxes], np.int64)
         line, lines, scale = np.repeat(places, counts, axis=0).T
         sample = np.concatenate([row.band.tile_samples for row in rows])
-        return products.record_products(
+        return encode.record_products(
             self.progress.swath_id,
             rows[0].first,
             line=line,
@@ -128,7 +128,7 @@ class Collector:
         for detection in detections:
             name = self._names[detection.class_index]
             self._tally.by_class[name] = self._tally.by_class.get(name, 0) + 1
-            result += products.detection_products(detection, self._products, self.progress.swath_id)
+            result += encode.detection_products(detection, self._products, self.progress.swath_id)
         return result
 
     def _box(self, row: Row, column: int) -> Box:

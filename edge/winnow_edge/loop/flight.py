@@ -18,7 +18,7 @@ from winnow_edge.mission import Mission
 from winnow_edge.prepare.chain import open_lines
 from winnow_edge.prepare.repair import LEARN_LINES
 from winnow_edge.sources import STDIN
-from winnow_edge.store import Store
+from winnow_edge.store.store import Store
 
 log = logging.getLogger(__name__)
 

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from winnow_edge.records import Box, Detection
+from winnow_edge.products.kinds import Box, Detection
 
 Rank = tuple[float, int]
 

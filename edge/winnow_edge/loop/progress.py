@@ -22,9 +22,9 @@ from winnow_edge.loop.settings import Settings
 from winnow_edge.loop.summary import Tally
 from winnow_edge.loop.verdict import Votes
 from winnow_edge.prepare.chain import Chain
-from winnow_edge.records import Product
-from winnow_edge.store import Store
-from winnow_edge.store_writer import SwathWriter, begin_swath
+from winnow_edge.products.kinds import Product
+from winnow_edge.store.store import Store
+from winnow_edge.store.writer import SwathWriter, begin_swath
 
 
 class Progress:

@@ -20,7 +20,7 @@ from winnow_edge.loop.progress import Progress
 from winnow_edge.loop.settings import Settings
 from winnow_edge.loop.summary import SwathSummary, Tally
 from winnow_edge.prepare.chain import Chain
-from winnow_edge.store import Store
+from winnow_edge.store.store import Store
 
 Show = Callable[[Tally, int, int | None], None]
 """Called after every block with the counts so far, the lines done and the lines in all if known."""

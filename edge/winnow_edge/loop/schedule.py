@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from winnow_edge.records import Box
+from winnow_edge.products.kinds import Box
 
 
 def origins(extent: int, tile: int, hop: int) -> list[int]:

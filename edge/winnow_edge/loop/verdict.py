@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from winnow_edge.mission import Verdict
-from winnow_edge.products import POSTERIOR_MAX
+from winnow_edge.products.encode import POSTERIOR_MAX
 
 GOOD, HARD, BAD = "good", "hard to identify", "bad"
 _PARTS = 1_000_000

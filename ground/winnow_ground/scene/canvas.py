@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from winnow_edge.records import Box
+from winnow_edge.products.kinds import Box
 
 Field = npt.NDArray[np.floating[Any]]
 """A field over the swath, shape (lines, samples); float32 wherever it is as large as that."""

@@ -99,7 +99,7 @@ class Product(NamedTuple):
     """A piece of data that can be sent alone, encoded once.
 
     `tile_index` is the tile it belongs to (-1 for Kind.SWATH), `data` its encoded bytes, `sketch`
-    what a picture looks like (`diversity.sketch`; it stays on board, for ranking). A tuple, as
+    what a picture looks like (`sketch.sketch`; it stays on board, for ranking). A tuple, as
     every tile leaves one: a frozen dataclass takes three times as long to make.
     """
 

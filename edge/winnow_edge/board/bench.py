@@ -17,17 +17,17 @@ from typing import Any
 
 import numpy as np
 
-from winnow_edge import host
+from winnow_edge.board import host
+from winnow_edge.board.laps import Lap, Round, bare_ms, measure
 from winnow_edge.bundle import Bundle
 from winnow_edge.errors import SwathError
-from winnow_edge.laps import Lap, Round, bare_ms, measure
 from winnow_edge.loop.interpreters import Interpreters, cores
 from winnow_edge.loop.settings import Settings
 from winnow_edge.mission import Instrument, Mission, Tiling
 from winnow_edge.prepare.chain import Chain
 from winnow_edge.sources import STDIN, Lines, open_source
 from winnow_edge.sources.sockets import is_address
-from winnow_edge.store import Store
+from winnow_edge.store.store import Store
 
 WARM_UP = 20
 """Invocations before anything is timed: the first ones page in code and memory."""

@@ -14,10 +14,10 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from winnow_edge.diversity import discounted
 from winnow_edge.mission import POLICIES, Mission
-from winnow_edge.table import ProductTable
-from winnow_edge.worth import utilities
+from winnow_edge.products.diversity import discounted
+from winnow_edge.products.table import ProductTable
+from winnow_edge.products.worth import utilities
 
 PRODUCT_HEADER_BYTES: Final = 8
 """What a product costs in a container beside its own bytes (docs/downlink-format.md)."""

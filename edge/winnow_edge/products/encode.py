@@ -21,8 +21,8 @@ from PIL import Image
 
 from winnow_edge.errors import PacketError
 from winnow_edge.mission import Products
-from winnow_edge.records import Box, Detection, Flag, Kind, Product, TileRecord
-from winnow_edge.sketch import sketch
+from winnow_edge.products.kinds import Box, Detection, Flag, Kind, Product, TileRecord
+from winnow_edge.products.sketch import sketch
 
 HEAD: Final = struct.Struct(">HIIIHHBBHBB")
 """swath u16, tile index u32, line u32, sample u32, lines - 1 u16, samples - 1 u16, scale u8,

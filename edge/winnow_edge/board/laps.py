@@ -19,7 +19,7 @@ from winnow_edge.loop.run import run_swath
 from winnow_edge.loop.settings import Settings
 from winnow_edge.prepare.chain import Chain
 from winnow_edge.runtimes import Classifier
-from winnow_edge.store import Store
+from winnow_edge.store.store import Store
 
 
 @dataclass(frozen=True)

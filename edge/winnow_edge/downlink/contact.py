@@ -16,8 +16,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from winnow_edge import store_containers
-from winnow_edge.container import (
+from winnow_edge.downlink.container import (
     CONTAINER,
     ITEM,
     Container,
@@ -25,16 +24,17 @@ from winnow_edge.container import (
     container_length,
     encode_container,
 )
+from winnow_edge.downlink.packets import SEQUENCE_MODULO, link_bytes, packetize, packets_for
 from winnow_edge.errors import OutputError
 from winnow_edge.files import write_aside
 from winnow_edge.mission import Link, Mission
-from winnow_edge.packets import SEQUENCE_MODULO, link_bytes, packetize, packets_for
-from winnow_edge.ranking import Order, rank
-from winnow_edge.records import Kind
-from winnow_edge.store import Store
-from winnow_edge.store_schema import ProductState
-from winnow_edge.table import ProductTable
-from winnow_edge.worth import utilities
+from winnow_edge.products.kinds import Kind
+from winnow_edge.products.ranking import Order, rank
+from winnow_edge.products.table import ProductTable
+from winnow_edge.products.worth import utilities
+from winnow_edge.store import containers
+from winnow_edge.store.schema import ProductState
+from winnow_edge.store.store import Store
 
 Policy = str | Callable[[ProductTable], Order]
 """A policy of the mission file by name, or a function that gives the order (simulations)."""
@@ -109,15 +109,15 @@ def downlink(
         with store.transaction():
             # Taken under the write lock: it shows the very products that are ranked.
             before = stack.enter_context(store.snapshot())
-            contact = store_containers.begin_contact(store)
-            returned = store_containers.put_back_overdue(store, contact, link.ack_wait)
+            contact = containers.begin_contact(store)
+            returned = containers.put_back_overdue(store, contact, link.ack_wait)
             table = store.table()
             order = policy(table) if callable(policy) else _rank(store, table, policy, mission)
             filled = _fill(table, order, _announcements(store), link, budget_bytes)
             # From here on a container's number means these products, whether or not it gets away.
             loads = _number(store, contact, filled, link)
         packets, octets = _write(before, contact, loads, link, stream)
-    store_containers.mark_sent(store, {load.id: load.ids for load in loads})
+    containers.mark_sent(store, {load.id: load.ids for load in loads})
     sent = np.isin(table.columns["id"], [number for load in loads for number in load.ids])
     return DownlinkSummary(
         contact=contact,
@@ -228,7 +228,7 @@ class _Hold:
 
 def _number(store: Store, contact: int, filled: list[list[_Candidate]], link: Link) -> list[_Load]:
     """Give containers their numbers for good, and packets their sequence counts."""
-    number, sequence = store_containers.next_numbers(store)
+    number, sequence = containers.next_numbers(store)
     loads = []
     for products in filled:
         loads.append(_Load(number, sequence, products))
@@ -236,7 +236,7 @@ def _number(store: Store, contact: int, filled: list[list[_Candidate]], link: Li
         length = container_length([p.bytes for p in products])
         sequence = (sequence + packets_for(length, link.packet_bytes)) % SEQUENCE_MODULO
     planned = {load.id: load.ids for load in loads}
-    store_containers.plan(store, contact, planned, next_sequence=sequence)
+    containers.plan(store, contact, planned, next_sequence=sequence)
     return loads
 
 

@@ -14,7 +14,7 @@ from typing import Final
 
 from winnow_edge.errors import StoreError
 from winnow_edge.files import sync_folder
-from winnow_edge.store_schema import APPLICATION_ID, SCHEMA, SCHEMA_VERSION, Meta
+from winnow_edge.store.schema import APPLICATION_ID, SCHEMA, SCHEMA_VERSION, Meta
 
 SQLITE_VERSION: Final = sqlite3.sqlite_version
 WAL_PAGES: Final = 256  # the log is copied back into the file every megabyte of 4096-octet pages

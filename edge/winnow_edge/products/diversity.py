@@ -13,9 +13,9 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from winnow_edge.records import Kind
-from winnow_edge.sketch import SKETCH_BYTES, STEP
-from winnow_edge.table import ProductTable
+from winnow_edge.products.kinds import Kind
+from winnow_edge.products.sketch import SKETCH_BYTES, STEP
+from winnow_edge.products.table import ProductTable
 
 REACH: Final = 1.0
 """Standard deviation of the similarity, in octaves: about the distance between two tiles of one

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from winnow_edge.errors import StoreError, SwathKnownError
-from winnow_edge.eviction import keep_quota
-from winnow_edge.products import SWATH_TILE, encode_swath, with_flag
-from winnow_edge.records import NO_CLASS, Flag, Kind, Product
-from winnow_edge.store import Store
-from winnow_edge.store_schema import MAX_SWATHS, Meta, ProductState, StoredSwath
+from winnow_edge.products.encode import SWATH_TILE, encode_swath, with_flag
+from winnow_edge.products.kinds import NO_CLASS, Flag, Kind, Product
+from winnow_edge.store.quota import keep_quota
+from winnow_edge.store.schema import MAX_SWATHS, Meta, ProductState, StoredSwath
+from winnow_edge.store.store import Store
 
 _VALUES: Final = "(?, ?, ?, ?, ?, ?, 0, ?, ?, ?)"
 _INSERT: Final = (

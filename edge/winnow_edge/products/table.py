@@ -10,7 +10,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from winnow_edge.sketch import SKETCH_BYTES
+from winnow_edge.products.sketch import SKETCH_BYTES
 
 COLUMNS: Final = np.dtype(
     [

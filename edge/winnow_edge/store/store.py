@@ -2,8 +2,8 @@
 
 Every block is one transaction with `synchronous=FULL`, so that what was committed is on the disk
 and nothing half-written is ever seen (SQLite's documentation, "Write-Ahead Logging"). This module
-opens and reads it; `store_writer` writes swaths, `store_containers` knows what was sent, `eviction`
-keeps to the quota.
+opens and reads it; `writer` writes swaths, `containers` knows what was sent, `quota` keeps to the
+mission's quota.
 """
 
 from __future__ import annotations
@@ -17,9 +17,10 @@ from typing import Any
 
 from winnow_edge.errors import StoreError
 from winnow_edge.mission import Mission
-from winnow_edge.records import Kind
-from winnow_edge.store_file import connect, connect_read_only, explained, prepare, sound
-from winnow_edge.store_schema import (
+from winnow_edge.products.kinds import Kind
+from winnow_edge.products.table import ProductTable
+from winnow_edge.store.file import connect, connect_read_only, explained, prepare, sound
+from winnow_edge.store.schema import (
     SELECT_PRODUCT,
     SELECT_SWATH,
     STORE_FILE,
@@ -29,7 +30,6 @@ from winnow_edge.store_schema import (
     StoredSwath,
     among,
 )
-from winnow_edge.table import ProductTable
 
 
 class Store:

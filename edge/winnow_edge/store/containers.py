@@ -11,9 +11,9 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 
 from winnow_edge.errors import StoreError
-from winnow_edge.store import Store
-from winnow_edge.store_file import sound
-from winnow_edge.store_schema import MAX_CONTACT, ContainerState, Meta, ProductState
+from winnow_edge.store.file import sound
+from winnow_edge.store.schema import MAX_CONTACT, ContainerState, Meta, ProductState
+from winnow_edge.store.store import Store
 
 
 def begin_contact(store: Store) -> int:

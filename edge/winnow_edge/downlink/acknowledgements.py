@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from winnow_edge import store_containers
 from winnow_edge.errors import PacketError, StoreError
-from winnow_edge.store import Store
-from winnow_edge.store_schema import MAX_CONTACT, ContainerState
+from winnow_edge.store import containers
+from winnow_edge.store.schema import MAX_CONTACT, ContainerState
+from winnow_edge.store.store import Store
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +131,7 @@ def acknowledge(store: Store, ack: AckReport) -> AckSummary:
     acknowledged = returned = unknown = 0
     with store.transaction():
         for contact, told in ack.contacts.items():
-            states = store_containers.states(store, contact)
+            states = containers.states(store, contact)
             received = set(told.received)
             unknown += len(received - states.keys())
             news = [
@@ -139,11 +139,11 @@ def acknowledge(store: Store, ack: AckReport) -> AckSummary:
                 for number in received & states.keys()
                 if states[number] is not ContainerState.ACKNOWLEDGED
             ]
-            acknowledged += store_containers.acknowledge(store, news)
+            acknowledged += containers.acknowledge(store, news)
             lost = [
                 number
                 for number in set(told.missing) - received
                 if states.get(number) is ContainerState.IN_FLIGHT
             ]
-            returned += store_containers.put_back(store, lost)
+            returned += containers.put_back(store, lost)
     return AckSummary(acknowledged, returned, unknown)

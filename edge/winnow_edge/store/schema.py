@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from winnow_edge.records import Kind
+from winnow_edge.products.kinds import Kind
 
 STORE_FILE: Final = "store.db"
 SCHEMA_VERSION: Final = 1

@@ -18,13 +18,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from winnow_edge import host
+from winnow_edge.board import host
 from winnow_edge.bundle import find_bundle, open_bundle, shipped_bundles
 from winnow_edge.errors import EXIT_INPUT, EXIT_OK, EXIT_RUNTIME, StoreError, WinnowEdgeError
 from winnow_edge.runtimes import available_runtimes, edgetpu, load_classifier
-from winnow_edge.store import Store
-from winnow_edge.store_file import SQLITE_VERSION, transaction_ms
-from winnow_edge.store_schema import STORE_FILE
+from winnow_edge.store.file import SQLITE_VERSION, transaction_ms
+from winnow_edge.store.schema import STORE_FILE
+from winnow_edge.store.store import Store
 
 PYTHON_MIN = (3, 11)
 GLIBC_MIN = (2, 27)

@@ -4,7 +4,7 @@ A container (ours) ends in nothing half: header `CONTAINER`, then for each produ
 and its bytes. The layouts are documented octet by octet in docs/downlink-format.md. Whatever
 arrives, the decoder raises nothing but PacketError.
 
->>> from winnow_edge.records import Kind
+>>> from winnow_edge.products.kinds import Kind
 >>> octets = encode_container(Container(0x12345678, 3, 7, (Item(5, Kind.RECORD, b"abc"),)))
 >>> octets[:4].hex(" ")      # "WN", version 1, reserved
 '57 4e 01 00'
@@ -31,7 +31,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from winnow_edge.errors import PacketError
-from winnow_edge.records import Kind
+from winnow_edge.products.kinds import Kind
 
 MAGIC: Final = b"WN"
 VERSION: Final = 1

@@ -12,10 +12,10 @@ from typing import Final
 import numpy as np
 
 from winnow_edge.mission import Mission
-from winnow_edge.records import Kind
-from winnow_edge.store import Store
-from winnow_edge.store_schema import Meta, ProductState
-from winnow_edge.worth import utilities
+from winnow_edge.products.kinds import Kind
+from winnow_edge.products.worth import utilities
+from winnow_edge.store.schema import Meta, ProductState
+from winnow_edge.store.store import Store
 
 SLACK: Final = 1 / 64
 """Share of the quota freed beyond need, so that not every block pays for sorting the store."""

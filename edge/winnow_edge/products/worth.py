@@ -5,7 +5,7 @@ by the mission's [products]; anything else is worth `background_utility`. Rankin
 simulation all ask here.
 
 >>> from winnow_edge.mission import ClassRule, Instrument, Mission
->>> from winnow_edge.records import Kind, Product
+>>> from winnow_edge.products.kinds import Kind, Product
 >>> camera = Instrument(bundle="hirise-landmarks")
 >>> mission = Mission("m", {"camera": camera}, classes={"crater": ClassRule(utility=10.0)})
 >>> crater = Product(Kind.IMAGE, 7, 1, 0.5, True, b"")
@@ -24,8 +24,8 @@ import numpy as np
 import numpy.typing as npt
 
 from winnow_edge.mission import Mission
-from winnow_edge.records import NO_CLASS, Kind
-from winnow_edge.table import ProductTable
+from winnow_edge.products.kinds import NO_CLASS, Kind
+from winnow_edge.products.table import ProductTable
 
 
 class Valued(Protocol):

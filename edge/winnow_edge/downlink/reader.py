@@ -18,9 +18,14 @@ from spacepackets.ccsds.spacepacket import (
     SpacePacketHeader,
 )
 
-from winnow_edge.container import MAGIC, MAX_CONTAINER, VERSION, Container, decode_container
-from winnow_edge.errors import PacketError
-from winnow_edge.packets import (
+from winnow_edge.downlink.container import (
+    MAGIC,
+    MAX_CONTAINER,
+    VERSION,
+    Container,
+    decode_container,
+)
+from winnow_edge.downlink.packets import (
     CRC_LEN,
     CRC_PRESET,
     MAX_PACKET,
@@ -29,6 +34,7 @@ from winnow_edge.packets import (
     SEQUENCE_MODULO,
     Packet,
 )
+from winnow_edge.errors import PacketError
 
 _CHUNK: Final = 65_536
 
