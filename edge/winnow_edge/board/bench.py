@@ -162,27 +162,60 @@ def bench(
         Store.open(folder, mission=mission) as store,
     ):
         lap = Lap(Settings.of(mission, "camera", bundle), store, make)
-        lap(one)
-        if lap.shown < TILES_MIN:
-            raise SwathError(
-                f"shows the net {lap.shown} tiles, too few to time: {TILES_MIN} are needed",
-                where=lap.name,
-                hint="give a larger file to --swath, or none",
-            )
-        lap(pool)
-        bare_ms(one.classifiers, WARM_UP)
-        rounds: list[Round] = []
-        machine, joules = host.ProcessorTime.now(), host.energy_j()
-        started = time.perf_counter()
-        while _more(len(rounds), started, seconds):
-            rounds.append(measure(lap, one, pool))
-        taken = machine.since()
-        invocations = sum(r.invocations for r in rounds)
-        energy, source = _energy(joules, time.perf_counter() - started, invocations, power_w)
+        _warm_up(lap, one, pool)
+        session = _time(lap, one, pool, seconds)
+        energy, source = _energy(session, power_w)
+    return _result(bundle, lap, (one, pool), session, (energy, source))
+
+
+@dataclass(frozen=True)
+class _Session:
+    """The rounds of a bench, what else the machine did meanwhile, and the energy counter before."""
+
+    rounds: list[Round]
+    seconds: float
+    taken: host.Taken
+    joules: float | None
+
+    @property
+    def invocations(self) -> int:
+        return sum(r.invocations for r in self.rounds)
+
+
+def _warm_up(lap: Lap, one: Interpreters, pool: Interpreters) -> None:
+    lap(one)
+    if lap.shown < TILES_MIN:
+        raise SwathError(
+            f"shows the net {lap.shown} tiles, too few to time: {TILES_MIN} are needed",
+            where=lap.name,
+            hint="give a larger file to --swath, or none",
+        )
+    lap(pool)
+    bare_ms(one.classifiers, WARM_UP)
+
+
+def _time(lap: Lap, one: Interpreters, pool: Interpreters, seconds: float) -> _Session:
+    rounds: list[Round] = []
+    machine, joules = host.ProcessorTime.now(), host.energy_j()
+    started = time.perf_counter()
+    while _more(len(rounds), started, seconds):
+        rounds.append(measure(lap, one, pool))
+    return _Session(rounds, time.perf_counter() - started, machine.since(), joules)
+
+
+def _result(
+    bundle: Bundle,
+    lap: Lap,
+    interpreters: tuple[Interpreters, Interpreters],
+    session: _Session,
+    energy: tuple[float | None, str],
+) -> BenchResult:
+    one, pool = interpreters
+    rounds, taken = session.rounds, session.taken
     alone_ms = [ms for r in rounds for ms in r.bare_ms]
     quantiles = np.percentile(alone_ms, [0, 50, 95, 99])
-    tile_ms = statistics.median(r.tile_ms for r in rounds)
     efficiencies = [r.efficiency for r in rounds]
+    efficiency = statistics.median(efficiencies)
     spread = float(np.subtract(*np.percentile(efficiencies, [75, 25])))
     rate = statistics.median(1000 / r.many_ms for r in rounds)
     cpu, lines_per_s = host.cpu(), lap.lines_per_s(1000 / rate)
@@ -197,8 +230,8 @@ def bench(
         invoke_p99_ms=float(quantiles[3]),
         invocations=len(alone_ms),
         warm_up=WARM_UP,
-        tile_ms=tile_ms,
-        efficiency=statistics.median(efficiencies),
+        tile_ms=statistics.median(r.tile_ms for r in rounds),
+        efficiency=efficiency,
         efficiency_spread=spread,
         threads=pool.threads,
         tiles_per_s=rate,
@@ -219,9 +252,9 @@ def bench(
         throttling=host.throttling(),
         others_share=taken.others,
         stolen_share=taken.stolen,
-        energy_mj_per_tile=energy,
-        energy_source=source,
-        invalid=problems(statistics.median(efficiencies), spread, len(rounds), taken),
+        energy_mj_per_tile=energy[0],
+        energy_source=energy[1],
+        invalid=problems(efficiency, spread, len(rounds), taken),
     )
 
 
@@ -265,10 +298,9 @@ def _more(rounds: int, started: float, seconds: float) -> bool:
     return rounds < ROUNDS_MAX and time.perf_counter() - started < seconds
 
 
-def _energy(
-    joules: float | None, seconds: float, invocations: int, stated_w: float | None
-) -> tuple[float | None, str]:
+def _energy(session: _Session, stated_w: float | None) -> tuple[float | None, str]:
     """Millijoules per tile, counting every invocation as one, and where the figure is from."""
+    joules, seconds, invocations = session.joules, session.seconds, session.invocations
     now, watts = host.energy_j(), host.power_w()
     if joules is not None and now is not None and now > joules:
         return (now - joules) * 1000 / invocations, "RAPL package counter"
