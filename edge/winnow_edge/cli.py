@@ -22,12 +22,12 @@ def parser() -> argparse.ArgumentParser:
     """The command line of `winnow-edge`; every module of `commands` adds its own part."""
     top = argparse.ArgumentParser(
         prog="winnow-edge",
-        description="Decide on board what is worth sending home: classify a swath as its lines "
-        "arrive, keep the products in a crash-safe store, send the best first.",
+        description="Winnow on board: classify a swath as its lines arrive, keep the "
+        "products in a crash-safe store, send the best first.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    top.add_argument("-v", "--verbose", action="store_true", help="say more on stderr")
+    top.add_argument("-v", "--verbose", action="store_true", help="print more messages on stderr")
     commands = top.add_subparsers(metavar="COMMAND", required=True)
     for command in COMMANDS:
         command.add_parser(commands)
@@ -49,10 +49,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"winnow-edge: {error}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
-        print("winnow-edge: interrupted; what was committed is safe", file=sys.stderr)
+        print("winnow-edge: interrupted; committed products are safe", file=sys.stderr)
         return 130
     except MemoryError:
-        print("winnow-edge: out of memory; what was committed is safe", file=sys.stderr)
+        print("winnow-edge: out of memory; committed products are safe", file=sys.stderr)
         return EXIT_RUNTIME
     except BrokenPipeError:
         # The reader of our results is gone: nobody to tell, and nothing was lost.

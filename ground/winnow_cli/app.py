@@ -21,7 +21,8 @@ from winnow_edge.errors import WinnowEdgeError
 
 app = typer.Typer(
     name="winnow",
-    help="The ground half of Winnow: train and quantize what flies, simulate it, receive it.",
+    help="The ground half of Winnow: train and quantize nets, simulate missions, receive "
+    "and report.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,

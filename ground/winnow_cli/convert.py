@@ -21,7 +21,7 @@ def convert(
         Path, typer.Option(envvar="WINNOW_DATA", help="Folder that holds the data sets.")
     ],
     method: Annotated[
-        str | None, typer.Option(help="How: ptq, aeq, qat, or auto, the best of them on val.")
+        str | None, typer.Option(help="Method: ptq, aeq, qat, or auto, the best of them on val.")
     ] = None,
     compare: Annotated[
         bool, typer.Option("--compare", help="Try every method, print one table, keep the best.")
@@ -61,7 +61,7 @@ def convert(
         bool | None,
         typer.Option(
             "--edgetpu/--no-edgetpu",
-            help="Put the model as edgetpu_compiler makes it into the bundle.",
+            help="Put the model of edgetpu_compiler into the bundle.",
             show_default="where the compiler is installed",
         ),
     ] = None,
@@ -71,9 +71,9 @@ def convert(
 ) -> None:
     """Quantize a trained MODEL to int8, prove it on val, and write the bundle that flies.
 
-    Calibrates on train, compares float and int8 on val, and writes nothing if the loss passes the
-    gate (exit code 5). Method and limits come from the recipe's \\[convert] table; options override
-    them. See docs/convert.md.
+    Calibrates on train and compares float and int8 on val. If the loss is over the gate, it writes
+    nothing and ends with exit code 5. Method and limits come from the recipe's \\[convert] table;
+    options override them. See docs/convert.md.
     """
     from winnow_convert import extras
     from winnow_convert.convert import best_of, compare_methods, write

@@ -37,7 +37,9 @@ def receive_command(
         list[Path],
         typer.Argument(metavar="PACKETS...", help="Packet files, in the order they came down."),
     ],
-    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder to add what is new to.")],
+    out: Annotated[
+        Path, typer.Option(metavar="DIR", help="Folder that new products are added to.")
+    ],
     apid: Annotated[
         int | None,
         typer.Option(min=0, max=2046, help="APID of the packets (default: that of the first)."),
@@ -46,10 +48,10 @@ def receive_command(
 ) -> None:
     """Turn packet files back into records and pictures, and check them on the way.
 
-    DIR gets [b]received.json[/b] (everything in order of arrival, and what was damaged or missing),
+    DIR gets [b]received.json[/b] (products in order of arrival, packets damaged or missing),
     [b]records.csv[/b] (a line per tile), [b]images/[/b] and [b]thumbnails/[/b] (JPEG), and
     [b]ack.json[/b], which goes up with the next contact. A later contact into the same DIR adds to
-    it; a file given twice adds nothing.
+    it. A file given twice adds nothing.
 
         winnow receive pass-1.bin --out received
         winnow-edge downlink mission.toml --store store --contact 480 --ack received/ack.json ...
@@ -96,11 +98,13 @@ def _received_text(received: Received) -> str:
 
 def report_command(
     folder: Annotated[
-        Path, typer.Argument(metavar="DIR", help="What `winnow receive` filled, or a demo folder.")
+        Path, typer.Argument(metavar="DIR", help="Folder of `winnow receive`, or of a demo.")
     ],
     store: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="Copy of the spacecraft's store: what stayed on board."),
+        typer.Option(
+            metavar="DIR", help="Copy of the spacecraft's store; shows the products still on board."
+        ),
     ] = None,
     swath: Annotated[
         list[Path] | None,
@@ -112,19 +116,21 @@ def report_command(
     ] = None,
     truth: Annotated[
         list[Path] | None,
-        typer.Option(metavar="FILE", help="What is really there (JSON); may be repeated."),
+        typer.Option(
+            metavar="FILE", help="Truth file (JSON), the features really there; may be repeated."
+        ),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Where the report goes (default: DIR).")
+        Path | None, typer.Option(metavar="DIR", help="Folder of the report (default: DIR).")
     ] = None,
     as_json: _JSON = False,
 ) -> None:
     """Write one self-contained HTML page, and PNGs beside it, about what came down.
 
-    The page shows the swath with every detection, class counts, the pictures in the order in which
-    they came down, what went down when, and what went wrong; with a copy of the store and the
-    mission file also value against bytes for fifo and the mission's policy. Without --swath the map
-    is a mosaic of the pictures that came down. Several swaths are told apart by file name.
+    The page shows the swath with every detection, class counts, the pictures in order of arrival,
+    the course of the downlink, and the troubles on the link. With --store and --mission it also
+    shows value against bytes for fifo and the mission's policy. Without --swath the map is a mosaic
+    of the pictures that came down. Several swaths are told apart by file name.
 
         winnow report received --store store --mission mission.toml --swath strip.jpg
         winnow report demo-out
@@ -188,14 +194,14 @@ def simulate_command(
 ) -> None:
     """Play a mission before it flies: fifo against its policy, contact by contact.
 
-    The swaths of \\[simulation] run once through the flight loop; then each policy gets a copy of
+    The swaths of \\[simulation] run once through the flight loop. Each policy then gets a copy of
     the store and holds every contact of the plan with the code that flies. Packets get lost at
-    link.loss, the ground receives the rest, and acknowledgements reach the spacecraft a round of
-    light time after the contact. Contact plans are ION's ([b]a contact +START +END FROM TO
+    link.loss. The ground receives the rest. Acknowledgements reach the spacecraft a round of light
+    time after the contact. Contact plans are ION's ([b]a contact +START +END FROM TO
     BYTES_PER_SECOND[/b]) or HDTN's (JSON, bits per second).
 
-    Value is utility × posterior as the mission file has it, or, where NAME.truth.json lies beside
-    every swath, what was really brought down: each true feature pays once.
+    Value is utility × posterior. Where NAME.truth.json lies beside every swath, value is counted
+    against truth: each true feature pays once.
 
         winnow scene --out missions/scenes --count 4
         winnow simulate missions/mars-browse.toml --loss 0.02 --out simulated

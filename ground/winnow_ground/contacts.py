@@ -115,7 +115,7 @@ class ContactPlan:
             node = senders[0]
         if node not in senders:
             names = ", ".join(map(str, senders))
-            raise PlanError(f"node {node} sends in no contact; those of: {names}", where=self.path)
+            raise PlanError(f"node {node} sends in no contact; senders: {names}", where=self.path)
         kept, notes = _one_transmitter([c for c in self.contacts if c.sender == node])
         return Downlinks(node, tuple(kept), tuple(notes))
 
@@ -189,7 +189,10 @@ class _IonReader:
             elif words[:2] == ["a", "range"]:
                 ranges.append(self.range(words[2:]))
             elif words[0] in ("c", "d") and words[1:2] in (["contact"], ["range"]):
-                raise self.error("contacts cannot be changed here", "write the plan as it ends up")
+                raise self.error(
+                    "contacts cannot be changed here",
+                    "write the plan as it stands after the change",
+                )
             elif words[0] not in _IGNORED:
                 raise self.error(f"unknown command {' '.join(words[:2])!r}", _WANTED)
         epoch = None

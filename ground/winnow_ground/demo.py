@@ -331,7 +331,7 @@ def summary_lines(figures: dict[str, Any]) -> list[str]:
         )
     judge = "against truth" if known else "by the model's word"
     out.append(
-        f"value       {mine['value_share']:.0%} of what is on board, {judge}, came down under "
+        f"value       {mine['value_share']:.0%} of the value on board, {judge}, came down under "
         f"{mine['policy']}; {fifo['value_share']:.0%} under fifo"
     )
     out.append(f"report      {figures['report']} ({figures['seconds']:.0f} s in all)")

@@ -82,7 +82,7 @@ def units(options: Options, facts: Facts, cargo: Cargo, manager: str, kind: str)
         raise DeployError(
             "raw lines have no header",
             where=source,
-            hint="say how wide they are: --samples N, or `samples` of every instrument",
+            hint="give their width: --samples N, or `samples` of every instrument",
         )
     if cargo.override is not None:
         shipped = cargo.override not in cargo.files

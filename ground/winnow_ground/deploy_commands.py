@@ -19,7 +19,7 @@ def deploy(
     host: Annotated[str, typer.Argument(metavar="USER@HOST", help="The board, as ssh takes it.")],
     mission: Annotated[Path, typer.Argument(metavar="MISSION", help="Mission file (TOML).")],
     bundle: Annotated[
-        str | None, typer.Option(help="Fly this bundle instead of those the mission names.")
+        str | None, typer.Option(help="Fly this bundle instead of the mission's.")
     ] = None,
     wheel: Annotated[
         Path | None, typer.Option(help="The edge wheel (default: built from this source tree).")
@@ -39,28 +39,28 @@ def deploy(
     identity: Annotated[Path | None, typer.Option(help="Private key for ssh.")] = None,
     port: Annotated[int | None, typer.Option(min=1, max=65535, help="Port of ssh.")] = None,
     ssh_option: Annotated[
-        list[str] | None, typer.Option("--ssh-option", help="More for ssh -o; may be repeated.")
+        list[str] | None, typer.Option("--ssh-option", help="Option for ssh -o; may be repeated.")
     ] = None,
-    python: Annotated[str | None, typer.Option(help="The board's Python to use.")] = None,
+    python: Annotated[str | None, typer.Option(help="Python on the board.")] = None,
     service: Annotated[
         str,
-        typer.Option(help="Whose systemd starts it: auto, system (needs root), user or none."),
+        typer.Option(help="The systemd that starts it: auto, system (needs root), user or none."),
     ] = "auto",
     board_index: Annotated[
         bool,
         typer.Option(help="The board fetches the packages that the wheel needs by itself."),
     ] = False,
     dry_run: Annotated[
-        bool, typer.Option(help="Look at the board and say what would be done.")
+        bool, typer.Option(help="Look at the board, print the units, change nothing.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the outcome as JSON.")] = False,
 ) -> None:
-    """Install the edge, a mission and its bundles on a board over ssh, and have it started.
+    """Install the edge, a mission and its bundles on a board over ssh, and start its service.
 
-    The new installation is put beside the one that flies, examined there by `winnow-edge doctor`,
-    and only then takes its place; a step that fails is named and leaves the old one flying. The
-    board needs ssh with a key, Python 3.11 or newer with venv, and no internet: what the wheel
-    needs is fetched here. The same deploy twice changes nothing.
+    The new installation is put beside the one that flies, is examined by `winnow-edge doctor`, and
+    then takes its place. A failing step is named and leaves the old one flying. The board needs ssh
+    with a key and Python 3.11 or newer with venv. It needs no internet: packages are fetched here.
+    The same deploy twice changes nothing.
     """
     from winnow_ground.board import Board
     from winnow_ground.deploy import SERVICES, Options

@@ -164,7 +164,7 @@ def send_lines(
         raise DataError(
             f"the connection broke ({error.strerror})",
             where=address,
-            hint="the run at the other end says why; what it has read it keeps",
+            hint="the run at the other end says why, and keeps the lines it has read",
         ) from None
     return done
 
@@ -196,16 +196,20 @@ def feed_command(
         ),
     ] = None,
     info: Annotated[
-        bool, typer.Option("--info", help="Only say what would be fed, as options of the run.")
+        bool,
+        typer.Option(
+            "--info",
+            help="Only print width, bits and name of the lines, as options of winnow-edge run.",
+        ),
     ] = False,
 ) -> None:
     """Write an image as raw lines to standard output, for `winnow-edge run -`.
 
     Needs the extra [b]feed[/b] (rasterio). 16-bit samples leave little-endian.
 
-    With --to, lines go to a socket that the run listens at, and the command
-    ends when the other end closes: a run does so once it has committed the
-    swath, but also when it is stopped before. What it has, its summary says.
+    With --to, lines go to a socket that the run listens at. The command ends
+    when the other end closes: a run closes once it has committed the swath,
+    or when it is stopped. The run's summary says how many lines it has.
 
         winnow feed scene.tif | winnow-edge run mission.toml - $(winnow feed scene.tif --info)
         winnow feed obs.JP2 --realtime --line-time-us 75 | winnow-edge run mission.toml - ...
@@ -299,5 +303,5 @@ def _opened(rasterio: ModuleType, path: Path) -> Any:
             return rasterio.open(path)
     except rasterio.errors.RasterioError as error:
         raise DataError(
-            f"cannot be opened ({str(error).splitlines()[0]})", where=path, hint="not an image?"
+            f"cannot be opened ({str(error).splitlines()[0]})", where=path, hint="give an image"
         ) from None

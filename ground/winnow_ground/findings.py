@@ -250,8 +250,8 @@ def troubles(received: Received, store: Store | None) -> list[str]:
         )
     if link.broken:
         said.append(
-            f"{_n(link.broken, 'container')} arrived in part and could not be used; what they held "
-            "is sent again once the spacecraft has the acknowledgement report (ack.json)."
+            f"{_n(link.broken, 'container')} arrived in part and could not be used. Their products "
+            "are sent again once the spacecraft has the acknowledgement report (ack.json)."
         )
     if link.skipped_bytes:
         said.append(f"{link.skipped_bytes} bytes in the packet files belonged to no packet.")

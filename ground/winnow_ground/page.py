@@ -86,7 +86,7 @@ class PageWriter:
         page = _TEMPLATES.get_template("report.html.j2").render(
             title=f"What came down: {name}" if name else "What came down",
             subtitle=f"{_listed(names)}; {_count(contacts, 'contact')}. "
-            "The spacecraft looked at everything, and sent what it ranked first.",
+            "The spacecraft looked at everything, and sent the best-ranked products first.",
             heads=[{"figure": figure, "words": words} for figure, words in heads],
             troubles=troubles,
             swaths=[self._swath(n, key) for n, key in enumerate(self._swath_keys(), start=1)],
@@ -261,7 +261,7 @@ class PageWriter:
         return (
             "Value against truth: every feature that is really there pays the utility of its class "
             "once, shared out to record, thumbnail and image; a false detection pays nothing. The "
-            "oracle knows the truth and always sends next what adds most per byte."
+            "oracle knows the truth and always sends the product that adds most per byte."
         )
 
     def _shots(self) -> tuple[list[dict[str, Any]], str]:

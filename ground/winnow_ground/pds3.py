@@ -215,7 +215,7 @@ def read_lines(layout: ImageLayout, band: int, count: int) -> Iterator[npt.NDArr
                 raise DataError(
                     f"{left} of {layout.lines} lines that the label says are missing",
                     where=layout.path,
-                    hint="what is there has been fed; get it again",
+                    hint="the lines before were fed; get the file again",
                 )
 
 

@@ -111,7 +111,7 @@ def class_counts(
             axes.plot(truth[name], row, marker="D", color="black", markersize=7, zorder=4)
     axes.set_yticks(range(len(names)), [plain(n) for n in names])
     axes.invert_yaxis()
-    axes.set_xlabel("detections (in figures: those of which a picture came down, of all)")
+    axes.set_xlabel("detections (numbers: with a picture down, of all)")
     axes.set_ylabel("class")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlim(left=0, right=max(1.0, axes.get_xlim()[1] * 1.12))

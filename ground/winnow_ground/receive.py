@@ -63,7 +63,7 @@ def receive(
         raise PacketError(
             "holds no packet of ours",
             where=", ".join(map(str, barren)),
-            hint="receive what `winnow-edge downlink --out` wrote; see --apid",
+            hint="give a file of `winnow-edge downlink --out`; see --apid",
         )
     return received
 

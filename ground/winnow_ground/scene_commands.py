@@ -23,7 +23,9 @@ def scene(
     count: Annotated[int, typer.Option(min=1, max=1000, help="Strips, one seed each.")] = 1,
     lines: Annotated[int, typer.Option(min=256, max=20_000, help="Lines of the frame.")] = 5120,
     samples: Annotated[int, typer.Option(min=256, max=4096, help="Samples of a line.")] = 2048,
-    as_json: Annotated[bool, typer.Option("--json", help="Print what was written.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the written files as JSON.")
+    ] = False,
 ) -> None:
     """Render Mars-like strips with known truth: scene-SEED.png and scene-SEED.truth.json.
 

@@ -79,9 +79,9 @@ def show(simulation: Simulation, console: Console) -> None:
 
 def _legend(truth: bool) -> str:
     value = (
-        "utility of the true features that came down so far; seen: those with a picture down"
+        "utility of the true features that came down so far; seen: features with a picture down"
         if truth
-        else "utility × posterior of what came down so far"
+        else "utility × posterior of the products that came down so far"
     )
     return (
         "budget: bytes on the link. lost: packets. images, thumbs, records, down (bytes): new on "

@@ -377,7 +377,7 @@ def test_lines_without_a_width_are_refused_before_anybody_comes(
     mission.write_text('name = "probe"\n[instrument.camera]\nbundle = "probe.winnow"\n')
     address = ["tcp-listen://127.0.0.1:0", "--store", str(flight / "s")]
     assert main(["run", str(mission), *address]) == 3
-    assert "say how wide they are: --samples N" in capsys.readouterr().err
+    assert "give their width: --samples N" in capsys.readouterr().err
 
 
 def run_to_its_end(flight: Path, address: str, *options: str) -> subprocess.CompletedProcess[str]:

@@ -139,7 +139,7 @@ def test_a_silent_line_ends_after_the_stated_time() -> None:
 
 @pytest.mark.parametrize("address", ["tcp://127.0.0.1:1", "unix:/nowhere/camera.sock"])
 def test_nobody_there(address: str) -> None:
-    with pytest.raises(SwathError, match=r"cannot be reached: .*; start what is at"):
+    with pytest.raises(SwathError, match=r"cannot be reached: .*; start the other end"):
         open_source(address, instrument=Instrument(bundle="x"), samples=64)
 
 
@@ -152,7 +152,7 @@ def test_no_address(address: str) -> None:
 
 
 def test_lines_without_a_width() -> None:
-    with pytest.raises(SwathError, match="say how wide"):
+    with pytest.raises(SwathError, match="give their width"):
         open_source("tcp://127.0.0.1:1", instrument=Instrument(bundle="x"))
 
 

@@ -202,7 +202,7 @@ def test_a_disk_that_is_full(tmp_path: Path, flight: Callable[..., subprocess.Po
     out, error = flight(store, preexec_fn=limited).communicate()
     assert "done" not in out
     assert "StoreError" in error
-    assert "what was committed is safe" in error
+    assert "committed products are safe" in error
     committed = max(int(line) for line in out.split() if line.isdigit())
     assert committed > 0
     check_whole_bands(store, committed)
@@ -234,7 +234,7 @@ def test_a_small_disk_fills_up(small_disk: Path, mission_with: MakeMission, kit:
     mission = mission_with()
     with Store.open(small_disk / "store", mission=mission) as store:
         writer = kit.begin(store)
-        with pytest.raises(StoreError, match="what was committed is safe"):
+        with pytest.raises(StoreError, match="committed products are safe"):
             for tile in range(1000):
                 writer.commit(
                     products=[kit.blob(Kind.IMAGE, tile, 20_000, 0.9)],

@@ -118,7 +118,7 @@ def test_one_transmitter_serves_one_station_at_a_time():
 def test_the_sender_must_be_known():
     with pytest.raises(PlanError, match=r"nodes 1, 2 send in it; .*--node"):
         parse_plan(ION).downlinks()
-    with pytest.raises(PlanError, match="node 7 sends in no contact; those of: 1, 2"):
+    with pytest.raises(PlanError, match="node 7 sends in no contact; senders: 1, 2"):
         parse_plan(ION).downlinks(7)
     with pytest.raises(PlanError, match="holds no contact"):
         parse_plan("# nothing yet\n").downlinks()

@@ -430,7 +430,7 @@ def test_lines_of_unknown_width_are_refused_before_anything_is_changed(tmp_path:
     path = tmp_path / "m.toml"
     path.write_text(MISSION.format(bundle=shipped_bundles()[0].stem).replace("samples = 256", ""))
     options = Options(swath_input="tcp-listen://0.0.0.0:5000")
-    with pytest.raises(DeployError, match="say how wide they are"):
+    with pytest.raises(DeployError, match="give their width"):
         units(options, facts_of(tmp_path), collect(path), "system", "listener")
 
 

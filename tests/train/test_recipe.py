@@ -59,7 +59,7 @@ def test_a_shipped_bundle_was_made_by_the_recipe_of_its_name(path: Path) -> None
         ({"sede": 1}, "unknown key sede"),
         ({"train": {"epoch": 3}}, r"unknown key train\.epoch"),
         ({"train": {"epochs": -1}}, r"train\.epochs is -1; legal range: 0 to 1000"),
-        ({"train": {"epochs": 0}}, r"train\.epochs is 0, but nothing is started from"),
+        ({"train": {"epochs": 0}}, r"train\.epochs is 0, but no weights are started from"),
         ({"distill": {"average": True}}, r"distill\.average is true, but distill\.start is not"),
         ({"train": {"learning_rate": "fast"}}, r"train\.learning_rate is 'fast'; expected float"),
         ({"train": {"learning_rate": float("nan")}}, r"train\.learning_rate is nan"),

@@ -104,7 +104,7 @@ def test_older_runs_say_what_they_can(home: Path, tmp_path: Path) -> None:
         taught(tmp_path / "no", home / "a", old, start=True)
     del card["training"]["sources"]
     (old / "model.json").write_text(json.dumps(card))
-    with pytest.raises(ModelError, match="does not say what it was trained on"):
+    with pytest.raises(ModelError, match="does not name its training sources"):
         taught(tmp_path / "no", home / "a", old, start=True)
 
 

@@ -54,7 +54,7 @@ def train(
 
     Example: winnow train hirise-landmarks --data DATA --weights-dir WEIGHTS --out runs/landmarks
 
-    The recipe that is written into model.json is the one with every --set in it.
+    model.json holds the recipe with every --set in it.
     """
     from winnow_train.recipe import find_recipe, read_recipe
 
@@ -101,7 +101,8 @@ def evaluate(
         bool,
         typer.Option(
             "--by-instrument",
-            help="Give every tile to the MODEL of its camera, else to the one of no camera.",
+            help="Give every tile to the MODEL of its camera; a MODEL without a camera "
+            "takes the rest.",
         ),
     ] = False,
     against: Annotated[

@@ -74,7 +74,7 @@ def sources_of(run: Path) -> set[str]:
             return set(card["lineage"]["sources"])
         return {s for c in cards for s in c["training"]["sources"]["train"]}
     except (KeyError, TypeError) as error:
-        raise ModelError("does not say what it was trained on", where=run) from error
+        raise ModelError("does not name its training sources", where=run) from error
 
 
 def describe(training: dict[str, Task], teachers: tuple[Path, ...]) -> dict[str, Any]:

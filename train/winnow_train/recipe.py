@@ -308,7 +308,7 @@ def parse_recipe(table: dict[str, Any], where: str = "recipe") -> Recipe:
         )
     if recipe.train.epochs == 0 and not recipe.distill.start:
         raise RecipeError(
-            "train.epochs is 0, but nothing is started from",
+            "train.epochs is 0, but no weights are started from",
             where=where,
             hint="train an epoch, or set distill.start = true",
         )

@@ -11,10 +11,10 @@ from winnow_edge.mission import RUNTIMES
 
 _EPILOG = """\
 The whole flight loop (reading, binning, screening, inference, decision, encoding, commits to a
-scratch store) runs over a swath again and again; figures are medians over these rounds.
+scratch store) runs over a swath in rounds; figures are medians over the rounds.
 efficiency = mean time of a bare invocation / time per net call of the loop, both with one
-interpreter; a bundle may have the net called twice for some tiles (second_views).
-In every round the loop runs alone over the whole swath, between two bursts of bare invocations;
+interpreter. A bundle may show some tiles to the net twice (second_views).
+In every round the loop runs alone over the whole swath, between two bursts of bare invocations.
 efficiency_spread is the interquartile range over the rounds. The verdict is INVALID where the clock
 was not fixed, the board was held back, other processes or a virtual machine's host took more than
 5 % of the processor, or the rounds differ too much to mean anything.
@@ -32,13 +32,13 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     )
     p.add_argument("bundle", metavar="BUNDLE", help="a .winnow file or the name of a shipped one")
     p.add_argument("--swath", metavar="SWATH", help="a swath file (default: a rendered one)")
-    p.add_argument("--samples", type=int, metavar="N", help="width of raw lines")
+    p.add_argument("--samples", type=int, metavar="N", help="width of raw lines, in samples")
     p.add_argument(
         "--threads",
         type=threads_of,
         default=0,
         metavar="N|auto",
-        help="interpreters for the rates (default: one a core)",
+        help="interpreters for the rates (default: one per core)",
     )
     p.add_argument("--runtime", choices=RUNTIMES, default="auto")
     p.add_argument(
@@ -47,7 +47,12 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         default=10.0,
         help="time to spend on rounds (default: %(default)s)",
     )
-    p.add_argument("--power", type=float, metavar="W", help="the board's watts, if not readable")
+    p.add_argument(
+        "--power",
+        type=float,
+        metavar="W",
+        help="the board's power in watts, where no counter is readable",
+    )
     p.add_argument("--json", action="store_true", help="one JSON object on stdout")
     p.set_defaults(func=run)
 

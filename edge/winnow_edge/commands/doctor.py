@@ -26,18 +26,20 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     p = commands.add_parser(
         "doctor",
         help="is this board fit to fly?",
-        description="Check Python, packages, runtimes, processor, clock rate and throttling, "
-        "memory, time, disk and store, run the golden self-test of the bundles, and say how to "
-        "mend what is wrong.",
+        description="Check Python, packages, runtimes, processor, clock rate and "
+        "throttling, memory, time, disk and store, and run the golden self-test "
+        "of the bundles. Every fault comes with its remedy.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    p.add_argument("bundles", metavar="BUNDLE", nargs="*", help="default: those installed with it")
+    p.add_argument(
+        "bundles", metavar="BUNDLE", nargs="*", help="bundles to test (default: the shipped ones)"
+    )
     p.add_argument(
         "--store",
         default="winnow-store",
         metavar="DIR",
-        help="where the store is or will be (default: %(default)s)",
+        help="folder of the store, which need not exist yet (default: %(default)s)",
     )
     p.add_argument("--json", action="store_true", help="one JSON object on stdout")
     p.set_defaults(func=run)

@@ -16,10 +16,10 @@ SECONDS_MAX = 1e9
 """The longest contact, 30 years: at any rate of a mission file its bytes are a finite number."""
 
 DESCRIPTION = """\
-Rank what the store holds, and write the best of it as CCSDS space packets to a file, as much as
-the contact carries. Products stay in flight until the ground acknowledges their container (--ack);
-after link.ack_wait further contacts without a word they are ranked again. What was acknowledged is
-never sent again."""
+Rank the products in the store, and write the best as CCSDS space packets to a file, as many as
+the contact carries. Products stay in flight until the ground acknowledges their container (--ack).
+After link.ack_wait further contacts without a word they are ranked again. Acknowledged products
+are never sent again."""
 
 EPILOG = """\
 examples:
@@ -51,7 +51,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "--contact",
         metavar="SECONDS",
         type=_seconds,
-        help="length of the contact; times link.rate_bps / 8 it gives the bytes",
+        help="length of the contact; link.rate_bps of the mission gives the bytes",
     )
     parser.add_argument("--out", metavar="FILE", required=True, help="packet file to write")
     parser.add_argument(

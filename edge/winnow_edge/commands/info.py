@@ -14,7 +14,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     """Add the `info` command."""
     parser = subparsers.add_parser(
         "info",
-        help="verify a bundle and say what it is",
+        help="verify a bundle and describe it",
         description="Verify a bundle (archive, format version, every digest) and print its "
         "classes, input, thresholds, figures and licence. `winnow-edge doctor BUNDLE` also runs "
         "its golden self-test.",

@@ -32,16 +32,16 @@ examples:
   winnow-edge run mission.toml tcp://camera.local:5000 --samples 2048 --name pass-13 --stall 30
   winnow-edge run mission.toml tcp-listen://0.0.0.0:5000 --samples 2048 --name pass --passes all
 
-tcp:// and unix: connect to what sends lines; tcp-listen:// and unix-listen: wait for it to connect,
-one peer at a time, and a connection is a swath. A peer that breaks off and connects anew begins
-another swath (with --passes), named NAME-1, NAME-2 and so on: the first that the store does not
-know; what it had sent before is kept as a swath that was cut short. Anybody who reaches a port may
-send: listen at the address of the camera's own network.
+tcp:// and unix: connect to the sender of lines; tcp-listen:// and unix-listen: wait for it, one
+peer at a time. Each connection is a swath. With --passes swaths are NAME-1, NAME-2 and so on, from
+the first that the store does not know. A peer that breaks off and connects anew begins another
+swath; its earlier lines are kept as a swath cut short. Anybody who reaches a port may send: listen
+at the address of the camera's own network.
 
-A run that was killed goes on where it was when it is started again (of a pipe or socket: with the
-same --name, and the lines sent again from the first). SIGTERM finishes the band at hand, commits it
-and exits with 0. A swath that is cut short or damaged half-way is kept as far as it could be read,
-exits with 0, and says what is missing (`truncated` with --json).
+A killed run goes on where it was when it is started again (of a pipe or socket: with the same
+--name, and the lines sent again from the first). SIGTERM finishes the band at hand, commits it and
+exits with 0. A swath that is cut short or damaged is kept as far as it could be read; the run exits
+with 0 and names the missing part (`truncated` with --json).
 """
 
 
@@ -50,8 +50,8 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     p = commands.add_parser(
         "run",
         help="classify swaths into the store",
-        description="Read each swath line by line, classify its tiles, keep records, thumbnails "
-        "and images in the store, and say what was found.",
+        description="Read each swath line by line, classify its tiles, keep records, "
+        "thumbnails and images in the store, and print the counts.",
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -60,34 +60,41 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "swaths",
         metavar="SWATH",
         nargs="+",
-        help="PNG, JPEG, PGM or raw lines; raw lines too from - (standard input), a named "
-        "pipe, tcp://HOST:PORT or unix:PATH, or from who connects to tcp-listen://HOST:PORT or "
-        "unix-listen:PATH",
+        help="PNG, JPEG, PGM or raw lines. Raw lines also come from - (standard input), a "
+        "named pipe, tcp://HOST:PORT or unix:PATH; tcp-listen://HOST:PORT and "
+        "unix-listen:PATH wait for a peer",
     )
     p.add_argument("--store", default="winnow-store", metavar="DIR", help="default: %(default)s")
     p.add_argument("--json", action="store_true", help="one JSON object per swath on stdout")
-    p.add_argument("--samples", type=_positive, metavar="N", help="width of raw lines")
+    p.add_argument("--samples", type=_positive, metavar="N", help="width of raw lines, in samples")
     p.add_argument("--bits", type=int, choices=(8, 16), help="bits per raw sample")
     p.add_argument(
         "--stall",
         type=_seconds,
         metavar="SECONDS",
-        help="a pipe or socket that is silent so long has ended (default: it is waited for); "
-        "a peer to connect is always waited for, and one that sends nothing gives way after "
-        "60 s to one that waits",
+        help="end a pipe or socket that is silent for so long (default: wait). A peer that "
+        "has yet to connect is always waited for; one that sends nothing gives way to "
+        "the next after 60 s",
     )
     p.add_argument(
         "--passes",
         type=_passes,
         metavar="N|all",
         default=1,
-        help="swaths to take from an address that is listened at, each a connection "
-        "(default: %(default)s; all: until SIGTERM)",
+        help="with an address to listen at: swaths to take, one per connection (default: "
+        "%(default)s; all: until SIGTERM)",
     )
-    p.add_argument("--instrument", metavar="NAME", help="instrument of the mission file")
+    p.add_argument(
+        "--instrument",
+        metavar="NAME",
+        help="instrument of the mission file (default: the first whose `match` fits)",
+    )
     p.add_argument("--name", help="name of the swath in the store (default: its file name)")
     p.add_argument(
-        "--threads", type=threads_of, metavar="N|auto", help="interpreters; auto: one a core"
+        "--threads",
+        type=threads_of,
+        metavar="N|auto",
+        help="number of interpreters; auto: one per core",
     )
     p.add_argument("--runtime", choices=RUNTIMES, help="instead of the mission's")
     p.add_argument("--bundle", metavar="BUNDLE", help="instead of the instrument's")
@@ -167,7 +174,7 @@ def _passes_at(
     _, camera = flight.mission.instrument_for(name, args.instrument)
     if args.samples is None and camera.samples is None:
         raise SwathError(
-            "raw lines have no header", where=address, hint="say how wide they are: --samples N"
+            "raw lines have no header", where=address, hint="give their width: --samples N"
         )
     if args.passes == 1 and (known := flight.store.swath(name)) is not None and known.complete:
         raise SwathKnownError(

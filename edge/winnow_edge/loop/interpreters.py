@@ -93,7 +93,7 @@ class Job:
 SWITCH_SECONDS = 2e-5
 """Python's switch interval while interpreters run. A thread that comes back from its net may wait
 so long for the interpreter lock while another decides and encodes; at the default of 5 ms that
-costs a net of 0.5 ms some 2 % of its speed (docs/benchmarks.md)."""
+costs a net of 0.5 ms some 2 % of its speed (docs/notebook/flight-loop.md)."""
 
 
 class Interpreters:

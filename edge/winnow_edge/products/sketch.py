@@ -2,7 +2,7 @@
 
 Brightness, contrast, and the energy in each octave of a Laplacian pyramid (Burt and Adelson, IEEE
 Trans. Communications 31, 1983). It stays on board, where `diversity` compares pictures by it.
-docs/downlink-format.md says what it was measured against.
+docs/ranking.md describes it, docs/notebook/ranking.md has measurements.
 """
 
 from __future__ import annotations

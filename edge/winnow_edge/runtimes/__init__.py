@@ -122,7 +122,7 @@ def check_golden(classifier: Classifier, bundle: Bundle) -> int:
                 f"{classes[worst]!r}: logit {logits[worst]}, must be {wanted[index, worst]} "
                 f"(off by {off[worst]:+d})",
                 where=bundle.path,
-                hint="the model or this runtime is not what was verified; convert it again",
+                hint="the model or this runtime is not the verified one; convert the model again",
             )
     if not exact:
         log.info("%s: logits within %d of LiteRT's", classifier.actual, largest)

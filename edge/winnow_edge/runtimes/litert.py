@@ -79,7 +79,7 @@ class InterpreterClassifier:
     as opaque elements: few enough that NumPy keeps the interpreter lock for the few microseconds
     of a copy, where letting it go to a busy thread costs another 2 to 3 %. After a net the caches
     hold nothing of Python's, so every step here counts several times what it costs in a loop of
-    its own (docs/benchmarks.md).
+    its own (docs/notebook/flight-loop.md).
     """
 
     def __init__(

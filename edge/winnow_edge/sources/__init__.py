@@ -137,7 +137,7 @@ def open_source(
         if stat.S_ISDIR(status.st_mode):
             raise SwathError("is a folder, not a swath", where=where)
         if status.st_size == 0:
-            hint = "whatever wrote it had nothing to write, or no space: send it again"
+            hint = "its writer had nothing to write, or no space: send it again"
             raise SwathError("is empty", where=where, hint=hint)
         with where.open("rb") as file:
             head = file.read(64)
@@ -160,7 +160,9 @@ def open_source(
     else:
         known = "PNG, JPEG or PGM (P5)"
         raise SwathError(
-            f"is not {known}", where=where, hint="for raw lines say how wide: --samples N"
+            f"is not {known}",
+            where=where,
+            hint="if it holds raw lines, give their width: --samples N",
         )
     if samples is not None and source.samples != samples:
         source.close()

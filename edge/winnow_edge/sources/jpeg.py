@@ -26,8 +26,8 @@ _TALLEST = 65_500
 _FRAMES, _TABLES, _SCAN = frozenset({0xC0, 0xC1, 0xC2}), 0xC4, 0xDA
 _SOUND = {True: 16, False: 1}
 """Blocks that are not grey in the row after a sound picture, at most, by whether it is progressive:
-1 in sequential files, up to 7 were seen in progressive ones. docs/benchmarks.md has the false
-alarms that this leaves: none."""
+1 in sequential files, up to 7 were seen in progressive ones. docs/notebook/damaged-jpegs.md counts
+the false alarms that this leaves: none."""
 _SEAM_LINES = 512
 
 
@@ -110,7 +110,7 @@ def damage(image: Image.Image, rows: Rows) -> str | None:
     """What is wrong with a grey picture that was decoded with `rows.patched`; None if nothing is.
 
     What leaves the number of blocks as it was (a wrong brightness from there on) is not found, nor,
-    in files with colour, what leaves that of the MCUs; shares are measured in docs/benchmarks.md.
+    in files with colour, what leaves that of the MCUs (shares: docs/notebook/damaged-jpegs.md).
     """
     width = image.width
     below = np.asarray(image.crop((0, rows.above, width, rows.above + rows.mcu_lines)))

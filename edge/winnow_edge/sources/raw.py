@@ -142,7 +142,7 @@ def open_stream(
     """Standard input (`-`) or a named pipe. Raises SwathError without `samples`, on a terminal."""
     if samples is None:
         raise SwathError(
-            "raw lines have no header", where=path, hint="say how wide they are: --samples N"
+            "raw lines have no header", where=path, hint="give their width: --samples N"
         )
     if path == STDIN:
         if sys.stdin is None or sys.stdin.closed:

@@ -44,7 +44,7 @@ def open_socket(
     """
     if samples is None:
         raise SwathError(
-            "raw lines have no header", where=address, hint="say how wide they are: --samples N"
+            "raw lines have no header", where=address, hint="give their width: --samples N"
         )
     source = RawSource(
         (link or connect(address)).detach(),
@@ -76,7 +76,7 @@ def connect(address: str) -> socket.socket:
         raise SwathError(
             f"cannot be reached: {error.strerror or error}",
             where=address,
-            hint="start what is at the other end first, and check the address",
+            hint="start the other end first, and check the address",
         ) from None
     link.setblocking(True)
     return link

@@ -23,7 +23,7 @@ CACHE_KIB: Final = 1024
 BUSY_S: Final = 20.0
 _ELSEWHERE: Final = "name another folder with --store"
 _HINTS: Final[dict[int | None, str]] = {
-    errno.ENOSPC: "free some disk space and run again; what was committed is safe",
+    errno.ENOSPC: "free some disk space and run again; committed products are safe",
     errno.EROFS: f"the disk is mounted read-only; {_ELSEWHERE}",
     errno.EACCES: f"this user may not write there; {_ELSEWHERE}",
     errno.EPERM: f"this user may not write there; {_ELSEWHERE}",
@@ -178,8 +178,8 @@ def sound(path: Path) -> Iterator[None]:
 
 def _hint(error: sqlite3.Error) -> str | None:
     hints = {
-        "SQLITE_FULL": "free some disk space and run again; what was committed is safe",
-        "SQLITE_IOERR": "the disk is full or failing; what was committed is safe",
+        "SQLITE_FULL": "free some disk space and run again; committed products are safe",
+        "SQLITE_IOERR": "the disk is full or failing; committed products are safe",
         "SQLITE_READONLY": "the disk or folder is read-only; name another with --store",
         "SQLITE_CANTOPEN": "the disk or folder is full or read-only; name another with --store",
         "SQLITE_NOTADB": "not a store; name another folder with --store",

@@ -52,7 +52,8 @@ def fetch(
         bool, typer.Option("--label", help="hirise-browse: the PDS3 label as well.")
     ] = False,
     stall: Annotated[
-        float, typer.Option("--stall", min=0.1, help="Seconds without a byte that are a break.")
+        float,
+        typer.Option("--stall", min=0.1, help="Seconds without a byte that count as a break."),
     ] = 30.0,
     tries: Annotated[
         int, typer.Option("--tries", min=1, help="Breaks in a row before giving up.")
@@ -68,7 +69,7 @@ def fetch(
     """Fetch a public data set from its DOI, or single HiRISE browse strips.
 
     A download that was cut off goes on where it stopped when the command is given again. Size and
-    digest are checked before anything is unpacked, and the set's folder appears in one step.
+    digest are checked before unpacking, and the set's folder appears in one step.
 
     Examples:
 
@@ -138,7 +139,9 @@ def chunk(
     ] = 0,
     nodata_max: Annotated[
         float,
-        typer.Option("--nodata-max", min=0.0, max=1.0, help="Drop tiles with more nodata."),
+        typer.Option(
+            "--nodata-max", min=0.0, max=1.0, help="Drop tiles with a larger share of nodata."
+        ),
     ] = 1.0,
     black_centre: Annotated[
         bool,
@@ -217,11 +220,11 @@ def check(
     ] = 10,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
 ) -> None:
-    """Look for what spoils a labelled set: bad files, bad rows, leakage, duplicates, conflicts.
+    """Check a labelled set for faults: bad files, bad rows, leakage, duplicates, conflicts.
 
-    Ends with exit code 3 if there is anything that training refuses: a row or a file that cannot
-    be used, a source in two sets, a class without a training tile. Pictures that are in two sets
-    although their sources differ are listed, for they flatter the figures on val.
+    Ends with exit code 3 on any fault that training refuses: a row or a file that cannot be used,
+    a source in two sets, a class without a training tile. Pictures in two sets although their
+    sources differ are listed, because they flatter the figures on val.
 
     Example: winnow data check hirise-v3 --data DATA
     """

@@ -253,7 +253,7 @@ def _persist(
             raise NetworkError(
                 f"gave up after {failures} breaks in a row: {broken}",
                 where=url,
-                hint="what has come is kept; run the same command again to go on",
+                hint="the received part is kept; run the same command again to go on",
             ) from broken
         wait = min(max(patience.pause * 2 ** max(failures - 1, 0), broken.wait), LONGEST_PAUSE)
         meter.note(f"{broken}; trying again in {wait:.0f} s")
