@@ -17,7 +17,8 @@ import numpy as np
 
 from winnow_edge.errors import SwathError
 from winnow_edge.mission import Instrument
-from winnow_edge.sources import Lines, open_source
+from winnow_edge.sources.contract import Lines
+from winnow_edge.sources.open import open_source
 
 SHARES = (0.0, 0.001, 0.01, 0.05, 0.2)
 VISIBLE = 8

@@ -19,14 +19,10 @@ goes unseen, not even in a zip header. Layout: `docs/bundle.md`.
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import io
 import json
 import os
-import struct
-import zipfile
-import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -34,21 +30,25 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from winnow_edge.archive import (
+    CARD,
+    GOLDEN,
+    MANIFEST,
+    MODEL,
+    MODEL_EDGETPU,
+    ORDER,
+    comment_of,
+    damaged,
+    pack,
+    sha256,
+    unpack,
+)
 from winnow_edge.errors import BundleError
 from winnow_edge.files import write_aside
 
 FORMAT_VERSION = 1
 SUFFIX = ".winnow"
 HEADS = ("softmax", "sigmoid")
-MANIFEST, MODEL, MODEL_EDGETPU, GOLDEN, CARD = (
-    "manifest.json",
-    "model.tflite",
-    "model_edgetpu.tflite",
-    "golden.npz",
-    "card.md",
-)
-_REQUIRED = (MANIFEST, MODEL, GOLDEN, CARD)
-_ORDER = (MANIFEST, MODEL, MODEL_EDGETPU, GOLDEN, CARD)
 _LARGEST = 64 * 2**20
 """No bundle for a board comes near this (bytes); a larger file is not read into memory."""
 
@@ -190,29 +190,27 @@ def open_bundle(path: str | os.PathLike[str]) -> Bundle:
 
 def parse_bundle(data: bytes, path: Path) -> Bundle:
     """`open_bundle` for bytes at hand; `path` only names them in errors and in the result."""
-    members, comment = _unpack(data, path)
+    members, comment = unpack(data, path)
     manifest = _read_manifest(members[MANIFEST], path)
-    for name in _ORDER[1:]:
+    for name in ORDER[1:]:
         wanted, there = manifest.sha256.get(name), name in members
         if (wanted is not None) != there:
             has = "is there but has no digest" if there else "is missing"
-            raise _damaged(path, f"member {name} {has}")
-        if wanted is not None and (got := _digest(members[name])) != wanted:
-            raise _damaged(
-                path, f"{name} has SHA-256 {got[:12]}…, the manifest says {wanted[:12]}…"
-            )
-    if comment != _comment(members[MANIFEST]):
-        raise _damaged(path, f"the archive comment does not carry the digest of {MANIFEST}")
-    if _pack(members) != data:
-        raise _damaged(path, "its bytes are not the canonical encoding of its members")
+            raise damaged(path, f"member {name} {has}")
+        if wanted is not None and (got := sha256(members[name])) != wanted:
+            raise damaged(path, f"{name} has SHA-256 {got[:12]}…, the manifest says {wanted[:12]}…")
+    if comment != comment_of(members[MANIFEST]):
+        raise damaged(path, f"the archive comment does not carry the digest of {MANIFEST}")
+    if pack(members) != data:
+        raise damaged(path, "its bytes are not the canonical encoding of its members")
     golden = _read_golden(members[GOLDEN], manifest, path)
     try:
         card = members[CARD].decode("utf-8")
     except UnicodeDecodeError:
-        raise _damaged(path, f"{CARD} is not UTF-8") from None
+        raise damaged(path, f"{CARD} is not UTF-8") from None
     return Bundle(
         path=path,
-        sha256=_digest(data),
+        sha256=sha256(data),
         manifest=manifest,
         model=members[MODEL],
         golden=golden,
@@ -233,10 +231,10 @@ def encode_bundle(
     members = {MODEL: model, GOLDEN: _write_golden(golden), CARD: card.encode("utf-8")}
     if model_edgetpu is not None:
         members[MODEL_EDGETPU] = model_edgetpu
-    digests = {name: _digest(content) for name, content in members.items()}
+    digests = {name: sha256(content) for name, content in members.items()}
     content = dataclasses.asdict(dataclasses.replace(manifest, sha256=digests))
     text = json.dumps(content, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False)
-    return _pack({MANIFEST: (text + "\n").encode("utf-8"), **members})
+    return pack({MANIFEST: (text + "\n").encode("utf-8"), **members})
 
 
 def write_bundle(
@@ -264,71 +262,6 @@ def write_bundle(
     return bundle
 
 
-def _digest(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
-
-
-def _damaged(path: Path, what: str) -> BundleError:
-    return BundleError(f"damaged bundle: {what}", where=path, hint="copy or convert it again")
-
-
-# The archive. Written by hand so that its bytes depend on no library version; APPNOTE.TXT 6.3.10
-# (PKWARE), sections 4.3.7 local header, 4.3.12 central directory, 4.3.16 its end record.
-_LOCAL = struct.Struct("<4s5H3L2H")
-_CENTRAL = struct.Struct("<4s6H3L5H2L")
-_END = struct.Struct("<4s4H2LH")
-_VERSION_NEEDED = 10
-_MADE_BY_UNIX = 3 << 8 | 20
-_TIME, _DATE = 0, 1 << 5 | 1  # 1980-01-01 00:00, the first time a zip can hold
-_MODE = 0o100644 << 16
-
-
-def _comment(manifest: bytes) -> bytes:
-    return b"winnow bundle; manifest sha256 " + _digest(manifest).encode("ascii")
-
-
-def _pack(members: Mapping[str, bytes]) -> bytes:
-    body, central = io.BytesIO(), io.BytesIO()
-    names = [name for name in _ORDER if name in members]
-    for name in names:
-        data, encoded, offset = members[name], name.encode("ascii"), body.tell()
-        common = (0, 0, _TIME, _DATE, zlib.crc32(data), len(data), len(data), len(encoded), 0)
-        body.write(_LOCAL.pack(b"PK\x03\x04", _VERSION_NEEDED, *common) + encoded)
-        body.write(data)
-        tail = (0, 0, 0, _MODE, offset)
-        central.write(
-            _CENTRAL.pack(b"PK\x01\x02", _MADE_BY_UNIX, _VERSION_NEEDED, *common, *tail) + encoded
-        )
-    directory, start, comment = central.getvalue(), body.tell(), _comment(members[MANIFEST])
-    count = len(names)
-    end = _END.pack(b"PK\x05\x06", 0, 0, count, count, len(directory), start, len(comment))
-    return body.getvalue() + directory + end + comment
-
-
-def _unpack(data: bytes, path: Path) -> tuple[dict[str, bytes], bytes]:
-    try:
-        with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            for info in archive.infolist():
-                if info.filename not in _ORDER:
-                    raise _damaged(path, f"unknown member {info.filename!r}")
-                if info.compress_type != zipfile.ZIP_STORED or info.file_size > len(data):
-                    raise _damaged(path, f"{info.filename} is not a stored member")
-            members = {info.filename: archive.read(info) for info in archive.infolist()}
-            comment = archive.comment
-    except BundleError:
-        raise
-    except zipfile.BadZipFile as error:
-        if not data.startswith(b"PK"):
-            raise BundleError("is not a bundle (not a zip archive)", where=path) from None
-        raise _damaged(path, str(error).rstrip(".")) from None
-    except Exception as error:  # zipfile lets struct, Unicode, NotImplemented ... errors through
-        raise _damaged(path, f"unreadable archive ({error})") from None
-    missing = [name for name in _REQUIRED if name not in members]
-    if missing:
-        raise BundleError(f"is not a bundle: no {', '.join(missing)} in it", where=path)
-    return members, comment
-
-
 def _write_golden(golden: Golden) -> bytes:
     out = io.BytesIO()
     arrays: dict[str, Any] = {"tiles": golden.tiles}
@@ -348,7 +281,7 @@ def _read_golden(data: bytes, manifest: Manifest, path: Path) -> Golden:
                 if name.startswith("logits_")
             }
     except Exception as error:  # numpy raises KeyError, ValueError, BadZipFile, zlib.error ...
-        raise _damaged(path, f"{GOLDEN} cannot be read ({error})") from None
+        raise damaged(path, f"{GOLDEN} cannot be read ({error})") from None
     spec = manifest.input
     shape = (*tiles.shape[:1], spec.height, spec.width, spec.channels)
     if tiles.dtype != np.int8 or tiles.shape != shape:
@@ -369,9 +302,9 @@ def _read_manifest(data: bytes, path: Path) -> Manifest:
     try:
         raw = json.loads(data.decode("utf-8"))
     except (ValueError, RecursionError) as error:
-        raise _damaged(path, f"{MANIFEST} is not JSON ({error})") from None
+        raise damaged(path, f"{MANIFEST} is not JSON ({error})") from None
     if not isinstance(raw, dict):
-        raise _damaged(path, f"{MANIFEST} is not an object")
+        raise damaged(path, f"{MANIFEST} is not an object")
     version = raw.get("format_version")
     if version != FORMAT_VERSION:
         raise BundleError(

@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from winnow_edge.commands import bench, doctor, downlink, info, run, schema
+from winnow_edge.commands import bench, doctor, downlink, info, run, schema, version
 from winnow_edge.errors import EXIT_OK, EXIT_RUNTIME, WinnowEdgeError
 
 COMMANDS = (run, downlink, info, bench, doctor, schema)
@@ -28,6 +28,9 @@ def parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     top.add_argument("-v", "--verbose", action="store_true", help="print more messages on stderr")
+    top.add_argument(
+        "--version", action=version.Version, help="print the versions and the runtimes found"
+    )
     commands = top.add_subparsers(metavar="COMMAND", required=True)
     for command in COMMANDS:
         command.add_parser(commands)

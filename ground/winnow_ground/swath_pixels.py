@@ -13,7 +13,8 @@ from PIL import Image
 from winnow_base.errors import DataError
 from winnow_edge.mission import Instrument, Mission
 from winnow_edge.products.kinds import Box
-from winnow_edge.sources import fill, open_source
+from winnow_edge.sources.contract import fill
+from winnow_edge.sources.open import open_source
 from winnow_ground.swath_plot import panels
 
 PAPER = 214

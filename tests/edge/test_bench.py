@@ -27,7 +27,7 @@ from winnow_edge.bundle import (
 from winnow_edge.cli import main
 from winnow_edge.loop.intake import BLOCK_LINES
 from winnow_edge.runtimes.fake import FakeClassifier
-from winnow_edge.sources import Lines
+from winnow_edge.sources.contract import Lines
 
 SIDE = 16
 

@@ -19,6 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from winnow_edge import bundle as bundle_module
+from winnow_edge.archive import pack
 from winnow_edge.bundle import (
     Golden,
     InputSpec,
@@ -113,7 +114,7 @@ def test_a_changed_member_with_a_right_crc_is_named() -> None:
     members = _members(DATA)
     members["model.tflite"] = b"another model!!!"
     with pytest.raises(BundleError, match=r"model\.tflite has SHA-256 .* the manifest says"):
-        parse_bundle(bundle_module._pack(members), Path("x.winnow"))
+        parse_bundle(pack(members), Path("x.winnow"))
 
 
 def test_unknown_format_version_says_both_versions() -> None:
@@ -121,7 +122,7 @@ def test_unknown_format_version_says_both_versions() -> None:
     raw = json.loads(members["manifest.json"])
     members["manifest.json"] = json.dumps({**raw, "format_version": 99}).encode()
     with pytest.raises(BundleError, match="format version 99, this winnow-edge reads 1"):
-        parse_bundle(bundle_module._pack(members), Path("x.winnow"))
+        parse_bundle(pack(members), Path("x.winnow"))
 
 
 def test_a_manifest_that_says_nothing_of_borderline_tiles_has_none(tmp_path: Path) -> None:
@@ -130,7 +131,7 @@ def test_a_manifest_that_says_nothing_of_borderline_tiles_has_none(tmp_path: Pat
     raw = json.loads(members["manifest.json"])
     del raw["borderline"]
     members["manifest.json"] = json.dumps(raw).encode()
-    assert parse_bundle(bundle_module._pack(members), Path("x.winnow")).manifest.borderline == 0.0
+    assert parse_bundle(pack(members), Path("x.winnow")).manifest.borderline == 0.0
 
 
 @pytest.mark.parametrize(

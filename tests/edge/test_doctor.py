@@ -17,6 +17,7 @@ from winnow_edge.board import doctor, host
 from winnow_edge.bundle import shipped_bundles
 from winnow_edge.cli import main
 from winnow_edge.mission import Mission
+from winnow_edge.runtimes import edgetpu
 
 
 def examined(*args: str, capsys: pytest.CaptureFixture[str]) -> tuple[int, dict[str, Any]]:
@@ -155,8 +156,8 @@ def test_the_delegates_version_comes_from_the_library(tmp_path: Path) -> None:
     source, library = tmp_path / "e.c", tmp_path / "libe.so"
     source.write_text('const char *edgetpu_version(void) { return "BuildLabel 16.0"; }\n')
     subprocess.run(["cc", "-shared", "-fPIC", "-o", library, source], check=True)
-    assert doctor.delegate_version(str(library)) == "BuildLabel 16.0"
-    assert doctor.delegate_version(str(tmp_path / "absent.so")) == "version unknown"
+    assert edgetpu.delegate_version(str(library)) == "BuildLabel 16.0"
+    assert edgetpu.delegate_version(str(tmp_path / "absent.so")) == "version unknown"
 
 
 def test_an_installation_without_bundles_is_a_warning(tmp_path: Path) -> None:

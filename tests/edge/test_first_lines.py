@@ -15,7 +15,7 @@ from winnow_edge.board.bench import MemorySource
 from winnow_edge.bundle import Golden, InputSpec, Manifest, OutputSpec, write_bundle
 from winnow_edge.cli import main
 from winnow_edge.prepare.first_lines import FIRST_LINES, FirstLines
-from winnow_edge.sources import Lines
+from winnow_edge.sources.contract import Lines
 
 SIDE = 128
 

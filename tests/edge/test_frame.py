@@ -12,7 +12,7 @@ from winnow_edge.errors import MissionError, SwathError
 from winnow_edge.loop.flight import Flight
 from winnow_edge.mission import Instrument, parse_mission
 from winnow_edge.prepare.frame import FrameSource
-from winnow_edge.sources import open_source
+from winnow_edge.sources.open import open_source
 from winnow_train.tiles import to_input
 
 FRAMING = """\

@@ -26,6 +26,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from winnow_edge import archive
 from winnow_edge import bundle as bundles
 from winnow_edge.bundle import Golden, InputSpec, Manifest, OutputSpec, parse_bundle
 from winnow_edge.downlink.acknowledgements import AckReport, ContactAck
@@ -36,7 +37,7 @@ from winnow_edge.errors import WinnowEdgeError
 from winnow_edge.mission import Instrument, parse_mission
 from winnow_edge.products import encode
 from winnow_edge.products.kinds import Box, Flag, Kind, TileRecord
-from winnow_edge.sources import open_source
+from winnow_edge.sources.open import open_source
 from winnow_edge.store.store import Store
 from winnow_edge.store.writer import begin_swath
 
@@ -212,13 +213,13 @@ def small_bundle() -> dict[str, bytes]:
     logits = {"litert": np.zeros((1, 2), np.int8)}
     golden = Golden(np.zeros((1, 4, 4, 1), np.int8), logits)
     data = bundles.encode_bundle(manifest, model=b"TFL3", golden=golden, card="# probe")
-    members, _ = bundles._unpack(data, Path("probe.winnow"))
+    members, _ = archive.unpack(data, Path("probe.winnow"))
     return members
 
 
 def bundle_target() -> Target:
     """Any octets of the archive."""
-    data = bundles._pack(small_bundle())
+    data = archive.pack(small_bundle())
     words = [b"PK\x01\x02", b"PK\x03\x04", b"PK\x05\x06", b"manifest.json", b"\x93NUMPY", b"{"]
     return Target(lambda data: parse_bundle(data, Path("probe.winnow")), [data], words, 80_000)
 
@@ -228,26 +229,26 @@ def manifest_target() -> Target:
     members = small_bundle()
 
     def parse(data: bytes) -> None:
-        parse_bundle(bundles._pack({**members, bundles.MANIFEST: data}), Path("probe.winnow"))
+        parse_bundle(archive.pack({**members, archive.MANIFEST: data}), Path("probe.winnow"))
 
     words = [b"{", b"}", b"[", b"]", b'"', b":", b",", b"null", b"NaN", b"-1", b"1e999", b"true"]
     words += [b'"classes"', b'"head"', b'"input"', b'"sha256"', b"[" * 2000, b"9" * 5000, b"0"]
-    return Target(parse, [members[bundles.MANIFEST]], words, 80_000)
+    return Target(parse, [members[archive.MANIFEST]], words, 80_000)
 
 
 def golden_target() -> Target:
     """Golden tiles in archives whose digests are right."""
     members = small_bundle()
-    manifest = json.loads(members[bundles.MANIFEST])
+    manifest = json.loads(members[archive.MANIFEST])
 
     def parse(data: bytes) -> None:
-        manifest["sha256"][bundles.GOLDEN] = bundles._digest(data)
+        manifest["sha256"][archive.GOLDEN] = archive.sha256(data)
         text = json.dumps(manifest, indent=1, sort_keys=True).encode() + b"\n"
-        changed = {**members, bundles.MANIFEST: text, bundles.GOLDEN: data}
-        parse_bundle(bundles._pack(changed), Path("probe.winnow"))
+        changed = {**members, archive.MANIFEST: text, archive.GOLDEN: data}
+        parse_bundle(archive.pack(changed), Path("probe.winnow"))
 
     words = [b"\x93NUMPY", b"PK\x05\x06", b"'shape': (9999999999,)", b"'descr': '|O'", b"<f8"]
-    return Target(parse, [members[bundles.GOLDEN]], words, 60_000)
+    return Target(parse, [members[archive.GOLDEN]], words, 60_000)
 
 
 def packet_target() -> Target:

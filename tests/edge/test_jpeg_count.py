@@ -20,7 +20,7 @@ from PIL.ImageFilter import GaussianBlur
 
 from winnow_edge.errors import SwathError
 from winnow_edge.mission import Instrument
-from winnow_edge.sources import open_source
+from winnow_edge.sources.open import open_source
 
 COLOUR, GREY = "RGB", "L"
 
@@ -189,7 +189,7 @@ import sys
 from pathlib import Path
 import numpy as np
 from winnow_edge.mission import Instrument
-from winnow_edge.sources import open_source
+from winnow_edge.sources.open import open_source
 
 def peak():
     status = Path("/proc/self/status").read_text().splitlines()

@@ -16,7 +16,8 @@ from winnow_edge.errors import MissionError
 from winnow_edge.mission import Instrument
 from winnow_edge.prepare.first_lines import FirstLines
 from winnow_edge.prepare.repair import Repair, RepairedSource, find_dead
-from winnow_edge.sources import LineSource, open_source
+from winnow_edge.sources.contract import LineSource
+from winnow_edge.sources.open import open_source
 
 
 def terrain(lines: int, samples: int, seed: int = 0) -> npt.NDArray[np.uint8]:

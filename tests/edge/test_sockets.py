@@ -14,7 +14,8 @@ import pytest
 
 from winnow_edge.errors import MissionError, SwathError
 from winnow_edge.mission import Instrument, parse_mission
-from winnow_edge.sources import Lines, fill, open_source
+from winnow_edge.sources.contract import Lines, fill
+from winnow_edge.sources.open import open_source
 
 PIXELS = np.random.default_rng(3).integers(0, 256, (300, 64), np.uint8)
 Send = Callable[[socket.socket], None]

@@ -18,7 +18,8 @@ from PIL import Image
 from winnow_edge.errors import SwathError, WinnowEdgeError
 from winnow_edge.mission import Instrument
 from winnow_edge.prepare.stretch import Stretch
-from winnow_edge.sources import Lines, LineSource, fill, open_source
+from winnow_edge.sources.contract import Lines, LineSource, fill
+from winnow_edge.sources.open import open_source
 
 CAMERA = Instrument(bundle="x")
 

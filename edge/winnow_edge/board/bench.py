@@ -25,7 +25,8 @@ from winnow_edge.loop.interpreters import Interpreters, cores
 from winnow_edge.loop.settings import Settings
 from winnow_edge.mission import Instrument, Mission, Tiling
 from winnow_edge.prepare.chain import Chain
-from winnow_edge.sources import STDIN, Lines, open_source
+from winnow_edge.sources.contract import STDIN, Lines
+from winnow_edge.sources.open import open_source
 from winnow_edge.sources.sockets import is_address
 from winnow_edge.store.store import Store
 

@@ -11,7 +11,6 @@ import os
 import platform
 import re
 import shutil
-import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -21,7 +20,7 @@ from pathlib import Path
 from winnow_edge.board import host
 from winnow_edge.bundle import find_bundle, open_bundle, shipped_bundles
 from winnow_edge.errors import EXIT_INPUT, EXIT_OK, EXIT_RUNTIME, StoreError, WinnowEdgeError
-from winnow_edge.runtimes import available_runtimes, edgetpu, load_classifier
+from winnow_edge.runtimes import REGISTERED, available_runtimes, edgetpu, load_classifier
 from winnow_edge.store.file import SQLITE_VERSION, transaction_ms
 from winnow_edge.store.schema import STORE_FILE
 from winnow_edge.store.store import Store
@@ -191,7 +190,7 @@ def _runtimes() -> Iterator[Finding]:
         if name == "fake":
             continue
         if reason is None:
-            yield Finding(f"runtime {name}", OK, _RUNTIME_VERSIONS[name]())
+            yield Finding(f"runtime {name}", OK, REGISTERED[name].version())
         elif name == "litert":
             yield Finding(f"runtime {name}", FAIL, reason, "pip install ai-edge-litert")
         elif name == "edgetpu" and edgetpu.device() is not None:
@@ -200,37 +199,6 @@ def _runtimes() -> Iterator[Finding]:
             yield Finding(f"runtime {name}", WARN, reason, mend)
         else:
             yield Finding(f"runtime {name}", OK, f"not used: {reason}")
-
-
-_DELEGATE_VERSION = """
-import ctypes, sys
-library = ctypes.CDLL(sys.argv[1])
-library.edgetpu_version.restype = ctypes.c_char_p
-print(library.edgetpu_version().decode())
-"""
-
-
-def delegate_version(library: str = edgetpu.LIBRARY) -> str:
-    """What libedgetpu says of itself (`edgetpu_version` in its edgetpu_c.h), asked in another
-    process because a mismatched library can take the asking one down."""
-    try:
-        done = subprocess.run(
-            [sys.executable, "-c", _DELEGATE_VERSION, library],
-            capture_output=True,
-            text=True,
-            timeout=edgetpu.PROBE_SECONDS,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        return "version unknown"
-    return done.stdout.strip() if done.returncode == 0 else "version unknown"
-
-
-_RUNTIME_VERSIONS = {
-    "litert": lambda: f"ai-edge-litert {importlib.metadata.version('ai-edge-litert')}",
-    "tflite": lambda: f"tflite-runtime {importlib.metadata.version('tflite-runtime')}",
-    "edgetpu": lambda: f"{edgetpu.device()}, {delegate_version()}",
-}
 
 
 def _store(folder: Path) -> Iterator[Finding]:

@@ -17,7 +17,7 @@ from winnow_edge.loop.summary import SwathSummary
 from winnow_edge.mission import Mission
 from winnow_edge.prepare.chain import open_lines
 from winnow_edge.prepare.repair import LEARN_LINES
-from winnow_edge.sources import STDIN
+from winnow_edge.sources.contract import STDIN
 from winnow_edge.store.store import Store
 
 log = logging.getLogger(__name__)

@@ -14,7 +14,13 @@ from winnow_edge.products.kinds import Box
 
 
 def origins(extent: int, tile: int, hop: int) -> list[int]:
-    """First pixels of the tiles along an axis; one tile at 0 if it is shorter than a tile."""
+    """First pixels of the tiles along an axis; one tile at 0 if it is shorter than a tile.
+
+    >>> origins(300, tile=128, hop=64)
+    [0, 64, 128, 172]
+    >>> origins(100, tile=128, hop=64)
+    [0]
+    """
     if extent <= tile:
         return [0]
     regular = list(range(0, extent - tile + 1, hop))
@@ -41,7 +47,14 @@ class TileRow:
 
 
 class TileRows:
-    """The tile rows of one scale, in order."""
+    """The tile rows of one scale, in order.
+
+    >>> rows = TileRows(tile=128, hop=64, scale=2)
+    >>> [row.origin for row in rows.complete(200)]
+    [0, 64]
+    >>> [(row.origin, row.line, row.last) for row in rows.flush(210, lines=419)]
+    [(82, 419, True)]
+    """
 
     def __init__(self, tile: int, hop: int, scale: int) -> None:
         self.tile, self.hop, self.scale = tile, hop, scale
@@ -62,6 +75,10 @@ class TileRows:
 
 
 def box_of(origin: int, column: int, *, tile: int, scale: int, lines: int, samples: int) -> Box:
-    """The box of the tile at binned row `origin` and `column`, clipped to the swath."""
+    """The box of the tile at binned row `origin` and `column`, clipped to the swath.
+
+    >>> box_of(82, 64, tile=128, scale=2, lines=419, samples=2048)
+    Box(line=164, sample=128, lines=255, samples=256)
+    """
     line, sample, side = origin * scale, column * scale, tile * scale
     return Box(line, sample, min(side, lines - line), min(side, samples - sample))

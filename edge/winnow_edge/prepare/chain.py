@@ -23,7 +23,8 @@ from winnow_edge.prepare.first_lines import FirstLines
 from winnow_edge.prepare.frame import FrameSource
 from winnow_edge.prepare.repair import Repair, RepairedSource
 from winnow_edge.prepare.stretch import Stretch
-from winnow_edge.sources import Lines, LineSource, open_source
+from winnow_edge.sources.contract import Lines, LineSource
+from winnow_edge.sources.open import open_source
 
 
 class Chain:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from winnow_edge.sources import Lines, LineSource
+from winnow_edge.sources.contract import Lines, LineSource
 
 FIRST_LINES = 256
 """Lines that are learned from; of a shorter swath all. They are held until they are given out:

@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from winnow_edge.errors import SwathError
-from winnow_edge.sources import Lines, LineSource
+from winnow_edge.sources.contract import Lines, LineSource
 from winnow_edge.sources.picture import PictureSource
 
 LARGEST = 64_000_000

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from winnow_edge.errors import MissionError
 from winnow_edge.mission import Instrument
-from winnow_edge.sources import Lines, LineSource
+from winnow_edge.sources.contract import Lines, LineSource
 
 LEARN_LINES = 64
 """Fewer first lines than these say nothing about a detector's elements."""

@@ -1,4 +1,4 @@
-"""Runtimes: what executes a bundle's model. One file each behind `Classifier`.
+"""Runtimes: what executes a bundle's model. One file each, which registers itself.
 
 ==========  ======================================================================================
 `litert`    LiteRT on the CPU (ai-edge-litert); the default
@@ -14,43 +14,21 @@ where a device, its library and a compiled model are there, else LiteRT, and log
 from __future__ import annotations
 
 import logging
-from typing import Protocol
 
 import numpy as np
 
-from winnow_edge.bundle import Bundle, Logits, Tile
+from winnow_edge.bundle import Bundle
 from winnow_edge.errors import BundleError, RuntimeUnavailableError
-from winnow_edge.runtimes import edgetpu, fake, litert, tflite
+
+# In the order in which they are listed; importing a file registers its runtime.
+from winnow_edge.runtimes import litert, tflite, edgetpu, fake  # isort: skip  # noqa: F401
+from winnow_edge.runtimes.contract import REGISTERED, Classifier, Runtime
 
 log = logging.getLogger(__name__)
-
-RUNTIMES = ("litert", "tflite", "edgetpu", "fake")
 
 GOLDEN_TOLERANCE = 8
 """Largest logit difference (in int8 steps) from LiteRT's golden logits that a runtime without
 golden logits of its own may show: kernels round differently, a broken model is off by far more."""
-
-
-class Classifier(Protocol):
-    """A loaded model on one thread. Several are loaded for several threads; none may be shared."""
-
-    requested: str
-    """The runtime that was asked for."""
-    actual: str
-    """The runtime that runs."""
-
-    def infer(self, tile: Tile, logits: Logits) -> None:
-        """Logits of a quantized tile, which is copied once, straight into the interpreter.
-
-        The flight loop gives tiles as opaque lines (`Band.tiles`) and a memoryview for the logits:
-        both cost less than int8 arrays.
-        """
-
-    def infer_mirrored(self, tile: Tile, logits: Logits) -> None:
-        """`infer` on the mirror image of a tile, left and right exchanged."""
-
-    def invoke_only(self) -> None:
-        """Run the net on whatever its input holds: the bare cost, for bench."""
 
 
 def load_classifier(bundle: Bundle, runtime: str = "auto", *, self_test: bool = True) -> Classifier:
@@ -59,9 +37,9 @@ def load_classifier(bundle: Bundle, runtime: str = "auto", *, self_test: bool = 
     Raises RuntimeUnavailableError if the runtime is not there, BundleError if the model does not
     fit the manifest or its logits are not the golden ones.
     """
-    if runtime not in ("auto", *RUNTIMES):
+    if runtime not in ("auto", *REGISTERED):
         raise RuntimeUnavailableError(
-            f"unknown runtime {runtime!r}", hint=f"known: auto, {', '.join(RUNTIMES)}"
+            f"unknown runtime {runtime!r}", hint=f"known: auto, {', '.join(REGISTERED)}"
         )
     classifier = _load(bundle, runtime)
     if self_test:
@@ -71,30 +49,19 @@ def load_classifier(bundle: Bundle, runtime: str = "auto", *, self_test: bool = 
 
 def available_runtimes() -> dict[str, str | None]:
     """Runtimes by name, with None where usable here and else the reason why not."""
-    return {
-        "litert": litert.why_not(),
-        "tflite": tflite.why_not(),
-        "edgetpu": edgetpu.why_not(),
-        "fake": None,
-    }
+    return {name: runtime.why_not() for name, runtime in REGISTERED.items()}
 
 
 def _load(bundle: Bundle, runtime: str) -> Classifier:
-    if runtime == "auto":
-        if edgetpu.device() is not None:
-            try:
-                return edgetpu.load(bundle, requested="auto")
-            except RuntimeUnavailableError as error:
-                log.warning("Edge TPU not used: %s", error)
-        log.info("runtime auto: litert")
-        return litert.load(bundle, requested="auto")
-    if runtime == "tflite":
-        return tflite.load(bundle, requested=runtime)
-    if runtime == "edgetpu":
-        return edgetpu.load(bundle, requested=runtime)
-    if runtime == "fake":
-        return fake.FakeClassifier(bundle, requested=runtime)
-    return litert.load(bundle, requested=runtime)
+    if runtime != "auto":
+        return REGISTERED[runtime].load(bundle, requested=runtime)
+    if edgetpu.device() is not None:
+        try:
+            return edgetpu.load(bundle, requested="auto")
+        except RuntimeUnavailableError as error:
+            log.warning("Edge TPU not used: %s", error)
+    log.info("runtime auto: litert")
+    return litert.load(bundle, requested="auto")
 
 
 def check_golden(classifier: Classifier, bundle: Bundle) -> int:
@@ -106,7 +73,8 @@ def check_golden(classifier: Classifier, bundle: Bundle) -> int:
     golden, classes = bundle.golden, bundle.manifest.classes
     exact = classifier.actual in golden.logits
     wanted = golden.logits.get(classifier.actual, golden.logits.get("litert"))
-    if wanted is None or isinstance(classifier, fake.FakeClassifier):
+    without_net = [name for name, runtime in REGISTERED.items() if not runtime.has_net]
+    if wanted is None or classifier.actual in without_net:
         log.info("no golden logits for runtime %s: no self-test", classifier.actual)
         return 0
     tolerance = 0 if exact else GOLDEN_TOLERANCE
@@ -131,8 +99,9 @@ def check_golden(classifier: Classifier, bundle: Bundle) -> int:
 
 __all__ = [
     "GOLDEN_TOLERANCE",
-    "RUNTIMES",
+    "REGISTERED",
     "Classifier",
+    "Runtime",
     "available_runtimes",
     "check_golden",
     "load_classifier",

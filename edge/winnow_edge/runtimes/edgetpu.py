@@ -16,6 +16,7 @@ from pathlib import Path
 from winnow_edge.bundle import Bundle
 from winnow_edge.errors import RuntimeUnavailableError
 from winnow_edge.runtimes import litert
+from winnow_edge.runtimes.contract import Runtime, register
 from winnow_edge.runtimes.litert import InterpreterClassifier
 
 NAME = "edgetpu"
@@ -29,6 +30,12 @@ _PROBE = """
 import sys
 from ai_edge_litert.interpreter import load_delegate
 load_delegate(sys.argv[1])
+"""
+_DELEGATE_VERSION = """
+import ctypes, sys
+library = ctypes.CDLL(sys.argv[1])
+library.edgetpu_version.restype = ctypes.c_char_p
+print(library.edgetpu_version().decode())
 """
 
 
@@ -104,3 +111,27 @@ def load(bundle: Bundle, *, requested: str = NAME) -> InterpreterClassifier:
             model_content=model, experimental_delegates=[module.load_delegate(LIBRARY)]
         ),
     )
+
+
+def delegate_version(library: str = LIBRARY) -> str:
+    """What libedgetpu says of itself (`edgetpu_version` in its edgetpu_c.h), asked in another
+    process because a mismatched library can take the asking one down."""
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", _DELEGATE_VERSION, library],
+            capture_output=True,
+            text=True,
+            timeout=PROBE_SECONDS,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return "version unknown"
+    return done.stdout.strip() if done.returncode == 0 else "version unknown"
+
+
+def version() -> str:
+    """Where the device is attached, and what its library says of itself."""
+    return f"{device()}, {delegate_version()}"
+
+
+register(Runtime(NAME, why_not, load, version))

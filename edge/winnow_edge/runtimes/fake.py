@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from winnow_edge.bundle import Bundle, Int8Array, Logits, Tile
+from winnow_edge.runtimes.contract import Runtime, register
 
 NAME = "fake"
 
@@ -42,3 +43,11 @@ class FakeClassifier:
         mean = int(pixels.sum(dtype=np.int64)) // pixels.size + 128
         answer = np.clip(127 - 2 * np.abs(mean - self._centres), -128, 127)
         logits[:] = answer.astype(np.int8).data
+
+
+def load(bundle: Bundle, *, requested: str = NAME) -> FakeClassifier:
+    """Needs nothing of the bundle's model."""
+    return FakeClassifier(bundle, requested=requested)
+
+
+register(Runtime(NAME, lambda: None, load, lambda: "no net", has_net=False))

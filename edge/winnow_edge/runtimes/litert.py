@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from importlib import import_module
+from importlib import import_module, metadata
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ import numpy as np
 
 from winnow_edge.bundle import Bundle, Int8Array, Logits, Tile
 from winnow_edge.errors import BundleError, RuntimeUnavailableError
+from winnow_edge.runtimes.contract import Runtime, register
 
 NAME = "litert"
 
@@ -160,3 +161,11 @@ def _check_details(source: dict[str, Any], sink: dict[str, Any], bundle: Bundle)
                 f"{quantized.scale:g} and {quantized.zero_point}",
                 where=bundle.path,
             )
+
+
+def version() -> str:
+    """The package and its version."""
+    return f"ai-edge-litert {metadata.version('ai-edge-litert')}"
+
+
+register(Runtime(NAME, why_not, load, version))

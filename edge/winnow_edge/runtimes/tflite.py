@@ -6,12 +6,13 @@ then fails when an interpreter is made, which is checked here before anything de
 
 from __future__ import annotations
 
-from importlib import import_module
+from importlib import import_module, metadata
 
 import numpy as np
 
 from winnow_edge.bundle import Bundle
 from winnow_edge.errors import RuntimeUnavailableError
+from winnow_edge.runtimes.contract import Runtime, register
 from winnow_edge.runtimes.litert import InterpreterClassifier
 
 NAME = "tflite"
@@ -43,3 +44,11 @@ def load(bundle: Bundle, *, requested: str = NAME) -> InterpreterClassifier:
     return InterpreterClassifier(
         bundle, requested, NAME, lambda: make(model_content=bundle.model, num_threads=1)
     )
+
+
+def version() -> str:
+    """The package and its version."""
+    return f"tflite-runtime {metadata.version('tflite-runtime')}"
+
+
+register(Runtime(NAME, why_not, load, version))

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from winnow_edge.errors import SwathError
-from winnow_edge.sources import Lines
+from winnow_edge.sources.contract import Lines
 from winnow_edge.sources.raw import RawSource
 
 _HEADER_MAX = 4096

@@ -18,7 +18,7 @@ import numpy as np
 from PIL import Image, ImageFile
 
 from winnow_edge.errors import SwathError
-from winnow_edge.sources import Lines
+from winnow_edge.sources.contract import Lines
 from winnow_edge.sources.jpeg import Recount, Rows, Taller, damage, rows_of
 
 LARGEST = 256_000_000

@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 
 from winnow_edge.errors import SwathError
-from winnow_edge.sources import STDIN, Lines
+from winnow_edge.sources.contract import STDIN, Lines
 
 _PIPE_BYTES = 1 << 20
 """Size asked for a pipe (Linux's default limit for users); 64 kB costs a wake-up every 3 lines."""
@@ -152,7 +152,11 @@ def open_stream(
             raise SwathError("standard input is a terminal", hint="pipe raw lines into it")
     else:
         # Waiting for a writer inside open() would be deaf to SIGTERM; `_ready` waits instead.
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        try:
+            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        except OSError as error:
+            hint = "check its permissions"
+            raise SwathError(f"cannot be read: {error.strerror}", where=path, hint=hint) from None
         os.set_blocking(fd, True)
     if stat.S_ISFIFO(os.fstat(fd).st_mode):
         # Where the system refuses a larger pipe the default one works too, only slower.

@@ -20,7 +20,8 @@ from winnow_edge.loop.schedule import TileRows, box_of, origins
 from winnow_edge.loop.screening import CENTRE
 from winnow_edge.mission import Instrument
 from winnow_edge.prepare.chain import Chain
-from winnow_edge.sources import fill, open_source
+from winnow_edge.sources.contract import fill
+from winnow_edge.sources.open import open_source
 
 INDEX = "index.csv"
 COLUMNS = ("file", "swath", "line", "sample", "lines", "samples", "scale", "nodata", "dropped")
