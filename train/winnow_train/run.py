@@ -121,6 +121,8 @@ def _tasks(recipe: Recipe, data: Path, progress: Progress) -> dict[str, Task]:
         tasks[name] = read_task(Data(dataset=name), data, "softmax")
     refuse_leakage([t.tiles for t in tasks.values()])
     for head, task in tasks.items():
+        if copies := task.tiles.left_out:
+            progress.warn(f"{head}: {len(copies)} tiles hold version 1's picture; left out")
         for missing in refuse_empty_classes(task):
             progress.warn(f"{head}: no val tile of {missing}; macro-F1 leaves it out")
     return tasks
