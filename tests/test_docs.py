@@ -66,6 +66,12 @@ def test_links_lead_somewhere(page: Path) -> None:
             assert anchor in anchors(target), f"{link}: no such heading"
 
 
+def test_the_notebook_names_every_page() -> None:
+    notebook = ROOT / "docs" / "notebook"
+    pages = {page.name for page in notebook.glob("*.md")} - {"README.md"}
+    assert pages <= set(links(notebook / "README.md"))
+
+
 def test_pictures_are_small() -> None:
     pictures = [p for p in (ROOT / "docs" / "img").iterdir() if p.is_file()]
     assert pictures

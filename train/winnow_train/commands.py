@@ -89,8 +89,8 @@ def evaluate(
     ],
     dataset: Annotated[
         str, typer.Option("--dataset", help="hirise-v1, hirise-v3, msl, or folder.")
-    ],
-    data: Annotated[Path, DATA],
+    ] = "",
+    data: Annotated[Path | None, DATA] = None,
     split: Annotated[str, typer.Option("--split", help="train, val or test.")] = "val",
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
     report: Annotated[
@@ -111,6 +111,37 @@ def evaluate(
             "--against", help="Judge this model on the same tiles too; intervals over sources."
         ),
     ] = None,
+    swaths: Annotated[
+        Path | None,
+        typer.Option(
+            "--swaths",
+            help="Fly a bundle over the pictures of this folder, with truth beside them.",
+        ),
+    ] = None,
+    looks: Annotated[
+        str,
+        typer.Option(
+            "--looks", help="With --swaths: what is known of the pictures beside their truth files."
+        ),
+    ] = "",
+    absent: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--absent", metavar="CLASS", help="With --swaths: a class that is in none of them."
+        ),
+    ] = None,
+    mission: Annotated[
+        Path | None,
+        typer.Option("--mission", help="With --swaths: fly as this mission file says."),
+    ] = None,
+    false_per_swath: Annotated[
+        float | None,
+        typer.Option(
+            "--false-per-swath",
+            min=0.0,
+            help="With --swaths: thresholds with at most so many false alarms of a class each.",
+        ),
+    ] = None,
 ) -> None:
     """Accuracy, macro-F1, per-class figures, confusion, calibration and abstention of a model.
 
@@ -118,7 +149,22 @@ def evaluate(
 
     One model per camera, against a single one for all: winnow evaluate LEFT RIGHT MAHLI
     --by-instrument --against SINGLE --dataset msl --data DATA
+
+    Whole swaths, each NAME.truth.json beside its picture: winnow evaluate BUNDLE --swaths FOLDER
     """
+    if swaths is not None:
+        if len(models) > 1 or dataset or by_instrument or against is not None:
+            raise typer.BadParameter("takes one bundle, and no --dataset", param_hint="--swaths")
+        _evaluate_swaths(
+            models[0], swaths, looks, absent or [], mission, false_per_swath, as_json, report
+        )
+        return
+    if looks or absent or mission is not None or false_per_swath is not None:
+        raise typer.BadParameter(
+            "--looks, --absent, --mission and --false-per-swath need it", param_hint="--swaths"
+        )
+    if not dataset or data is None:
+        raise typer.BadParameter("give it and --data, or --swaths", param_hint="--dataset")
     compare = by_instrument or against is not None
     if len(models) > 1 and not by_instrument:
         raise typer.BadParameter("several models need --by-instrument", param_hint="MODEL...")
@@ -150,6 +196,36 @@ def evaluate(
             from winnow_train.cameras import print_cameras
 
             print_cameras(found)
+
+
+def _evaluate_swaths(
+    model: Path,
+    folder: Path,
+    looks: str,
+    absent: list[str],
+    mission: Path | None,
+    false_per_swath: float | None,
+    as_json: bool,
+    report: Path | None,
+) -> None:
+    from winnow_train.evaluate import find_model
+    from winnow_train.progress import Progress
+    from winnow_train.swaths.evaluate import evaluate_swaths, print_swaths
+
+    found = evaluate_swaths(
+        find_model(model),
+        folder,
+        Progress(),
+        looks=looks,
+        absent=absent,
+        mission=mission,
+        false_per_swath=false_per_swath,
+        report=report,
+    )
+    if as_json:
+        typer.echo(json.dumps(found))
+    else:
+        print_swaths(found)
 
 
 def quiet_backend(threads: int) -> None:

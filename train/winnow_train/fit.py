@@ -12,7 +12,7 @@ import zipfile
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from winnow_base.errors import DataError, OutputError
 from winnow_train import model
 from winnow_train.datasets import camera_of
 from winnow_train.halves import Halves
+from winnow_train.mining import drawn_anew, wrongness
 from winnow_train.recipe import Recipe, parse_recipe
 from winnow_train.runs import CHECKPOINT
 from winnow_train.tasks import Task
@@ -43,6 +44,18 @@ class Sample:
     draw: np.ndarray  # float64 [n], how often a tile is drawn; sums to 1
     #: `pixels` are already what the net takes (features of a frozen backbone): none is augmented.
     ready: bool = False
+    #: How many are drawn in an epoch; 0: as many as there are.
+    epoch: int = 0
+    #: From here on, `pixels` are windows of whole pictures; None: none is.
+    first_window: int | None = None
+    #: The group of every tile within which hard negatives are drawn more often, int [n]; -1 for
+    #: those that are drawn as often as ever.
+    mined: np.ndarray | None = None
+
+    @property
+    def drawn(self) -> int:
+        """How many tiles are drawn in an epoch."""
+        return self.epoch or len(self.pixels)
 
 
 @dataclass(frozen=True)
@@ -148,16 +161,19 @@ class Epoch:
     def __init__(self, sample: Sample, recipe: Recipe, number: int) -> None:
         self._sample, self._recipe, self._number = sample, recipe, number
         self._augment = Augmenter(recipe.augment, recipe.input.height, recipe.input.width)
+        rules = recipe.windows
+        of_windows = replace(recipe.augment, zoom=rules.zoom, shift=rules.shift, stretch=1.0)
+        self._augment_window = Augmenter(of_windows, recipe.input.height, recipe.input.width)
         self._halves = None
         if recipe.augment.halves > 0:
             own = recipe.data.dataset
             self._halves = Halves(sample.pixels, sample.targets[own], sample.weights[own], recipe)
         rng = np.random.default_rng([recipe.seed, number])
-        n = len(sample.pixels)
+        n, of = sample.drawn, len(sample.pixels)
         # Systematic sampling: each tile comes floor or ceil of its expected number of times.
         ticks = (np.arange(n) + rng.random()) / n
-        drawn = np.searchsorted(np.cumsum(sample.draw[order := rng.permutation(n)]), ticks)
-        self._order = rng.permutation(order[np.minimum(drawn, n - 1)])
+        drawn = np.searchsorted(np.cumsum(sample.draw[order := rng.permutation(of)]), ticks)
+        self._order = rng.permutation(order[np.minimum(drawn, of - 1)])
 
     def __len__(self) -> int:
         return steps_per_epoch(len(self._order), self._recipe.train.batch)
@@ -190,7 +206,11 @@ class Epoch:
         held = self._sample.pixels
         if self._sample.ready:
             return np.stack([held[i] for i in chosen])
-        return np.stack([self._augment(held[i], rng) for i in chosen])
+        first = self._sample.first_window
+        windows = len(held) if first is None else first
+        return np.stack(
+            [(self._augment if i < windows else self._augment_window)(held[i], rng) for i in chosen]
+        )
 
 
 def steps_per_epoch(tiles: int, batch: int) -> int:
@@ -199,7 +219,12 @@ def steps_per_epoch(tiles: int, batch: int) -> int:
 
 
 class AdjustedCrossEntropy(keras.losses.Loss):
-    """Cross-entropy of logits, with log priors added in training (Menon et al. 2021)."""
+    """Cross-entropy of logits, with log priors added in training (Menon et al. 2021).
+
+    A target of IMPOSSIBLE for some classes, and 0 for the others, teaches that the tile is of none
+    of these: -log(1 - sum of their posteriors), the likelihood of a partial label (Cour et al.
+    2011).
+    """
 
     def __init__(self, shift: np.ndarray, head: str) -> None:
         super().__init__(name="adjusted_cross_entropy")
@@ -209,7 +234,10 @@ class AdjustedCrossEntropy(keras.losses.Loss):
         if self._head == "sigmoid":
             each = keras.ops.binary_crossentropy(y_true, y_pred, from_logits=True)
             return keras.ops.mean(each, axis=-1)
-        return keras.ops.categorical_crossentropy(y_true, y_pred + self._shift, from_logits=True)
+        logits, ops = y_pred + self._shift, keras.ops
+        hard = ops.categorical_crossentropy(ops.maximum(y_true, 0.0), logits, from_logits=True)
+        possible = ops.where(y_true < 0, ops.full_like(logits, -1e9), logits)
+        return hard + ops.logsumexp(logits, axis=-1) - ops.logsumexp(possible, axis=-1)
 
 
 def log_prior(task: Task, recipe: Recipe) -> np.ndarray:
@@ -241,7 +269,7 @@ def fit(
     called with the number of batches done, `report` with each epoch's figures. Where `net` is only
     a part, checkpoints hold the weights of the `whole` that it shares layers with. Returns the log.
     """
-    steps = steps_per_epoch(len(sample.pixels), recipe.train.batch)
+    steps = steps_per_epoch(sample.drawn, recipe.train.batch)
     priors = {h: recipe.train.logit_adjustment * log_prior(t, recipe) for h, t in tasks.items()}
     optimizer = _optimizer(recipe, steps)
     net.compile(
@@ -257,7 +285,7 @@ def fit(
         if _is_stale(state.history, recipe.train.patience):
             break
         _reseed_dropout(net, recipe.seed, number)
-        epoch = Epoch(sample, recipe, number)
+        epoch = Epoch(_mined(net, recipe, own, priors[own], sample, number), recipe, number)
         losses = []
         for x, y, weight in epoch:
             losses.append(float(net.train_on_batch(x, y, weight, return_dict=True)["loss"]))
@@ -282,6 +310,22 @@ def fit(
         state.save(out / CHECKPOINT)
     state.finish()
     return state.history
+
+
+def _mined(
+    net: keras.Model, recipe: Recipe, own: str, shift: np.ndarray, sample: Sample, number: int
+) -> Sample:
+    """The sample with its hard negatives drawn by what the net now makes of them."""
+    if sample.mined is None or not 0 < recipe.windows.mine_from <= number + 1:
+        return sample
+    some = np.flatnonzero(sample.mined >= 0)
+    if not len(some):
+        return sample
+    logits = model.predict(net, np.stack([sample.pixels[i] for i in some]))[own]
+    draw = sample.draw.copy()
+    wrong = wrongness(logits + shift, sample.targets[own][some])
+    draw[some] = drawn_anew(draw[some], sample.mined[some], wrong)
+    return replace(sample, draw=draw)
 
 
 def _optimizer(recipe: Recipe, steps: int) -> keras.optimizers.Optimizer:

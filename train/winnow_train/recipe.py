@@ -171,6 +171,44 @@ class Render:
 
 
 @dataclass(frozen=True)
+class Windows:
+    """Windows of whole pictures (`winnow_train.windows`) that join the own head's training tiles.
+
+    Sizes are in binned pixels, or shares of the window's side.
+    """
+
+    #: Folders of pictures under the data's root; none: no windows.
+    folders: tuple[str, ...] = ()
+    #: File of what was seen in them and of what cannot be there, by path or bare name; "" for none.
+    looks: str = ""
+    #: Box-binning of the pictures.
+    scales: tuple[int, ...] = _within(1, 64, (1, 2, 4))
+    #: Step between windows of a scale.
+    hop: int = _within(4, 512, 64)
+    #: Windows cut about every feature at each scale where it is of size.
+    each: int = _within(0, 1000, 4)
+    #: Most windows of a class, or of none, that one picture gives at one scale.
+    most: int = _within(1, 100_000, 150)
+    #: Least and largest side of a box that a window shows, as a share of the window's.
+    crater: tuple[float, float] = _within(0.01, 8.0, (0.16, 0.94))
+    #: Farthest that a shown box's middle may lie from the window's, in lines and in samples.
+    centre: float = _within(1.0, 512.0, 44.0)
+    #: Boxes under this side are too small to be seen: they keep no window from being background.
+    clear: float = _within(1.0, 512.0, 12.0)
+    #: Windows at finer scales than this show no class that fills a whole field.
+    field_scale: int = _within(1, 64, 2)
+    #: How many windows of a class are drawn in an epoch; `"none"` are those that teach only which
+    #: classes are not there.
+    draw: dict[str, int] = field(default_factory=dict, metadata={"range": (0, 1_000_000)})
+    #: Magnification and shift of a window, instead of the tiles' own.
+    zoom: tuple[float, float] = _within(0.25, 4.0, (0.85, 1.2))
+    shift: float = _within(0.0, 0.5, 0.05)
+    #: From this epoch on (the first is 1), windows of `"none"` and background are drawn the more
+    #: often, the more the net takes them for what is not there; 0: never.
+    mine_from: int = _within(0, 1000, 0)
+
+
+@dataclass(frozen=True)
 class Export:
     """What becomes of the trained net."""
 
@@ -222,6 +260,7 @@ class Recipe:
     train: Train = field(default_factory=Train)
     augment: Augment = field(default_factory=Augment)
     render: Render = field(default_factory=Render)
+    windows: Windows = field(default_factory=Windows)
     distill: Distill = field(default_factory=Distill)
     export: Export = field(default_factory=Export)
     convert: Convert = field(default_factory=Convert)

@@ -12,6 +12,7 @@ import importlib.metadata
 import json
 import platform
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,8 @@ from winnow_train.rendered import add_rendered
 from winnow_train.runs import CARD, CHECKPOINT, MODEL, read_card
 from winnow_train.tasks import Task, read_task, refuse_empty_classes
 from winnow_train.tiles import decode_all
+from winnow_train.windows.join import add_windows, fingerprint_of, read_all
+from winnow_train.windows.pictures import Picture
 
 #: Training tiles are kept with their longer side at most this, and at most 1.8 x the input.
 LONGEST = 256
@@ -45,7 +48,8 @@ def train(
 ) -> dict[str, Any]:
     """Train `recipe` on the data sets under `data` into the run folder `out`; returns model.json.
 
-    Raises the errors of reading the recipe, data, weights and teachers, each as one line.
+    Pictures of val sources give no windows. Raises the errors of reading the recipe, data, weights
+    and teachers, each as one line.
     """
     lineage.refuse_wrong_teachers(recipe, teachers, progress)
     weights = find_weights(recipe.model.weights, weights_dir)
@@ -59,14 +63,17 @@ def train(
     held = {h: t.split("val") for h, t in tasks.items()}
     val = {h: fit.validation_of(recipe, t, _pixels(t, recipe, progress)) for h, t in held.items()}
     heads = {h: len(t.classes) for h, t in tasks.items()}
-    fingerprint = _fingerprint(tasks)
+    barred = {source for t in held.values() for source in t.tiles.sources}
+    pictures = [p for p in read_all(recipe, data) if p.source not in barred]
+    fingerprint = _fingerprint(tasks) + fingerprint_of(pictures)
     done = fit.finished_weights(out / CHECKPOINT, recipe, fingerprint)
     net = model.build(recipe.model, recipe.input, heads, None if done else weights, recipe.seed)
     if done:
         net.set_weights(done)
         progress.note(f"{out} is trained; exporting again")
     else:
-        _learn(net, recipe, tasks, val[recipe.data.dataset], teachers, out, fingerprint, progress)
+        judge = val[recipe.data.dataset]
+        _learn(net, recipe, tasks, pictures, judge, teachers, out, fingerprint, progress)
     if recipe.export.join > 0:
         classes = {h: t.classes for h, t in tasks.items()}
         model.join_heads(net, recipe.data.dataset, classes, recipe.export.join)
@@ -85,13 +92,15 @@ def _learn(
     net: keras.Model,
     recipe: Recipe,
     tasks: dict[str, Task],
+    pictures: Sequence[Picture],
     judge: fit.Validation,
     teachers: tuple[Path, ...],
     out: Path,
     fingerprint: str,
     progress: Progress,
 ) -> None:
-    """Fit the net on the training tiles of all tasks, judged on the val set of the recipe's own."""
+    """Fit the net on the training tiles of all tasks and the windows of `pictures`, judged on the
+    val set of the recipe's own."""
     training = {h: t.split("train") for h, t in tasks.items()}
     pixels = {h: _pixels(t, recipe, progress, reduce=True) for h, t in training.items()}
     posteriors = distill.posteriors(recipe, tasks, pixels, teachers, progress)
@@ -101,7 +110,8 @@ def _learn(
     sample = fit.make_sample(recipe, training, pixels, posteriors)
     own = recipe.data.dataset
     sample = add_rendered(sample, recipe, training[own], pixels[own], progress)
-    steps = fit.steps_per_epoch(len(sample.pixels), recipe.train.batch)
+    sample = add_windows(sample, recipe, training[own], pictures, progress)
+    steps = fit.steps_per_epoch(sample.drawn, recipe.train.batch)
     learner = net
     if frozen.has_fixed_features(recipe):
         sample, judge = frozen.with_features(net, recipe, sample, judge, progress)
@@ -121,8 +131,6 @@ def _tasks(recipe: Recipe, data: Path, progress: Progress) -> dict[str, Task]:
         tasks[name] = read_task(Data(dataset=name), data, "softmax")
     refuse_leakage([t.tiles for t in tasks.values()])
     for head, task in tasks.items():
-        if copies := task.tiles.left_out:
-            progress.warn(f"{head}: {len(copies)} tiles hold version 1's picture; left out")
         for missing in refuse_empty_classes(task):
             progress.warn(f"{head}: no val tile of {missing}; macro-F1 leaves it out")
     return tasks

@@ -1,0 +1,229 @@
+"""Whole pictures with what is known of them: boxes of features, and classes that cannot be there.
+
+Boxes come from truth files (`NAME.truth.json` beside `NAME.png`) and from a *looks* file, which
+holds what a person saw and what the latitude excludes, by file name. A looks file is JSON::
+
+    {"pictures": {"mars_crater_0*.jpg": {"absent": ["spider"], "complete": 20}, ...}}
+
+The entries of every pattern that a name matches are joined; a later one overrides `source` and
+`complete`. Keys of an entry:
+
+- `absent`: classes that are nowhere in the picture;
+- `features`: more boxes, as in a truth file; with `"field": true` the class covers the whole box,
+  and every window whose middle lies in it shows the class;
+- `complete`: side, in pixels of the picture, from which on every crater has a box; without it,
+  ground without a box may still hold one;
+- `source`: what it shares with other pictures, where neither its name nor its observation tells.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+from winnow_base.errors import DataError
+from winnow_edge.products.kinds import Box
+from winnow_train.datasets import HIRISE_SOURCE, IMAGE_SUFFIXES
+
+LOOKS_FOLDERS = (
+    Path(__file__).parents[1] / "looks",  # in a wheel
+    Path(__file__).parents[2] / "looks",  # in the repository
+)
+
+
+@dataclass(frozen=True)
+class Feature:
+    """Something that is there: its class, its box in pixels of the picture; a `field` fills it."""
+
+    class_name: str
+    box: Box
+    field: bool = False
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture and what is known of it. `complete` None: ground without a box is unknown."""
+
+    path: Path
+    source: str
+    features: tuple[Feature, ...]
+    absent: tuple[str, ...]
+    complete: float | None
+    #: Lines and samples that the truth file claims; None without one.
+    claimed: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True)
+class Looks:
+    """The entries of a looks file, in its order."""
+
+    path: Path | None
+    entries: tuple[tuple[str, dict[str, Any]], ...]
+
+    def of(self, name: str) -> dict[str, Any]:
+        """What is said of a picture, joined over the patterns that its name matches."""
+        found: dict[str, Any] = {"absent": [], "features": []}
+        for pattern, entry in self.entries:
+            if fnmatchcase(name, pattern):
+                found["absent"] = [*found["absent"], *entry.get("absent", [])]
+                found["features"] = [*found["features"], *entry.get("features", [])]
+                found |= {k: v for k, v in entry.items() if k in ("source", "complete")}
+        return found
+
+
+NO_LOOKS = Looks(None, ())
+
+
+def find_looks(name: str) -> Path:
+    """A looks file by its path or bare name. Raises DataError with what exists."""
+    if (path := Path(name)).is_file():
+        return path
+    known: set[str] = set()
+    for folder in LOOKS_FOLDERS:
+        if (folder / f"{name}.json").is_file():
+            return folder / f"{name}.json"
+        known |= {p.stem for p in folder.glob("*.json")}
+    raise DataError("no such looks file", where=name, hint=f"known: {', '.join(sorted(known))}")
+
+
+def read_looks(path: Path) -> Looks:
+    """Read a looks file. Raises DataError naming the file and the entry."""
+    table = _json(path)
+    pictures = table.get("pictures") if isinstance(table, dict) else None
+    if not isinstance(pictures, dict):
+        raise DataError("is no looks file: it has no table `pictures`", where=path)
+    for pattern, entry in pictures.items():
+        where = f"{path}: {pattern}"
+        unknown = sorted(set(entry) - {"absent", "features", "complete", "source"})
+        if unknown:
+            raise DataError(f"unknown key {unknown[0]!r}", where=where)
+        _absent(entry.get("absent", []), where)
+        _features(entry.get("features", []), where)
+    return Looks(path, tuple(pictures.items()))
+
+
+def read_pictures(folder: Path, looks: Looks = NO_LOOKS) -> tuple[Picture, ...]:
+    """The pictures of a folder by name, each with its truth file and its looks.
+
+    Raises DataError for a missing or empty folder and a truth file that is none.
+    """
+    if not folder.is_dir():
+        raise DataError("no such folder", where=folder, hint="give a folder of pictures")
+    paths = sorted(p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES)
+    if not paths:
+        known = ", ".join(sorted(IMAGE_SUFFIXES))
+        raise DataError("holds no picture", where=folder, hint=f"endings read: {known}")
+    return tuple(_picture(path, looks) for path in paths)
+
+
+def _source(path: Path) -> str:
+    """The HiRISE observation in a picture's name, else the name itself: a picture is no tile."""
+    match = HIRISE_SOURCE.match(path.name)
+    return match[1] if match else path.stem
+
+
+def truth_path(picture: Path) -> Path:
+    """Where the truth file of a picture is looked for: NAME.truth.json beside NAME.png."""
+    return picture.with_name(f"{picture.stem}.truth.json")
+
+
+def _picture(path: Path, looks: Looks) -> Picture:
+    said = looks.of(path.name)
+    where = f"{looks.path}: {path.name}"
+    features = _features(said["features"], where)
+    claimed, truth = None, truth_path(path)
+    if truth.is_file():
+        claimed, boxes = read_truth(truth)
+        features = (*features, *boxes)
+    return Picture(
+        path,
+        str(said.get("source") or _source(path)),
+        features,
+        tuple(dict.fromkeys(_absent(said["absent"], where))),
+        said.get("complete"),
+        claimed,
+    )
+
+
+def read_truth(path: Path) -> tuple[tuple[int, int] | None, tuple[Feature, ...]]:
+    """Lines and samples (None where it says nothing) and the boxes of a truth file.
+
+    Raises DataError for what is no truth file, and for a box outside the picture it speaks of.
+    """
+    table = _json(path)
+    if not isinstance(table, dict) or not isinstance(table.get("features"), list):
+        raise DataError("is no truth file: it has no list `features`", where=path)
+    lines, samples = table.get("lines"), table.get("samples")
+    claimed = None
+    if isinstance(lines, int) and isinstance(samples, int) and min(lines, samples) > 0:
+        claimed = lines, samples
+    features = _features(table["features"], str(path))
+    for number, feature in enumerate(features):
+        if claimed and not _touches(feature.box, claimed):
+            raise DataError(
+                f"the box lies outside the picture of {claimed[0]} lines x {claimed[1]} samples",
+                where=f"{path}: features[{number}]",
+            )
+    return claimed, features
+
+
+def _touches(box: Box, size: tuple[int, int]) -> bool:
+    inside = box.line < size[0] and box.sample < size[1]
+    return inside and box.line + box.lines > 0 and box.sample + box.samples > 0
+
+
+def _absent(names: Any, where: str) -> tuple[str, ...]:
+    if not isinstance(names, list) or not all(isinstance(n, str) for n in names):
+        raise DataError("`absent` must be a list of class names", where=where)
+    return tuple(names)
+
+
+def _features(entries: Any, where: str) -> tuple[Feature, ...]:
+    if not isinstance(entries, list):
+        raise DataError("`features` must be a list", where=where)
+    return tuple(_feature(e, f"{where}: features[{n}]") for n, e in enumerate(entries))
+
+
+def _feature(entry: Any, where: str) -> Feature:
+    if not isinstance(entry, dict) or not isinstance(entry.get("class"), str):
+        raise DataError("has no `class`", where=where)
+    sides: list[int] = []
+    for key, least in (("line", -(2**31)), ("sample", -(2**31)), ("lines", 1), ("samples", 1)):
+        value = entry.get(key)
+        if (
+            not isinstance(value, int | float)
+            or isinstance(value, bool)
+            or not least <= value < 2**31
+        ):
+            raise DataError(f"`{key}` is {value!r}, must be a number from {least} up", where=where)
+        sides.append(int(value))
+    return Feature(entry["class"], Box(*sides), bool(entry.get("field", False)))
+
+
+def _json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise DataError(error.strerror or "cannot be read", where=path) from error
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"is not JSON: {error}", where=path) from error
+
+
+def refuse_other_size(picture: Picture, lines: int, samples: int) -> None:
+    """Raise DataError if a picture's truth file speaks of another size than the picture has."""
+    if picture.claimed not in (None, (lines, samples)):
+        known = "{} lines x {} samples".format(*picture.claimed or (0, 0))
+        raise DataError(
+            f"is the truth of another picture: it speaks of {known}, "
+            f"{picture.path.name} has {lines} x {samples}",
+            where=truth_path(picture.path),
+        )
+
+
+def sources(pictures: Sequence[Picture]) -> tuple[str, ...]:
+    """The sources of some pictures, each once, sorted."""
+    return tuple(sorted({p.source for p in pictures}))
