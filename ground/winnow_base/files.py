@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 from winnow_base.errors import OutputError
@@ -23,6 +26,17 @@ def make_folder(folder: str | Path) -> Path:
             hint="name another folder",
         ) from error
     return folder
+
+
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """A folder that no other process has locked (flock(2)); the lock ends with the block."""
+    entry = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(entry, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(entry)
 
 
 def write_file(path: Path, data: bytes | str, *, durable: bool = False) -> None:

@@ -1,12 +1,14 @@
 """The `winnow` command: train, evaluate, convert, simulate, receive, report.
 
-Each package registers its own commands; heavy imports (Keras, TensorFlow, matplotlib) happen inside
-the commands, so that `winnow --help` stays quick and the receiving half needs no TensorFlow.
+Each package registers its own commands; the one that needs two of them, `convert`, lies here. Heavy
+imports (Keras, TensorFlow, matplotlib) happen inside the commands, so that `winnow --help` stays
+quick and the receiving half needs no TensorFlow.
 """
 
 from __future__ import annotations
 
 import sys
+from typing import Annotated
 
 import typer
 
@@ -18,6 +20,7 @@ import winnow_ground.scene_commands
 import winnow_train.commands
 from winnow_base.errors import GroundError
 from winnow_edge.errors import WinnowEdgeError
+from winnow_ground.versions import describe
 
 app = typer.Typer(
     name="winnow",
@@ -34,6 +37,27 @@ winnow_ground.commands.register(app)
 winnow_ground.deploy_commands.register(app)
 winnow_ground.feed.register(app)
 winnow_ground.scene_commands.register(app)
+
+
+def _print_versions(wanted: bool) -> None:
+    if wanted:
+        print("\n".join(describe()))
+        raise typer.Exit
+
+
+@app.callback()
+def front_door(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version",
+            is_eager=True,
+            callback=_print_versions,
+            help="Versions of what is installed, and which extras are not.",
+        ),
+    ] = False,
+) -> None:
+    pass
 
 
 def main() -> None:

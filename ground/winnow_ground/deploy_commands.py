@@ -63,8 +63,9 @@ def deploy(
     The same deploy twice changes nothing.
     """
     from winnow_ground.board import Board
-    from winnow_ground.deploy import SERVICES, Options
+    from winnow_ground.deploy import SERVICES
     from winnow_ground.deploy import deploy as run
+    from winnow_ground.unit_files import Options
 
     if service not in SERVICES:
         raise typer.BadParameter(f"must be one of {', '.join(SERVICES)}", param_hint="--service")

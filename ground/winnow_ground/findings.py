@@ -17,12 +17,13 @@ from winnow_edge.products.table import ProductTable
 from winnow_edge.products.worth import unit_utility, utilities, utility
 from winnow_edge.store.schema import ProductState
 from winnow_edge.store.store import Store
-from winnow_ground.plots import HAVE, Curve
 from winnow_ground.received import Received, ReceivedProduct
 from winnow_ground.truth import Feature, TruthOfTable, Worth, detection_boxes, shown_by
 
 ON_BOARD = (ProductState.STORED, ProductState.SENT, ProductState.ACKNOWLEDGED)
 """States in which a product has, or had when it was sent, its data."""
+HAVE = ("image", "thumbnail", "record", "on board")
+"""What of a detection has come down, best first; `on board`: nothing yet."""
 _PICTURES = (Kind.IMAGE, Kind.THUMBNAIL)
 SwathKey = tuple[int, int]
 """Store and swath id."""
@@ -32,7 +33,7 @@ SwathKey = tuple[int, int]
 class Found:
     """A detection: where, what, and what of it came down.
 
-    `have` is one of plots.HAVE; `number` counts pictures from 1 in the order in which they came
+    `have` is one of HAVE; `number` counts pictures from 1 in the order in which they came
     down; `product` is the best that came down (None: still on board); `true` says whether truth
     has such a feature there (None: truth is not known).
     """
@@ -48,6 +49,15 @@ class Found:
     merged: int = 1
     product: ReceivedProduct | None = None
     true: bool | None = None
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Value against bytes of one policy: `value[i]` is reached when `bytes[i]` have come down."""
+
+    name: str
+    bytes: npt.NDArray[np.float64]
+    value: npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)

@@ -12,22 +12,19 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
 from winnow_base.figure import INK, new_figure, plain, png
+from winnow_ground.findings import HAVE, Curve
 
 _OKABE_ITO = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7")
 _TOL_MUTED = ("#332288", "#88CCEE", "#44AA99", "#117733", "#999933", "#882255", "#AA4499")
 _BACKGROUND, _NO_CLASS = "#8C8C8C", "#3C3C3C"
 _FAINT = "#D9D9D9"
 _POLICY_STYLES = (("#000000", "-"), ("#0072B2", "--"), ("#D55E00", ":"), ("#009E73", "-."))
-
-HAVE = ("image", "thumbnail", "record", "on board")
-"""What of a detection has come down, best first; `on board`: nothing yet."""
 
 
 @dataclass(frozen=True)
@@ -53,15 +50,6 @@ class Piece:
     kind: str
     class_name: str
     contact: int
-
-
-@dataclass(frozen=True)
-class Curve:
-    """Value against bytes of one policy: `value[i]` is reached when `bytes[i]` have come down."""
-
-    name: str
-    bytes: npt.NDArray[np.float64]
-    value: npt.NDArray[np.float64]
 
 
 def class_counts(

@@ -6,19 +6,23 @@ implementation of the formats.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import itertools
+import os
+import shutil
+import stat
 import sys
-from collections.abc import Sequence
-from contextlib import AbstractContextManager
+import tempfile
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 import rich.console
 import rich.progress
 
 from winnow_base.errors import PacketError
-from winnow_base.files import make_folder, write_file
+from winnow_base.files import locked, make_folder, write_file
 from winnow_edge.downlink.acknowledgements import AckReport, ContactAck
 from winnow_edge.downlink.container import Container, Item
 from winnow_edge.downlink.packets import SEQUENCE_MODULO, Packet
@@ -44,17 +48,22 @@ def receive(
     """Read packet files in the order given and add what is new to the folder `out`.
 
     `apid` None takes that of the first packet of each file; `quiet` False shows progress on
-    standard error. A file that is given twice adds nothing. Raises PacketError for a file that is
+    standard error. A file that is given twice adds nothing; another process that receives into the
+    folder is waited for. Raises PacketError for a file that is
     missing or empty (`out` is then as it was) or holds no packet (what the other files held is
     kept), OutputError if `out` cannot be written.
     """
-    paths = [Path(p) for p in packets]
-    for path in paths:
-        _check_file(path)
-    folder = make_folder(out)
+    with contextlib.ExitStack() as opened:
+        files = [opened.enter_context(_PacketFile(Path(p), quiet)) for p in packets]
+        folder = make_folder(out)
+        with locked(folder):
+            return _add_files(folder, files, apid)
+
+
+def _add_files(folder: Path, files: Sequence[_PacketFile], apid: int | None) -> Received:
     there = (folder / RECEIVED_FILE).exists()
     receiver = _Receiver(load_received(folder) if there else Received(folder))
-    barren = [path for path in paths if not receiver.read(path, apid, quiet)]
+    barren = [file for file in files if not receiver.read(file, apid)]
     received = receiver.received
     if received.receptions:
         received.save()
@@ -62,7 +71,7 @@ def receive(
     if barren:
         raise PacketError(
             "holds no packet of ours",
-            where=", ".join(map(str, barren)),
+            where=", ".join(str(file.path) for file in barren),
             hint="give a file of `winnow-edge downlink --out`; see --apid",
         )
     return received
@@ -104,13 +113,43 @@ def _write_acks(received: Received) -> None:
         write_file(received.folder / name, report.to_json(), durable=True)
 
 
-def _check_file(path: Path) -> None:
-    try:
-        with path.open("rb") as file:
-            if not file.read(1):
-                raise PacketError("is empty", where=path, hint="nothing was downlinked into it")
-    except OSError as error:
-        raise PacketError(error.strerror or "cannot be read", where=path) from error
+class _PacketFile(contextlib.AbstractContextManager["_PacketFile"]):
+    """A packet file of so many `bytes`. The bytes of a pipe, which can be read but once, are put
+    aside first. Raises PacketError if it is missing or empty."""
+
+    def __init__(self, path: Path, quiet: bool) -> None:
+        self.path, self._quiet = path, quiet or not sys.stderr.isatty()
+        self._aside: BinaryIO | None = None
+        try:
+            with path.open("rb") as file:
+                self.bytes = os.fstat(file.fileno()).st_size
+                if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                    self._aside = cast("BinaryIO", tempfile.TemporaryFile())  # noqa: SIM115
+                    shutil.copyfileobj(file, self._aside)
+                    self.bytes = self._aside.tell()
+        except OSError as error:
+            raise PacketError(error.strerror or "cannot be read", where=path) from error
+        if not self.bytes:
+            raise PacketError("is empty", where=path, hint="nothing was downlinked into it")
+
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[BinaryIO]:
+        """The stream, with progress on standard error where somebody watches."""
+        stream = self._aside or self.path.open("rb")
+        stream.seek(0)
+        with stream:
+            if self._quiet:
+                yield stream
+                return
+            with rich.progress.wrap_file(
+                stream, self.bytes, description=f"receiving {self.path.name}", transient=True,
+                console=rich.console.Console(stderr=True),
+            ) as watched:  # fmt: skip
+                yield watched
+
+    def __exit__(self, *_: object) -> None:
+        if self._aside is not None:
+            self._aside.close()
 
 
 class _Receiver:
@@ -122,12 +161,12 @@ class _Receiver:
         self.products = {(p.store, p.id) for p in received.products}
         self.unreadable = 0
 
-    def read(self, path: Path, apid: int | None, quiet: bool) -> bool:
+    def read(self, file: _PacketFile, apid: int | None) -> bool:
         """Add a packet file; False if there is no packet in it."""
         counts = LinkCounts()
         before = len(self.received.containers)
         self.unreadable = 0
-        with _open(path, quiet) as stream:
+        with file.reading() as stream:
             reassembler = Reassembler(counts)
             for packet in read_packets(stream, counts, apid=apid):
                 self._follow(packet, counts)
@@ -140,8 +179,8 @@ class _Receiver:
         new = len(self.received.containers) - before
         self.received.receptions.append(
             Reception(
-                file=str(path),
-                bytes=path.stat().st_size,
+                file=str(file.path),
+                bytes=file.bytes,
                 link=counts,
                 repeated=counts.containers - new,
                 unreadable=self.unreadable,
@@ -232,12 +271,3 @@ class _Receiver:
 
 def _swath(product: ReceivedProduct) -> tuple[int, int]:
     return product.store, product.swath
-
-
-def _open(path: Path, quiet: bool) -> AbstractContextManager[BinaryIO]:
-    if quiet or not sys.stderr.isatty():
-        return path.open("rb")
-    return rich.progress.open(
-        path, "rb", description=f"receiving {path.name}", transient=True,
-        console=rich.console.Console(stderr=True),
-    )  # fmt: skip

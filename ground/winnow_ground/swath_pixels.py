@@ -11,6 +11,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from winnow_base.errors import DataError
+from winnow_base.pictures import open_picture
 from winnow_edge.mission import Instrument, Mission
 from winnow_edge.products.kinds import Box
 from winnow_edge.sources.contract import fill
@@ -81,9 +82,9 @@ def mosaic(lines: int, samples: int, pictures: Sequence[tuple[Box, Path]]) -> np
         place = round(box.sample * scale), round(box.line * scale)
         size = max(1, round(box.samples * scale)), max(1, round(box.lines * scale))
         try:
-            with Image.open(path) as picture:
+            with open_picture(path) as picture:
                 canvas.paste(picture.convert("L").resize(size, Image.Resampling.BOX), place)
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        except (OSError, ValueError, SyntaxError) as error:
             raise DataError(
                 "is no picture", where=path, hint="receive the packet files anew"
             ) from error

@@ -15,7 +15,8 @@ from matplotlib.ticker import MaxNLocator
 from winnow_base.figure import DPI, INK, new_figure, plain, png
 from winnow_edge.products.kinds import Box
 from winnow_ground import plots
-from winnow_ground.plots import HAVE, Palette
+from winnow_ground.findings import HAVE
+from winnow_ground.plots import Palette
 
 _CHARACTER = 8.0
 """Width in pixels that a character of a label takes at most, nearly."""

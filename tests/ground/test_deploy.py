@@ -26,7 +26,8 @@ from winnow_edge.errors import MissionError
 from winnow_edge.store.store import Store
 from winnow_ground.board import Board, Facts
 from winnow_ground.cargo import check_input, collect, take_wheel
-from winnow_ground.deploy import Options, Outcome, deploy, units
+from winnow_ground.deploy import Outcome, deploy
+from winnow_ground.unit_files import Options, units
 
 ROOT = Path(__file__).resolve().parents[2]
 PYTHON = Path(sys.base_prefix) / "bin" / f"python3.{sys.version_info[1]}"
@@ -352,6 +353,29 @@ def settings_of(unit: str) -> dict[str, list[str]]:
             key, _, value = line.partition("=")
             found.setdefault(key, []).append(value)
     return found
+
+
+def test_a_missions_name_writes_no_line_of_its_own(tmp_path: Path) -> None:
+    name = "x)\\n[Service]\\nExecStartPre=+/bin/sh -c 'touch %h/pwned'\\r\\u2028#\\\\"
+    path = tmp_path / "m.toml"
+    text = MISSION.format(bundle="ice-patches").replace("loopback", name)
+    path.write_text(text)
+    evil, plain = (units(Options(), facts_of(tmp_path), collect(p), "system", "folder")
+                   for p in (path, _with_name(tmp_path, "loopback")))  # fmt: skip
+    for file, unit in evil.items():
+        lines, wanted = unit.splitlines(), plain[file].splitlines()
+        assert len(lines) == len(wanted)
+        strange = [(a, b) for a, b in zip(lines, wanted, strict=True) if a != b]
+        assert all(a.startswith(("Description=", "ExecStart=/bin/sh -c 'exec")) for a, _ in strange)
+        for said, _ in strange:
+            assert not said.endswith("\\")
+            assert "ExecStartPre" not in said or "%%h" in said
+
+
+def _with_name(folder: Path, name: str) -> Path:
+    path = folder / "plain.toml"
+    path.write_text(MISSION.format(bundle="ice-patches").replace("loopback", name))
+    return path
 
 
 def test_a_service_reaches_what_its_input_needs_and_no_more(tmp_path: Path, mission: Path) -> None:

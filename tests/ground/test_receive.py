@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -220,6 +223,47 @@ def test_a_file_cut_short_gives_what_was_whole(fly: Fly, tmp_path: Path) -> None
     assert cut.link.broken + cut.link.skipped_bytes > 0
     assert cut.products == whole.products[: len(cut.products)]
     assert 0 < len(cut.products) < len(whole.products)
+
+
+def test_receiving_loads_nothing_that_draws(fly: Fly, tmp_path: Path) -> None:
+    fly().contact(tmp_path / "pass.bin")
+    code = (
+        "import sys\nfrom winnow_cli.app import main\n"
+        "sys.argv[:] = ['winnow', 'receive', 'pass.bin', '--out', 'in']\n"
+        "try:\n    main()\nfinally:\n    print(*sys.modules, file=sys.stderr)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.startswith("in: 1 swath, ")
+    loaded = {name.partition(".")[0] for name in done.stderr.split()}
+    assert not loaded & {"matplotlib", "tensorflow", "keras", "sklearn", "jinja2"}
+
+
+def test_packets_through_a_pipe_are_all_received(fly: Fly, tmp_path: Path) -> None:
+    fly().contact(tmp_path / "pass.bin", 10**6)
+    from_file = receive([tmp_path / "pass.bin"], tmp_path / "file")
+    os.mkfifo(tmp_path / "pipe")
+    with subprocess.Popen(
+        ["sh", "-c", 'cat "$0" > "$1"', tmp_path / "pass.bin", tmp_path / "pipe"]
+    ):
+        from_pipe = receive([tmp_path / "pipe"], tmp_path / "in")
+    assert from_pipe.products == from_file.products
+    assert from_pipe.link == from_file.link
+    assert from_pipe.receptions[0].bytes == (tmp_path / "pass.bin").stat().st_size
+
+
+def test_receivers_into_one_folder_take_turns(fly: Fly, tmp_path: Path) -> None:
+    flown = fly()
+    for number in range(3):
+        flown.contact(tmp_path / f"{number}.bin")
+    code = "import sys; from winnow_ground.receive import receive; receive(sys.argv[1:2], 'in')"
+    commands = [[sys.executable, "-c", code, f"{number}.bin"] for number in range(3)]
+    running = [subprocess.Popen(command, cwd=tmp_path) for command in commands]
+    assert [process.wait() for process in running] == [0, 0, 0]
+    received = load_received(tmp_path / "in")
+    assert {r.file for r in received.receptions} == {"0.bin", "1.bin", "2.bin"}
+    assert [c["contact"] for c in received.contacts()] == [1, 2, 3]
 
 
 def test_an_unwritable_folder_is_one_clear_line(fly: Fly, tmp_path: Path) -> None:

@@ -197,7 +197,7 @@ def test_everything_on_the_page_is_escaped(fly: Fly, tmp_path: Path) -> None:
 def test_class_names_that_mean_something_to_matplotlib_are_drawn_as_they_are() -> None:
     names = ("_hidden", "$broken_{math", "back\\slash", "кратер", "火星")
     palette = plots.Palette(names)
-    counts = {name: dict.fromkeys(plots.HAVE, 1) for name in names}
+    counts = {name: dict.fromkeys(findings.HAVE, 1) for name in names}
     marks = [swath_plot.Mark(Box(0, 0, 200, 400), n, "image", "1") for n in names]
     pixels = np.zeros((300, 400), np.uint8)
     for png in (

@@ -11,9 +11,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from winnow_base.errors import DataError
+from winnow_base.pictures import open_picture
 from winnow_train.recipe import Augment
 
 _FILTERS = (Image.Resampling.BOX, Image.Resampling.BILINEAR, Image.Resampling.HAMMING)
@@ -25,9 +26,9 @@ def decode(path: Path, channels: int) -> np.ndarray:
     Raises DataError for a missing, empty or unreadable image.
     """
     try:
-        with Image.open(path) as image:
+        with open_picture(path) as image:
             pixels = np.asarray(image.convert("L" if channels == 1 else "RGB"))
-    except (OSError, UnidentifiedImageError, SyntaxError, ValueError) as error:
+    except (OSError, SyntaxError, ValueError) as error:
         what = "is empty" if path.is_file() and path.stat().st_size == 0 else "cannot be decoded"
         raise DataError(
             f"the image {what}", where=path, hint="remove it from the labels or fetch it again"

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
 
 from winnow_base.errors import DataError
+from winnow_base.pictures import open_picture
 from winnow_train.data.hashing import (
     CORRELATION,
     HAMMING,
@@ -204,11 +204,11 @@ def _decode(path: Path) -> tuple[str, Reduced | None]:
     try:
         if path.stat().st_size == 0:
             return "empty", None
-        with Image.open(path) as image:
+        with open_picture(path) as image:
             return "", reduced(image)
     except FileNotFoundError:
         return "absent", None
-    except (OSError, UnidentifiedImageError, SyntaxError, ValueError):
+    except (OSError, SyntaxError, ValueError):
         return "unreadable", None
 
 

@@ -11,7 +11,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -25,6 +24,7 @@ from rich.progress import (
 
 from winnow_base.errors import DataError, OutputError
 from winnow_base.files import make_folder
+from winnow_base.pictures import open_picture
 from winnow_train.data.catalogue import (
     HIRISE_CREDIT,
     HIRISE_PDS,
@@ -229,7 +229,7 @@ def _provenance(archive: Archive) -> dict[str, Any]:
 def _damaged(path: Path) -> str | None:
     """What is wrong with a picture: decoding it shows a cut or a broken stream."""
     try:
-        with Image.open(path) as image:
+        with open_picture(path) as image:
             image.load()
     except (OSError, SyntaxError, ValueError) as error:
         return f"the picture cannot be decoded: {error}"
