@@ -94,7 +94,7 @@ def jobs_of(matrix: Matrix, wanted: list[str]) -> list[tuple[Row, int]]:
 
 def run(base: Path, job: tuple[Row, int], data: Path, weights_dir: Path | None, out: Path) -> None:
     """Train one job unless it is trained, and score it on val into `scores.json`."""
-    from winnow_train.progress import Progress
+    from winnow_base.progress import Progress
     from winnow_train.recipe import read_recipe
     from winnow_train.run import train
 

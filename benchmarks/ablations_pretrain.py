@@ -22,8 +22,8 @@ import keras
 import numpy as np
 from keras import layers, ops
 
+from winnow_base.progress import Progress
 from winnow_train import fit, model
-from winnow_train.progress import Progress
 from winnow_train.recipe import Augment, Data, Recipe, find_weights
 from winnow_train.runs import CARD, CHECKPOINT
 from winnow_train.tasks import Task, read_task

@@ -16,10 +16,10 @@ from pathlib import Path
 import numpy as np
 
 from winnow_base import metrics
+from winnow_base.progress import Progress
 from winnow_edge.bundle import open_bundle
 from winnow_edge.runtimes import load_classifier
 from winnow_train.evaluate import collect
-from winnow_train.progress import Progress
 from winnow_train.tiles import decode_all, dihedral, to_input
 
 #: Views of `winnow_train.tiles.dihedral`, in the order in which they are added: the tile, its

@@ -1,38 +1,15 @@
-"""What `winnow convert` prints: progress on stderr, the report on stdout."""
+"""The report that `winnow convert` prints."""
 
 from __future__ import annotations
 
-import contextlib
 import json
-from collections.abc import Iterator
 from typing import Any
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from winnow_base.console import report_console
-from winnow_base.progress import Step
 from winnow_convert.convert import Converted
 from winnow_edge.bundle import Bundle
-
-
-@contextlib.contextmanager
-def progress_bar() -> Iterator[Step]:
-    """A callback that draws one bar per step on stderr (nothing where that is no terminal)."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    console = Console(stderr=True)
-    with Progress(
-        *columns, TimeElapsedColumn(), console=console, disable=not console.is_terminal
-    ) as bars:
-        tasks = {}
-
-        def step(name: str, done: int, total: int) -> None:
-            if name not in tasks:
-                tasks[name] = bars.add_task(name, total=total)
-            bars.update(tasks[name], completed=done)
-
-        yield step
 
 
 def as_json(

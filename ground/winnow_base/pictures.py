@@ -10,13 +10,21 @@ FORMATS = ("JPEG", "PNG", "TIFF", "BMP", "PPM")
 """What data sets come in. Pillow would hand PostScript to Ghostscript, whatever the file's name."""
 
 
+MOST_PIXELS = 180_000_000
+"""Pillow's own limit against decompression bombs may have been changed by another reader."""
+
+
 def open_picture(path: Path) -> Image.Image:
     """A picture, not yet decoded; to be closed by the caller, best by `with`.
 
-    Raises OSError, also where it is of no known format; and ValueError for more pixels than any
-    picture has (Pillow's limit against decompression bombs).
+    Raises OSError, also where it is of no known format, and ValueError for one of more than
+    `MOST_PIXELS` pixels.
     """
     try:
-        return Image.open(path, formats=FORMATS)
+        image = Image.open(path, formats=FORMATS)
     except Image.DecompressionBombError as error:
         raise ValueError(str(error)) from error
+    if image.width * image.height > MOST_PIXELS:
+        image.close()
+        raise ValueError(f"{image.width} x {image.height} pixels are a decompression bomb")
+    return image

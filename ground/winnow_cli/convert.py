@@ -75,10 +75,11 @@ def convert(
     nothing and ends with exit code 5. Method and limits come from the recipe's \\[convert] table;
     options override them. See docs/convert.md.
     """
+    from winnow_base.progress import Progress
     from winnow_convert import extras
     from winnow_convert.convert import best_of, compare_methods, write
     from winnow_convert.options import make_options
-    from winnow_convert.report import as_json, print_comparison, print_report, progress_bar
+    from winnow_convert.report import as_json, print_comparison, print_report
     from winnow_convert.source import load_source
     from winnow_train.tasks import read_like
 
@@ -95,7 +96,7 @@ def convert(
     _check_out(out)
     source = load_source(model)
     options = make_options(source.recipe_options, given, source.folder)
-    with progress_bar() as progress:
+    with Progress().steps(transient=False) as progress:
         train = read_like(source.description, data, "train", progress)
         val = read_like(source.description, data, "val", progress)
         tried = compare_methods(source, train, val, options, progress)

@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -206,11 +206,12 @@ def simulate_command(
         winnow scene --out missions/scenes --count 4
         winnow simulate missions/mars-browse.toml --loss 0.02 --out simulated
     """
+    from winnow_base.progress import Progress
     from winnow_edge.mission import load_mission
     from winnow_ground.simulate import Options, simulate
     from winnow_ground.simulation_output import show, write_plots
 
-    with _progress(as_json) as progress:
+    with Progress(quiet=as_json).steps() as progress:
         options = Options(
             swaths=swath or (),
             plan=plan,
@@ -248,24 +249,3 @@ def _watching(what: str, quiet: bool) -> Iterator[None]:
         return
     with console.status(what):
         yield
-
-
-@contextmanager
-def _progress(quiet: bool) -> Iterator[Callable[[str, float], None]]:
-    """A progress bar on standard error, where somebody watches."""
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-
-    console = Console(stderr=True)
-    columns: tuple[Any, ...] = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TimeElapsedColumn(),
-    )
-    hidden = quiet or not console.is_terminal
-    with Progress(*columns, console=console, transient=True, disable=hidden) as bar:
-        task = bar.add_task("", total=1.0)
-
-        def update(what: str, share: float) -> None:
-            bar.update(task, description=what, completed=share)
-
-        yield update

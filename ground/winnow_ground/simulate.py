@@ -11,7 +11,7 @@ from __future__ import annotations
 import glob
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -21,6 +21,7 @@ import numpy as np
 
 from winnow_base.errors import DataError, OutputError, PlanError
 from winnow_base.files import make_folder
+from winnow_base.progress import Step
 from winnow_edge.downlink.acknowledgements import AckReport, acknowledge
 from winnow_edge.downlink.contact import downlink
 from winnow_edge.errors import StoreError
@@ -32,9 +33,6 @@ from winnow_ground.findings import SwathKey, value_received
 from winnow_ground.receive import acknowledgements, receive
 from winnow_ground.received import Received
 from winnow_ground.truth import Feature, load_truth
-
-Progress = Callable[[str, float], None]
-"""Called with what is being done and which share of it is done, 0 to 1."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +138,7 @@ class Options:
     loss: float | None = None
     seed: int | None = None
     out: Path | None = None
-    progress: Progress = field(default=lambda what, share: None)
+    progress: Step = field(default=lambda what, done, total: None)
 
 
 @contextmanager
@@ -239,7 +237,7 @@ class _Player:
             self.truth = {names[path]: features for path, features in truths.items()}
         flown = self._fly(paths, names)
         policies = dict.fromkeys(("fifo", self.mission.ranking.policy))
-        runs = tuple(self._hold(policy, n, len(policies)) for n, policy in enumerate(policies))
+        runs = tuple(self._hold(policy) for policy in policies)
         return Simulation(
             mission=self.mission,
             plan=self.plan,
@@ -259,7 +257,7 @@ class _Player:
             with Flight(self.mission, self.folder / "store") as flight:
                 for n, path in enumerate(paths):
                     name = names[path]
-                    self.progress(f"flying over {name}", n / len(paths))
+                    self.progress("flying", n, len(paths))
                     summaries.append(flight.run(path, name=name).as_json())
         except StoreError as error:
             raise StoreError(
@@ -269,7 +267,7 @@ class _Player:
             ) from error
         return summaries
 
-    def _hold(self, policy: str, number: int, count: int) -> PolicyRun:
+    def _hold(self, policy: str) -> PolicyRun:
         """All contacts under one policy, from a copy of the store."""
         folder = self.folder / policy
         try:
@@ -282,8 +280,7 @@ class _Player:
         outcomes: list[ContactOutcome] = []
         with Store.open(folder / "store", mission=self.mission, create=False) as store:
             for n, contact in enumerate(self.contacts, start=1):
-                self.progress(f"{policy}: contact {n} of {len(self.contacts)}",
-                              (number + n / len(self.contacts)) / count)  # fmt: skip
+                self.progress(f"contacts by {policy}", n, len(self.contacts))
                 heard = [report for when, report in mail if when <= contact.start]
                 mail = [(when, report) for when, report in mail if when > contact.start]
                 news = [acknowledge(store, report) for report in heard]

@@ -17,8 +17,8 @@ POSTSCRIPT = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\ns
 READERS = {
     "tile": "from winnow_train.tiles import decode; decode(path, 1)",
     "report": (
-        "from winnow_ground.swath_pixels import mosaic; from winnow_edge.records import Box; "
-        "mosaic(64, 64, [(Box(0, 0, 64, 64), path)])"
+        "from winnow_ground.swath_pixels import mosaic\n"
+        "from winnow_edge.products.kinds import Box\nmosaic(64, 64, [(Box(0, 0, 64, 64), path)])"
     ),
     "any": "from winnow_base.pictures import open_picture; open_picture(path).load()",
 }
@@ -32,7 +32,7 @@ def test_postscript_named_a_jpeg_reaches_no_other_program(reader: str, tmp_path:
     program.parent.mkdir()
     program.write_text(f"#!/bin/sh\necho ran >> {tmp_path / 'ran'}\n")
     program.chmod(0o755)
-    code = f"import sys; from pathlib import Path; path = Path(sys.argv[1]); {READERS[reader]}"
+    code = f"import sys\nfrom pathlib import Path\npath = Path(sys.argv[1])\n{READERS[reader]}"
     done = subprocess.run(
         [sys.executable, "-c", code, path],
         env={**os.environ, "PATH": f"{program.parent}:{os.environ['PATH']}"},

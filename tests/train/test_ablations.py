@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from winnow_base.errors import DataError
-from winnow_train.progress import Progress
+from winnow_base.progress import Progress
 from winnow_train.recipe import read_recipe
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"

@@ -197,8 +197,8 @@ def test_answers_of_a_shuffled_generator_against_labels_in_file_order_are_chance
 ) -> None:
     """The mistake itself: right answers, paired with other tiles' labels."""
     from winnow_base import metrics
+    from winnow_base.progress import Progress
     from winnow_train.evaluate import collect
-    from winnow_train.progress import Progress
 
     answers, task, _ = collect(models["single"], "msl", rover, "val", Progress())
     logits = answers.logits

@@ -33,8 +33,8 @@ def test_only_the_head_learns_and_it_stops_when_val_does_not_fall(
 ) -> None:
     import keras
 
+    from winnow_base.progress import Progress
     from winnow_train import fit, model, run
-    from winnow_train.progress import Progress
 
     class Killed(Progress):
         """A run that ends in its third epoch."""

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from winnow_base.errors import RecipeError
+from winnow_base.progress import Progress
 from winnow_train import fit
 from winnow_train.datasets import Tile, TileSet
-from winnow_train.progress import Progress
 from winnow_train.recipe import parse_recipe
 from winnow_train.rendered import RENDERERS, add_rendered, render
 from winnow_train.tasks import Task, make_task

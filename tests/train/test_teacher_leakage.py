@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from winnow_base.errors import DataError, ModelError, RecipeError
-from winnow_train.progress import Progress
+from winnow_base.progress import Progress
 from winnow_train.recipe import parse_recipe
 from winnow_train.run import train
 

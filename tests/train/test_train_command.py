@@ -16,9 +16,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from winnow_base.progress import Progress
 from winnow_cli.app import main
 from winnow_train.distill import logits_of, posteriors
-from winnow_train.progress import Progress
 from winnow_train.recipe import read_recipe
 from winnow_train.tasks import read_task
 from winnow_train.tiles import decode_all
@@ -246,7 +246,7 @@ def test_no_epoch_exports_the_mean_of_the_runs_it_starts_from(
 def test_kept_answers_of_a_teacher_belong_to_its_model_and_the_tiles(
     trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from winnow_train.progress import Progress
+    from winnow_base.progress import Progress
     from winnow_train.runs import load_run
 
     run = Path(shutil.copytree(trained, tmp_path / "teacher"))

@@ -60,7 +60,7 @@ def train(
 
     wanted = read_recipe(find_recipe(recipe), changes or ())
     quiet_backend(threads)
-    from winnow_train.progress import Progress
+    from winnow_base.progress import Progress
     from winnow_train.run import train as run
 
     card = run(
@@ -170,9 +170,9 @@ def evaluate(
         raise typer.BadParameter("several models need --by-instrument", param_hint="MODEL...")
     if compare and report is not None:
         raise typer.BadParameter("the page is of one model alone", param_hint="--report")
+    from winnow_base.progress import Progress
     from winnow_train.evaluate import evaluate as judge
     from winnow_train.evaluate import find_model, print_table
-    from winnow_train.progress import Progress
 
     models = [find_model(m) for m in models]
     against = find_model(against) if against else None

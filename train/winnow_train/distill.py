@@ -18,8 +18,8 @@ import numpy as np
 
 from winnow_base import metrics
 from winnow_base.errors import ModelError, WeightsError
+from winnow_base.progress import Progress
 from winnow_train import fit, model
-from winnow_train.progress import Progress
 from winnow_train.recipe import Recipe, parse_recipe
 from winnow_train.runs import CHECKPOINT, MODEL, load_run, read_card
 from winnow_train.tasks import Task, class_matrix

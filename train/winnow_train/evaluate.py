@@ -12,10 +12,10 @@ from rich.table import Table
 
 from winnow_base import metrics, views
 from winnow_base.errors import ModelError
+from winnow_base.progress import Progress
 from winnow_base.views import Answers, Infer
 from winnow_edge.bundle import SUFFIX, find_bundle, open_bundle, shipped_bundles
 from winnow_edge.errors import BundleError
-from winnow_train.progress import Progress
 from winnow_train.tasks import Task, task_like
 from winnow_train.tiles import decode_all, to_input
 

@@ -7,8 +7,8 @@ import dataclasses
 import keras
 import numpy as np
 
+from winnow_base.progress import Progress
 from winnow_train import fit, model
-from winnow_train.progress import Progress
 from winnow_train.recipe import Augment, Recipe
 from winnow_train.tiles import to_input
 

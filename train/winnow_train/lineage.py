@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from winnow_base.errors import DataError, ModelError, RecipeError
-from winnow_train.progress import Progress
+from winnow_base.progress import Progress
 from winnow_train.recipe import Recipe
 from winnow_train.runs import CHECKPOINT, MODEL, read_card
 from winnow_train.tasks import Task

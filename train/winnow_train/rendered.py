@@ -25,8 +25,8 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from winnow_base.errors import RecipeError
+from winnow_base.progress import Progress
 from winnow_train import fit
-from winnow_train.progress import Progress
 from winnow_train.recipe import Recipe
 from winnow_train.tasks import Task, class_matrix
 

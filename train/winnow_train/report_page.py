@@ -18,10 +18,10 @@ from PIL import Image
 
 from winnow_base import metrics
 from winnow_base.files import make_folder, write_file
+from winnow_base.progress import Progress
 from winnow_edge.bundle import SUFFIX
 from winnow_train import report_maps
 from winnow_train.evaluate import collect, open_bundle_as_model
-from winnow_train.progress import Progress
 from winnow_train.report_data import Judged, exemplars, figures, worst_confusions
 from winnow_train.tasks import Task
 from winnow_train.tiles import decode_all, to_input

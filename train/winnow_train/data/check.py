@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
 from winnow_base.errors import DataError
 from winnow_base.pictures import open_picture
+from winnow_base.progress import Progress
 from winnow_train.data.hashing import (
     CORRELATION,
     HAMMING,
@@ -33,13 +33,6 @@ RELATED = {
     "hirise-v3": ("hirise-v1",),
     "hirise-v3.2": ("hirise-v1",),
 }
-
-
-class Counting(Protocol):
-    """Where the check reports to: a bar over `total` things."""
-
-    def counting(self, what: str, total: int) -> AbstractContextManager[Callable[[int], None]]:
-        """Yields the function that counts them."""
 
 
 @dataclass(frozen=True)
@@ -149,7 +142,7 @@ class Check:
         return any(r.split == split for r in self.tiles)
 
 
-def check(name: str, root: Path, progress: Counting, *, threshold: int = HAMMING) -> Check:
+def check(name: str, root: Path, progress: Progress, *, threshold: int = HAMMING) -> Check:
     """Look at every row and every file of a data set.
 
     Duplicates are pairs of different landmarks whose hashes differ in at most `threshold` bits and
@@ -178,7 +171,7 @@ def check(name: str, root: Path, progress: Counting, *, threshold: int = HAMMING
     return found
 
 
-def _read(listing: Listing, progress: Counting) -> tuple[list[Row], Reduced, dict[str, list[str]]]:
+def _read(listing: Listing, progress: Progress) -> tuple[list[Row], Reduced, dict[str, list[str]]]:
     """Decode every tile: the rows that can be read, their reduced pixels, and what is wrong."""
     faults: dict[str, list[str]] = {"absent": [], "empty": [], "unreadable": []}
     kept: list[Row] = []
@@ -237,7 +230,7 @@ def _empty_classes(listing: Listing, rows: Sequence[Row]) -> dict[str, list[str]
 
 
 def _duplicates(
-    rows: Sequence[Row], pixels: Reduced, threshold: int, progress: Counting
+    rows: Sequence[Row], pixels: Reduced, threshold: int, progress: Progress
 ) -> list[Pair]:
     views, pairs = hashes(pixels), []
     with progress.counting("comparing", len(rows)) as advance:
@@ -253,7 +246,7 @@ def _duplicates(
 
 
 def _compare(
-    rows: Sequence[Row], pixels: Reduced, their: Listing, threshold: int, progress: Counting
+    rows: Sequence[Row], pixels: Reduced, their: Listing, threshold: int, progress: Progress
 ) -> dict[str, Any]:
     """This set against a related one: shared sources, shared landmark names, shared pictures."""
     other, other_pixels, _ = _read(their, progress)

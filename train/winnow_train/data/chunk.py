@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from PIL import Image
 
 from winnow_base.errors import DataError
 from winnow_base.files import make_folder, write_file
+from winnow_base.progress import Step
 from winnow_edge.loop.band import bin_lines
 from winnow_edge.loop.schedule import TileRows, box_of, origins
 from winnow_edge.loop.screening import CENTRE
@@ -87,7 +88,7 @@ def chunk(
     cut: Cut,
     instrument: Instrument,
     *,
-    progress: Callable[[str, int, int | None], None] = lambda name, done, total: None,
+    progress: Step = lambda name, done, total: None,
 ) -> list[Chunked]:
     """Cut `swaths` into `out`: NAME-000000.png, ... and index.csv, which has dropped tiles too.
 
@@ -137,7 +138,7 @@ def _tiles(
     source: Chain,
     cut: Cut,
     summary: Chunked,
-    progress: Callable[[str, int, int | None], None],
+    progress: Step,
 ) -> Iterator[tuple[tuple[object, ...], Pixels | None]]:
     """Index rows of a swath's tiles, with the tile unless it is dropped."""
     summary.samples = source.samples
@@ -165,7 +166,7 @@ def _rows(
     source: Chain,
     cut: Cut,
     summary: Chunked,
-    progress: Callable[[str, int, int | None], None],
+    progress: Step,
 ) -> Iterator[tuple[int, Pixels, bool]]:
     """Rows of tiles: their first binned row, uint8 [tile, samples[, 3]], and if lines ended."""
     where = TileRows(cut.tile, cut.hop, cut.scale)

@@ -169,9 +169,7 @@ def chunk(
 
     Example: winnow data chunk strip.jpg --out tiles --tile 1024 --nodata-max 0.5 --black-centre
     """
-    from rich.console import Console
-    from rich.progress import Progress as Bars
-
+    from winnow_base.progress import Progress
     from winnow_edge.mission import Instrument
     from winnow_train.data.chunk import Cut
     from winnow_train.data.chunk import chunk as cut_up
@@ -183,17 +181,12 @@ def chunk(
     instrument = Instrument(
         bundle="", samples=samples, bits=bits, nodata=known, bright_pixels=bright_pixels
     )
-    console = Console(stderr=True)
-    with Bars(console=console, transient=True, disable=not console.is_terminal) as bars:
-        tasks = {p.name: bars.add_task(p.name, total=None) for p in swaths}
-
-        def progress(name: str, done: int, total: int | None) -> None:
-            bars.update(tasks[name], completed=done, total=total)
-
-        found = cut_up(swaths, out, cut, instrument, progress=progress)
+    progress = Progress()
+    with progress.steps() as step:
+        found = cut_up(swaths, out, cut, instrument, progress=step)
     for swath in found:
         if swath.truncated:
-            console.print(f"winnow: warning: {swath.swath}: {swath.truncated}", highlight=False)
+            progress.warn(f"{swath.swath}: {swath.truncated}")
     if as_json:
         typer.echo(json.dumps({"out": str(out), "swaths": [s.as_json() for s in found]}))
         return
@@ -228,9 +221,9 @@ def check(
 
     Example: winnow data check hirise-v3 --data DATA
     """
+    from winnow_base.progress import Progress
     from winnow_train.data.check import check as look
     from winnow_train.data.check_print import print_check
-    from winnow_train.progress import Progress
 
     found = look(name, data, Progress(), threshold=hamming)
     if as_json:

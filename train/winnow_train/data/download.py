@@ -19,9 +19,10 @@ import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol, TypeVar
+from typing import Any, BinaryIO, TypeVar
 
 from winnow_base.errors import DataError, NetworkError, OutputError
+from winnow_base.progress import ByteBar
 
 T = TypeVar("T")
 
@@ -31,16 +32,6 @@ LARGEST_JSON = 1 << 22
 TRANSIENT = frozenset({408, 425, 429, 500, 502, 503, 504})
 #: A server may ask for a longer pause than this; we do not wait longer.
 LONGEST_PAUSE = 60.0
-
-
-class Meter(Protocol):
-    """Where a download reports to."""
-
-    def at(self, done: int, total: int | None) -> None:
-        """So many bytes of so many (None: not known) are there."""
-
-    def note(self, text: str) -> None:
-        """Something worth a line happened."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +63,7 @@ def download(
     md5: str | None = None,
     check: Callable[[Path], str | None] | None = None,
     patience: Patience | None = None,
-    meter: Meter,
+    meter: ByteBar,
 ) -> None:
     """Bring `url` to `target`, going on with what an earlier call left.
 
@@ -101,7 +92,7 @@ def download(
         meter.note(f"{target.name} came corrupt ({wrong}); fetching it again")
 
 
-def fetch_json(url: str, *, patience: Patience | None = None, meter: Meter) -> Any:
+def fetch_json(url: str, *, patience: Patience | None = None, meter: ByteBar) -> Any:
     """A small JSON document. Raises as `download` does."""
     patience = patience or Patience()
 
@@ -127,7 +118,7 @@ class _Transfer:
     target: Path
     size: int | None
     patience: Patience
-    meter: Meter
+    meter: ByteBar
     farthest: int = field(default=0, init=False)
 
     @property
@@ -237,7 +228,7 @@ def _persist(
     action: Callable[[], T],
     url: str,
     patience: Patience,
-    meter: Meter,
+    meter: ByteBar,
     gained: Callable[[], int] = lambda: 0,
 ) -> T:
     """The result of `action`, tried again after breaks; hopeless errors are raised at once."""

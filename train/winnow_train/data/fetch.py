@@ -5,26 +5,14 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    DownloadColumn,
-    Progress,
-    TaskID,
-    TextColumn,
-    TimeRemainingColumn,
-    TransferSpeedColumn,
-)
-
 from winnow_base.errors import DataError, OutputError
 from winnow_base.files import make_folder
 from winnow_base.pictures import open_picture
+from winnow_base.progress import ByteBar, Progress
 from winnow_train.data.catalogue import (
     HIRISE_CREDIT,
     HIRISE_PDS,
@@ -37,46 +25,6 @@ from winnow_train.data.download import Patience, download, fetch_json
 from winnow_train.data.unpack import unpack, unpacked_size
 
 PROVENANCE = "PROVENANCE.json"
-
-
-class Bar:
-    """A bar of bytes on a terminal; elsewhere a line for every tenth, on stderr."""
-
-    def __init__(self, what: str, console: Console, bars: Progress, task: TaskID) -> None:
-        self._what, self._console, self._bars, self._task = what, console, bars, task
-        self._tenth = -1
-
-    def at(self, done: int, total: int | None) -> None:
-        """See `Meter.at`."""
-        self._bars.update(self._task, completed=done, total=total)
-        if self._console.is_terminal or not total:
-            return
-        tenth = 10 * done // total
-        if tenth != self._tenth:
-            self._tenth = tenth
-            text = f"{self._what}: {done / 1e6:,.1f} of {total / 1e6:,.1f} MB"
-            self._console.print(text, highlight=False, soft_wrap=True)
-
-    def note(self, text: str) -> None:
-        """See `Meter.note`."""
-        self._console.print(f"winnow: {text}", highlight=False, soft_wrap=True)
-
-
-@contextmanager
-def bar(what: str) -> Iterator[Bar]:
-    """A bar over bytes, on stderr."""
-    console = Console(stderr=True)
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        DownloadColumn(),
-        TransferSpeedColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(
-        *columns, console=console, transient=True, disable=not console.is_terminal
-    ) as bars:
-        yield Bar(what, console, bars, bars.add_task(what, total=None))
 
 
 def fetch_archive(
@@ -96,7 +44,7 @@ def fetch_archive(
     if folder.exists():
         return None
     base = (base_url or ZENODO).rstrip("/")
-    with bar(archive.file) as meter:
+    with Progress().bytes(archive.file) as meter:
         archive = _described(archive, base, patience, meter)
         _room(root, archive)
         target = root / archive.file
@@ -106,7 +54,7 @@ def fetch_archive(
                 url, target, size=archive.size, md5=archive.md5, patience=patience, meter=meter
             )
     done, total = 0, unpacked_size(target)
-    with bar(f"unpacking {archive.file}") as meter:
+    with Progress().bytes(f"unpacking {archive.file}") as meter:
 
         def advance(size: int) -> None:
             nonlocal done
@@ -142,7 +90,7 @@ def fetch_browse(
         target = folder / path.rsplit("/", 1)[1]
         if target.exists():
             continue
-        with bar(target.name) as meter:
+        with Progress().bytes(target.name) as meter:
             check = None if target.suffix == ".LBL" else _damaged
             download(f"{base}/{path}", target, check=check, patience=patience, meter=meter)
         fetched.append(target)
@@ -169,7 +117,7 @@ def browse_credit() -> str:
     return f"HiRISE: {HIRISE_CREDIT}."
 
 
-def _described(archive: Archive, base: str, patience: Patience | None, meter: Bar) -> Archive:
+def _described(archive: Archive, base: str, patience: Patience | None, meter: ByteBar) -> Archive:
     """The archive with size, digest and licence from its record, where they are not known."""
     if archive.size is not None and archive.md5 is not None and archive.licence is not None:
         return archive
