@@ -11,12 +11,12 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from winnow_base.errors import DataError, ModelError
+from winnow_base.progress import Progress
 from winnow_cli.app import app
 from winnow_edge.bundle import find_bundle, open_bundle
 from winnow_edge.mission import parse_mission
 from winnow_edge.products.kinds import Box
 from winnow_ground.scene import render_scene
-from winnow_train.progress import Progress
 from winnow_train.swaths.evaluate import evaluate_swaths
 from winnow_train.swaths.fly import FLOOR, Flown, Hit, default_mission, fly
 from winnow_train.swaths.judge import (

@@ -13,11 +13,11 @@ import pytest
 from PIL import Image
 
 from winnow_base.errors import DataError, RecipeError
+from winnow_base.progress import Progress
 from winnow_edge.products.kinds import Box
 from winnow_train import fit
 from winnow_train.datasets import Tile, TileSet
 from winnow_train.mining import drawn_anew, wrongness
-from winnow_train.progress import Progress
 from winnow_train.recipe import Recipe, Windows, parse_recipe
 from winnow_train.tasks import Task
 from winnow_train.windows.cut import label, pixels_of, windows_of

@@ -208,8 +208,8 @@ def _evaluate_swaths(
     as_json: bool,
     report: Path | None,
 ) -> None:
+    from winnow_base.progress import Progress
     from winnow_train.evaluate import find_model
-    from winnow_train.progress import Progress
     from winnow_train.swaths.evaluate import evaluate_swaths, print_swaths
 
     found = evaluate_swaths(

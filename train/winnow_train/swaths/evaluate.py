@@ -11,10 +11,10 @@ from rich.console import Console
 from rich.table import Table
 
 from winnow_base.errors import DataError, ModelError
+from winnow_base.progress import Progress
 from winnow_edge.bundle import SUFFIX, open_bundle
 from winnow_edge.loop.settings import Settings
 from winnow_edge.mission import load_mission
-from winnow_train.progress import Progress
 from winnow_train.swaths import judge
 from winnow_train.swaths.fly import default_mission, fly
 from winnow_train.swaths.page import write_page

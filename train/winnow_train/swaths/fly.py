@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from winnow_base.errors import DataError
+from winnow_base.progress import Progress
 from winnow_edge.bundle import Bundle
 from winnow_edge.loop.flight import Flight
 from winnow_edge.mission import ClassRule, Compute, Instrument, Mission, Tiling
@@ -16,7 +17,6 @@ from winnow_edge.products.encode import decode_head
 from winnow_edge.products.kinds import Box, Kind
 from winnow_edge.products.ranking import rank
 from winnow_edge.store.store import Store
-from winnow_train.progress import Progress
 from winnow_train.windows.pictures import Picture, refuse_other_size
 
 FLOOR = 0.1

@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 
 from winnow_base.errors import DataError, RecipeError
+from winnow_base.progress import Progress
 from winnow_train import fit
 from winnow_train.mining import IMPOSSIBLE
-from winnow_train.progress import Progress
 from winnow_train.recipe import Recipe
 from winnow_train.tasks import Task
 from winnow_train.tiles import decode
