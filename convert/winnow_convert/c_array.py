@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from winnow_base.files import write_file
 from winnow_convert.flatbuffer import read_graph
 from winnow_edge.bundle import Bundle
+from winnow_edge.files import write_file
 
 ALIGNMENT = 16
 """Bytes: flatbuffers are read in place, and TFLite Micro wants its model aligned like its arena."""
@@ -18,8 +18,8 @@ def export_c(bundle: Bundle, folder: Path) -> tuple[Path, Path]:
     stem = re.sub(r"\W", "_", bundle.manifest.name)
     stem = f"m_{stem}" if stem[0].isdigit() else stem
     header, source = folder / f"{stem}_model.h", folder / f"{stem}_model.c"
-    write_file(header, _header(bundle, stem).encode(), durable=True)
-    write_file(source, _source(bundle, stem).encode(), durable=True)
+    write_file(header, _header(bundle, stem).encode())
+    write_file(source, _source(bundle, stem).encode())
     return header, source
 
 

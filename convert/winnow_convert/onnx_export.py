@@ -15,8 +15,8 @@ import numpy.typing as npt
 
 from winnow_base.console import quiet_stderr
 from winnow_base.errors import GateError, MissingExtraError, ModelError
-from winnow_base.files import write_file
 from winnow_edge.bundle import Manifest
+from winnow_edge.files import write_file
 
 OPSET = 17
 FLOAT_TOLERANCE = 1e-3
@@ -70,7 +70,7 @@ def export_onnx(
         ready.append((path, data))
         routes.append(OnnxRoute(path, difference, tolerance, len(data)))
     for path, data in ready:
-        write_file(path, data, durable=True)
+        write_file(path, data)
     return routes
 
 

@@ -1,17 +1,19 @@
-"""Errors of the ground distribution, one tree::
+"""Errors of the ground distribution, one tree that grows from the edge's::
 
-    GroundError                 exit 3
-    ├── DataError               a data set, image or label file is unusable
-    ├── RecipeError             a recipe has an unknown key or an illegal value
-    ├── WeightsError            weights do not fit the architecture
-    ├── ModelError              a model file cannot be read or converted
-    ├── OutputError             a result cannot be written
-    ├── PacketError             a packet file holds nothing that can be received
-    ├── PlanError               a contact plan is malformed
-    ├── NetworkError            a server is out of reach or breaks off       exit 4
-    ├── DeployError             a board cannot be reached or set up           exit 4
-    ├── MissingExtraError       an optional dependency is not installed       exit 4
-    └── GateError               a quality gate failed                         exit 5
+    WinnowEdgeError                 winnow_edge.errors: exit 3
+    ├── OutputError                 a result cannot be written
+    ├── ...                         what the edge's own code raises
+    └── GroundError
+        ├── DataError               a data set, image or label file is unusable
+        ├── RecipeError             a recipe has an unknown key or an illegal value
+        ├── WeightsError            weights do not fit the architecture
+        ├── ModelError              a model file cannot be read or converted
+        ├── PacketError             a packet file holds nothing that can be received
+        ├── PlanError               a contact plan is malformed
+        ├── NetworkError            a server is out of reach or breaks off       exit 4
+        ├── DeployError             a board cannot be reached or set up           exit 4
+        ├── MissingExtraError       an optional dependency is not installed       exit 4
+        └── GateError               a quality gate failed                         exit 5
 
 Each carries `where` (a file, key or place) and `hint` (what to do) beside its message, and prints
 as one line.
@@ -19,22 +21,13 @@ as one line.
 
 from __future__ import annotations
 
-EXIT_OK, EXIT_USAGE, EXIT_INPUT, EXIT_RUNTIME, EXIT_GATE = 0, 2, 3, 4, 5
+from winnow_edge.errors import EXIT_RUNTIME, WinnowEdgeError
+
+EXIT_GATE = 5
 
 
-class GroundError(Exception):
-    """Base of every error that the ground tools raise on purpose."""
-
-    exit_code = EXIT_INPUT
-
-    def __init__(self, what: str, *, where: object = None, hint: str | None = None) -> None:
-        self.what, self.where, self.hint = what, where, hint
-        super().__init__(what, where, hint)
-
-    def __str__(self) -> str:
-        place = f"{self.where}: " if self.where is not None else ""
-        todo = f"; {self.hint}" if self.hint else ""
-        return " ".join(f"{place}{self.what}{todo}".split())
+class GroundError(WinnowEdgeError):
+    """Base of every error that the ground tools alone raise on purpose."""
 
 
 class DataError(GroundError):
@@ -51,10 +44,6 @@ class WeightsError(GroundError):
 
 class ModelError(GroundError):
     """A model file cannot be read or converted."""
-
-
-class OutputError(GroundError):
-    """A result cannot be written."""
 
 
 class PacketError(GroundError):

@@ -1,4 +1,4 @@
-"""Files written so that a reader never finds half of one."""
+"""Folders to write into; files are written by `winnow_edge.files`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from winnow_base.errors import OutputError
+from winnow_edge.errors import OutputError
 
 
 def make_folder(folder: str | Path) -> Path:
@@ -37,27 +37,3 @@ def locked(folder: Path) -> Iterator[None]:
         yield
     finally:
         os.close(entry)
-
-
-def write_file(path: Path, data: bytes | str, *, durable: bool = False) -> None:
-    """Write aside and rename; `durable` waits for the disk. Raises OutputError.
-
-    The folder is made where it is not there.
-    """
-    raw = data.encode() if isinstance(data, str) else data
-    aside = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with aside.open("wb") as file:
-            file.write(raw)
-            if durable:
-                file.flush()
-                os.fsync(file.fileno())
-        aside.replace(path)
-    except OSError as error:
-        aside.unlink(missing_ok=True)
-        raise OutputError(
-            f"cannot be written: {error.strerror or error}",
-            where=path,
-            hint="free some space or name another folder",
-        ) from error

@@ -18,7 +18,6 @@ import winnow_ground.deploy_commands
 import winnow_ground.feed
 import winnow_ground.scene_commands
 import winnow_train.commands
-from winnow_base.errors import GroundError
 from winnow_edge.errors import WinnowEdgeError
 from winnow_ground.versions import describe
 
@@ -64,7 +63,7 @@ def main() -> None:
     """Run `winnow`; an expected error prints one line on stderr and sets the exit code."""
     try:
         app()
-    except (GroundError, WinnowEdgeError) as error:
+    except WinnowEdgeError as error:
         print(f"winnow: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:

@@ -129,8 +129,8 @@ def zoo(
     Read from the bundles' own manifests. docs/zoo.md is made by `winnow zoo --out docs/zoo.md`,
     again after every change of a shipped bundle.
     """
-    from winnow_base.files import write_file
     from winnow_convert.zoo import page
+    from winnow_edge.files import write_file
 
     if out is None:
         typer.echo(page(), nl=False)
@@ -142,7 +142,7 @@ def _check_out(out: Path) -> None:
     """Refuse an unwritable place before minutes of work, not after."""
     import os
 
-    from winnow_base.errors import OutputError
+    from winnow_edge.errors import OutputError
 
     folder = out.parent
     if not folder.is_dir():

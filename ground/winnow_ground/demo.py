@@ -23,9 +23,11 @@ import numpy as np
 from rich.console import Console
 
 import winnow_ground
-from winnow_base.errors import DataError, GroundError, OutputError
-from winnow_base.files import make_folder, write_file
+from winnow_base.errors import DataError, GroundError
+from winnow_base.files import make_folder
 from winnow_edge.downlink.contact import downlink
+from winnow_edge.errors import OutputError
+from winnow_edge.files import write_file
 from winnow_edge.mission import Mission, load_mission
 from winnow_edge.products.kinds import Kind
 from winnow_edge.products.table import ProductTable

@@ -12,7 +12,7 @@ from typing import Any
 import jinja2
 
 from winnow_base.errors import DataError
-from winnow_base.files import write_file
+from winnow_edge.files import write_file
 from winnow_edge.mission import Mission
 from winnow_edge.products.kinds import Box
 from winnow_edge.store.store import Store

@@ -22,12 +22,13 @@ import rich.console
 import rich.progress
 
 from winnow_base.errors import PacketError
-from winnow_base.files import locked, make_folder, write_file
+from winnow_base.files import locked, make_folder
 from winnow_edge.downlink.acknowledgements import AckReport, ContactAck
 from winnow_edge.downlink.container import Container, Item
 from winnow_edge.downlink.packets import SEQUENCE_MODULO, Packet
 from winnow_edge.downlink.reader import LinkCounts, Reassembler, read_packets
 from winnow_edge.errors import PacketError as EdgePacketError
+from winnow_edge.files import write_file
 from winnow_edge.products.encode import decode_picture, decode_record, decode_swath
 from winnow_edge.products.kinds import NO_CLASS, Flag, Kind
 from winnow_ground.received import (
@@ -110,7 +111,7 @@ def _write_acks(received: Received) -> None:
     reports = acknowledgements(received)
     for report in reports:
         name = ACK_FILE if len(reports) == 1 else f"ack-{report.store_id:08x}.json"
-        write_file(received.folder / name, report.to_json(), durable=True)
+        write_file(received.folder / name, report.to_json())
 
 
 class _PacketFile(contextlib.AbstractContextManager["_PacketFile"]):
@@ -249,7 +250,7 @@ class _Receiver:
             head = picture.head
             name = f"{product.order:05d}-s{head.swath_id}-t{head.record.index:06d}.jpg"
             file = f"{product.kind}s/{name}"
-            write_file(received.folder / file, picture.jpeg)
+            write_file(received.folder / file, picture.jpeg, durable=False)
         record = head.record
         screened = record.class_index == NO_CLASS
         received.products.append(

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from winnow_base.errors import PacketError
-from winnow_base.files import write_file
 from winnow_edge.downlink.reader import LinkCounts
+from winnow_edge.files import write_file
 from winnow_edge.products.kinds import Box
 
 RECEIVED_FILE = "received.json"
@@ -154,7 +154,7 @@ class Received:
         """Write `records.csv` and, last of all, `received.json`. Raises OutputError."""
         write_file(self.folder / "records.csv", self._csv())
         text = json.dumps(self.as_json(), ensure_ascii=False, indent=1)
-        write_file(self.folder / RECEIVED_FILE, text, durable=True)
+        write_file(self.folder / RECEIVED_FILE, text)
 
     def as_json(self) -> dict[str, Any]:
         """The contents of `received.json`."""

@@ -19,12 +19,12 @@ from typing import Any
 
 import numpy as np
 
-from winnow_base.errors import DataError, OutputError, PlanError
+from winnow_base.errors import DataError, PlanError
 from winnow_base.files import make_folder
 from winnow_base.progress import Step
 from winnow_edge.downlink.acknowledgements import AckReport, acknowledge
 from winnow_edge.downlink.contact import downlink
-from winnow_edge.errors import StoreError
+from winnow_edge.errors import OutputError, StoreError
 from winnow_edge.loop.flight import Flight
 from winnow_edge.mission import Mission
 from winnow_edge.store.store import Store

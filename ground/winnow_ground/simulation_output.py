@@ -9,7 +9,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from winnow_base.files import write_file
+from winnow_edge.files import write_file
 from winnow_edge.store.store import Store
 from winnow_ground import plots
 from winnow_ground.findings import value_on_board

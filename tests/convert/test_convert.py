@@ -322,18 +322,17 @@ import resource, sys
 from pathlib import Path
 from winnow_edge.bundle import open_bundle, write_bundle
 from winnow_edge.errors import OutputError
-from winnow_base.errors import OutputError as GroundOutputError
-from winnow_base.files import write_file
+from winnow_edge.files import write_file
 bundle = open_bundle(sys.argv[1])
 resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
 for write in (
     lambda: write_bundle(Path(sys.argv[2]), bundle.manifest, model=bundle.model,
                          golden=bundle.golden, card=bundle.card),
-    lambda: write_file(Path(sys.argv[2]), bundle.model, durable=True),
+    lambda: write_file(Path(sys.argv[2]), bundle.model),
 ):
     try:
         write()
-    except (OutputError, GroundOutputError) as error:
+    except OutputError as error:
         print(error)
 """
 

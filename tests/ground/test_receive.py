@@ -14,8 +14,9 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from winnow_base.errors import OutputError, PacketError
+from winnow_base.errors import PacketError
 from winnow_edge.downlink.acknowledgements import acknowledge, load_ack
+from winnow_edge.errors import OutputError
 from winnow_edge.products.kinds import Kind
 from winnow_edge.store.schema import ProductState
 from winnow_edge.store.store import Store

@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from winnow_base.errors import DataError, OutputError, PacketError
-from winnow_edge.errors import StoreError, SwathError
+from winnow_base.errors import DataError, PacketError
+from winnow_edge.errors import OutputError, StoreError, SwathError
 from winnow_edge.products.kinds import Box
 from winnow_edge.store.store import Store
 from winnow_ground import findings, plots, swath_plot

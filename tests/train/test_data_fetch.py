@@ -20,7 +20,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from winnow_base.errors import DataError, NetworkError, OutputError
+from winnow_base.errors import DataError, NetworkError
+from winnow_edge.errors import OutputError
 from winnow_train.data.catalogue import ARCHIVES, browse_path
 from winnow_train.data.download import Patience, download
 from winnow_train.data.fetch import PROVENANCE, fetch_archive, fetch_browse

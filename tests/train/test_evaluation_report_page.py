@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from winnow_base.errors import DataError, OutputError
+from winnow_base.errors import DataError
 from winnow_base.progress import Progress
+from winnow_edge.errors import OutputError
 from winnow_train.evaluate import evaluate
 from winnow_train.report_maps import activation_maps, centred, occlusion_maps, overlay
 from winnow_train.report_page import write_report

@@ -7,7 +7,6 @@ folder, under a name made of its own digest and that of the very pixels it saw.
 from __future__ import annotations
 
 import hashlib
-import os
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,6 +18,8 @@ import numpy as np
 from winnow_base import metrics
 from winnow_base.errors import ModelError, WeightsError
 from winnow_base.progress import Progress
+from winnow_edge.errors import OutputError
+from winnow_edge.files import write_aside
 from winnow_train import fit, model
 from winnow_train.recipe import Recipe, parse_recipe
 from winnow_train.runs import CHECKPOINT, MODEL, load_run, read_card
@@ -109,13 +110,11 @@ def logits_of(
             parts.append(model.predict(net, inputs[start : start + 64], views=VIEWS))
             advance(len(parts[-1]))
     logits = np.concatenate(parts).astype(np.float32)
-    aside = path.with_suffix(f".{os.getpid()}.part")
     try:
-        with aside.open("wb") as stream:
+        with write_aside(path) as stream:
             np.savez(stream, logits=logits)
-        aside.replace(path)
-    except OSError as error:
-        progress.warn(f"the teacher's logits are not kept: {path}: {error.strerror}")
+    except OutputError as error:
+        progress.warn(f"the teacher's logits are not kept: {error}")
     return logits
 
 

@@ -21,7 +21,8 @@ import numpy as np
 
 from winnow_base import metrics
 from winnow_base.calibrate import negative_log_likelihood
-from winnow_base.errors import DataError, OutputError
+from winnow_base.errors import DataError
+from winnow_edge.files import write_aside
 from winnow_train import model
 from winnow_train.datasets import camera_of
 from winnow_train.halves import Halves
@@ -479,13 +480,8 @@ class _State:
             "data": self.fingerprint,
             "history": self.history,
         }
-        aside = path.with_suffix(".part")
-        try:
-            with aside.open("wb") as stream:
-                np.savez(stream, meta=np.array(json.dumps(meta)), **arrays)
-            aside.replace(path)
-        except OSError as error:
-            raise OutputError(f"cannot be written: {error.strerror}", where=path) from error
+        with write_aside(path) as stream:
+            np.savez(stream, meta=np.array(json.dumps(meta)), **arrays)
 
     def restore(self, path: Path) -> None:
         if not path.is_file():

@@ -17,9 +17,10 @@ import numpy as np
 from PIL import Image
 
 from winnow_base import metrics
-from winnow_base.files import make_folder, write_file
+from winnow_base.files import make_folder
 from winnow_base.progress import Progress
 from winnow_edge.bundle import SUFFIX
+from winnow_edge.files import write_file
 from winnow_train import report_maps
 from winnow_train.evaluate import collect, open_bundle_as_model
 from winnow_train.report_data import Judged, exemplars, figures, worst_confusions

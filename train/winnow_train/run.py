@@ -21,8 +21,9 @@ import numpy as np
 
 from winnow_base import metrics, views
 from winnow_base.calibrate import fit_temperature
-from winnow_base.errors import OutputError, RecipeError
+from winnow_base.errors import RecipeError
 from winnow_base.progress import Progress
+from winnow_edge.errors import OutputError
 from winnow_train import distill, fit, frozen, lineage, model
 from winnow_train.datasets import LICENCES, refuse_leakage
 from winnow_train.recipe import Data, Recipe, find_weights

@@ -9,7 +9,8 @@ from typing import Any
 
 from PIL import Image
 
-from winnow_base.files import make_folder, write_file
+from winnow_base.files import make_folder
+from winnow_edge.files import write_file
 from winnow_ground.scene.canvas import GROUND_SAMPLE_M
 from winnow_ground.scene.layout import Scene
 

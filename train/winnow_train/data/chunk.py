@@ -14,8 +14,9 @@ import numpy.typing as npt
 from PIL import Image
 
 from winnow_base.errors import DataError
-from winnow_base.files import make_folder, write_file
+from winnow_base.files import make_folder
 from winnow_base.progress import Step
+from winnow_edge.files import write_file
 from winnow_edge.loop.band import bin_lines
 from winnow_edge.loop.schedule import TileRows, box_of, origins
 from winnow_edge.loop.screening import CENTRE
@@ -118,7 +119,7 @@ def chunk(
                     file = f"{path.stem}-{summary.kept:06d}.png"
                     data = io.BytesIO()
                     Image.fromarray(tile).save(data, "PNG", compress_level=1)
-                    write_file(out / file, data.getvalue())
+                    write_file(out / file, data.getvalue(), durable=False)
                     summary.kept += 1
                 rows.append((file, path.stem, *row))
             summary.truncated = lines.truncated

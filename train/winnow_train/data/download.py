@@ -21,8 +21,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
-from winnow_base.errors import DataError, NetworkError, OutputError
+from winnow_base.errors import DataError, NetworkError
 from winnow_base.progress import ByteBar
+from winnow_edge.errors import OutputError
 
 T = TypeVar("T")
 

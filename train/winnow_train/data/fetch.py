@@ -9,10 +9,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from winnow_base.errors import DataError, OutputError
+from winnow_base.errors import DataError
 from winnow_base.files import make_folder
 from winnow_base.pictures import open_picture
 from winnow_base.progress import ByteBar, Progress
+from winnow_edge.errors import OutputError
 from winnow_train.data.catalogue import (
     HIRISE_CREDIT,
     HIRISE_PDS,

@@ -9,7 +9,8 @@ import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path, PurePosixPath
 
-from winnow_base.errors import DataError, OutputError
+from winnow_base.errors import DataError
+from winnow_edge.errors import OutputError
 
 _JUNK = ("__MACOSX", ".DS_Store")
 

@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw
 
-from winnow_base.files import make_folder, write_file
+from winnow_base.files import make_folder
+from winnow_edge.files import write_file
 from winnow_edge.products.kinds import Box
 from winnow_train.swaths.judge import FALSE, TRUE, Judged
 from winnow_train.tiles import decode, resize
