@@ -294,7 +294,7 @@ def main() -> None:
         for row, seed in jobs:
             print(f"{row.name}:{seed}", "done" if done[row, seed] else "open")
         return
-    from winnow_train.commands import quiet_backend
+    from winnow_train.backend import quiet_backend
 
     quiet_backend(options.threads)
     for job in jobs:

@@ -33,16 +33,12 @@ def write_card(manifest: Manifest, model_bytes: int) -> str:
         "## Training data",
         "",
         f"Recipe `{recipe_name}`, seed {training.get('seed')}. Data set "
-        f"`{training.get('dataset')}`, split by source: tiles of one source image are in one set "
-        "only. Weights were learned on train; temperature and thresholds were chosen on val; "
-        "quantization was calibrated on train.",
+        f"`{training.get('dataset')}`, split by source: {_learned(metrics)}",
         "",
         *_counts(training),
         "## How good it is",
         "",
-        f"On {metrics.get('n')} tiles of {metrics.get('split')} "
-        "(where its temperature and thresholds were chosen, so expect less elsewhere):",
-        "",
+        *_expected(manifest),
         *_figures(metrics),
         *_classes(manifest),
         "## What quantization changed",
@@ -50,8 +46,8 @@ def write_card(manifest: Manifest, model_bytes: int) -> str:
         *_quantization(metrics),
         "## Use",
         "",
-        f"{_USE[manifest.head]} {_views(manifest)}Posteriors are calibrated on the val tiles of "
-        f"`{training.get('dataset')}`: on other ground, light, season or camera they may be too "
+        f"{_USE[manifest.head]} {_views(manifest)}Posteriors are calibrated on {_judged(metrics)} "
+        f"of `{training.get('dataset')}`: on other ground, light, season or camera they may be too "
         "sure of themselves.",
         "",
         "## Licence and attribution",
@@ -65,6 +61,52 @@ def write_card(manifest: Manifest, model_bytes: int) -> str:
     return "\n".join(parts) + "\n"
 
 
+def _is_crossed(metrics: dict[str, Any]) -> bool:
+    return str(metrics.get("split")).startswith("cross-validated")
+
+
+def _judged(metrics: dict[str, Any]) -> str:
+    return "out-of-fold tiles" if _is_crossed(metrics) else "the val tiles"
+
+
+def _learned(metrics: dict[str, Any]) -> str:
+    if _is_crossed(metrics):
+        return (
+            "tiles of one source are in one fold only. Weights were learned on every labelled tile "
+            "of train and val, so the published val says nothing of this net; temperature, prior "
+            "and thresholds were chosen on what the nets of the folds said of tiles that they "
+            "never saw; quantization was calibrated on tiles that the net learned from."
+        )
+    return (
+        "tiles of one source image are in one set only. Weights were learned on train; temperature "
+        "and thresholds were chosen on val; quantization was calibrated on train."
+    )
+
+
+def _expected(manifest: Manifest) -> list[str]:
+    """What the figures are of and, where there is one, the nested figure to expect."""
+    metrics, learned = manifest.metrics, manifest.training.get("metrics", {})
+    if not _is_crossed(metrics):
+        return [
+            f"On {metrics.get('n')} tiles of {metrics.get('split')} "
+            "(where its temperature and thresholds were chosen, so expect less elsewhere):",
+            "",
+        ]
+    spans = [
+        f"{name} {row['value']:.3f}"
+        + (f" [{row['low']:.3f}, {row['high']:.3f}]" if row["low"] is not None else "")
+        for name, key in (("accuracy", "accuracy"), ("macro-F1", "macro_f1"), ("ECE", "ece"))
+        if (row := learned.get("intervals", {}).get(key)) and row["value"] is not None
+    ]
+    return [
+        f"**Expect {', '.join(spans)}** (float, settings chosen on the other folds, 95 % intervals "
+        f"over what was held out together). Below: {metrics.get('n')} tiles, {metrics['split']}, "
+        "each judged by the net of the fold that held it out, float and int8, with the settings "
+        "that fly: they were chosen in sight of these tiles.",
+        "",
+    ]
+
+
 def _views(manifest: Manifest) -> str:
     """How borderline tiles are shown, in words; nothing where every tile is shown once."""
     if not manifest.borderline:
@@ -73,7 +115,7 @@ def _views(manifest: Manifest) -> str:
     return (
         f"A tile whose best posterior is under {manifest.borderline:g} is shown to the net a "
         "second time, mirrored, and its posteriors are the means of both views; all figures here "
-        f"are of that, thresholds too. On val it takes {calls:.2f} net calls a tile. "
+        f"are of that, thresholds too. There it takes {calls:.2f} net calls a tile. "
     )
 
 
@@ -104,7 +146,7 @@ def _classes(manifest: Manifest) -> list[str]:
     per_class = manifest.metrics["int8"]["per_class"]
     chosen = manifest.metrics["thresholds"]["by_class"]
     rows = [
-        "| class | val tiles | precision | recall | F1 "
+        "| class | tiles | precision | recall | F1 "
         "| threshold | precision there | recall there | chosen by |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
@@ -124,8 +166,9 @@ def _classes(manifest: Manifest) -> list[str]:
         *rows,
         "",
         "Thresholds: the lowest of 0.50, 0.55 ... 0.95 with precision of at least "
-        f"{manifest.metrics['thresholds']['min_precision']:g} on val (precision), else the one of "
-        "best F0.5 (f0.5), else 0.90 where fewer than five val tiles were found (default).",
+        f"{manifest.metrics['thresholds']['min_precision']:g} on {_judged(manifest.metrics)} "
+        "(precision), else the one of best F0.5 (f0.5), else 0.90 where fewer than five of these "
+        "tiles were found (default).",
         "",
     ]
 
@@ -137,7 +180,7 @@ def _quantization(metrics: dict[str, Any]) -> list[str]:
     same = "answer" if "label_sets" in metrics["int8"] else "best class"
     return [
         f"Method `{method}`, {change['calibration_tiles']} calibration tiles of train, "
-        "balanced over the classes. Against the float model on val: "
+        f"balanced over the classes. Against the float model on {_judged(metrics)}: "
         f"accuracy {0.0 - change['accuracy_loss']:+.4f}, macro recall "
         f"{0.0 - change['macro_recall_loss']:+.4f}; the {same} agrees on "
         f"{change['agreement']:.2%} of tiles, detections on {change['detection_agreement']:.2%}; "

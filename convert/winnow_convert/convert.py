@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from winnow_base import views
 from winnow_base.errors import GateError
@@ -55,6 +56,18 @@ class Converted:
         return self.quantized.int8
 
 
+@dataclass(frozen=True)
+class Compared:
+    """Answers of float nets (`before`) and int8 ones (`after`) to tiles that they never saw:
+    those of `split`, with labels [n] or [n, K] and sources."""
+
+    split: str
+    labels: npt.NDArray[np.int64]
+    sources: tuple[str, ...]
+    before: Answers
+    after: Answers
+
+
 def best_of(tried: dict[str, Converted]) -> Converted:
     """The one to fly: of those through the gate (loss, size, time) the most accurate on val."""
     return min(tried.values(), key=_rank)
@@ -79,15 +92,21 @@ def compare_methods(
         val.tiles,
         source.borderline,
     )
-    methods = [m for m in METHODS if m != "auto"] if options.method == "auto" else [options.method]
     found = {}
-    for method in methods:
+    for method in methods_of(options):
         quantized = quantize_by(method, source, train, calibration, options, progress)
         progress(f"comparing on val ({method})", 0, 1)
-        manifest, failures = judge(source, options, quantized, before, val, len(calibration))
+        after = views.ask(quantized.int8.real_logits, val.tiles, source.borderline)
+        compared = Compared("val", val.labels, val.sources, before, after)
+        manifest, failures = judge(source, options, quantized, compared, len(calibration))
         progress(f"comparing on val ({method})", 1, 1)
         found[method] = Converted(source, options, quantized, calibration, manifest, failures)
     return found
+
+
+def methods_of(options: Options) -> list[str]:
+    """The methods to try."""
+    return [m for m in METHODS if m != "auto"] if options.method == "auto" else [options.method]
 
 
 def _rank(converted: Converted) -> tuple[bool, float, float]:
@@ -104,38 +123,43 @@ def judge(
     source: Source,
     options: Options,
     quantized: Quantized,
-    float_val: Answers,
-    val: LabelledTiles,
+    compared: Compared,
     calibrated_on: int,
+    seen: dict[str, Any] | None = None,
 ) -> tuple[Manifest, tuple[str, ...]]:
-    """The finished manifest of a quantized model, and how it fails the gate, if it does."""
+    """The finished manifest of a quantized model, and how it fails the gate, if it does.
+
+    `seen` says how its own answers agree with the float net's on tiles that both know, where
+    `compared` holds those of the nets of folds.
+    """
     classes, head, int8 = source.classes, source.head, quantized.int8
-    answers = views.ask(int8.real_logits, val.tiles, source.borderline)
-    temperature = choose_temperature(answers.logits, val.labels, head, source.temperature)
-    before = Outputs(float_val, head, source.temperature)
+    labels, answers = compared.labels, compared.after
+    temperature = choose_temperature(answers.logits, labels, head, source.temperature)
+    before = Outputs(compared.before, head, source.temperature)
     kept = Outputs(answers, head, source.temperature)
     after = Outputs(answers, head, temperature)
     chosen = choose_thresholds(
-        after.posterior, val.labels, classes, options.background, options.min_precision
+        after.posterior, labels, classes, options.background, options.min_precision
     )
     thresholds = {name: row["threshold"] for name, row in chosen.items()}
-    change = compare(before, after, val.labels, val.sources, classes, thresholds)
+    change = compare(before, after, labels, compared.sources, classes, thresholds)
     metrics = {
-        "split": "val",
-        "n": len(val.labels),
-        "float": figures(before, val.labels, classes),
-        "int8": figures(after, val.labels, classes),
+        "split": compared.split,
+        "n": len(labels),
+        "float": figures(before, labels, classes),
+        "int8": figures(after, labels, classes),
         "quantization": {
             **change,
             "method": quantized.method,
             "steps": list(quantized.steps),
             "calibration_tiles": calibrated_on,
             "calibration_seed": options.seed,
+            **({"seen_tiles": seen} if seen else {}),
         },
         "temperature": {
             "float": source.temperature,
             "int8": temperature,
-            "ece_int8_with_float_temperature": figures(kept, val.labels, classes)["ece"],
+            "ece_int8_with_float_temperature": figures(kept, labels, classes)["ece"],
         },
         "thresholds": {"min_precision": options.min_precision, "by_class": chosen},
     }
@@ -160,7 +184,8 @@ def judge(
         licence=str(described.get("licence", "")),
         attribution=str(described.get("attribution", "")),
     )
-    return manifest, (*_gate(options, change), *_budget(options, int8.flatbuffer))
+    failures = (*_gate(options, change, seen), *_budget(options, int8.flatbuffer))
+    return manifest, failures
 
 
 def write(converted: Converted, out: Path, for_edgetpu: bytes | None = None) -> Bundle:
@@ -185,13 +210,15 @@ def write(converted: Converted, out: Path, for_edgetpu: bytes | None = None) -> 
     )
 
 
-def _gate(options: Options, change: dict[str, Any]) -> list[str]:
-    limits = (
+def _gate(options: Options, change: dict[str, Any], seen: dict[str, Any] | None) -> list[str]:
+    limits = [
         ("accuracy loss", change["accuracy_loss"], "max_accuracy_loss", 1),
         ("macro recall loss", change["macro_recall_loss"], "max_recall_loss", 1),
         ("argmax agreement", change["agreement"], "min_agreement", -1),
         ("rank correlation", change["rank_correlation"], "min_rank_correlation", -1),
-    )
+    ]
+    if seen:
+        limits.append(("agreement on seen tiles", seen["agreement"], "min_agreement", -1))
     failures = []
     for what, value, key, sign in limits:
         limit = getattr(options, key)

@@ -34,8 +34,8 @@ def as_json(
 
 
 def print_comparison(tried: dict[str, Converted]) -> None:
-    """One row per method, all on the same val tiles."""
-    table = Table(title="methods on val")
+    """One row per method, all on the same tiles."""
+    table = Table(title="methods on the same tiles")
     for heading in (
         "method",
         "steps",
@@ -81,7 +81,7 @@ def print_report(converted: Converted, bundle: Bundle | None) -> None:
     """Tables of float against int8; what was written, if anything was."""
     console = report_console()
     metrics, change = converted.manifest.metrics, converted.manifest.metrics["quantization"]
-    table = Table(title=f"{converted.source.name} on {metrics['n']} tiles of val")
+    table = Table(title=f"{converted.source.name} on {metrics['n']} tiles, {metrics['split']}")
     for heading in ("", "float", "int8", "change"):
         table.add_column(heading, justify="left" if not heading else "right")
     for key in ("accuracy", "macro_f1", "macro_recall", "ece", "nll"):
@@ -102,7 +102,7 @@ def print_report(converted: Converted, bundle: Bundle | None) -> None:
         )
     console.print(table)
     if unseen := [name for name, was in rows.items() if not was["support"]]:
-        console.print(f"[bold]not on val[/bold]  {', '.join(unseen)}", highlight=False)
+        console.print(f"[bold]no such tile[/bold]  {', '.join(unseen)}", highlight=False)
     moved = change["posterior_change"]
     variants = ", ".join(f"{k} {v:.1f}" for k, v in converted.quantized.variants.items())
     for name, text in (

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-from sklearn.metrics import log_loss
 
 from winnow_base.errors import DataError
 from winnow_base.metrics import posterior
@@ -23,7 +22,8 @@ def surprise(posterior: np.ndarray, truth: np.ndarray, head: str) -> float:
     if head == "sigmoid":
         posterior = np.clip(posterior, 1e-12, 1 - 1e-12)
         return float(-np.mean(np.where(truth > 0, np.log(posterior), np.log1p(-posterior))))
-    return float(log_loss(truth, posterior, labels=range(posterior.shape[1])))
+    said = posterior[np.arange(len(truth)), truth] / posterior.sum(axis=1)
+    return float(-np.mean(np.log(np.maximum(said, np.finfo(np.float64).eps))))
 
 
 def fit_temperature(logits: np.ndarray, truth: np.ndarray, head: str = "softmax") -> float:

@@ -37,12 +37,13 @@ class TrainingBar:
     def epoch(self, line: dict[str, Any]) -> None:
         """Print an epoch's figures above the bar."""
         self._bars.update(self._task, completed=line["epoch"] * self._steps)
-        self._bars.console.print(
-            f"epoch {line['epoch']:3d}/{self._epochs}  loss {line['loss']:.4f}  val: "
-            f"loss {line['val_loss']:.4f}  accuracy {line['val_accuracy']:.4f}  "
-            f"macro-F1 {line['val_macro_f1']:.4f}",
-            highlight=False,
-        )
+        said = f"epoch {line['epoch']:3d}/{self._epochs}  loss {line['loss']:.4f}"
+        if "val_loss" in line:
+            said += (
+                f"  val: loss {line['val_loss']:.4f}  accuracy {line['val_accuracy']:.4f}  "
+                f"macro-F1 {line['val_macro_f1']:.4f}"
+            )
+        self._bars.console.print(said, highlight=False)
 
 
 class ByteBar:

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from winnow_base.errors import ModelError
+from winnow_base.progress import Step
+
+if TYPE_CHECKING:
+    from winnow_convert.out_of_fold import FoldNet
+    from winnow_convert.source import Source
 
 
 def register(app: typer.Typer) -> None:
@@ -20,6 +28,12 @@ def convert(
     data: Annotated[
         Path, typer.Option(envvar="WINNOW_DATA", help="Folder that holds the data sets.")
     ],
+    cv: Annotated[
+        Path | None,
+        typer.Option(
+            "--cv", help="Judge int8 on the folds of this `winnow cv`: the model has seen val."
+        ),
+    ] = None,
     method: Annotated[
         str | None, typer.Option(help="Method: ptq, aeq, qat, or auto, the best of them on val.")
     ] = None,
@@ -72,13 +86,15 @@ def convert(
     """Quantize a trained MODEL to int8, prove it on val, and write the bundle that flies.
 
     Calibrates on train and compares float and int8 on val. If the loss is over the gate, it writes
-    nothing and ends with exit code 5. Method and limits come from the recipe's \\[convert] table;
-    options override them. See docs/convert.md.
+    nothing and ends with exit code 5. A model trained with --chosen has no val left: with --cv the
+    nets of its cross-validation are quantized alike and judge the tiles of their folds. Method and
+    limits come from the recipe's \\[convert] table; options override them. See docs/convert.md.
     """
     from winnow_base.progress import Progress
     from winnow_convert import extras
     from winnow_convert.convert import best_of, compare_methods, write
     from winnow_convert.options import make_options
+    from winnow_convert.out_of_fold import compare_out_of_fold
     from winnow_convert.report import as_json, print_comparison, print_report
     from winnow_convert.source import load_source
     from winnow_train.tasks import read_like
@@ -98,8 +114,13 @@ def convert(
     options = make_options(source.recipe_options, given, source.folder)
     with Progress().steps(transient=False) as progress:
         train = read_like(source.description, data, "train", progress)
-        val = read_like(source.description, data, "val", progress)
-        tried = compare_methods(source, train, val, options, progress)
+        if cv is None:
+            _refuse_seen(source)
+            val = read_like(source.description, data, "val", progress)
+            tried = compare_methods(source, train, val, options, progress)
+        else:
+            nets = _nets_of_folds(cv, source, data, progress)
+            tried = compare_out_of_fold(source, train, nets, options, progress)
         converted = best_of(tried)
     if not json_output and len(tried) > 1:
         print_comparison(tried)
@@ -117,6 +138,44 @@ def convert(
     else:
         print_report(converted, bundle)
         found.print()
+
+
+def _refuse_seen(source: Source) -> None:
+    if source.description.get("training", {}).get("held") is not None:
+        raise ModelError(
+            "learned from every labelled tile, so val says nothing",
+            where=source.folder,
+            hint="give the folder of its cross-validation with --cv",
+        )
+
+
+def _nets_of_folds(cv: Path, source: Source, data: Path, progress: Step) -> Iterator[FoldNet]:
+    """The nets of a cross-validation with their tiles, one after the other.
+
+    Raises ModelError where it is not the one that chose the settings of `source`.
+    """
+    from winnow_convert.out_of_fold import FoldNet
+    from winnow_convert.source import load_source
+    from winnow_train.chosen import read_chosen
+    from winnow_train.crossval.outcome import load
+    from winnow_train.recipe import parse_recipe
+    from winnow_train.tasks import read_like
+
+    recipe = parse_recipe(source.description["recipe"], where=str(source.folder))
+    settings = read_chosen(cv, recipe).settings
+    if settings.temperature != source.temperature:
+        raise ModelError(
+            "was not trained with what this cross-validation chose",
+            where=source.folder,
+            hint="winnow train RECIPE --chosen " + str(cv),
+        )
+    found = load(cv)
+    for fold in dict.fromkeys(sorted(found.fold.tolist())):
+        net = load_source(cv / f"fold-{fold}")
+        shift = found.shift[found.fold == fold][0]
+        given = (settings.prior - recipe.export.prior) * shift
+        train, held = (read_like(net.description, data, s, progress) for s in ("train", "val"))
+        yield FoldNet(net, train, held, given)
 
 
 def zoo(

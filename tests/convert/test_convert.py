@@ -20,7 +20,7 @@ from winnow_base.errors import DataError, GateError, ModelError, RecipeError
 from winnow_base.tiles import LabelledTiles
 from winnow_base.views import ask, mirror
 from winnow_cli import app
-from winnow_convert.convert import Converted, compare_methods, judge, write
+from winnow_convert.convert import Compared, Converted, compare_methods, judge, write
 from winnow_convert.data import calibration_sample, check_calibration
 from winnow_convert.int8 import Int8Model, quantize_pixels
 from winnow_convert.measure import Outputs, figures, rounded
@@ -84,7 +84,9 @@ def test_figures_are_of_the_second_views_that_fly(
     tiles[::3] = tiles[::3] // 2 + np.roll(tiles, 20, axis=0)[::3] // 2
     val = dataclasses.replace(val, tiles=tiles)
     before = ask(lambda tiles: float_logits(source, tiles, silent), val.tiles, 0.9)
-    manifest, _ = judge(source, converted.options, converted.quantized, before, val, 48)
+    after = ask(converted.int8.real_logits, val.tiles, 0.9)
+    compared = Compared("val", val.labels, val.sources, before, after)
+    manifest, _ = judge(source, converted.options, converted.quantized, compared, 48)
     assert manifest.borderline == 0.9
 
     decider, borderline = Decider(manifest, {}), Borderline(manifest, 0.9)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from winnow_base.errors import RecipeError
 from winnow_train.recipe import Recipe, read_recipe
 
 
@@ -92,3 +93,26 @@ def test_features_and_heads_together_are_the_net(recipe: Recipe) -> None:
     made = heads(keras.Model(net.input, features)(tiles))
     for name, logits in net(tiles).items():
         np.testing.assert_allclose(made[name], logits, rtol=1e-5, atol=1e-6)
+
+
+def test_layers_up_to_a_named_one_are_not_trained(recipe_file: Path) -> None:
+    from winnow_train import model
+
+    recipe = read_recipe(recipe_file, ['model.frozen_to = "conv_pw_6_relu"'])
+    net = model.build(recipe.model, recipe.input, {"folder": 3}, None, recipe.seed)
+    learning = {layer.name for layer in net.layers if layer.trainable_weights}
+    held = {layer.name for layer in net.layers if layer.weights} - learning
+    assert {"conv1", "conv1_bn", "conv_pw_6", "conv_pw_6_bn"} <= held
+    assert {"conv_dw_7", "conv_pw_13_bn", "head-folder"} <= learning
+    # Their BatchNorms keep their statistics too.
+    before = net.get_layer("conv_pw_6_bn").moving_mean.numpy()
+    net(np.ones((4, 32, 32, 1), np.float32), training=True)
+    np.testing.assert_array_equal(net.get_layer("conv_pw_6_bn").moving_mean.numpy(), before)
+
+
+def test_an_unknown_layer_to_freeze_to_is_refused(recipe_file: Path) -> None:
+    from winnow_train import model
+
+    recipe = read_recipe(recipe_file, ['model.frozen_to = "conv_99"'])
+    with pytest.raises(RecipeError, match=r"model\.frozen_to is 'conv_99', no layer of MobileNet"):
+        model.build(recipe.model, recipe.input, {"folder": 3}, None, recipe.seed)

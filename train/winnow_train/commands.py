@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+import winnow_train.crossval.commands
 import winnow_train.data.commands
-from winnow_base.console import quiet_stderr
-from winnow_base.errors import MissingExtraError
 from winnow_edge.bundle import SUFFIX
+from winnow_train.backend import quiet_backend
 
 DATA = typer.Option("--data", help="Folder that holds the data sets' folders.")
 
@@ -21,6 +20,7 @@ def register(app: typer.Typer) -> None:
     """Add this package's commands to `app`."""
     app.command("train")(train)
     app.command("evaluate")(evaluate)
+    winnow_train.crossval.commands.register(app)
     winnow_train.data.commands.register(app)
 
 
@@ -46,6 +46,13 @@ def train(
             help="Change a key of the recipe, e.g. train.epochs=5 or seed=3; may be repeated.",
         ),
     ] = None,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Train on all labelled tiles; there is no val.")
+    ] = False,
+    chosen: Annotated[
+        Path | None,
+        typer.Option("--chosen", help="As --all, with what the `winnow cv` of this folder chose."),
+    ] = None,
     threads: Annotated[
         int, typer.Option("--threads", min=0, help="Cores to use; 0 takes all of them.")
     ] = 0,
@@ -56,9 +63,11 @@ def train(
 
     model.json holds the recipe with every --set in it.
     """
+    from winnow_train.chosen import read_chosen
     from winnow_train.recipe import find_recipe, read_recipe
 
     wanted = read_recipe(find_recipe(recipe), changes or ())
+    picked = read_chosen(chosen, wanted) if chosen else None
     quiet_backend(threads)
     from winnow_base.progress import Progress
     from winnow_train.run import train as run
@@ -70,10 +79,16 @@ def train(
         weights_dir=weights_dir,
         teachers=tuple(teacher or ()),
         progress=Progress(),
+        held=() if everything or picked else None,
+        chosen=picked,
+        suspects=picked.weights if picked else None,
     )
     found = card["metrics"]
+    if "accuracy" not in found:
+        typer.echo(f"{out}: {card['name']}  {found['split']}")
+        return
     typer.echo(
-        f"{out}: {card['name']}  val accuracy {found['accuracy']:.4f}  "
+        f"{out}: {card['name']}  {found['split']} accuracy {found['accuracy']:.4f}  "
         f"macro-F1 {found['macro_f1']:.4f}  ECE {found['ece']:.4f}  "
         f"temperature {card['temperature']:.3f}"
     )
@@ -226,29 +241,3 @@ def _evaluate_swaths(
         typer.echo(json.dumps(found))
     else:
         print_swaths(found)
-
-
-def quiet_backend(threads: int) -> None:
-    """Import Keras and its backend, without TensorFlow's greetings, on so many cores."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    try:
-        with quiet_stderr():
-            import keras
-
-            backend = keras.backend.backend()
-            if backend == "tensorflow":
-                import tensorflow as tf
-
-                if threads:
-                    tf.config.threading.set_intra_op_parallelism_threads(threads)
-                    tf.config.threading.set_inter_op_parallelism_threads(2)
-                # The first operation makes the device, with more greetings.
-                keras.ops.zeros(1)
-            elif backend == "torch" and threads:
-                import torch
-
-                torch.set_num_threads(threads)
-    except ImportError as error:
-        raise MissingExtraError(
-            f"{error.name or 'keras'} is not installed", hint="pip install 'winnow-ground[train]'"
-        ) from error

@@ -18,7 +18,7 @@ import csv
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -49,6 +49,11 @@ class Tile:
     label: int
     split: str
     source: str
+
+    @property
+    def key(self) -> str:
+        """Folder and file name: tells the tiles of a data set apart, wherever it lies."""
+        return f"{self.path.parent.name}/{self.path.name}"
 
 
 @dataclass(frozen=True)
@@ -125,6 +130,17 @@ def refuse_leakage(sets: Sequence[TileSet]) -> None:
                 f"{tile.path.name} in {tile.split}",
                 hint="tiles of one source look alike, so split by source",
             )
+
+
+def hold_out(found: TileSet, held: Collection[str]) -> TileSet:
+    """The labelled tiles of train and val, split anew: those of the `held` sources are val, all
+    others train. Tiles of a test set are left out: they stay unseen."""
+    tiles = tuple(
+        replace(t, split="val" if t.source in held else "train")
+        for t in found.tiles
+        if t.split != "test"
+    )
+    return replace(found, tiles=tiles)
 
 
 def _read_hirise_v1(root: Path) -> TileSet:

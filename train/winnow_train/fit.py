@@ -10,7 +10,7 @@ import json
 import math
 import zipfile
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -99,6 +99,14 @@ def make_sample(
         draw[start:stop] = _draw(task, recipe.train.balance) * _cameras(task, recipe)
         start = stop
     return Sample([t for p in pixels.values() for t in p], targets, weights, draw / draw.sum())
+
+
+def weigh_down(sample: Sample, own: str, task: Task, weights: Mapping[str, float]) -> Sample:
+    """The sample with the loss of some of the own head's tiles, by `Tile.key`, multiplied."""
+    each = sample.weights[own].copy()
+    for i, tile in enumerate(task.tiles.tiles):  # the own head's tiles come first
+        each[i] *= weights.get(tile.key, 1.0)
+    return replace(sample, weights={**sample.weights, own: each})
 
 
 def _borrow(
@@ -249,6 +257,7 @@ def log_prior(task: Task, recipe: Recipe) -> np.ndarray:
     if task.head == "sigmoid":
         return np.zeros(len(task.classes))
     count = np.bincount(task.truth, _cameras(task, recipe), minlength=len(task.classes))
+    count = np.maximum(count, 0.5)  # the net of a fold may have no tile of a class
     return np.asarray(np.log(count / count.sum()))
 
 
@@ -257,7 +266,7 @@ def fit(
     recipe: Recipe,
     tasks: dict[str, Task],
     sample: Sample,
-    validation: Validation,
+    validation: Validation | None,
     out: Path,
     fingerprint: str,
     report: Callable[[dict[str, Any]], None],
@@ -267,8 +276,9 @@ def fit(
     """Train `net` in place, writing a checkpoint and a log line after every epoch.
 
     Goes on from the checkpoint in `out` if it holds one of the same recipe and data; `step` is
-    called with the number of batches done, `report` with each epoch's figures. Where `net` is only
-    a part, checkpoints hold the weights of the `whole` that it shares layers with. Returns the log.
+    called with the number of batches done, `report` with each epoch's figures. Without `validation`
+    there are none of val, and `train.patience` must be 0. Where `net` is only a part, checkpoints
+    hold the weights of the `whole` that it shares layers with. Returns the log.
     """
     steps = steps_per_epoch(sample.drawn, recipe.train.batch)
     priors = {h: recipe.train.logit_adjustment * log_prior(t, recipe) for h, t in tasks.items()}
@@ -298,11 +308,9 @@ def fit(
                 where=recipe.name,
                 hint="lower train.learning_rate; the last checkpoint is good",
             )
-        line = {
-            "epoch": number + 1,
-            "loss": loss,
-            **_val_line(net, own, recipe, tasks[own], validation),
-        }
+        line = {"epoch": number + 1, "loss": loss}
+        if validation is not None:
+            line |= _val_line(net, own, recipe, tasks[own], validation)
         state.update(line)
         state.save(out / CHECKPOINT)
         write_history(out / HISTORY, state.history)
@@ -418,8 +426,8 @@ def refuse_others(meta: dict[str, Any], recipe: Recipe, fingerprint: str, path: 
 
 
 def _is_stale(history: list[dict[str, Any]], patience: int) -> bool:
-    losses = [h["val_loss"] for h in history]
-    return bool(patience and losses and len(losses) - 1 - int(np.argmin(losses)) >= patience)
+    losses = [h["val_loss"] for h in history] if patience else []
+    return bool(losses and len(losses) - 1 - int(np.argmin(losses)) >= patience)
 
 
 def trained_part(recipe: Recipe) -> dict[str, Any]:

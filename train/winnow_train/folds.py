@@ -15,11 +15,13 @@ from collections.abc import Mapping
 from winnow_base.errors import DataError
 
 
-def assign(counts: Mapping[str, Mapping[str, int]], folds: int, seed: int) -> dict[str, int]:
+def assign(
+    counts: Mapping[str, Mapping[str, int]], folds: int, seed: int, *, strict: bool = True
+) -> dict[str, int]:
     """The fold, 0 to `folds` - 1, of every source; `counts[source][class]` are its tiles.
 
     The answer depends on names, counts and `seed` alone, not on their order. Raises DataError for
-    fewer sources than folds, and where a class has too few sources to be in every fold.
+    fewer sources than folds and, where `strict`, for a class in too few sources for all folds.
     """
     if not 2 <= folds <= len(counts):
         raise DataError(
@@ -41,7 +43,8 @@ def assign(counts: Mapping[str, Mapping[str, int]], folds: int, seed: int) -> di
             homes[source] = home
             held[home].update(counts[source])
             del left[source]
-    refuse_empty_folds(homes, counts, folds)
+    if strict:
+        refuse_empty_folds(homes, counts, folds)
     return homes
 
 

@@ -27,22 +27,25 @@ def with_features(
     net: keras.Model,
     recipe: Recipe,
     sample: fit.Sample,
-    validation: fit.Validation,
+    validation: fit.Validation | None,
     progress: Progress,
-) -> tuple[fit.Sample, fit.Validation]:
+) -> tuple[fit.Sample, fit.Validation | None]:
     """The same tiles, each as the pooled features float32 [1, 1, C] that the heads read."""
     trunk = keras.Model(net.input, net.get_layer("pool").output)
     tiles = to_input(sample.pixels, recipe.input.height, recipe.input.width)
-    found = []
-    for what, pixels in (("train", tiles), ("val", validation.pixels)):
+
+    def features(what: str, pixels: np.ndarray) -> np.ndarray:
         with progress.counting(f"{recipe.model.backbone} on {what}", len(pixels)) as advance:
             parts = []
             for start in range(0, len(pixels), 64):
                 part = pixels[start : start + 64]
                 parts.append(model.predict(trunk, part, scale=model.PIXEL_SCALE))
                 advance(len(part))
-        found.append(np.concatenate(parts))
-    return (
-        dataclasses.replace(sample, pixels=list(found[0]), ready=True),
-        dataclasses.replace(validation, pixels=found[1], scale=1.0),
+        return np.concatenate(parts)
+
+    ready = dataclasses.replace(sample, pixels=list(features("train", tiles)), ready=True)
+    if validation is None:
+        return ready, None
+    return ready, dataclasses.replace(
+        validation, pixels=features("val", validation.pixels), scale=1.0
     )

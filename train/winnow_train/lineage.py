@@ -53,7 +53,7 @@ def refuse_wrong_teachers(recipe: Recipe, teachers: tuple[Path, ...], progress: 
 
 def refuse_leaks(teachers: tuple[Path, ...], tasks: dict[str, Task]) -> None:
     """Refuse teachers that have learned from a val source of any head, or whose teachers have."""
-    val = {s for task in tasks.values() for s in task.split("val").tiles.sources}
+    val = {t.source for task in tasks.values() for t in task.tiles.tiles if t.split == "val"}
     for folder in teachers:
         if leaked := sorted(val & sources_of(folder)):
             raise DataError(

@@ -60,6 +60,10 @@ def build(
             layer.trainable = not model.frozen_batchnorm
     if model.frozen:
         backbone.trainable = False
+    if model.frozen_to:
+        last = _named(backbone, model.frozen_to, "frozen_to", model)
+        for layer in backbone.layers[: backbone.layers.index(last) + 1]:
+            layer.trainable = False
     kept = backbone.output
     if model.last:
         kept = _named(backbone, model.last, "last", model).output

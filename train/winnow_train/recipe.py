@@ -87,6 +87,9 @@ class Model:
     #: The backbone is not trained at all; if no augmentation is asked for either, its features are
     #: computed once.
     frozen: bool = False
+    #: Name of the last layer of those, from the first on, that are not trained: what they learned
+    #: from a million pictures is not bent to a few thousand. "" freezes none.
+    frozen_to: str = ""
     #: BatchNorm keeps its statistics (weights whose BatchNorm was folded need it).
     frozen_batchnorm: bool = False
     #: keras.applications' own 0.999 never catches up on a few thousand tiles.

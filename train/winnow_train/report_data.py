@@ -34,7 +34,7 @@ class Judged:
     task: Task
     classes: tuple[str, ...]
     answers: Answers
-    temperature: float
+    temperature: float | Floats
     posterior: Floats
     member: Bools
     predicted: Bools
@@ -43,8 +43,8 @@ class Judged:
     draws: Draws
 
     @classmethod
-    def of(cls, answers: Answers, task: Task, temperature: float) -> Judged:
-        """Judge a model's answers."""
+    def of(cls, answers: Answers, task: Task, temperature: float | Floats) -> Judged:
+        """Judge a model's answers; the temperature is of all tiles, or of each, [n, 1]."""
         posterior = answers.posterior(temperature, task.head)
         known = np.arange(len(task.classes))
         if task.head == "sigmoid":

@@ -12,7 +12,8 @@ import importlib.metadata
 import json
 import platform
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +23,11 @@ import numpy as np
 from winnow_base import metrics, views
 from winnow_base.calibrate import fit_temperature
 from winnow_base.errors import RecipeError
+from winnow_base.files import make_folder
 from winnow_base.progress import Progress
 from winnow_edge.errors import OutputError
 from winnow_train import distill, fit, frozen, lineage, model
+from winnow_train.chosen import Chosen
 from winnow_train.datasets import LICENCES, refuse_leakage
 from winnow_train.recipe import Data, Recipe, find_weights
 from winnow_train.rendered import add_rendered
@@ -46,63 +49,87 @@ def train(
     weights_dir: Path | None = None,
     teachers: tuple[Path, ...] = (),
     progress: Progress,
+    held: Collection[str] | None = None,
+    chosen: Chosen | None = None,
+    suspects: Mapping[str, float] | None = None,
 ) -> dict[str, Any]:
     """Train `recipe` on the data sets under `data` into the run folder `out`; returns model.json.
 
-    Pictures of val sources give no windows. Raises the errors of reading the recipe, data, weights
-    and teachers, each as one line.
+    With `held` the net learns from all labelled tiles of train and val but those of the `held`
+    sources, and is judged on none: its temperature is 1, or `chosen`'s, as are prior and second
+    views; `suspects` are weights of tiles, by `Tile.key`, that look mislabelled (`crossval.noise`).
+    Pictures of held-out or val sources give no windows.
+    Raises the errors of reading the recipe, data, weights and teachers, each as one line.
     """
     lineage.refuse_wrong_teachers(recipe, teachers, progress)
     weights = find_weights(recipe.model.weights, weights_dir)
-    tasks = _tasks(recipe, data, progress)
+    tasks = read_tasks(recipe, data, held)
+    _refuse_what_cannot_be_learned(recipe, tasks, held, progress)
     lineage.refuse_leaks(teachers, tasks)
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"cannot be made: {error.strerror}", where=out) from error
+    make_folder(out)
     training = {h: t.split("train") for h, t in tasks.items()}
-    held = {h: t.split("val") for h, t in tasks.items()}
-    val = {h: fit.validation_of(recipe, t, _pixels(t, recipe, progress)) for h, t in held.items()}
-    heads = {h: len(t.classes) for h, t in tasks.items()}
-    barred = {source for t in held.values() for source in t.tiles.sources}
+    val: dict[str, fit.Validation] = {}
+    if held is None:
+        judged = {h: t.split("val") for h, t in tasks.items()}
+        val = {
+            h: fit.validation_of(recipe, t, _pixels(t, recipe, progress)) for h, t in judged.items()
+        }
+    barred = {t.source for task in tasks.values() for t in task.tiles.tiles if t.split == "val"}
+    barred |= set(held or ())
     pictures = [p for p in read_all(recipe, data) if p.source not in barred]
-    fingerprint = _fingerprint(tasks) + fingerprint_of(pictures)
-    done = fit.finished_weights(out / CHECKPOINT, recipe, fingerprint)
+    digest = fingerprint(tasks, suspects or {}) + fingerprint_of(pictures)
+    heads = {h: len(t.classes) for h, t in tasks.items()}
+    done = fit.finished_weights(out / CHECKPOINT, recipe, digest)
     net = model.build(recipe.model, recipe.input, heads, None if done else weights, recipe.seed)
     if done:
         net.set_weights(done)
         progress.note(f"{out} is trained; exporting again")
     else:
-        judge = val[recipe.data.dataset]
-        _learn(net, recipe, tasks, pictures, judge, teachers, out, fingerprint, progress)
+        judge = val.get(recipe.data.dataset)
+        learned = _Learned(training, pictures, suspects or {})
+        _learn(net, recipe, tasks, learned, judge, teachers, out, digest, progress)
     if recipe.export.join > 0:
         classes = {h: t.classes for h, t in tasks.items()}
         model.join_heads(net, recipe.data.dataset, classes, recipe.export.join)
     came_from = {
         "lineage": lineage.describe(training, teachers),
         "origin": _origin(recipe, teachers),
+        "held": None if held is None else sorted(held),
     }
     cards = {}
     for head, task in tasks.items():
-        folder = out if head == recipe.data.dataset else out / f"along-{head}"
-        cards[head] = _finish(net, recipe, head, task, training[head], val[head], folder, came_from)
+        own = head == recipe.data.dataset
+        folder = out if own else out / f"along-{head}"
+        mine = chosen if own else None
+        cards[head] = _finish(
+            net, recipe, task, training[head], val.get(head), folder, came_from, mine
+        )
     return cards[recipe.data.dataset]
+
+
+@dataclass(frozen=True)
+class _Learned:
+    """What a net learns from: tiles, windows of pictures, and weights of tiles under 1."""
+
+    training: dict[str, Task]
+    pictures: Sequence[Picture]
+    suspects: Mapping[str, float]
 
 
 def _learn(
     net: keras.Model,
     recipe: Recipe,
     tasks: dict[str, Task],
-    pictures: Sequence[Picture],
-    judge: fit.Validation,
+    learned: _Learned,
+    judge: fit.Validation | None,
     teachers: tuple[Path, ...],
     out: Path,
-    fingerprint: str,
+    digest: str,
     progress: Progress,
 ) -> None:
-    """Fit the net on the training tiles of all tasks and the windows of `pictures`, judged on the
-    val set of the recipe's own."""
-    training = {h: t.split("train") for h, t in tasks.items()}
+    """Fit the net on the training tiles of all tasks and the windows of the pictures, judged on the
+    val set of the recipe's own where there is one."""
+    training = learned.training
     pixels = {h: _pixels(t, recipe, progress, reduce=True) for h, t in training.items()}
     posteriors = distill.posteriors(recipe, tasks, pixels, teachers, progress)
     if recipe.distill.start:
@@ -110,31 +137,45 @@ def _learn(
         distill.start_from(net, first, progress)
     sample = fit.make_sample(recipe, training, pixels, posteriors)
     own = recipe.data.dataset
+    sample = fit.weigh_down(sample, own, training[own], learned.suspects)
     sample = add_rendered(sample, recipe, training[own], pixels[own], progress)
-    sample = add_windows(sample, recipe, training[own], pictures, progress)
+    sample = add_windows(sample, recipe, training[own], learned.pictures, progress)
     steps = fit.steps_per_epoch(sample.drawn, recipe.train.batch)
     learner = net
     if frozen.has_fixed_features(recipe):
         sample, judge = frozen.with_features(net, recipe, sample, judge, progress)
         learner = frozen.heads_of(net)
     with progress.training(recipe.name, recipe.train.epochs, steps) as bar:
-        fit.fit(
-            learner, recipe, training, sample, judge, out, fingerprint, bar.epoch, bar.step, net
-        )
+        fit.fit(learner, recipe, training, sample, judge, out, digest, bar.epoch, bar.step, net)
 
 
-def _tasks(recipe: Recipe, data: Path, progress: Progress) -> dict[str, Task]:
+def read_tasks(recipe: Recipe, data: Path, held: Collection[str] | None = None) -> dict[str, Task]:
+    """The recipe's own task first, then those trained along; with `held`, all split anew."""
     own = recipe.data.dataset
-    tasks = {own: read_task(recipe.data, data, recipe.model.head)}
+    tasks = {own: read_task(recipe.data, data, recipe.model.head, held)}
     for name in recipe.data.along:
         if name in tasks:
             raise RecipeError(f"data.along names {name} again", where=recipe.name)
-        tasks[name] = read_task(Data(dataset=name), data, "softmax")
+        tasks[name] = read_task(Data(dataset=name), data, "softmax", held)
     refuse_leakage([t.tiles for t in tasks.values()])
-    for head, task in tasks.items():
-        for missing in refuse_empty_classes(task):
-            progress.warn(f"{head}: no val tile of {missing}; macro-F1 leaves it out")
     return tasks
+
+
+def _refuse_what_cannot_be_learned(
+    recipe: Recipe, tasks: dict[str, Task], held: Collection[str] | None, progress: Progress
+) -> None:
+    if held is not None and recipe.train.patience:
+        raise RecipeError(
+            f"train.patience is {recipe.train.patience}, but no val is judged",
+            where=recipe.name,
+            hint="set train.epochs and train.patience=0",
+        )
+    for head, task in tasks.items():
+        if held:  # `winnow cv` says which classes the net of a fold never saw
+            continue
+        for missing in refuse_empty_classes(task):
+            if held is None:
+                progress.warn(f"{head}: no val tile of {missing}; macro-F1 leaves it out")
 
 
 def _pixels(
@@ -148,38 +189,37 @@ def _pixels(
         return decode_all(paths, recipe.input.channels, longest=longest, progress=advance)
 
 
-def _fingerprint(tasks: dict[str, Task]) -> str:
+def fingerprint(tasks: dict[str, Task], suspects: Mapping[str, float]) -> str:
+    """Digest of the tiles, their labels, sets and weights: a checkpoint holds to it."""
     digest = hashlib.sha256()
     for head, task in tasks.items():
         for tile in task.tiles.tiles:
             digest.update(f"{head} {tile.path.name} {tile.label} {tile.split}\n".encode())
+    for name, weight in sorted(suspects.items()):
+        digest.update(f"{name} weighs {weight:g}\n".encode())
     return digest.hexdigest()
 
 
 def _finish(
     net: keras.Model,
     recipe: Recipe,
-    head: str,
     task: Task,
     training: Task,
-    val: fit.Validation,
+    val: fit.Validation | None,
     folder: Path,
     came_from: dict[str, Any],
+    chosen: Chosen | None,
 ) -> dict[str, Any]:
-    bias = recipe.export.prior * recipe.train.logit_adjustment * fit.log_prior(training, recipe)
+    head = task.tiles.dataset
+    prior = chosen.settings.prior if chosen else recipe.export.prior
+    borderline = chosen.settings.borderline if chosen else recipe.export.borderline
+    bias = prior * recipe.train.logit_adjustment * fit.log_prior(training, recipe)
     exported = model.export(net, head, bias if bias.any() else None)
-    borderline = recipe.export.borderline
-    found = views.ask(lambda tiles: model.predict(exported, tiles), val.pixels, borderline)
-    temperature = fit_temperature(found.logits, val.truth, task.head)
-    classes = list(task.classes)
-
-    def scores(heat: float) -> dict[str, Any]:
-        return metrics.score(found.posterior(heat, task.head), val.truth, classes, task.head)
-
+    temperature, figures = _figures(exported, task, val, borderline, chosen)
     card = {
         "recipe": recipe.as_dict(),
         "name": recipe.name if head == recipe.data.dataset else f"{recipe.name}-along-{head}",
-        "classes": classes,
+        "classes": list(task.classes),
         "head": task.head,
         "input": {
             "height": recipe.input.height,
@@ -188,22 +228,9 @@ def _finish(
         },
         "temperature": temperature,
         "borderline": borderline,
-        "training": {
-            "dataset": head,
-            "split": "by source; temperature fitted on val",
-            "counts": task.counts(),
-            "sources": {
-                s: list(task.split(s).tiles.sources)
-                for s in dict.fromkeys(t.split for t in task.tiles.tiles)
-            },
-        },
+        "training": _described(head, task, bool(val), came_from["held"], chosen),
         "lineage": came_from["lineage"],
-        "metrics": {
-            "split": "val",
-            "net_calls": found.net_calls(temperature, task.head),
-            "ece_before_temperature": scores(1.0)["ece"],
-            **scores(temperature),
-        },
+        "metrics": figures,
         "seed": recipe.seed,
         "versions": _versions(),
         "licence": f"Apache-2.0 (weights); training data {LICENCES.get(head, 'unknown')}",
@@ -212,6 +239,54 @@ def _finish(
     }
     _write(exported, card, folder)
     return card
+
+
+def _figures(
+    exported: keras.Model,
+    task: Task,
+    val: fit.Validation | None,
+    borderline: float,
+    chosen: Chosen | None,
+) -> tuple[float, dict[str, Any]]:
+    """Temperature, and the figures on val or those that a cross-validation lets expect."""
+    if val is None:
+        if chosen:
+            return chosen.settings.temperature, chosen.expected
+        return 1.0, {"split": "none: the net was not judged"}
+    found = views.ask(lambda tiles: model.predict(exported, tiles), val.pixels, borderline)
+    temperature = fit_temperature(found.logits, val.truth, task.head)
+    classes = list(task.classes)
+
+    def scores(heat: float) -> dict[str, Any]:
+        return metrics.score(found.posterior(heat, task.head), val.truth, classes, task.head)
+
+    return temperature, {
+        "split": "val",
+        "net_calls": found.net_calls(temperature, task.head),
+        "ece_before_temperature": scores(1.0)["ece"],
+        **scores(temperature),
+    }
+
+
+def _described(
+    head: str, task: Task, on_val: bool, held: list[str] | None, chosen: Chosen | None
+) -> dict[str, Any]:
+    """What the net learned from, for model.json."""
+    split = "by source; temperature fitted on val"
+    if not on_val:
+        split = "held-out sources are never judged" if held else "all labelled tiles, no val"
+    found: dict[str, Any] = {
+        "dataset": head,
+        "split": f"{split}; {chosen.words}" if chosen else split,
+        "counts": task.counts(),
+        "sources": {
+            s: list(task.split(s).tiles.sources)
+            for s in dict.fromkeys(t.split for t in task.tiles.tiles)
+        },
+    }
+    if held is not None:
+        found["held"] = held
+    return found
 
 
 def _origin(recipe: Recipe, teachers: tuple[Path, ...]) -> str:

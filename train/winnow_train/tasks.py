@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import numpy as np
 from winnow_base.errors import DataError, RecipeError
 from winnow_base.progress import Step
 from winnow_base.tiles import LabelledTiles
-from winnow_train.datasets import TileSet, camera_of, read_dataset
+from winnow_train.datasets import TileSet, camera_of, hold_out, read_dataset
 from winnow_train.recipe import Data, parse_recipe
 from winnow_train.tiles import decode_all, to_input
 
@@ -52,9 +53,13 @@ class Task:
         return sums
 
 
-def read_task(data: Data, root: Path, head: str) -> Task:
-    """The recipe's own task. Raises DataError, RecipeError for classes that do not exist."""
-    return make_task(read_dataset(data.dataset, root), data, head)
+def read_task(data: Data, root: Path, head: str, held: Collection[str] | None = None) -> Task:
+    """The recipe's own task; with `held`, split anew (`datasets.hold_out`).
+
+    Raises DataError, RecipeError for classes that do not exist.
+    """
+    found = read_dataset(data.dataset, root)
+    return make_task(found if held is None else hold_out(found, held), data, head)
 
 
 def make_task(found: TileSet, data: Data, head: str) -> Task:
@@ -124,6 +129,8 @@ def refuse_empty_classes(task: Task) -> list[str]:
             f"{task.tiles.dataset} has no training tile of {', '.join(empty)}",
             hint="leave the class out with data.drop",
         )
+    if all(t.split != "val" for t in task.tiles.tiles):
+        return []
     val = task.split("val").targets().sum(axis=0)
     return [c for c, n in zip(task.classes, val, strict=True) if n == 0]
 
@@ -136,6 +143,8 @@ def task_like(card: dict[str, Any], dataset: str, root: Path) -> Task:
     """
     data = Data(dataset=dataset)
     found = read_dataset(dataset, root)
+    if (held := card["training"].get("held")) is not None:
+        found = hold_out(found, held)
     if "recipe" in card:
         own = parse_recipe(card["recipe"]).data
         if own.dataset == card["training"].get("dataset"):

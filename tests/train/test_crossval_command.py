@@ -1,0 +1,243 @@
+"""`winnow cv` as a command: run, killed and gone on with, compared, and what it chose trained."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from winnow_cli.app import main
+from winnow_edge.bundle import open_bundle
+from winnow_train.crossval.outcome import load
+
+WINNOW = str(Path(sys.executable).parent / "winnow")
+SHORT = ("--set", "train.epochs=1", "--folds", 2)
+
+
+@dataclass(frozen=True)
+class Done:
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+def winnow(*arguments: object) -> Done:
+    """Run the command in this process, as its entry point does: TensorFlow is loaded once."""
+    out, err = io.StringIO(), io.StringIO()
+    argv = sys.argv
+    sys.argv = ["winnow", *map(str, arguments)]
+    try:
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            main()
+        code = 0
+    except SystemExit as end:
+        code = int(end.code or 0)
+    finally:
+        sys.argv = argv
+    return Done(code, out.getvalue(), err.getvalue())
+
+
+@pytest.fixture(scope="module")
+def crossed(shapes: Path, recipe_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("cv") / "shapes"
+    done = winnow("cv", recipe_file, "--data", shapes, "--out", out, *SHORT)
+    assert done.returncode == 0, done.stderr
+    assert "150 tiles, 18 sources, 18 held out as wholes (source), 2 folds" in done.stdout
+    return out
+
+
+def test_every_tile_is_answered_by_a_net_that_never_saw_its_source(crossed: Path) -> None:
+    found = load(crossed)
+    assert len(found) == 150
+    assert len(set(found.names.tolist())) == 150
+    for fold in (1, 2):
+        card = json.loads((crossed / f"fold-{fold}/model.json").read_text())
+        held = set(found.sources[found.fold == fold].tolist())
+        assert set(card["training"]["held"]) == held
+        assert not held & set(card["training"]["sources"]["train"])
+        assert not held & set(card["lineage"]["sources"])
+
+
+def test_logits_hold_no_prior_and_their_shift_gives_it_back(crossed: Path) -> None:
+    """The recipe adds half of the log prior to the loss, and the run folder's net gives it back."""
+    found = load(crossed)
+    card = json.loads((crossed / "fold-1/model.json").read_text())
+    count = np.array(list(card["training"]["counts"]["train"].values()), float)
+    shift = found.shift[found.fold == 1][0]
+    np.testing.assert_allclose(shift, 0.5 * np.log(count / count.sum()), atol=1e-6)
+
+
+def test_the_folder_says_everything(crossed: Path) -> None:
+    report = json.loads((crossed / "cv.json").read_text())
+    assert report["nested"]["value"]["n"] == 150
+    assert set(report["chosen"]) == {"temperature", "prior", "borderline"}
+    page = (crossed / "cv.html").read_text()
+    assert "shapes, cross-validated" in page
+    assert page.count('alt="tile"') == min(48, report["suspects"])
+    assert len((crossed / "suspects.csv").read_text().splitlines()) == 1 + report["suspects"]
+
+
+def test_a_finished_one_is_judged_again_without_training(
+    crossed: Path, shapes: Path, recipe_file: Path
+) -> None:
+    before = (crossed / "fold-1/model.keras").stat().st_mtime_ns
+    again = winnow(
+        "cv",
+        recipe_file,
+        "--data",
+        shapes,
+        "--out",
+        crossed,
+        *SHORT,
+        "--against",
+        crossed,
+        "--json",
+    )
+    assert again.returncode == 0, again.stderr
+    against = json.loads(again.stdout)["against"]
+    assert against["gain"]["accuracy"]["value"] == 0
+    assert against["verdict"] == "within its noise: keep what flies"
+    assert (crossed / "fold-1/model.keras").stat().st_mtime_ns == before
+
+
+def test_a_model_is_compared_on_what_it_never_saw(
+    crossed: Path, shapes: Path, recipe_file: Path
+) -> None:
+    command = ("cv", recipe_file, "--data", shapes, "--out", crossed, *SHORT)
+    done = winnow(*command, "--against", crossed / "fold-1", "--json")
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    assert report["against"]["unseen"] == report["by_fold"][0]["n"]
+
+
+def test_killed_at_any_point_it_ends_as_if_it_had_not_been(
+    crossed: Path, shapes: Path, recipe_file: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "killed"
+    command = ("cv", recipe_file, "--data", shapes, "--out", out, *SHORT)
+    for sign in ("fold-1/checkpoint.npz", "fold-1/held.npz"):
+        running = subprocess.Popen(
+            [WINNOW, *map(str, command)], stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL
+        )
+        try:
+            while not (out / sign).is_file() and running.poll() is None:
+                time.sleep(0.05)
+        finally:
+            running.send_signal(signal.SIGKILL)
+            running.wait()
+    done = winnow(*command)
+    assert done.returncode == 0, done.stderr
+    np.testing.assert_array_equal(load(out).logits, load(crossed).logits)
+
+
+def test_the_net_that_flies_quotes_what_was_cross_validated(
+    crossed: Path, shapes: Path, recipe_file: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "flies"
+    done = winnow(
+        "train", recipe_file, "--data", shapes, "--out", out, *SHORT[:2], "--chosen", crossed
+    )
+    assert done.returncode == 0, done.stderr
+    report = json.loads((crossed / "cv.json").read_text())
+    card = json.loads((out / "model.json").read_text())
+    assert card["metrics"]["accuracy"] == report["nested"]["value"]["accuracy"]
+    assert card["metrics"]["split"] == "cross-validated, 2 folds"
+    assert card["temperature"] == report["chosen"]["temperature"]
+    assert card["training"]["counts"] == {"train": {"bar": 50, "disc": 50, "plain": 50}}
+    assert "cross-validated, 2 folds accuracy" in done.stdout
+
+    bundle = tmp_path / "flies.winnow"
+    convert = ("convert", out, "--data", shapes, "--out", bundle, "--calibration", 32)
+    refused = winnow(*convert)
+    assert (refused.returncode, "val says nothing" in refused.stderr) == (3, True)
+    gate = ("--max-accuracy-loss", 0.2, "--max-recall-loss", 0.2, "--min-agreement", 0.5)
+    done = winnow(*convert, "--cv", crossed, *gate, "--min-rank-correlation", -1)
+    assert done.returncode == 0, done.stderr
+    made = open_bundle(bundle)
+    assert made.manifest.metrics["split"] == "cross-validated, 2 folds"
+    assert made.manifest.metrics["n"] == 150
+    assert made.manifest.metrics["quantization"]["seen_tiles"]["n"] == 150
+    assert "**Expect accuracy" in made.card
+    assert "the published val says nothing of this net" in made.card
+
+
+def test_all_labelled_tiles_without_a_choice_quote_nothing(
+    crossed: Path, shapes: Path, recipe_file: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "all"
+    done = winnow("train", recipe_file, "--data", shapes, "--out", out, *SHORT[:2], "--all")
+    assert done.returncode == 0, done.stderr
+    assert "not judged" in done.stdout
+    assert "accuracy" not in json.loads((out / "model.json").read_text())["metrics"]
+    command = ("cv", recipe_file, "--data", shapes, "--out", crossed, *SHORT)
+    done = winnow(*command, "--against", out)
+    assert (done.returncode, "learned from every source" in done.stderr) == (3, True)
+
+
+def test_what_was_not_cross_validated_is_not_trained(
+    crossed: Path, shapes: Path, recipe_file: Path, tmp_path: Path
+) -> None:
+    arguments = ("train", recipe_file, "--data", shapes, "--out", tmp_path / "other")
+    done = winnow(*arguments, "--chosen", crossed)
+    assert (done.returncode, "train differs" in done.stderr) == (3, True)
+    done = winnow(*arguments, "--chosen", tmp_path)
+    assert (done.returncode, "no finished cross-validation" in done.stderr) == (3, True)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (("--folds", 20), 3, "18 sources are too few for 20 folds"),
+        (("--set", "train.patience=2"), 3, "held-out tiles would choose the epoch"),
+        (("--choose", "taste"), 3, "of likelihood, accuracy, macro-f1"),
+        (("--fold-file", "nowhere.csv"), 3, "cannot be read"),
+        (("--suspects", "nowhere.csv"), 3, "cannot be read"),
+        (("--data", "nowhere"), 3, "no such folder"),
+        (("--out", "/proc/cv"), 3, "cannot be"),
+    ],
+)
+def test_bad_input_is_one_line(
+    shapes: Path, recipe_file: Path, tmp_path: Path, arguments: tuple, code: int, said: str
+) -> None:
+    done = winnow("cv", recipe_file, "--data", shapes, "--out", tmp_path / "x", *arguments)
+    assert (done.returncode, done.stdout) == (code, "")
+    assert said in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [(("--set", "train.batch=8"), "another recipe"), (("--seed", 1), "another fold")],
+)
+def test_another_recipe_or_other_folds_do_not_go_on(
+    crossed: Path, shapes: Path, recipe_file: Path, change: tuple, said: str
+) -> None:
+    done = winnow("cv", recipe_file, "--data", shapes, "--out", crossed, *SHORT, *change)
+    assert done.returncode == 3
+    assert said in done.stderr
+
+
+def test_teachers_are_trained_anew_in_every_fold(
+    shapes: Path, recipe_file: Path, tmp_path: Path
+) -> None:
+    shutil.copy(recipe_file, tmp_path / "elder.toml")
+    student = tmp_path / "student.toml"
+    text = recipe_file.read_text().replace("epochs = 3", "epochs = 1")
+    student.write_text(text + '[distill]\nweight = 0.5\nstart = true\nteachers = ["elder"]\n')
+    out = tmp_path / "cv"
+    done = winnow("cv", student, "--data", shapes, "--out", out, "--folds", 2)
+    assert done.returncode == 0, done.stderr
+    held = json.loads((out / "fold-1/model.json").read_text())["training"]["held"]
+    taught = json.loads((out / "fold-1/teachers/elder/model.json").read_text())
+    assert taught["training"]["held"] == held
+    assert not set(held) & set(taught["lineage"]["sources"])

@@ -1,0 +1,104 @@
+"""`winnow cv`; Keras is imported inside the command."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+DATA = typer.Option("--data", help="Folder that holds the data sets' folders.")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to `app`."""
+    app.command("cv")(cv)
+
+
+def cv(
+    recipe: Annotated[
+        str, typer.Argument(help="A recipe file, or the bare name of a shipped one.")
+    ],
+    data: Annotated[Path, DATA],
+    out: Annotated[
+        Path, typer.Option("--out", help="Folder of the folds; a killed one goes on from it.")
+    ],
+    folds: Annotated[int, typer.Option("--folds", min=2, help="Into how many folds.")] = 5,
+    seed: Annotated[int, typer.Option("--seed", help="Assigns the sources to folds.")] = 0,
+    block: Annotated[
+        int, typer.Option("--block", min=1, help="Sols that are held out together, rover data.")
+    ] = 10,
+    fold_file: Annotated[
+        Path | None,
+        typer.Option("--fold-file", help="Take the folds from this folds.csv; 0: never held out."),
+    ] = None,
+    criterion: Annotated[
+        str,
+        typer.Option("--choose", help="Choose the prior by likelihood, accuracy or macro-f1."),
+    ] = "likelihood",
+    against: Annotated[
+        Path | None,
+        typer.Option(
+            "--against", help="Another cross-validation's folder, or a model, on the same tiles."
+        ),
+    ] = None,
+    suspects: Annotated[
+        Path | None,
+        typer.Option("--suspects", help="Weigh the tiles of a suspects.csv down in training."),
+    ] = None,
+    weights_dir: Annotated[
+        Path | None,
+        typer.Option("--weights-dir", help="Folder of the backbones' weights files."),
+    ] = None,
+    changes: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Change a key of the recipe."),
+    ] = None,
+    threads: Annotated[
+        int, typer.Option("--threads", min=0, help="Cores to use; 0 takes all of them.")
+    ] = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
+) -> None:
+    """Cross-validate a RECIPE by source: what it is worth on sources that its nets never saw.
+
+    Example: winnow cv msl-surface --data DATA --weights-dir WEIGHTS --out cv/msl --block 100
+
+    Trains the recipe, and the teachers it names, once per fold on the labelled tiles of train and
+    val together. The folder holds out-of-fold.npz, cv.json, cv.html with every figure and its
+    interval over sources, and suspects.csv. `winnow train RECIPE --chosen FOLDER` trains the net
+    that flies with what was chosen here.
+    """
+    from winnow_train.backend import quiet_backend
+    from winnow_train.crossval import noise
+    from winnow_train.crossval.choose import refuse_unknown
+    from winnow_train.recipe import find_recipe, read_recipe
+
+    refuse_unknown(criterion)
+    path = find_recipe(recipe)
+    wanted = read_recipe(path, changes or ())
+    weighed = noise.read_weights(suspects) if suspects else {}
+    quiet_backend(threads)
+    from winnow_base.progress import Progress
+    from winnow_train.crossval.cross import cross_validate
+    from winnow_train.crossval.page import print_summary, write_page
+
+    progress = Progress()
+    found = cross_validate(
+        wanted,
+        data,
+        out,
+        folds=folds,
+        seed=seed,
+        sols=block,
+        fold_file=fold_file,
+        suspects=weighed,
+        weights_dir=weights_dir,
+        recipes=path.parent,
+        progress=progress,
+    )
+    report = write_page(found, out, criterion, data=data, against=against, progress=progress)
+    if as_json:
+        typer.echo(json.dumps(report))
+    else:
+        print_summary(report, out)
