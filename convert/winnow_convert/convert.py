@@ -11,12 +11,13 @@ import numpy as np
 import numpy.typing as npt
 
 from winnow_base import views
+from winnow_base.conversion import METHODS, Conversion
 from winnow_base.errors import GateError
 from winnow_base.progress import Step
 from winnow_base.tiles import LabelledTiles
 from winnow_base.views import Answers
 from winnow_convert.card import write_card
-from winnow_convert.data import calibration_sample, check_calibration
+from winnow_convert.data import CALIBRATION_SEED, calibration_sample, check_calibration
 from winnow_convert.flatbuffer import read_graph
 from winnow_convert.int8 import Int8Model
 from winnow_convert.measure import (
@@ -27,7 +28,6 @@ from winnow_convert.measure import (
     rounded,
 )
 from winnow_convert.methods import Quantized, quantize_by
-from winnow_convert.options import METHODS, Options
 from winnow_convert.ptq import UInt8Array
 from winnow_convert.source import Source, float_logits
 from winnow_convert.thresholds import choose_thresholds
@@ -44,7 +44,7 @@ class Converted:
     """
 
     source: Source
-    options: Options
+    options: Conversion
     quantized: Quantized
     calibration: UInt8Array
     manifest: Manifest
@@ -77,7 +77,7 @@ def compare_methods(
     source: Source,
     train: LabelledTiles,
     val: LabelledTiles,
-    options: Options,
+    options: Conversion,
     progress: Step,
 ) -> dict[str, Converted]:
     """Every method that `options.method` asks for, by name: quantized on tiles of train, measured
@@ -85,7 +85,7 @@ def compare_methods(
 
     Raises DataError for unusable tiles and ModelError for a model that has no int8 form.
     """
-    calibration = calibration_sample(train, len(source.classes), options.calibration, options.seed)
+    calibration = calibration_sample(train, len(source.classes), options.calibration)
     check_calibration(calibration, source)
     before = views.ask(
         lambda tiles: np.asarray(float_logits(source, tiles, progress)),
@@ -104,7 +104,7 @@ def compare_methods(
     return found
 
 
-def methods_of(options: Options) -> list[str]:
+def methods_of(options: Conversion) -> list[str]:
     """The methods to try."""
     return [m for m in METHODS if m != "auto"] if options.method == "auto" else [options.method]
 
@@ -121,7 +121,7 @@ def _rank(converted: Converted) -> tuple[bool, float, float]:
 
 def judge(
     source: Source,
-    options: Options,
+    options: Conversion,
     quantized: Quantized,
     compared: Compared,
     calibrated_on: int,
@@ -153,7 +153,7 @@ def judge(
             "method": quantized.method,
             "steps": list(quantized.steps),
             "calibration_tiles": calibrated_on,
-            "calibration_seed": options.seed,
+            "calibration_seed": CALIBRATION_SEED,
             **({"seen_tiles": seen} if seen else {}),
         },
         "temperature": {
@@ -210,7 +210,7 @@ def write(converted: Converted, out: Path, for_edgetpu: bytes | None = None) -> 
     )
 
 
-def _gate(options: Options, change: dict[str, Any], seen: dict[str, Any] | None) -> list[str]:
+def _gate(options: Conversion, change: dict[str, Any], seen: dict[str, Any] | None) -> list[str]:
     limits = [
         ("accuracy loss", change["accuracy_loss"], "max_accuracy_loss", 1),
         ("macro recall loss", change["macro_recall_loss"], "max_recall_loss", 1),
@@ -227,7 +227,7 @@ def _gate(options: Options, change: dict[str, Any], seen: dict[str, Any] | None)
     return failures
 
 
-def _budget(options: Options, flatbuffer: bytes) -> list[str]:
+def _budget(options: Conversion, flatbuffer: bytes) -> list[str]:
     macs = read_graph(flatbuffer).macs / 1e6
     failures = []
     if len(flatbuffer) > options.max_bytes:

@@ -5,15 +5,16 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from winnow_base.conversion import FEWEST_CALIBRATION_TILES
 from winnow_base.errors import DataError
 from winnow_base.tiles import LabelledTiles
 from winnow_convert.source import Source
 
 UInt8Array = npt.NDArray[np.uint8]
-FEWEST_CALIBRATION_TILES = 16
+CALIBRATION_SEED = 0
 
 
-def calibration_sample(train: LabelledTiles, classes: int, count: int, seed: int = 0) -> UInt8Array:
+def calibration_sample(train: LabelledTiles, classes: int, count: int) -> UInt8Array:
     """About `count` tiles of train, balanced over the classes, uint8 (n, height, width, channels).
 
     Each class gives an equal share, as do the tiles of no class where a sigmoid head has such; one
@@ -21,7 +22,7 @@ def calibration_sample(train: LabelledTiles, classes: int, count: int, seed: int
     those values are set in two pixels of the last: the input range must be exactly 0..255 for
     pixels to be quantized without rounding.
     """
-    rng = np.random.Generator(np.random.PCG64(seed))
+    rng = np.random.Generator(np.random.PCG64(CALIBRATION_SEED))
     many = train.labels.ndim == 2
     member = train.labels if many else np.eye(classes, dtype=np.int64)[train.labels]
     pools = [list(rng.permutation(np.flatnonzero(member[:, k]))) for k in range(classes)]

@@ -19,13 +19,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from winnow_base.conversion import Conversion
 from winnow_base.progress import Step
 from winnow_base.tiles import LabelledTiles
 from winnow_convert import aeq, ptq, qat
 from winnow_convert.bias import correct_biases
+from winnow_convert.data import CALIBRATION_SEED
 from winnow_convert.equalize import equalize
 from winnow_convert.int8 import Int8Model
-from winnow_convert.options import Options
 from winnow_convert.ptq import UInt8Array
 from winnow_convert.source import Source, float_logits
 
@@ -48,7 +49,7 @@ def quantize_by(
     source: Source,
     train: LabelledTiles,
     calibration: UInt8Array,
-    options: Options,
+    options: Conversion,
     progress: Step,
 ) -> Quantized:
     """Quantize `source` by one method. Raises ModelError where it has no int8 form that way."""
@@ -119,7 +120,7 @@ def _fine_tuned(
     source: Source,
     train: LabelledTiles,
     calibration: UInt8Array,
-    options: Options,
+    options: Conversion,
     progress: Step,
 ) -> Source:
     return qat.fine_tune(
@@ -128,6 +129,6 @@ def _fine_tuned(
         calibration,
         epochs=options.qat_epochs,
         learning_rate=options.qat_learning_rate,
-        seed=options.seed,
+        seed=CALIBRATION_SEED,
         progress=progress,
     )

@@ -15,13 +15,13 @@ import numpy as np
 import numpy.typing as npt
 
 from winnow_base import views
+from winnow_base.conversion import Conversion
 from winnow_base.progress import Step
 from winnow_base.tiles import LabelledTiles
 from winnow_base.views import Answers
 from winnow_convert.convert import Compared, Converted, judge, methods_of
 from winnow_convert.data import calibration_sample, check_calibration
 from winnow_convert.methods import quantize_by
-from winnow_convert.options import Options
 from winnow_convert.source import Source, float_logits
 
 SEEN = 2000
@@ -40,7 +40,11 @@ class FoldNet:
 
 
 def compare_out_of_fold(
-    source: Source, train: LabelledTiles, nets: Iterable[FoldNet], options: Options, progress: Step
+    source: Source,
+    train: LabelledTiles,
+    nets: Iterable[FoldNet],
+    options: Conversion,
+    progress: Step,
 ) -> dict[str, Converted]:
     """Every method that `options.method` asks for, by name: the net quantized on tiles of train,
     judged by what the method does to the nets of the folds.
@@ -81,8 +85,10 @@ def compare_out_of_fold(
     return found
 
 
-def _calibration(source: Source, train: LabelledTiles, options: Options) -> npt.NDArray[np.uint8]:
-    tiles = calibration_sample(train, len(source.classes), options.calibration, options.seed)
+def _calibration(
+    source: Source, train: LabelledTiles, options: Conversion
+) -> npt.NDArray[np.uint8]:
+    tiles = calibration_sample(train, len(source.classes), options.calibration)
     check_calibration(tiles, source)
     return tiles
 

@@ -90,10 +90,10 @@ def convert(
     nets of its cross-validation are quantized alike and judge the tiles of their folds. Method and
     limits come from the recipe's \\[convert] table; options override them. See docs/convert.md.
     """
+    from winnow_base.conversion import read_conversion
     from winnow_base.progress import Progress
     from winnow_convert import extras
     from winnow_convert.convert import best_of, compare_methods, write
-    from winnow_convert.options import make_options
     from winnow_convert.out_of_fold import compare_out_of_fold
     from winnow_convert.report import as_json, print_comparison, print_report
     from winnow_convert.source import load_source
@@ -111,7 +111,7 @@ def convert(
     }
     _check_out(out)
     source = load_source(model)
-    options = make_options(source.recipe_options, given, source.folder)
+    options = read_conversion(source.recipe_options, given, source.folder)
     with Progress().steps(transient=False) as progress:
         train = read_like(source.description, data, "train", progress)
         if cv is None:

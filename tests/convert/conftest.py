@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from winnow_base.conversion import Conversion
 from winnow_convert.convert import Converted, compare_methods
-from winnow_convert.options import Options
 from winnow_convert.source import load_source
 from winnow_train.tasks import read_like
 
 # Three rows of a 45-tile val set are 7 %: the default gate is for real sets.
-LOOSE = Options(
+LOOSE = Conversion(
     calibration=48,
     max_accuracy_loss=0.1,
     max_recall_loss=0.1,
@@ -129,7 +129,7 @@ def run_folder(tiny_model: Any, write_run: Callable[..., Path]) -> Path:
 
 
 @pytest.fixture(scope="session")
-def loose() -> Options:
+def loose() -> Conversion:
     """Options whose gate suits 45 val tiles."""
     return LOOSE
 

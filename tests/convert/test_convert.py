@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from winnow_base.conversion import Conversion, read_conversion
 from winnow_base.errors import DataError, GateError, ModelError, RecipeError
 from winnow_base.tiles import LabelledTiles
 from winnow_base.views import ask, mirror
@@ -24,7 +25,6 @@ from winnow_convert.convert import Compared, Converted, compare_methods, judge, 
 from winnow_convert.data import calibration_sample, check_calibration
 from winnow_convert.int8 import Int8Model, quantize_pixels
 from winnow_convert.measure import Outputs, figures, rounded
-from winnow_convert.options import Options, make_options
 from winnow_convert.source import float_logits, load_source
 from winnow_edge.bundle import open_bundle
 from winnow_edge.errors import OutputError
@@ -33,7 +33,7 @@ from winnow_edge.runtimes import load_classifier
 from winnow_train.tasks import read_like
 
 
-def quantized(run_folder: Path, data_root: Path, options: Options) -> Converted:
+def quantized(run_folder: Path, data_root: Path, options: Conversion) -> Converted:
     source = load_source(run_folder)
     train, val = (
         read_like(source.description, data_root, split, silent) for split in ("train", "val")
@@ -135,7 +135,7 @@ def test_int8_logits_follow_float_logits(converted: Converted, data_root: Path) 
 
 
 def test_the_same_inputs_give_the_same_bytes(
-    run_folder: Path, data_root: Path, converted: Converted, loose: Options, tmp_path: Path
+    run_folder: Path, data_root: Path, converted: Converted, loose: Conversion, tmp_path: Path
 ) -> None:
     again = quantized(run_folder, data_root, loose)
     first = write(converted, tmp_path / "one.winnow").path.read_bytes()
@@ -143,7 +143,7 @@ def test_the_same_inputs_give_the_same_bytes(
 
 
 def test_a_failed_gate_writes_nothing_and_says_by_how_much(
-    run_folder: Path, data_root: Path, loose: Options, tmp_path: Path
+    run_folder: Path, data_root: Path, loose: Conversion, tmp_path: Path
 ) -> None:
     out = tmp_path / "tiny.winnow"
     out.write_bytes(b"the bundle of yesterday")
@@ -298,19 +298,19 @@ def test_calibration_of_a_sigmoid_head_has_tiles_of_no_class_too() -> None:
 
 
 def test_options_refuse_unknown_keys_and_illegal_values() -> None:
-    assert make_options({"calibration": 64}, {"calibration": None}, "r").calibration == 64
-    assert make_options({"calibration": 64}, {"calibration": 80}, "r").calibration == 80
-    for bad in ({"background": "other"}, {"background": 5}, {"seed": 1.5}):
-        with pytest.raises(RecipeError, match=f"convert.{next(iter(bad))} is "):
-            make_options(bad, {}, "r")
-    with pytest.raises(RecipeError, match=r"unknown key convert\.speed"):
-        make_options({"speed": 1}, {}, "r")
-    with pytest.raises(RecipeError, match=r"convert\.min_agreement is 2; legal: 0.0 to 1.0"):
-        make_options({"min_agreement": 2}, {}, "r")
-    with pytest.raises(RecipeError, match=r"convert\.calibration is 1; legal: 16 to 100000"):
-        make_options({}, {"calibration": 1}, "r")
+    assert read_conversion({"calibration": 64}, {"calibration": None}, "r").calibration == 64
+    assert read_conversion({"calibration": 64}, {"calibration": 80}, "r").calibration == 80
+    for bad in ({"background": "other"}, {"background": 5}, {"qat_epochs": 1.5}):
+        with pytest.raises(RecipeError, match=f"`convert.{next(iter(bad))}` is "):
+            read_conversion(bad, {}, "r")
+    with pytest.raises(RecipeError, match=r"unknown key `convert\.speed`"):
+        read_conversion({"speed": 1}, {}, "r")
+    with pytest.raises(RecipeError, match=r"`convert\.min_agreement` is 2.0, legal is 0 to 1"):
+        read_conversion({"min_agreement": 2}, {}, "r")
+    with pytest.raises(RecipeError, match=r"`convert\.calibration` is 1, legal is 16 to 100_000"):
+        read_conversion({}, {"calibration": 1}, "r")
     with pytest.raises(RecipeError, match=r"convert\.method"):
-        make_options({"method": "magic"}, {}, "r")
+        read_conversion({"method": "magic"}, {}, "r")
 
 
 def test_an_unwritable_bundle_path_leaves_nothing(converted: Converted, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from winnow_base.conversion import Conversion
 from winnow_convert import aeq, ptq, qat
 from winnow_convert.bias import correct_biases
 from winnow_convert.convert import Converted, best_of, compare_methods
@@ -17,7 +18,6 @@ from winnow_convert.flatbuffer import read_graph
 from winnow_convert.int8 import Int8Model
 from winnow_convert.layers import layer_noise
 from winnow_convert.methods import signal_to_noise
-from winnow_convert.options import Options
 from winnow_convert.readiness import check_readiness
 from winnow_convert.source import float_logits, load_source
 from winnow_train.tasks import read_like
@@ -136,7 +136,7 @@ def test_fine_tuning_gives_a_net_of_the_same_ops(converted: Converted) -> None:
 
 @pytest.mark.slow
 def test_all_methods_are_compared_on_the_same_tiles(
-    run_folder: Path, data_root: Path, loose: Options
+    run_folder: Path, data_root: Path, loose: Conversion
 ) -> None:
     options = dataclasses.replace(loose, method="auto", qat_epochs=1)
     source = load_source(run_folder)

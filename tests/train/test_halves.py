@@ -81,5 +81,5 @@ def test_the_middle_halves_stand_side_by_side() -> None:
 
 
 def test_halves_need_sigmoid_heads() -> None:
-    with pytest.raises(RecipeError, match=r"augment\.halves is 0\.2, but the head is softmax"):
+    with pytest.raises(RecipeError, match=r"`augment\.halves` is 0\.2, but the head is softmax"):
         parse_recipe({"name": "t", "data": {"dataset": "hirise-v3"}, "augment": {"halves": 0.2}})

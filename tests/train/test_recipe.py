@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from winnow_base.errors import RecipeError, WeightsError
 from winnow_edge.bundle import open_bundle, shipped_bundles
-from winnow_train.recipe import find_recipe, find_weights, parse_recipe, read_recipe
+from winnow_edge.tables import keys_of
+from winnow_train.recipe import Recipe, find_recipe, find_weights, parse_recipe, read_recipe
 
 RECIPES = sorted((Path(__file__).parents[2] / "train" / "recipes").glob("*.toml"))
 SMALL: dict[str, Any] = {"name": "small", "data": {"dataset": "hirise-v3"}}
@@ -56,26 +58,38 @@ def test_a_shipped_bundle_was_made_by_the_recipe_of_its_name(path: Path) -> None
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ({"sede": 1}, "unknown key sede"),
-        ({"train": {"epoch": 3}}, r"unknown key train\.epoch"),
-        ({"train": {"epochs": -1}}, r"train\.epochs is -1; legal range: 0 to 1000"),
-        ({"train": {"epochs": 0}}, r"train\.epochs is 0, but no weights are started from"),
-        ({"distill": {"average": True}}, r"distill\.average is true, but distill\.start is not"),
-        ({"train": {"learning_rate": "fast"}}, r"train\.learning_rate is 'fast'; expected float"),
-        ({"train": {"learning_rate": float("nan")}}, r"train\.learning_rate is nan"),
-        ({"model": {"frozen": 1}}, r"model\.frozen is 1; expected bool"),
-        ({"model": {"head": "tanh"}}, r"model\.head is 'tanh'; legal: 'softmax', 'sigmoid'"),
-        ({"augment": {"zoom": [1.0]}}, r"augment\.zoom.*expected 2 values"),
+        ({"sede": 1}, "unknown key `sede`; did you mean `seed`"),
+        ({"train": {"epoch": 3}}, r"unknown key `train\.epoch`; did you mean `epochs`"),
+        ({"train": {"epochs": -1}}, r"`train\.epochs` is -1, legal is 0 to 1000"),
+        ({"train": {"epochs": 0}}, r"`train\.epochs` is 0, but no weights are started from"),
+        ({"distill": {"average": True}}, r"`distill\.average` is true, but distill\.start is not"),
+        (
+            {"train": {"learning_rate": "fast"}},
+            r"`train\.learning_rate` is 'fast', must be a number",
+        ),
+        (
+            {"train": {"learning_rate": float("nan")}},
+            "is nan, legal is 1e-07 to 1",
+        ),
+        ({"model": {"frozen": 1}}, r"`model\.frozen` is 1, must be true or false"),
+        (
+            {"model": {"head": "tanh"}},
+            "is 'tanh', legal is one of: softmax, sigmoid",
+        ),
+        ({"augment": {"zoom": [1.0]}}, r"`augment\.zoom` is \[1\.0\], legal is a list of 2 values"),
         ({"augment": {"zoom": [2.0, 1.0]}}, r"smaller magnification first"),
-        ({"input": {"channels": 2}}, r"legal: 1 \(grey\) or 3 \(RGB\)"),
+        ({"input": {"channels": 2}}, r"`input\.channels` is 2, legal is one of: 1, 3"),
         ({"input": {"width": 96}}, "not square"),
-        ({"export": {"borderline": 1.1}}, r"export\.borderline is 1.1; legal range: 0.0 to 1.0"),
+        ({"export": {"borderline": 1.1}}, r"`export\.borderline` is 1\.1, legal is 0 to 1"),
         (
             {"export": {"borderline": 0.9}, "model": {"head": "sigmoid"}},
-            r"export\.borderline is 0.9, but the head is sigmoid",
+            r"`export\.borderline` is 0\.9, but the head is sigmoid",
         ),
-        ({"data": {}}, r"data\.dataset is missing"),
-        ({"data": {"dataset": "imagenet"}}, r"data\.dataset is 'imagenet'"),
+        ({"data": {}}, r"`data\.dataset` is missing"),
+        (
+            {"data": {"dataset": "imagenet"}},
+            "is 'imagenet', legal is one of: hirise-v1",
+        ),
     ],
 )
 def test_refusals_name_the_key_and_what_is_legal(change: dict[str, Any], says: str) -> None:
@@ -83,6 +97,7 @@ def test_refusals_name_the_key_and_what_is_legal(change: dict[str, Any], says: s
         parse_recipe({**SMALL, **change})
 
 
+@settings(deadline=None)
 @given(
     st.recursive(
         st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
@@ -126,10 +141,10 @@ def test_set_changes_what_the_file_says_and_nothing_else() -> None:
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ("train.epoch=3", r"with --set: unknown key train\.epoch; known: epochs"),
-        ("train.epochs=-1", r"train\.epochs is -1; legal range: 0 to 1000"),
-        ("train=3", "train must be a table"),
-        ("seed.x=3", r"seed is \{'x': 3\}; expected int"),
+        ("train.epoch=3", r"with --set: unknown key `train\.epoch`; did you mean `epochs`"),
+        ("train.epochs=-1", r"`train\.epochs` is -1, legal is 0 to 1000"),
+        ("train=3", "`train` must be a table"),
+        ("seed.x=3", r"`seed` is \{'x': 3\}, must be a whole number"),
         ("model.last=conv_pw_11_relu", r"no KEY=VALUE of TOML; e\.g\. train\.balance=0"),
         ("seed", "no KEY=VALUE of TOML"),
     ],
@@ -137,6 +152,30 @@ def test_set_changes_what_the_file_says_and_nothing_else() -> None:
 def test_a_bad_set_is_refused_as_in_the_file(change: str, says: str) -> None:
     with pytest.raises(RecipeError, match=says):
         read_recipe(find_recipe("hirise-landmarks"), [change])
+
+
+def test_a_refusal_points_at_the_line(tmp_path: Path) -> None:
+    path = tmp_path / "small.toml"
+    for text, says in (
+        ("[data]\ndataset = 'msl'\n[train]\nepochs = -1\n", ":4: `train.epochs` is -1"),
+        ("[data]\ndataset = 'msl'\n[augment]\n\nzoom = [2.0, 1.0]\n", ":5: `augment.zoom` is"),
+        ("seed = 1\n", ": `data` is missing"),
+        ("seed =\n", ": is not TOML"),
+        ("seed = 1" + "0" * 5000 + "\n", ": is not TOML that can be read"),
+    ):
+        path.write_text(text, encoding="utf-8")
+        with pytest.raises(RecipeError, match=re.escape(f"{path}{says}")):
+            read_recipe(path)
+
+
+def test_every_key_of_a_recipe_has_a_meaning() -> None:
+    tables: list[Any] = [Recipe]
+    while tables:
+        for name, key in keys_of(tables.pop()).items():
+            if dataclasses.is_dataclass(key.kind):
+                tables.append(key.kind)
+            else:
+                assert key.meaning, name
 
 
 def test_unknown_recipe_names_those_that_exist() -> None:

@@ -114,5 +114,5 @@ def test_what_cannot_be_rendered_is_refused() -> None:
     with pytest.raises(RecipeError, match="no tile of the class other"):
         black = [np.zeros_like(p) for p in pixels]
         add_rendered(sample, parse_recipe(recipe({"spider": 5})), task, black, Progress())
-    with pytest.raises(RecipeError, match=r"render.tiles.spider is -1"):
+    with pytest.raises(RecipeError, match=r"`render\.tiles\.spider` is -1"):
         parse_recipe(recipe({"spider": -1}))

@@ -303,7 +303,7 @@ def test_another_recipe_does_not_go_on_from_this_checkpoint(
     assert "checkpoint is of another recipe" in done.stderr
     done = winnow(*same, "--set", "train.epoch=6")
     assert done.returncode == 3
-    assert "with --set: unknown key train.epoch" in done.stderr
+    assert "with --set: unknown key `train.epoch`" in done.stderr
     assert (trained / "model.json").read_bytes() == before
 
 
@@ -329,7 +329,7 @@ def test_bad_input_is_one_line_and_exit_3(shapes: Path, recipe_file: Path, tmp_p
     )
     cases = [
         (["train", "no-such", "--data", shapes], "no such recipe"),
-        (["train", tmp_path / "bad.toml", "--data", shapes], "unknown key optimizer"),
+        (["train", tmp_path / "bad.toml", "--data", shapes], "unknown key `optimizer`"),
         (["train", recipe_file, "--data", tmp_path / "none"], "no such folder"),
         (["train", weighted, "--data", shapes], "no such weights file"),
     ]
