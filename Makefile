@@ -71,11 +71,11 @@ format: $(VENV)/.all ## ruff: mend what it can
 types: $(VENV)/.all ## mypy, strict
 	$(BIN)/mypy
 
-bench: $(VENV)/.all ## pytest-benchmark suites
-	$(BIN)/python -m pytest benchmarks --benchmark-only
+bench: $(VENV)/.all ## all benchmarks in their short forms; BENCH="--full speed.loop" chooses
+	$(BIN)/python -m benchmarks $(BENCH)
 
 bench-peers: $(VENV)/.all ## Winnow beside SAHI, supervision, rasterio + ONNX Runtime, Keras (own environment)
-	PYTHON=$(BIN)/python benchmarks/peers.sh
+	PYTHON=$(BIN)/python benchmarks/peers/run.sh
 
 pin: $(BIN)/python ## resolve constraints.txt anew
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv

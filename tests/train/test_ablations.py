@@ -3,87 +3,71 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib.util
 import json
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from benchmarks.ablations import matrix, pretrain
 from winnow_base.errors import DataError
 from winnow_base.progress import Progress
 from winnow_train.recipe import read_recipe
 
-BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+MATRIX = Path(matrix.__file__).with_suffix(".toml")
 
 
-@pytest.fixture(scope="module")
-def ablations() -> ModuleType:
-    import sys
-
-    spec = importlib.util.spec_from_file_location("ablations", BENCHMARKS / "ablations.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["ablations"] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    return module
-
-
-def test_every_row_is_a_recipe_that_differs_from_the_base(ablations: ModuleType) -> None:
-    matrix = ablations.read_matrix(BENCHMARKS / "ablations.toml")
+def test_every_row_is_a_recipe_that_differs_from_the_base() -> None:
+    rows = matrix.read_matrix(MATRIX)
     seen = {}
-    for row in matrix.rows.values():
-        assert row.source == "" or row.source in matrix.rows
+    for row in rows.rows.values():
+        assert row.source == "" or row.source in rows.rows
         if not row.source:
-            recipe = read_recipe(matrix.base, row.changes).as_dict()
+            recipe = read_recipe(rows.base, row.changes).as_dict()
             assert recipe not in seen.values()
             seen[row.name] = recipe
-    jobs = ablations.jobs_of(matrix, [])
+    jobs = matrix.jobs_of(rows, [])
     assert [s for _, s in jobs] == sorted(s for _, s in jobs)
     assert all(not row.source for row, _ in jobs)
     with pytest.raises(SystemExit, match="no such job: base:9"):
-        ablations.jobs_of(matrix, ["base:9"])
+        matrix.jobs_of(rows, ["base:9"])
 
 
-def test_judging_undoes_a_prior_and_a_temperature(ablations: ModuleType) -> None:
+def test_judging_undoes_a_prior_and_a_temperature() -> None:
     rng = np.random.default_rng(2)
     prior = np.log([0.8, 0.15, 0.05])
     truth = rng.choice(3, 4000, p=np.exp(prior))
     evidence = rng.normal(size=(4000, 3)) + 2.0 * np.eye(3)[truth]
     # Evidence of N(2, 1) against N(0, 1) is worth 2 x in log odds.
-    plain = ablations.judge(2.0 * evidence, truth, prior, ["a", "b", "c"])
+    plain = matrix.judge(2.0 * evidence, truth, prior, ["a", "b", "c"])
     assert plain["share"] == pytest.approx(1.0, abs=0.1)
     assert plain["scale"] == pytest.approx(1.0, abs=0.1)
-    shifted = ablations.judge(4.0 * (2.0 * evidence + 0.7 * prior), truth, prior, ["a", "b", "c"])
+    shifted = matrix.judge(4.0 * (2.0 * evidence + 0.7 * prior), truth, prior, ["a", "b", "c"])
     for key in ("accuracy", "macro_f1", "even_recall", "loss"):
         assert shifted[key] == pytest.approx(plain[key], abs=2e-3)
     assert plain["even_recall"] > plain["macro_f1"] - 0.1
     assert sum(plain["tiles"].values()) == 4000
 
 
-def test_the_table_holds_finished_rows_between_the_markers(
-    ablations: ModuleType, tmp_path: Path
-) -> None:
-    matrix = ablations.read_matrix(BENCHMARKS / "ablations.toml")
+def test_the_table_holds_finished_rows_between_the_markers(tmp_path: Path) -> None:
+    rows = matrix.read_matrix(MATRIX)
     for seed, accuracy in ((1, 0.9), (2, 0.92)):
         scores = {
             "accuracy": accuracy,
             "macro_f1": 0.5,
             "loss": 0.3,
             "even_recall": 0.6,
-            "right": dict.fromkeys(ablations.RARE, seed),
+            "right": dict.fromkeys(matrix.RARE, seed),
         }
-        held = {"macs": 2_500_000, "kept": {ablations.OWN: scores}, "last": {ablations.OWN: scores}}
+        held = {"macs": 2_500_000, "kept": {matrix.OWN: scores}, "last": {matrix.OWN: scores}}
         for row in ("base", "size-128") if seed == 1 else ("base",):
-            folder = matrix.rows[row].folder(tmp_path, seed)
+            folder = rows.rows[row].folder(tmp_path, seed)
             folder.mkdir()
             (folder / "scores.json").write_text(json.dumps(held))
     document = tmp_path / "doc.md"
-    document.write_text(f"before\n{ablations.MARKS[0]}\nold\n{ablations.MARKS[1]}\nafter\n")
-    ablations.write_between(document, ablations.table_of(matrix, tmp_path))
+    document.write_text(f"before\n{matrix.MARKS[0]}\nold\n{matrix.MARKS[1]}\nafter\n")
+    matrix.write_between(document, matrix.table_of(rows, tmp_path))
     text = document.read_text()
     assert text.startswith("before\n")
     assert text.endswith("after\n")
@@ -94,11 +78,10 @@ def test_the_table_holds_finished_rows_between_the_markers(
     assert "strong light" not in text
     assert "Class imbalance" not in text
     with pytest.raises(SystemExit, match="no markers"):
-        ablations.write_between(tmp_path / "base-1" / "scores.json", text)
+        matrix.write_between(tmp_path / "base-1" / "scores.json", text)
 
 
 def test_a_job_is_trained_scored_and_then_left_alone(
-    ablations: ModuleType,
     shapes: Path,
     recipe_file: Path,
     tmp_path: Path,
@@ -116,7 +99,7 @@ def test_a_job_is_trained_scored_and_then_left_alone(
 
     def call(*arguments: object) -> str:
         monkeypatch.setattr("sys.argv", [*map(str, command), *map(str, arguments)])
-        ablations.main()
+        matrix.main()
         return capsys.readouterr().out
 
     assert call("list") == "base:4 open\nother:4 open\n"
@@ -132,17 +115,13 @@ def test_a_job_is_trained_scored_and_then_left_alone(
 
 
 def test_pretraining_sees_no_val_source_and_is_what_a_row_starts_from(
-    ablations: ModuleType,
     shapes: Path,
     recipe_file: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.syspath_prepend(BENCHMARKS)
-    import ablations_pretrain
-
-    monkeypatch.setattr(ablations_pretrain, "PER_STRIP", 8)
+    monkeypatch.setattr(pretrain, "PER_STRIP", 8)
     root = tmp_path / "root"
     (root / "swaths").mkdir(parents=True)
     for split in ("train", "val"):
@@ -160,7 +139,7 @@ def test_pretraining_sees_no_val_source_and_is_what_a_row_starts_from(
     (tmp_path / "small.base.toml").write_text(recipe)
     command = ["ablations", "--matrix", tmp_path / "small.toml", "--out", tmp_path / "out"]
     monkeypatch.setattr("sys.argv", [*map(str, command), "run", "--data", str(root)])
-    ablations.main()
+    matrix.main()
     said = capsys.readouterr()
     assert said.out.startswith("pretrained:4  accuracy ")
     assert "layers start from pretrained" in said.err
@@ -172,23 +151,23 @@ def test_pretraining_sees_no_val_source_and_is_what_a_row_starts_from(
         assert -1 < line["loss"] < 0.5
         assert 0.3 < line["spread"] < 1.1
     # The tiles of a strip are of image, not of nodata.
-    tiles = ablations_pretrain.cut(strip[..., None], 20, np.random.default_rng(1))
+    tiles = pretrain.cut(strip[..., None], 20, np.random.default_rng(1))
     assert all(t.shape[0] == t.shape[1] <= 120 and (t == 0).mean() < 0.1 for t in tiles)
     with pytest.raises(SystemExit, match="has no 8 tiles of image"):
-        ablations_pretrain.cut(0 * strip[..., None], 8, np.random.default_rng(1))
+        pretrain.cut(0 * strip[..., None], 8, np.random.default_rng(1))
     # What is there is used again only by the same recipe and strips.
     base = read_recipe(tmp_path / "small.base.toml", ["seed=4", "distill.start=true"])
     strips = [root / "swaths" / "siteq_RED.browse.jpg"]
     before = (folder / "checkpoint.npz").stat().st_mtime_ns
     again = {"weights_dir": None, "progress": Progress()}
-    assert ablations_pretrain.pretrain(base, root, strips, folder, **again) == folder
+    assert pretrain.pretrain(base, root, strips, folder, **again) == folder
     assert (folder / "checkpoint.npz").stat().st_mtime_ns == before
     other = dataclasses.replace(base, seed=5)
     with pytest.raises(DataError, match="checkpoint is of another recipe"):
-        ablations_pretrain.pretrain(other, root, strips, folder, **again)
+        pretrain.pretrain(other, root, strips, folder, **again)
     Image.fromarray(strip[::-1]).save(strips[0])
     with pytest.raises(DataError, match="checkpoint is of another data"):
-        ablations_pretrain.pretrain(base, root, strips, folder, **again)
+        pretrain.pretrain(base, root, strips, folder, **again)
     for name, says in (
         ("sitee_bar_RED.jpg", r"sitee_bar_RED\.jpg: the strip is of a val source"),
         ("browse of sitee.jpg", r"sitee\.jpg: no OBSERVATION_RED\.\*: cannot tell what source"),
@@ -196,4 +175,4 @@ def test_pretraining_sees_no_val_source_and_is_what_a_row_starts_from(
         strips = [strips[0].rename(root / "swaths" / name)]
         (tmp_path / "out" / "pretrained-4" / "scores.json").unlink(missing_ok=True)
         with pytest.raises(SystemExit, match=says):
-            ablations.main()
+            matrix.main()

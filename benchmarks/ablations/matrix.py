@@ -1,10 +1,10 @@
 """Ablations: one change of a recipe at a time, the same seeds, judged on val alone.
 
-    python benchmarks/ablations.py list
-    python benchmarks/ablations.py run --data ROOT --weights-dir WEIGHTS [ROW:SEED ...]
-    python benchmarks/ablations.py table [--docs docs/notebook/ablations.md]
+    python -m benchmarks.ablations.matrix list
+    python -m benchmarks.ablations.matrix run --data ROOT --weights-dir WEIGHTS [ROW:SEED ...]
+    python -m benchmarks.ablations.matrix table [--docs docs/notebook/ablations.md]
 
-`ablations.toml` beside this file holds the rows, `ablations.base.toml` the recipe they change.
+`matrix.toml` beside this file holds the rows, `matrix.base.toml` the recipe they change.
 `run` trains what is not yet trained and scored, seed by seed (a killed training goes on from its
 last epoch); with names it does only those, so that several processes can share the work. `table`
 writes Markdown between the markers of the document, or to stdout.
@@ -25,8 +25,10 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.harness import ROOT, markdown
+
 HERE = Path(__file__).parent
-OUT = HERE.parent / "runs" / "ablations"
+OUT = ROOT / "runs" / "ablations"
 MARKS = ("<!-- ablations: begin -->", "<!-- ablations: end -->")
 OWN = "hirise-v3"
 #: Classes of fewer than 31 val tiles each: counts say more than rates.
@@ -54,7 +56,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Matrix:
-    """`ablations.toml`."""
+    """`matrix.toml`."""
 
     base: Path
     rows: dict[str, Row]
@@ -105,19 +107,11 @@ def run(base: Path, job: tuple[Row, int], data: Path, weights_dir: Path | None, 
     teachers = (out.parent / row.teacher,) if row.teacher else ()
     progress = Progress()
     if row.pretrain:
-        from ablations_pretrain import pretrain
+        from benchmarks.ablations.pretrain import pretrain
 
         strips = sorted((data / row.pretrain).glob("*.jpg"))
-        teachers = (
-            pretrain(
-                recipe,
-                data,
-                strips,
-                folder / "pretrained",
-                weights_dir=weights_dir,
-                progress=progress,
-            ),
-        )
+        more = {"weights_dir": weights_dir, "progress": progress}
+        teachers = (pretrain(recipe, data, strips, folder / "pretrained", **more),)
     train(recipe, data, folder, weights_dir=weights_dir, teachers=teachers, progress=progress)
     scores = score_run(folder, data)
     (folder / "scores.json").write_text(json.dumps(scores, indent=1) + "\n", encoding="utf-8")
@@ -216,30 +210,28 @@ def table_of(matrix: Matrix, out: Path) -> str:
     """All tables as Markdown, of the rows with a finished run; one row alone compares nothing."""
     parts = []
     for table in matrix.tables:
-        head = [table["title"], "seeds", "accuracy", "macro-F1", "loss", "even recall"]
-        head += ["rare classes found", "version 1 accuracy"]
-        head += ["million MACs"] if table.get("macs") else []
-        lines = []
+        rows = []
         for name, label in table["rows"]:
-            runs = scores_of(matrix.rows[name], out)
-            if runs:
-                cells = [label, str(len(runs)), *cells_of(runs)]
-                cells += [f"{runs[0]['macs'] / 1e6:.1f}"] if table.get("macs") else []
-                lines.append(f"| {' | '.join(cells)} |")
-        if len(lines) > 1:
-            parts.append("\n".join([f"| {' | '.join(head)} |", "|---" * len(head) + "|", *lines]))
+            if runs := scores_of(matrix.rows[name], out):
+                cells = {table["title"]: label, "seeds": len(runs), **cells_of(runs)}
+                macs = {"million MACs": f"{runs[0]['macs'] / 1e6:.1f}"} if table.get("macs") else {}
+                rows.append(cells | macs)
+        if len(rows) > 1:
+            parts.append(markdown(rows))
     return "\n\n".join(parts)
 
 
-def cells_of(runs: list[dict[str, Any]]) -> list[str]:
-    """Accuracy, macro-F1, loss, even recall, rare classes, accuracy of version 1."""
+def cells_of(runs: list[dict[str, Any]]) -> dict[str, str]:
+    """The columns of a row, by their heads."""
     own = [r[OWN] for r in runs if OWN in r]
-    along = [r["hirise-v1"] for r in runs if "hirise-v1" in r]
-    keys = (("accuracy", 3), ("macro_f1", 3), ("loss", 3), ("even_recall", 3))
-    cells = [spread([r[k] for r in own], digits) for k, digits in keys]
+    along = [r["hirise-v1"]["accuracy"] for r in runs if "hirise-v1" in r]
+    cells = {
+        key: spread([r[key.replace("-", "_").replace(" ", "_").lower()] for r in own], 3)
+        for key in ("accuracy", "macro-F1", "loss", "even recall")
+    }
     found = [np.mean([r["right"][c] for r in own]) for c in RARE] if own else []
-    cells.append(", ".join(f"{f:.1f}".removesuffix(".0") for f in found) or "-")
-    return [*cells, spread([r["accuracy"] for r in along], 3)]
+    rare = ", ".join(f"{f:.1f}".removesuffix(".0") for f in found) or "-"
+    return {**cells, "rare classes found": rare, "version 1 accuracy": spread(along, 3)}
 
 
 def spread(values: list[float], digits: int) -> str:
@@ -272,7 +264,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--out", type=Path, default=OUT, help="folder of the run folders")
-    parser.add_argument("--matrix", type=Path, default=HERE / "ablations.toml")
+    parser.add_argument("--matrix", type=Path, default=HERE / "matrix.toml")
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("list", help="every job, and whether it is done")
     runner = commands.add_parser("run", help="train and score what is not done")

@@ -4,13 +4,10 @@
 bundle at browse scale (binning 10). The terrain is a seeded patch written over and over, shifted
 from line to line, so that making it costs little; its time is in the figures all the same. Resident
 memory of the run is read from the kernel when line 10,000 has left the pipe and again at the end.
-
-    python benchmarks/stream.py [--lines N] [--samples N] [--scale N] [--threads N] [--json]
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import subprocess
@@ -21,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks import harness
 from winnow_edge.board.bench import rendered
 
 EARLY = 10_000
@@ -93,21 +91,17 @@ def stream(lines: int, samples: int, scale: int, threads: str, bundle: str) -> d
 
 
 def main() -> None:
-    """Parse the command line and print the result."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    """Command line."""
+    parser = harness.arguments(__doc__)
     parser.add_argument("--lines", type=int, default=126_000)
     parser.add_argument("--samples", type=int, default=20_048)
     parser.add_argument("--scale", type=int, default=10)
     parser.add_argument("--threads", default="auto")
     parser.add_argument("--bundle", default="hirise-landmarks")
-    parser.add_argument("--json", action="store_true")
     args = parser.parse_args()
-    result = stream(args.lines, args.samples, args.scale, args.threads, args.bundle)
-    if args.json:
-        print(json.dumps(result))
-    else:
-        for key, value in result.items():
-            print(f"{key:<24}{value}")
+    lines = 12_000 if args.short else args.lines
+    result = stream(lines, args.samples, args.scale, args.threads, args.bundle)
+    harness.report(args, [{"figure": name, "value": value} for name, value in result.items()])
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 # Sets up the environment of the peer comparison in build/peers and runs it (make bench-peers).
 # The int8 ONNX model is made from the shipped bundle by tf2onnx in the project's own environment.
 set -eu
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/../.."
 python=${PYTHON:-.venv/bin/python}
 bundle=${BUNDLE:-edge/winnow_edge/bundles/hirise-landmarks.winnow}
 mkdir -p build/peers
@@ -28,12 +28,12 @@ if [ ! -f build/peers/model.onnx ] || ! cmp -s build/peers/new.tflite build/peer
         echo "peers: no ONNX model (see build/peers/tf2onnx.log)" >&2
 fi
 run() {
-    build/peers/venv/bin/python benchmarks/peers.py --bundle "$bundle" "$@"
+    build/peers/venv/bin/python -m benchmarks.peers.compare --bundle "$bundle" "$@"
 }
 if [ $# -gt 0 ]; then
     run "$@"
 else
-    run --out build/peers/strip.json
+    run
     echo
-    run --samples 20048 --lines 8192 --rounds 1 --warm-up 0 --without keras --out build/peers/wide.json
+    run --samples 20048 --lines 8192 --rounds 1 --warm-up 0 --without keras
 fi

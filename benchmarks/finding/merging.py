@@ -1,17 +1,14 @@
 """What merging costs and saves: features shown, detections and bytes, by rule.
 
-Rendered strips are flown once without merging (`merge = 1`); the rules are then applied to what was
-detected, each greedy within a class (`winnow_edge.loop.merging`). A feature is shown if a detection
-of its class shows it (`winnow_ground.truth.shown_by`). "Wide first" keeps the coarser scale first
-instead of the higher posterior. Real strips have no truth: only bytes are counted, in two flights.
-
-    python benchmarks/merging.py [--seeds 1-8] [--lines 5120] [--bundle NAME]
-    python benchmarks/merging.py --strips STRIP.jpg...
+Rendered strips are flown once without merging (`merge = 1`). The rules are then applied to the
+detections, each greedy within a class (`winnow_edge.loop.merging`). A feature is shown if a
+detection of its class shows it (`winnow_ground.truth.shown_by`). "Wide first" keeps the coarser
+scale first instead of the higher posterior. Real strips have no truth: their bytes alone are
+counted, in two flights.
 """
 
 from __future__ import annotations
 
-import argparse
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -20,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from benchmarks import harness
 from winnow_edge.loop.flight import Flight
 from winnow_edge.mission import Mission, load_mission
 from winnow_edge.products.encode import decode_head
@@ -28,7 +26,8 @@ from winnow_ground.scene.files import write_scene
 from winnow_ground.scene.layout import render_scene
 from winnow_ground.truth import Feature, load_truth, shown_by
 
-MISSION = Path(__file__).parents[1] / "missions" / "mars-browse.toml"
+MISSION = harness.ROOT / "missions" / "mars-browse.toml"
+COLUMNS = ("detections", "shown", "at scale 1", "small, at scale 2 only", "show none", "bytes")
 SMALL = 32
 """Side in full-resolution pixels under which a feature is but a few pixels at scale 2."""
 
@@ -82,8 +81,8 @@ RULES: dict[str, Rule] = {
 
 
 def main() -> None:
-    """Parse the command line, fly, apply the rules, print a table."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    """Command line."""
+    parser = harness.arguments(__doc__)
     parser.add_argument("--bundle", default="hirise-landmarks")
     parser.add_argument("--seeds", default="1-8", metavar="FIRST-LAST")
     parser.add_argument("--lines", type=int, default=5120)
@@ -95,14 +94,17 @@ def main() -> None:
     compute = replace(mission.compute, threads=args.threads)
     mission = replace(mission, instruments=cameras, compute=compute)
     if args.strips:
-        real(mission, args.strips)
+        harness.report(args, [real(mission, strip) for strip in args.strips])
         return
     first, last = map(int, args.seeds.split("-"))
-    strips = [rendered(mission, seed, args.lines) for seed in range(first, last + 1)]
-    print(f"{sum(s.shows.shape[1] for s in strips)} features in {len(strips)} strips")
-    print("rule | detections | shown | at scale 1 | small, at scale 2 only | show none | bytes")
-    for name, rule in RULES.items():
-        print(name, *(f"{n:,}" for n in tally(strips, rule)), sep=" | ")
+    seeds, lines = ([first], 1024) if args.short else (range(first, last + 1), args.lines)
+    strips = [rendered(mission, seed, lines) for seed in seeds]
+    rows = [
+        {"rule": name, **dict(zip(COLUMNS, tally(strips, rule), strict=True))}
+        for name, rule in RULES.items()
+    ]
+    features = sum(s.shows.shape[1] for s in strips)
+    harness.report(args, rows, [f"{features} features in {len(strips)} strips"])
 
 
 def tally(strips: Sequence[Strip], rule: Rule) -> tuple[int, ...]:
@@ -144,7 +146,7 @@ def rendered(mission: Mission, seed: int, lines: int) -> Strip:
     with tempfile.TemporaryDirectory(prefix="winnow-merging-") as folder:
         swath, truth = Path(folder) / "s.png", Path(folder) / "s.json"
         write_scene(render_scene(lines=lines, samples=2048, seed=seed), swath, truth)
-        return flown(unmerged(mission, 1.0), swath, load_truth(truth), Path(folder) / "store")
+        return flown(unmerged(mission), swath, load_truth(truth), Path(folder) / "store")
 
 
 def flown(mission: Mission, swath: Path, known: Sequence[Feature], folder: Path) -> Strip:
@@ -182,23 +184,26 @@ def flown(mission: Mission, swath: Path, known: Sequence[Feature], folder: Path)
     )
 
 
-def unmerged(mission: Mission, merge: float) -> Mission:
-    """The mission with another limit."""
-    return replace(mission, tiling=replace(mission.tiling, merge=merge))
+def unmerged(mission: Mission) -> Mission:
+    """The mission without merging."""
+    return replace(mission, tiling=replace(mission.tiling, merge=1.0))
 
 
-def real(mission: Mission, strips: Sequence[Path]) -> None:
-    """Detections and bytes of real strips, merged as the mission says and not at all."""
-    print("strip | tiles over threshold | detections | bytes, merged | not merged | saved")
-    for strip in strips:
-        with tempfile.TemporaryDirectory(prefix="winnow-merging-") as folder:
-            with Flight(mission, Path(folder) / "on") as flight:
-                on = flight.run(strip).tally
-            with Flight(unmerged(mission, 1.0), Path(folder) / "off") as flight:
-                off = flight.run(strip).tally
-        saved = 1 - on.bytes / off.bytes
-        counts = f"{on.hits} | {on.detections} | {on.bytes:,} | {off.bytes:,} | {saved:.0%}"
-        print(f"{strip.name.partition('_RED')[0]} | {counts}", flush=True)
+def real(mission: Mission, strip: Path) -> dict[str, object]:
+    """Detections and bytes of a real strip, merged as the mission says and not at all."""
+    with tempfile.TemporaryDirectory(prefix="winnow-merging-") as folder:
+        with Flight(mission, Path(folder) / "on") as flight:
+            on = flight.run(strip).tally
+        with Flight(unmerged(mission), Path(folder) / "off") as flight:
+            off = flight.run(strip).tally
+    return {
+        "strip": strip.name.partition("_RED")[0],
+        "tiles over threshold": on.hits,
+        "detections": on.detections,
+        "bytes, merged": on.bytes,
+        "not merged": off.bytes,
+        "saved": f"{1 - on.bytes / off.bytes:.0%}",
+    }
 
 
 if __name__ == "__main__":

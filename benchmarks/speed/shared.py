@@ -5,25 +5,20 @@ MobileNet 0.5 to block 12 with random weights, since time does not depend on the
 strip of tiles at half-tile hop, the back is shown every tile's window of its features. Logits must
 be those of the whole model tile by tile, or this fails. Times are processor time of one thread,
 all contenders in turns, medians, as ratios to the net that shares nothing, tile by tile.
-
-    python benchmarks/strip.py [--shared LAYER ...] [--strips ROWSxCOLUMNS ...] [--rounds N]
 """
 
 from __future__ import annotations
 
-import argparse
 import functools
 import importlib
-import json
-import statistics
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from benchmarks import harness
 from winnow_convert import ptq
 from winnow_convert.flatbuffer import Graph, read_graph
 from winnow_convert.source import Source
@@ -142,9 +137,8 @@ def measure(
     Raises SystemExit if a strip does not give its tiles' logits exactly.
     """
     plain = int8_net("", tile, alpha)
-    ways: dict[tuple[str, str], tuple[Callable[[], object], int, float]] = {}
-    plain_net = Net(plain)
-    ways["", "tiles"] = (plain_net.invoke, 1, read_graph(plain).macs / 1e6)
+    ways: dict[tuple[str, str], tuple[harness.Way, int, float]] = {}
+    ways["nothing", "tiles"] = (Net(plain).invoke, 1, read_graph(plain).macs / 1e6)
     swath = (rendered(tile * 4, tile * 8) ^ np.uint8(0x80)).view(np.int8)
     for layer in layers:
         whole = int8_net(layer, tile, alpha)
@@ -167,43 +161,42 @@ def measure(
             front = multiplies(halves[2], strip.lines, strip.samples) / strip.tiles
             run = functools.partial(strip, pixels)
             ways[layer, form] = (run, strip.tiles, (front + behind) / 1e6)
-    times: dict[tuple[str, str], list[float]] = {key: [] for key in ways}
-    for number in range(rounds + 1):
-        for key, (run, tiles, _) in ways.items():
-            again = max(1, 32 // tiles)
-            started = time.thread_time()
-            for _ in range(again):
-                run()
-            if number:
-                times[key].append((time.thread_time() - started) / (again * tiles))
-    base = statistics.median(times["", "tiles"])
+    runs = {key: again(run, max(1, 32 // tiles)) for key, (run, tiles, _) in ways.items()}
+    middle = harness.medians(harness.turns(runs, rounds, clock=time.thread_time))
+    base = middle["nothing", "tiles"] / 32
     return [
         {
-            "shared": layer,
-            "form": form,
-            "mmac": round(mmac, 2),
-            "time": round(statistics.median(times[layer, form]) / base, 3),
+            "shared up to": key[0],
+            "form": key[1],
+            "MMAC": round(mmac, 2),
+            "time": round(middle[key] / (max(1, 32 // tiles) * tiles) / base, 3),
         }
-        for (layer, form), (_, _, mmac) in ways.items()
+        for key, (_, tiles, mmac) in ways.items()
     ]
 
 
+def again(run: harness.Way, times: int) -> harness.Way:
+    """So many calls as one."""
+
+    def calls() -> None:
+        for _ in range(times):
+            run()
+
+    return calls
+
+
 def main() -> None:
-    """Parse the command line and print the figures."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    """Command line."""
+    parser = harness.arguments(__doc__)
     parser.add_argument("--shared", nargs="*", default=list(ALL_LAYERS))
     parser.add_argument("--strips", nargs="*", default=list(STRIPS))
     parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--json", action="store_true")
     args = parser.parse_args()
-    found = measure(args.shared, args.strips, args.rounds)
-    if args.json:
-        print(json.dumps(found))
-        return
-    print(f"{'shared up to':<18}{'form':<8}{'MMAC/tile':>10}{'time':>8}")
-    for row in found:
-        name = row["shared"] or "nothing"
-        print(f"{name:<18}{row['form']:<8}{row['mmac']:>10.1f}{row['time']:>8.3f}")
+    if args.short:
+        rows = measure(args.shared[:1], args.strips[:1], 2, tile=64, alpha=0.25)
+    else:
+        rows = measure(args.shared, args.strips, args.rounds)
+    harness.report(args, rows)
 
 
 if __name__ == "__main__":

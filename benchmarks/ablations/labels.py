@@ -1,7 +1,5 @@
 """Do versions 1 and 3 of the HiRISE landmarks call the same landmark the same?
 
-    python benchmarks/ablations_labels.py --data ROOT [--json FILE]
-
 The numbers in the file names do not say which landmarks are the same: they were given anew. So the
 very pixels are looked for: the middle of every tile of version 1 in the tiles of version 3 of its
 source, at eight scales, by normalized cross-correlation, coarse first, then at full size. Tiles of
@@ -12,8 +10,6 @@ A correlation of 0.95 is the same ground (looked at by eye: all of 18 pairs abov
 
 from __future__ import annotations
 
-import argparse
-import json
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator
@@ -24,6 +20,7 @@ import numpy as np
 from PIL import Image
 from scipy import fft
 
+from benchmarks import harness
 from winnow_train.datasets import Tile, read_dataset
 
 FULL, COARSE, MIDDLE = 227, 64, 137
@@ -135,13 +132,10 @@ def match(ones: list[Tile], threes: list[Tile]) -> Matches:
 
 def main() -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--json", type=Path, help="also write the pairs into this file")
-    options = parser.parse_args()
-    one, three = (read_dataset(n, options.data) for n in ("hirise-v1", "hirise-v3"))
+    parser = harness.arguments(__doc__)
+    parser.add_argument("--data", type=Path, help="folder of the data sets")
+    args = parser.parse_args()
+    one, three = (read_dataset(n, harness.data_root(args)) for n in ("hirise-v1", "hirise-v3"))
     homes: dict[str, tuple[list[Tile], list[Tile]]] = defaultdict(lambda: ([], []))
     for version, tiles in enumerate((one.tiles, three.tiles)):
         for tile in tiles:
@@ -149,16 +143,10 @@ def main() -> None:
                 homes[tile.source][version].append(tile)
     matches = [m for a, b in homes.values() if a and b for m in match(a, b)]
     same = [m for m in matches if m[0] >= SAME]
-    print(f"{len(matches)} tiles of version 1 looked for, {len(same)} found in version 3")
     pairs = Counter((one.classes[a.label], three.classes[b.label]) for _, a, b in same)
-    for (first, second), count in pairs.most_common():
-        print(f"| {first} | {second} | {count} |")
-    if options.json:
-        rows = [
-            [score, a.path.name, one.classes[a.label], b.path.name, three.classes[b.label], a.split]
-            for score, a, b in same
-        ]
-        options.json.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+    rows = [{"version 1": a, "version 3": b, "tiles": n} for (a, b), n in pairs.most_common()]
+    found = f"{len(matches)} tiles of version 1 looked for, {len(same)} found in version 3"
+    harness.report(args, rows, [found])
 
 
 if __name__ == "__main__":

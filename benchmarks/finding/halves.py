@@ -1,7 +1,5 @@
 """Does a crater-and-dune net find both in one tile? Asked of made-up val tiles.
 
-    python benchmarks/halves.py crater-dune [BUNDLE ...] --data ROOT
-
 No val tile is labelled both, so tiles are made of the middle halves of two val tiles (version 3),
 upright, side by side. The seam is that of training (`winnow_train.halves.join`): a net that learned
 from such tiles knows it, so these figures say nothing about the seamless tiles that a camera sees.
@@ -9,12 +7,13 @@ from such tiles knows it, so these figures say nothing about the seamless tiles 
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
 import numpy as np
 
+from benchmarks import harness
 from winnow_base import metrics
+from winnow_base.errors import DataError
 from winnow_train.datasets import read_dataset
 from winnow_train.evaluate import find_model, open_model
 from winnow_train.halves import join
@@ -51,26 +50,31 @@ def made_up(data: Path, side: int, each: int, seed: int) -> dict[str, np.ndarray
 
 def main() -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("models", nargs="+", type=Path, metavar="BUNDLE")
-    parser.add_argument("--data", type=Path, required=True)
+    parser = harness.arguments(__doc__)
+    parser.add_argument("models", nargs="*", type=Path, default=[Path("crater-dune")])
+    parser.add_argument("--data", type=Path, help="folder of the data sets")
     parser.add_argument("--each", type=int, default=200, help="tiles of every kind")
     parser.add_argument("--seed", type=int, default=0)
-    options = parser.parse_args()
-    for name in options.models:
+    args = parser.parse_args()
+    data = harness.data_root(args)
+    rows = []
+    for name in args.models:
         infer, card = open_model(find_model(name))
         if tuple(card["classes"]) != CLASSES or card["head"] != "sigmoid":
             raise SystemExit(f"{name}: has no sigmoid heads of {' and '.join(CLASSES)}")
-        print(f"| {name}: made of | crater found | dune found | all right |\n|---|---|---|---|")
-        tiles = made_up(options.data, card["input"]["height"], options.each, options.seed)
+        each = 10 if args.short else args.each
+        try:
+            tiles = made_up(data, card["input"]["height"], each, args.seed)
+        except DataError as error:
+            harness.skip(str(error))
         for kind, truth in KINDS.items():
             posterior = metrics.posterior(infer(tiles[kind]) / card["temperature"], "sigmoid")
             said = posterior >= 0.5
-            crater, dune = said.mean(axis=0)
-            right = (said == truth).all(axis=1).mean()
-            print(f"| {kind} | {crater:.3f} | {dune:.3f} | {right:.3f} |")
+            crater, dune = said.mean(axis=0).tolist()
+            right = float((said == truth).all(axis=1).mean())
+            shares = {"crater found": crater, "dune found": dune, "all right": right}
+            rows.append({"net": str(name), "made of": kind, **shares})
+    harness.report(args, rows)
 
 
 if __name__ == "__main__":

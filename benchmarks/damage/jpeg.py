@@ -2,19 +2,18 @@
 
 One random byte of the compressed data is changed, the file is read as a swath, and its lines are
 compared with those of the sound file: flagged or not, by how many pixels differ by over 8 of 255.
-
-    python benchmarks/jpeg_damage.py STRIP.jpg... [--count N] [--colour] [--seed N]
+Without a STRIP.jpg the data's `swaths` are read.
 """
 
 from __future__ import annotations
 
-import argparse
 import re
 import tempfile
 from pathlib import Path
 
 import numpy as np
 
+from benchmarks import harness
 from winnow_edge.errors import SwathError
 from winnow_edge.mission import Instrument
 from winnow_edge.sources.contract import Lines
@@ -25,23 +24,26 @@ VISIBLE = 8
 
 
 def main() -> None:
-    """Parse the command line, damage, read, print a table."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("strips", nargs="+", type=Path)
+    """Command line."""
+    parser = harness.arguments(__doc__)
+    parser.add_argument("strips", nargs="*", type=Path, metavar="STRIP.jpg")
+    parser.add_argument("--data", type=Path, help="folder of `swaths`")
     parser.add_argument("--count", type=int, default=150, help="damages per strip")
     parser.add_argument("--colour", action="store_true", help="read as nets for colour do")
     parser.add_argument("--seed", type=int, default=1)
     args = parser.parse_args()
+    swaths = args.strips or sorted((harness.data_root(args, "swaths") / "swaths").glob("*.jpg"))
+    strips, count = (swaths[:1], 5) if args.short else (swaths, args.count)
     rng = np.random.default_rng(args.seed)
     found: list[tuple[float, bool, bool]] = []
     unread = false = 0
     with tempfile.TemporaryDirectory(prefix="winnow-jpeg-") as folder:
         path = Path(folder) / "damaged.jpg"
-        for strip in args.strips:
+        for strip in strips:
             sound = strip.read_bytes()
             known, said = lines_of(strip, grey=not args.colour)
             false += bool(said)
-            for _ in range(args.count):
+            for _ in range(count):
                 data = bytearray(sound)
                 # The tables before are hundreds of bytes; damage there is another matter.
                 place = int(rng.integers(1000, len(data) - 2))
@@ -51,16 +53,26 @@ def main() -> None:
                     found.append(_compared(known, *lines_of(path, grey=not args.colour)))
                 except SwathError:
                     unread += 1
-    print(f"{len(args.strips)} files, {false} flagged when sound; {args.count} damages each")
-    print(f"not read at all: {unread}")
+    rows = []
     for share in SHARES:
         worse = [(flagged, near) for changed, flagged, near in found if changed > share]
-        flagged = sum(flagged for flagged, _ in worse)
-        print(
-            f"over {share:.1%} of pixels changed: {len(worse)}, flagged {flagged}, "
-            f"place named within 32 lines {sum(near for _, near in worse)}"
+        rows.append(
+            {
+                "pixels changed": f"over {share:.1%}",
+                "damages": len(worse),
+                "flagged": sum(flagged for flagged, _ in worse),
+                "place named within 32 lines": sum(near for _, near in worse),
+            }
         )
-    print(f"flagged though none changed: {sum(f for c, f, _ in found if c == 0)}")
+    harness.report(
+        args,
+        rows,
+        [
+            f"{len(strips)} files, {false} flagged when sound; {count} damages each",
+            f"not read at all: {unread}",
+            f"flagged though none changed: {sum(f for c, f, _ in found if c == 0)}",
+        ],
+    )
 
 
 def _compared(known: Lines, got: Lines, said: str) -> tuple[float, bool, bool]:

@@ -1,27 +1,21 @@
-"""Which way of using n cores is fastest: one interpreter with n threads, that in batches of 8, or
-n single-thread interpreters in n Python threads, as `--threads` does. In turns, medians.
-
-    python benchmarks/threads.py [--bundle NAME] [--threads N] [--rounds N]
+"""Ways of using n cores: one interpreter with n threads, the same in batches of 8, or n
+single-thread interpreters in n Python threads, as `--threads` does. In turns, medians of wall time.
 """
 
 from __future__ import annotations
 
-import argparse
-import statistics
-import time
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
+from benchmarks import harness
 from winnow_edge.bundle import Bundle, find_bundle, open_bundle
 from winnow_edge.loop.interpreters import Interpreters, cores
 
-TILES = 480
 BATCH = 8
 
 
-def one_interpreter(bundle: Bundle, threads: int, batch: int, tiles: Any) -> Callable[[], None]:
+def one_interpreter(bundle: Bundle, threads: int, batch: int, tiles: Any) -> harness.Way:
     """All tiles through one interpreter with so many threads, `batch` at a time."""
     from ai_edge_litert.interpreter import Interpreter
 
@@ -41,19 +35,19 @@ def one_interpreter(bundle: Bundle, threads: int, batch: int, tiles: Any) -> Cal
 
 
 def main() -> None:
-    """Parse the command line, measure, print tiles per second and ratios."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    """Command line."""
+    parser = harness.arguments(__doc__)
     parser.add_argument("--bundle", default="hirise-landmarks")
     parser.add_argument("--threads", type=int, default=cores())
     parser.add_argument("--rounds", type=int, default=9)
     args = parser.parse_args()
-    bundle = open_bundle(find_bundle(args.bundle))
+    count, rounds, n = (80, 3, args.threads) if args.short else (480, args.rounds, args.threads)
+    bundle, notes = open_bundle(find_bundle(args.bundle)), []
     spec = bundle.manifest.input
     rng = np.random.default_rng(0)
-    tiles = rng.integers(-128, 128, (TILES, spec.height, spec.width), np.int8)
-    n = args.threads
+    tiles = rng.integers(-128, 128, (count, spec.height, spec.width), np.int8)
     with Interpreters(bundle, "litert", 1) as one, Interpreters(bundle, "litert", n) as many:
-        ways: dict[str, Callable[[], object]] = {
+        ways: dict[str, harness.Way] = {
             "1 interpreter, 1 thread": lambda: one.submit(list(tiles)).wait(),
             f"{n} interpreters, 1 thread each": lambda: many.submit(list(tiles)).wait(),
             f"1 interpreter, {n} threads": one_interpreter(bundle, n, 1, tiles),
@@ -62,18 +56,14 @@ def main() -> None:
             batched = one_interpreter(bundle, n, BATCH, tiles)
             ways[f"1 interpreter, {n} threads, batches of {BATCH}"] = batched
         except (RuntimeError, ValueError) as error:
-            print(f"batches: not possible with this model ({str(error).splitlines()[0]})")
-        seconds: dict[str, list[float]] = {name: [] for name in ways}
-        for number in range(args.rounds + 1):
-            for name, way in ways.items():
-                started = time.perf_counter()
-                way()
-                if number:
-                    seconds[name].append(time.perf_counter() - started)
-    first = statistics.median(next(iter(seconds.values())))
-    for name, times in seconds.items():
-        median = statistics.median(times)
-        print(f"{name:<40}{TILES / median:8.0f} tiles/s  x{first / median:.2f}")
+            notes.append(f"batches: not possible with this model ({str(error).splitlines()[0]})")
+        middle = harness.medians(harness.turns(ways, rounds))
+    first = next(iter(middle.values()))
+    rows = [
+        {"way": name, "tiles/s": count / seconds, "speed-up": f"{first / seconds:.2f}"}
+        for name, seconds in middle.items()
+    ]
+    harness.report(args, rows, notes)
 
 
 if __name__ == "__main__":
