@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from PIL import Image
 from typer.testing import CliRunner
-from winnow_train.progress import Progress
 
 from winnow_base.errors import DataError, ModelError
 from winnow_base.progress import Progress

@@ -11,7 +11,6 @@ import keras
 import numpy as np
 import pytest
 from PIL import Image
-from winnow_train.progress import Progress
 
 from winnow_base.errors import DataError, RecipeError
 from winnow_base.progress import Progress
