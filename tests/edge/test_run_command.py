@@ -278,11 +278,12 @@ def test_a_pipes_swath_is_known_with_its_first_line(flight: Path) -> None:
         with subprocess.Popen(run, cwd=flight, **pipes) as process:  # type: ignore[call-overload]
             process.stdin.write(bytes(sent))
             process.stdin.flush()
-            deadline = time.monotonic() + (60 if known else 2)
-            while swaths(flight / "store") != known or not known:
-                if time.monotonic() > deadline:
-                    break
+            deadline = time.monotonic() + 60
+            # The store is there once the run is ready to be told to stop.
+            while not (flight / "store" / "store.db").exists() or swaths(flight / "store") != known:
+                assert time.monotonic() < deadline
                 time.sleep(0.02)
+            time.sleep(0 if known else 1)  # for what must not come
             assert swaths(flight / "store") == known
             process.send_signal(signal.SIGTERM)
             out, _ = process.communicate(timeout=60)
