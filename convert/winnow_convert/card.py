@@ -85,7 +85,7 @@ def _learned(metrics: dict[str, Any]) -> str:
 
 def _expected(manifest: Manifest) -> list[str]:
     """What the figures are of and, where there is one, the nested figure to expect."""
-    metrics, learned = manifest.metrics, manifest.training.get("metrics", {})
+    metrics = manifest.metrics
     if not _is_crossed(metrics):
         return [
             f"On {metrics.get('n')} tiles of {metrics.get('split')} "
@@ -96,7 +96,8 @@ def _expected(manifest: Manifest) -> list[str]:
         f"{name} {row['value']:.3f}"
         + (f" [{row['low']:.3f}, {row['high']:.3f}]" if row["low"] is not None else "")
         for name, key in (("accuracy", "accuracy"), ("macro-F1", "macro_f1"), ("ECE", "ece"))
-        if (row := learned.get("intervals", {}).get(key)) and row["value"] is not None
+        if (row := metrics.get("cross_validated", {}).get("intervals", {}).get(key))
+        and row["value"] is not None
     ]
     return [
         f"**Expect {', '.join(spans)}** (float, settings chosen on the other folds, 95 % intervals "

@@ -164,6 +164,10 @@ def judge(
         "thresholds": {"min_precision": options.min_precision, "by_class": chosen},
     }
     described = source.description
+    expected = described.get("metrics", {})
+    if "intervals" in expected:  # of the float nets, settings chosen on the other folds
+        kept_keys = ("split", "groups", "intervals")
+        metrics["cross_validated"] = {k: expected[k] for k in kept_keys}
     manifest = Manifest(
         name=source.name,
         classes=classes,

@@ -111,6 +111,14 @@ def test_the_comparison_is_on_the_tiles_of_both() -> None:
         compare(found, replace(found, classes=("plain", "crater", "spider")), "likelihood")
 
 
+def test_two_groups_have_no_interval() -> None:
+    found = answered()
+    halves = replace(found, groups=np.where(found.fold < 3, "early", "late"))
+    report = figures(halves, "likelihood")
+    assert report["nested"]["intervals"]["accuracy"]["low"] is None
+    assert compare(halves, halves, "likelihood")["gain"]["accuracy"]["low"] is None
+
+
 def test_no_interval_no_claim() -> None:
     assert verdict({"value": 0.1, "low": None, "high": None}).startswith("within its noise")
 

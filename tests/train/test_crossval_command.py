@@ -166,6 +166,8 @@ def test_the_net_that_flies_quotes_what_was_cross_validated(
     made = open_bundle(bundle)
     assert made.manifest.metrics["split"] == "cross-validated, 2 folds"
     assert made.manifest.metrics["n"] == 150
+    expected = made.manifest.metrics["cross_validated"]["intervals"]["accuracy"]["value"]
+    assert expected == pytest.approx(report["nested"]["value"]["accuracy"], abs=1e-4)
     assert made.manifest.metrics["quantization"]["seen_tiles"]["n"] == 150
     assert "**Expect accuracy" in made.card
     assert "the published val says nothing of this net" in made.card

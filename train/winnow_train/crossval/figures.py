@@ -73,7 +73,7 @@ def summary(judged: Judged) -> dict[str, Any]:
     }
     return {
         "value": {**scores, "nll": surprise(judged.posterior, judged.task.truth, judged.task.head)},
-        "intervals": {key: stats.interval(drawn[key]) for key in KEYS},
+        "intervals": {key: _spread(drawn[key], len(draws.names)) for key in KEYS},
         "classes": {name: _class_row(judged, tables, k) for k, name in enumerate(judged.classes)},
     }
 
@@ -81,10 +81,14 @@ def summary(judged: Judged) -> dict[str, Any]:
 def _class_row(judged: Judged, tables: dict[str, Floats], k: int) -> dict[str, Any]:
     mine = judged.member[:, k]
     groups = len(np.unique(judged.draws.index[mine]))
-    row = {key: stats.interval(table[:, k]) for key, table in tables.items()}
-    if groups < FEWEST_SOURCES:
-        row = {key: {**v, "low": None, "high": None} for key, v in row.items()}
+    row = {key: _spread(table[:, k], groups) for key, table in tables.items()}
     return {"support": int(mine.sum()), "sources": groups, **row}
+
+
+def _spread(drawn: Floats, groups: int) -> dict[str, Any]:
+    """A figure and its interval, which few groups have none of."""
+    found = stats.interval(drawn)
+    return found if groups >= FEWEST_SOURCES else {**found, "low": None, "high": None}
 
 
 def _per_group(draws: Draws, correct: Any) -> Floats:
@@ -141,7 +145,7 @@ def paired(found: OutOfFold, ours: Floats, theirs: Floats) -> dict[str, Any]:
     tiles = draws.sums(np.ones(len(found)))
     right = [draws.sums(_correct(p, found).astype(float)) / tiles for p in (ours, theirs)]
     tables = [stats.per_class(draws, *_membership(p, found)) for p in (ours, theirs)]
-    accuracy = stats.interval(right[0] - right[1])
+    accuracy = _spread(right[0] - right[1], len(draws.names))
     return {
         "n": len(found),
         "groups": len(draws.names),
