@@ -164,7 +164,16 @@ def test_doubt_of_a_hard_class_is_measured_by_its_own_posteriors() -> None:
     posterior = np.tile([0.95, 0.05], (100, 1))
     posterior[50:] = [0.5, 0.5]
     posterior[0] = [0.45, 0.55]
+    posterior[1] = [0.55, 0.45]
     assert [s.row for s in noise.suspects(posterior, labels)] == [0]
+
+
+def test_a_class_that_no_net_recognizes_takes_no_tiles_of_others() -> None:
+    """Its threshold is near 0, so that every posterior of it would pass for confident."""
+    labels = np.array([0] * 50 + [1] * 5)
+    posterior = np.tile([0.99, 0.01], (55, 1))
+    posterior[:10] = [0.95, 0.05]
+    assert {s.row for s in noise.suspects(posterior, labels)} == set(range(50, 55))
 
 
 def test_suspects_are_read_as_they_were_written(tmp_path: Path) -> None:

@@ -3,8 +3,9 @@
 Northcutt, Jiang and Chuang 2021, "Confident Learning: Estimating Uncertainty in Dataset Labels",
 JAIR 70: a tile counts as of another class than its label where its posterior of that class reaches
 the mean posterior that tiles labelled so have of it (their threshold t_j). The tiles off the
-diagonal of this confident joint are the suspects. Posteriors must come from nets that never saw
-the tile. Suspects are weighed down in training, not deleted, since some are merely hard.
+diagonal of this confident joint are the suspects, but for those whose best class is their label (as
+in cleanlab): a class that no net recognizes has a threshold near 0. Posteriors must come from nets
+that never saw the tile. Suspects are weighed down in training, not deleted: some are merely hard.
 """
 
 from __future__ import annotations
@@ -51,6 +52,7 @@ def suspects(posterior: npt.NDArray[np.float64], labels: npt.NDArray[np.int64]) 
     confident = np.where(posterior >= np.array(means), posterior, -1.0)
     looks = confident.argmax(axis=1)
     doubted = (confident.max(axis=1) >= 0) & (looks != labels)
+    doubted &= posterior.argmax(axis=1) != labels
     found = [
         Suspect(int(i), int(labels[i]), int(looks[i]), float(own[i]), float(posterior[i, looks[i]]))
         for i in np.flatnonzero(doubted)
