@@ -16,7 +16,8 @@ import keras
 import numpy as np
 from keras import layers
 
-from winnow_base.errors import ModelError, RecipeError, WeightsError
+from winnow_base.errors import RecipeError, WeightsError
+from winnow_train.fold_check import check_fold, in_dtype
 from winnow_train.recipe import Input, Model
 from winnow_train.xception import small_xception
 
@@ -275,7 +276,7 @@ def export(model: keras.Model, head: str, bias: np.ndarray | None = None) -> ker
     dropout is left out, the pixel scale goes into the stem; `bias` [K] is added to the logits.
     Raises ModelError if the folded net does not give the trained net's logits.
     """
-    single = keras.Model(model.input, model.output[head])
+    single = in_dtype(keras.Model(model.input, model.output[head]), "float64")
     norms, pads = _foldable(single)
     gone = {x.name for x in (*norms.values(), *pads.values())}
     gone |= {x.name for x in single.layers if isinstance(x, layers.Dropout)} | {HEAD_NORM}
@@ -309,9 +310,9 @@ def export(model: keras.Model, head: str, bias: np.ndarray | None = None) -> ker
                 values = _fold_norm_before(single.get_layer(HEAD_NORM), values)
             if bias is not None:
                 values[1] = values[1] + bias
-        layer.set_weights([v.astype(np.float32) for v in values])
-    _check_fold(single, folded, bias)
-    return folded
+        layer.set_weights(values)
+    check_fold(single, folded, PIXEL_SCALE, bias)
+    return in_dtype(folded, "float32")
 
 
 def _foldable(
@@ -390,17 +391,6 @@ def _affine(norm: layers.BatchNormalization) -> tuple[np.ndarray, np.ndarray]:
     state = dict(zip(names, (np.asarray(v, np.float64) for v in norm.get_weights()), strict=True))
     scale = state.get("gamma", 1.0) / np.sqrt(state["moving_variance"] + norm.epsilon)
     return scale, state.get("beta", 0.0) - state["moving_mean"] * scale
-
-
-def _check_fold(single: keras.Model, folded: keras.Model, bias: np.ndarray | None) -> None:
-    pixels = np.random.default_rng(0).integers(0, 256, (2, *single.input.shape[1:]))
-    pixels = pixels.astype(np.float32)
-    want = keras.ops.convert_to_numpy(single(pixels / PIXEL_SCALE, training=False))
-    have = keras.ops.convert_to_numpy(folded(pixels, training=False))
-    want = want if bias is None else want + bias
-    worst = float(np.abs(want - have).max())
-    if not worst <= 1e-3 * max(1.0, float(np.abs(want).max())):
-        raise ModelError(f"the folded net's logits differ from the trained net's by {worst:.3g}")
 
 
 def predict(
