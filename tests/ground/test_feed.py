@@ -18,14 +18,14 @@ import numpy.typing as npt
 import pytest
 
 from winnow_base.errors import DataError, GroundError
-from winnow_edge.bundle import Golden, InputSpec, Manifest, OutputSpec, write_bundle
+from winnow_edge.testing import painted_swath, write_probe
 from winnow_ground.feed import blocks, describe, feed_lines, send_lines
 
 rasterio = pytest.importorskip("rasterio", reason="extra `feed` is not installed")
 # rasterio 1.4 sets the shape of its arrays, which NumPy 2.5 deprecates (Python 3.12 and 3.13).
 pytestmark = pytest.mark.filterwarnings("ignore:Setting the shape on a NumPy:DeprecationWarning")
 
-SIDE, LINES, SAMPLES = 16, 300, 200
+LINES, SAMPLES = 300, 200
 APP = """
 import typer
 from winnow_ground.feed import register
@@ -37,11 +37,7 @@ app()
 
 
 def picture() -> npt.NDArray[np.uint8]:
-    rng = np.random.default_rng(2)
-    pixels = np.full((LINES, SAMPLES), 120, np.uint8)
-    for line, sample in zip(rng.integers(0, LINES, 30), rng.integers(0, SAMPLES, 30), strict=True):
-        pixels[line : line + 30, sample : sample + 30] = rng.choice([2, 251])
-    return pixels
+    return painted_swath(LINES, SAMPLES, seed=2, squares=30)
 
 
 def written(path: Path, pixels: npt.NDArray[Any], driver: str, **more: Any) -> Path:
@@ -129,21 +125,7 @@ def test_realtime_is_never_faster_than_the_instrument(tmp_path: Path) -> None:
 @pytest.fixture
 def flight(tmp_path: Path) -> Path:
     """A folder with a mission on the fake runtime, and an image as GeoTIFF and as raw lines."""
-    manifest = Manifest(
-        name="probe",
-        classes=("dark", "middle", "bright"),
-        head="softmax",
-        input=InputSpec(SIDE, SIDE, 1, 1.0, -128),
-        output=OutputSpec(0.05, 0),
-        temperature=1.0,
-        thresholds={"dark": 0.9, "bright": 0.9},
-    )
-    golden = Golden(np.zeros((0, SIDE, SIDE, 1), np.int8), {})
-    write_bundle(tmp_path / "probe.winnow", manifest, model=b"none", golden=golden, card="")
-    (tmp_path / "mission.toml").write_text(
-        'name = "probe"\n[instrument.camera]\nbundle = "probe.winnow"\n'
-        '[compute]\nruntime = "fake"\n'
-    )
+    write_probe(tmp_path)
     written(tmp_path / "s.tif", picture(), "GTiff", compress="deflate")
     (tmp_path / "s.raw").write_bytes(picture().tobytes())
     return tmp_path

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _THERMAL = Path("/sys/class/thermal")
-_CPU = Path("/sys/devices/system/cpu")
+CPU = Path("/sys/devices/system/cpu")
 _RAPL = Path("/sys/class/powercap/intel-rapl:0/energy_uj")
 _HWMON = Path("/sys/class/hwmon")
-_PI_THROTTLED = Path("/sys/devices/platform/soc/soc:firmware/get_throttled")
+PI_THROTTLED = Path("/sys/devices/platform/soc/soc:firmware/get_throttled")
 
 INT8_FEATURES = (
     "amx_int8", "avx512_vnni", "avx_vnni", "avx2", "i8mm", "asimddp", "asimd",
@@ -63,19 +63,19 @@ def cpu() -> Cpu:
 
 def governor() -> str | None:
     """The clock governor of the first core, e.g. "performance"."""
-    return _text(_CPU / "cpu0/cpufreq/scaling_governor")
+    return _text(CPU / "cpu0/cpufreq/scaling_governor")
 
 
 def governors() -> tuple[str, ...]:
     """The different clock governors of all cores, sorted; empty where the clock is not ours."""
-    files = _CPU.glob("cpu[0-9]*/cpufreq/scaling_governor")
+    files = CPU.glob("cpu[0-9]*/cpufreq/scaling_governor")
     return tuple(sorted({name for file in files if (name := _text(file))}))
 
 
 def clock_mhz() -> tuple[float, float] | None:
     """What the slowest core's clock may be set to and what its hardware can do, MHz."""
     limits = []
-    for folder in _CPU.glob("cpu[0-9]*/cpufreq"):
+    for folder in CPU.glob("cpu[0-9]*/cpufreq"):
         allowed, able = _number(folder / "scaling_max_freq"), _number(folder / "cpuinfo_max_freq")
         if allowed and able:
             limits.append((allowed / 1000, able / 1000))
@@ -95,14 +95,14 @@ def throttling() -> list[str] | None:
     A Raspberry Pi's firmware is asked through sysfs or `vcgencmd`, an x86 core for its count of
     thermal events.
     """
-    text = _text(_PI_THROTTLED) or _vcgencmd("get_throttled")
+    text = _text(PI_THROTTLED) or _vcgencmd("get_throttled")
     if text is not None:
         try:
             bits = int(text.removeprefix("throttled="), 16)
         except ValueError:
             return None
         return [words for bit, words in _PI_FLAGS.items() if bits >> bit & 1]
-    files = _CPU.glob("cpu[0-9]*/thermal_throttle/core_throttle_count")
+    files = CPU.glob("cpu[0-9]*/thermal_throttle/core_throttle_count")
     counts = [count for file in files if (count := _number(file)) is not None]
     if not counts:
         return None

@@ -18,6 +18,7 @@ from winnow_edge.bundle import shipped_bundles
 from winnow_edge.cli import main
 from winnow_edge.mission import Mission
 from winnow_edge.runtimes import edgetpu
+from winnow_edge.testing import fill, landmark_mission, products_of_tiles
 
 
 def examined(*args: str, capsys: pytest.CaptureFixture[str]) -> tuple[int, dict[str, Any]]:
@@ -83,10 +84,10 @@ def test_a_store_that_cannot_be_written_is_exit_4(
 
 
 def test_a_store_is_opened_and_a_damaged_one_is_exit_3(
-    tmp_path: Path, kit: Any, mission_with: Any, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    mission: Mission = mission_with("")
-    kit.fill(tmp_path, mission, kit.band(0, 200, mission))
+    mission: Mission = landmark_mission("")
+    fill(tmp_path, mission, products_of_tiles(0, 200, mission))
     before = (tmp_path / "store.db").read_bytes()
     code, found = examined("--store", str(tmp_path), capsys=capsys)
     assert code == 0 and found["store"]["found"] == "1 swaths, file intact"
@@ -99,7 +100,14 @@ def test_a_store_is_opened_and_a_damaged_one_is_exit_3(
     assert code == 3 and found["store"]["state"] == "fail"
 
 
-def test_a_clock_before_winnow_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
+def looked_at(folder: Path) -> dict[str, doctor.Finding]:
+    """Findings by name, of a bundle that is not there so that none is tested."""
+    return {finding.what: finding for finding in doctor.examine(["none.winnow"], folder)}
+
+
+def test_a_clock_before_winnow_is_a_warning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import datetime
 
     class Past(datetime.datetime):
@@ -108,7 +116,7 @@ def test_a_clock_before_winnow_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> 
             return datetime.datetime(1970, 1, 1, 0, 5, tzinfo=tz)
 
     monkeypatch.setattr(doctor.datetime, "datetime", Past)
-    (finding,) = doctor._clock()
+    finding = looked_at(tmp_path)["clock"]
     assert finding.state == "warn" and "1970-01-01" in finding.found and finding.mend
 
 
@@ -125,10 +133,10 @@ def test_governor_clock_rate_and_thermal_events_are_read(
         heat = tmp_path / f"cpu{core}" / "thermal_throttle"
         heat.mkdir()
         (heat / "core_throttle_count").write_text("2\n")
-    monkeypatch.setattr(host, "_CPU", tmp_path)
-    monkeypatch.setattr(host, "_PI_THROTTLED", tmp_path / "absent")
+    monkeypatch.setattr(host, "CPU", tmp_path)
+    monkeypatch.setattr(host, "PI_THROTTLED", tmp_path / "absent")
     monkeypatch.setenv("PATH", "")
-    found = {f.what: f for f in [*doctor._governor(), *doctor._heat()]}
+    found = looked_at(tmp_path)
     assert found["governor"].state == "warn" and "ondemand, performance" in found["governor"].found
     assert found["clock rate"].found == "held to 1200 of 1800 MHz"
     assert found["throttling"].state == "warn" and "4 thermal events" in found["throttling"].found
@@ -140,7 +148,7 @@ def test_a_raspberry_pis_flags_are_put_in_words(
     """0x50005 is the documentation's example of under-voltage and throttling."""
     flags = tmp_path / "get_throttled"
     flags.write_text("50005\n")
-    monkeypatch.setattr(host, "_PI_THROTTLED", flags)
+    monkeypatch.setattr(host, "PI_THROTTLED", flags)
     words = ["under-voltage now", "throttled now", "under-voltage since boot"]
     assert host.throttling() == [*words, "throttled since boot"]
 
@@ -151,7 +159,9 @@ def test_a_raspberry_pis_flags_are_put_in_words(
     assert host.throttling() == []
 
 
-@pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler to make a library with")
+@pytest.mark.skipif(
+    shutil.which("cc") is None, reason="no C compiler; on Debian: apt-get install gcc libc6-dev"
+)
 def test_the_delegates_version_comes_from_the_library(tmp_path: Path) -> None:
     source, library = tmp_path / "e.c", tmp_path / "libe.so"
     source.write_text('const char *edgetpu_version(void) { return "BuildLabel 16.0"; }\n')

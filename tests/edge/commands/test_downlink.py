@@ -10,9 +10,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -21,28 +19,31 @@ from winnow_edge.downlink.acknowledgements import AckReport, ContactAck, acknowl
 from winnow_edge.downlink.contact import downlink
 from winnow_edge.downlink.container import Container
 from winnow_edge.downlink.reader import LinkCounts, read_containers
-from winnow_edge.mission import Mission
 from winnow_edge.products.kinds import Kind
 from winnow_edge.products.ranking import Order, rank
 from winnow_edge.products.table import ProductTable
 from winnow_edge.store.schema import ProductState
 from winnow_edge.store.store import Store
-
-Kit = Any
-MakeMission = Callable[..., Mission]
+from winnow_edge.testing import (
+    LANDMARK_MISSION,
+    fill,
+    landmark_mission,
+    product_of_size,
+    products_of_tiles,
+)
 
 
 @pytest.fixture
-def mission_file(tmp_path: Path, kit: Kit) -> Path:
+def mission_file(tmp_path: Path) -> Path:
     path = tmp_path / "mission.toml"
-    path.write_text(kit.mission_text + "[link]\nrate_bps = 8000\ncontainer_bytes = 4096\n")
+    path.write_text(LANDMARK_MISSION + "[link]\nrate_bps = 8000\ncontainer_bytes = 4096\n")
     return path
 
 
 @pytest.fixture
-def stocked(tmp_path: Path, mission_with: MakeMission, kit: Kit) -> Path:
-    mission = mission_with()
-    kit.fill(tmp_path / "store", mission, kit.band(0, 120, mission))
+def stocked(tmp_path: Path) -> Path:
+    mission = landmark_mission()
+    fill(tmp_path / "store", mission, products_of_tiles(0, 120, mission))
     return tmp_path / "store"
 
 
@@ -145,7 +146,6 @@ def test_two_contacts_into_one_file_do_not_mix(
     mission_file: Path,
     stocked: Path,
     tmp_path: Path,
-    mission_with: MakeMission,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """The second is refused before it takes a contact's number; the first is whole."""
@@ -155,10 +155,10 @@ def test_two_contacts_into_one_file_do_not_mix(
 
     def meanwhile(table: ProductTable) -> Order:
         assert main([*command, "--out", str(out)]) == 3
-        return rank(table, "fifo", mission_with())
+        return rank(table, "fifo", landmark_mission())
 
-    with Store.open(stocked, mission=mission_with()) as store:
-        first = downlink(store, mission_with(), budget_bytes=5000, out=out, policy=meanwhile)
+    with Store.open(stocked, mission=landmark_mission()) as store:
+        first = downlink(store, landmark_mission(), budget_bytes=5000, out=out, policy=meanwhile)
     assert "1.bin.part: another process writes it; name a new file" in capsys.readouterr().err
     assert out.stat().st_size == first.bytes
     assert len(containers(out)) == first.containers
@@ -184,22 +184,18 @@ def test_another_mission_and_unknown_classes(
     assert "no swath in the store knows class 'lava tube'" in caplog.text
 
 
-def test_nothing_to_send(
-    mission_file: Path, tmp_path: Path, mission_with: MakeMission, kit: Kit
-) -> None:
-    Store.open(tmp_path / "empty", mission=mission_with()).close()
+def test_nothing_to_send(mission_file: Path, tmp_path: Path) -> None:
+    Store.open(tmp_path / "empty", mission=landmark_mission()).close()
     command = ["downlink", str(mission_file), "--store", str(tmp_path / "empty")]
     assert main([*command, "--bytes", "2000", "--out", str(tmp_path / "1.bin")]) == 0
     assert (tmp_path / "1.bin").read_bytes() == b""
 
 
-def test_killed_while_sending_loses_nothing(
-    tmp_path: Path, mission_file: Path, mission_with: MakeMission, kit: Kit
-) -> None:
+def test_killed_while_sending_loses_nothing(tmp_path: Path, mission_file: Path) -> None:
     """What got away before the kill can be acknowledged; what did not is sent later."""
-    mission = mission_with()
-    made = [kit.blob(Kind.IMAGE, t, 20_000, 0.9) for t in range(60)]
-    kit.fill(tmp_path / "store", mission, made)
+    mission = landmark_mission()
+    made = [product_of_size(Kind.IMAGE, t, 20_000, 0.9) for t in range(60)]
+    fill(tmp_path / "store", mission, made)
     rng = random.Random(1)
     command = [sys.executable, "-m", "winnow_edge.cli", "downlink", str(mission_file)]
     command += ["--store", str(tmp_path / "store"), "--bytes"]

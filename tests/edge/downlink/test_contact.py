@@ -32,9 +32,7 @@ from winnow_edge.products.ranking import order_by
 from winnow_edge.products.table import ProductTable
 from winnow_edge.store.schema import ProductState
 from winnow_edge.store.store import Store
-
-Kit = Any
-MakeMission = Callable[..., Mission]
+from winnow_edge.testing import begin, fill, landmark_mission, product_of_size, products_of_tiles
 
 
 @dataclass
@@ -68,19 +66,17 @@ def hold(store: Store, mission: Mission, budget: int, **more: Any) -> tuple[byte
 
 
 @pytest.fixture(scope="module")
-def stocked(
-    tmp_path_factory: pytest.TempPathFactory, mission_with: MakeMission, kit: Kit
-) -> Callable[[], Path]:
+def stocked(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Path]:
     """Copies of a store with two swaths of products of many sizes."""
-    folder, mission = tmp_path_factory.mktemp("stocked"), mission_with()
+    folder, mission = tmp_path_factory.mktemp("stocked"), landmark_mission()
     rng = np.random.default_rng(3)
     with Store.open(folder / "0", mission=mission) as store:
         for name in ("a", "b"):
-            writer = kit.begin(store, name)
-            products = kit.band(0, 60, mission, writer.swath_id)
+            writer = begin(store, name)
+            products = products_of_tiles(0, 60, mission, writer.swath_id)
             products = [p for p in products if p.kind is Kind.RECORD]
             products += [
-                kit.blob(
+                product_of_size(
                     kind,
                     tile,
                     int(rng.integers(30, 3000)),
@@ -114,9 +110,9 @@ links = st.builds(
 @settings(max_examples=40)
 @given(links, st.integers(0, 60_000), st.sampled_from(POLICIES))
 def test_the_budget_is_never_exceeded(
-    stocked: Callable[[], Path], mission_with: MakeMission, link: Link, budget: int, policy: str
+    stocked: Callable[[], Path], link: Link, budget: int, policy: str
 ) -> None:
-    mission = replace(mission_with(), link=link)
+    mission = replace(landmark_mission(), link=link)
     with Store.open(stocked(), mission=mission) as store:
         stream, summary = hold(store, mission, budget, policy=policy)
         assert len(stream) == summary.bytes <= budget
@@ -155,7 +151,7 @@ def test_the_budget_is_never_exceeded(
 @settings(max_examples=10)
 @given(data=st.data())
 def test_contacts_cut_anywhere_lose_nothing(
-    stocked: Callable[[], Path], mission_with: MakeMission, data: st.DataObject
+    stocked: Callable[[], Path], data: st.DataObject
 ) -> None:
     """Cut each stream at a random octet, acknowledge what came, go on until nothing is left."""
     link = Link(
@@ -163,7 +159,7 @@ def test_contacts_cut_anywhere_lose_nothing(
         container_bytes=data.draw(st.sampled_from([256, 1500, 5000])),
         ack_wait=data.draw(st.integers(0, 2)),
     )
-    mission = replace(mission_with(), link=link)
+    mission = replace(landmark_mission(), link=link)
     ground = Ground()
     with Store.open(stocked(), mission=mission) as store:
         everything = {row.id: store.data(row.id) for row in store.products()}
@@ -192,10 +188,10 @@ def test_contacts_cut_anywhere_lose_nothing(
 @settings(max_examples=10)
 @given(data=st.data())
 def test_heard_at_once_every_product_comes_once(
-    stocked: Callable[[], Path], mission_with: MakeMission, data: st.DataObject
+    stocked: Callable[[], Path], data: st.DataObject
 ) -> None:
     """Where each contact is acknowledged, with what is missing, nothing is sent for nothing."""
-    mission = replace(mission_with(), link=Link(packet_bytes=200, container_bytes=2000))
+    mission = replace(landmark_mission(), link=Link(packet_bytes=200, container_bytes=2000))
     ground = Ground()
     with Store.open(stocked(), mission=mission) as store:
         everything = {row.id for row in store.products()}
@@ -214,11 +210,9 @@ def test_heard_at_once_every_product_comes_once(
         assert set(ground.times.values()) == {1}
 
 
-def test_what_is_not_heard_of_returns_after_ack_wait_contacts(
-    stocked: Callable[[], Path], mission_with: MakeMission
-) -> None:
+def test_what_is_not_heard_of_returns_after_ack_wait_contacts(stocked: Callable[[], Path]) -> None:
     for wait in (0, 1, 3):
-        mission = replace(mission_with(), link=Link(ack_wait=wait))
+        mission = replace(landmark_mission(), link=Link(ack_wait=wait))
         with Store.open(stocked(), mission=mission) as store:
             first, summary = hold(store, mission, 10_000)
             ids = {i.id for c in Ground().receive(first) for i in c.items if i.kind != Kind.SWATH}
@@ -234,10 +228,8 @@ def test_what_is_not_heard_of_returns_after_ack_wait_contacts(
             assert again >= ids
 
 
-def test_a_link_that_never_acknowledges_carries_everything(
-    stocked: Callable[[], Path], mission_with: MakeMission
-) -> None:
-    mission = replace(mission_with(), link=Link(ack_wait=0))
+def test_a_link_that_never_acknowledges_carries_everything(stocked: Callable[[], Path]) -> None:
+    mission = replace(landmark_mission(), link=Link(ack_wait=0))
     ground = Ground()
     with Store.open(stocked(), mission=mission) as store:
         everything = {row.id: store.data(row.id) for row in store.products()}
@@ -248,10 +240,8 @@ def test_a_link_that_never_acknowledges_carries_everything(
         assert max(ground.times.values()) > 3
 
 
-def test_what_is_missing_returns_at_once(
-    stocked: Callable[[], Path], mission_with: MakeMission
-) -> None:
-    mission = replace(mission_with(), link=Link(ack_wait=9, container_bytes=1000))
+def test_what_is_missing_returns_at_once(stocked: Callable[[], Path]) -> None:
+    mission = replace(landmark_mission(), link=Link(ack_wait=9, container_bytes=1000))
     with Store.open(stocked(), mission=mission) as store:
         stream, _ = hold(store, mission, 8_000)
         arrived, lost = Ground().receive(stream)[1:3]
@@ -266,9 +256,9 @@ def test_what_is_missing_returns_at_once(
         assert not again & {i.id for i in arrived.items}
 
 
-def test_a_late_word_is_still_heard(stocked: Callable[[], Path], mission_with: MakeMission) -> None:
+def test_a_late_word_is_still_heard(stocked: Callable[[], Path]) -> None:
     """Given up, sent again, and only then acknowledged: it is not sent a third time."""
-    mission = replace(mission_with(), link=Link(ack_wait=0))
+    mission = replace(landmark_mission(), link=Link(ack_wait=0))
     with Store.open(stocked(), mission=mission) as store:
         one, _ = hold(store, mission, 5_000)
         _, summary = hold(store, mission, 5_000)
@@ -280,10 +270,8 @@ def test_a_late_word_is_still_heard(stocked: Callable[[], Path], mission_with: M
         assert not {i.id for c in Ground().receive(three) for i in c.items} & set(late.products)
 
 
-def test_an_acknowledged_swath_is_not_announced_again(
-    stocked: Callable[[], Path], mission_with: MakeMission
-) -> None:
-    mission = mission_with()
+def test_an_acknowledged_swath_is_not_announced_again(stocked: Callable[[], Path]) -> None:
+    mission = landmark_mission()
     with Store.open(stocked(), mission=mission) as store:
         ground = Ground()
         stream, first = hold(store, mission, 5_000)
@@ -295,10 +283,8 @@ def test_an_acknowledged_swath_is_not_announced_again(
         assert third.products["swath"] == 0
 
 
-def test_packets_count_on_across_contacts(
-    stocked: Callable[[], Path], mission_with: MakeMission
-) -> None:
-    mission = mission_with()
+def test_packets_count_on_across_contacts(stocked: Callable[[], Path]) -> None:
+    mission = landmark_mission()
     with Store.open(stocked(), mission=mission) as store:
         streams = [hold(store, mission, 9_000)[0] for _ in range(3)]
     counts = LinkCounts()
@@ -308,11 +294,11 @@ def test_packets_count_on_across_contacts(
     assert {c.contact for c in containers} == {1, 2, 3}
 
 
-def test_an_order_may_be_passed_in(stocked: Callable[[], Path], mission_with: MakeMission) -> None:
+def test_an_order_may_be_passed_in(stocked: Callable[[], Path]) -> None:
     def largest_first(table: ProductTable) -> np.ndarray[Any, Any]:
         return order_by(table, table.columns["bytes"].astype(float))
 
-    mission = mission_with()
+    mission = landmark_mission()
     with Store.open(stocked(), mission=mission) as store:
         largest = max(row.bytes for row in store.products())
         stream, summary = hold(store, mission, 6_000, policy=largest_first)
@@ -321,10 +307,8 @@ def test_an_order_may_be_passed_in(stocked: Callable[[], Path], mission_with: Ma
         assert summary.policy == "largest_first"
 
 
-def test_a_value_is_counted_as_delivered(
-    stocked: Callable[[], Path], mission_with: MakeMission
-) -> None:
-    mission = mission_with()
+def test_a_value_is_counted_as_delivered(stocked: Callable[[], Path]) -> None:
+    mission = landmark_mission()
     with Store.open(stocked(), mission=mission) as store:
         _, best = hold(store, mission, 20_000)
     with Store.open(stocked(), mission=mission) as store:
@@ -334,8 +318,8 @@ def test_a_value_is_counted_as_delivered(
     assert sum(best.classes.values()) <= sum(best.products.values())
 
 
-def test_an_empty_store_and_an_empty_budget(tmp_path: Path, mission_with: MakeMission) -> None:
-    mission = mission_with()
+def test_an_empty_store_and_an_empty_budget(tmp_path: Path) -> None:
+    mission = landmark_mission()
     with Store.open(tmp_path, mission=mission) as store:
         for budget in (0, 1_000_000):
             stream, summary = hold(store, mission, budget)
@@ -343,11 +327,9 @@ def test_an_empty_store_and_an_empty_budget(tmp_path: Path, mission_with: MakeMi
         assert store.contacts() == 2
 
 
-def test_a_product_larger_than_a_container_travels_alone(
-    tmp_path: Path, mission_with: MakeMission, kit: Kit
-) -> None:
-    mission = mission_with("[link]\ncontainer_bytes = 512\npacket_bytes = 128")
-    kit.fill(tmp_path, mission, [kit.blob(Kind.IMAGE, t, 5000, 0.9) for t in range(3)])
+def test_a_product_larger_than_a_container_travels_alone(tmp_path: Path) -> None:
+    mission = landmark_mission("[link]\ncontainer_bytes = 512\npacket_bytes = 128")
+    fill(tmp_path, mission, [product_of_size(Kind.IMAGE, t, 5000, 0.9) for t in range(3)])
     with Store.open(tmp_path, mission=mission) as store:
         stream, summary = hold(store, mission, 12_000)
         containers = Ground().receive(stream)
@@ -360,11 +342,11 @@ def test_a_product_larger_than_a_container_travels_alone(
 
 
 def test_an_output_that_exists_is_never_overwritten(
-    stocked: Callable[[], Path], mission_with: MakeMission, tmp_path: Path
+    stocked: Callable[[], Path], tmp_path: Path
 ) -> None:
     out = tmp_path / "pass.bin"
     out.write_bytes(b"precious")
-    mission = mission_with()
+    mission = landmark_mission()
     with Store.open(stocked(), mission=mission) as store:
         with pytest.raises(OutputError, match="already"):
             downlink(store, mission, budget_bytes=10_000, out=out)
@@ -376,13 +358,11 @@ def test_an_output_that_exists_is_never_overwritten(
     assert [p.name for p in tmp_path.iterdir()] == ["pass.bin"]
 
 
-def test_an_output_that_fails_leaves_everything_to_be_sent(
-    stocked: Callable[[], Path], mission_with: MakeMission
-) -> None:
+def test_an_output_that_fails_leaves_everything_to_be_sent(stocked: Callable[[], Path]) -> None:
     full = Path("/dev/full")
     if not full.is_char_device():
         pytest.skip("no /dev/full here")
-    mission = mission_with()
+    mission = landmark_mission()
     with Store.open(stocked(), mission=mission) as store:
         before = store.counts()
         with pytest.raises(OutputError, match="space"):
@@ -395,22 +375,18 @@ def test_an_output_that_fails_leaves_everything_to_be_sent(
         assert min(c.id for c in Ground().receive(stream)) > 1
 
 
-def test_the_file_is_whole_when_it_appears(
-    stocked: Callable[[], Path], mission_with: MakeMission, tmp_path: Path
-) -> None:
-    mission = mission_with()
+def test_the_file_is_whole_when_it_appears(stocked: Callable[[], Path], tmp_path: Path) -> None:
+    mission = landmark_mission()
     with Store.open(stocked(), mission=mission) as store:
         summary = downlink(store, mission, budget_bytes=10_000, out=tmp_path / "pass.bin")
     assert (tmp_path / "pass.bin").stat().st_size == summary.bytes
     assert [p.name for p in tmp_path.iterdir()] == ["pass.bin"]
 
 
-def test_data_evicted_while_it_is_sent_is_sent(
-    tmp_path: Path, mission_with: MakeMission, kit: Kit
-) -> None:
+def test_data_evicted_while_it_is_sent_is_sent(tmp_path: Path) -> None:
     """The flight loop goes on during a contact, and over its quota."""
-    mission = mission_with("[store]\nquota_mb = 0.1")
-    kit.fill(tmp_path, mission, [kit.blob(Kind.IMAGE, t, 10_000, 0.5) for t in range(9)])
+    mission = landmark_mission("[store]\nquota_mb = 0.1")
+    fill(tmp_path, mission, [product_of_size(Kind.IMAGE, t, 10_000, 0.5) for t in range(9)])
 
     class Meanwhile(io.BytesIO):
         ran = False
@@ -419,8 +395,10 @@ def test_data_evicted_while_it_is_sent_is_sent(
             if not self.ran:
                 self.ran = True
                 with Store.open(tmp_path, mission=mission) as other:
-                    kit.begin(other, "next").commit(
-                        products=[kit.blob(Kind.IMAGE, t, 9_000, 0.9, swath=2) for t in range(10)],
+                    begin(other, "next").commit(
+                        products=[
+                            product_of_size(Kind.IMAGE, t, 9_000, 0.9, swath=2) for t in range(10)
+                        ],
                         next_tile=10,
                         next_line=1,
                         pending=b"",
@@ -438,10 +416,8 @@ def test_data_evicted_while_it_is_sent_is_sent(
     assert ground.products == expected
 
 
-def test_an_ack_of_another_store_or_of_unknown_containers(
-    stocked: Callable[[], Path], mission_with: MakeMission
-) -> None:
-    mission = mission_with()
+def test_an_ack_of_another_store_or_of_unknown_containers(stocked: Callable[[], Path]) -> None:
+    mission = landmark_mission()
     with Store.open(stocked(), mission=mission) as store:
         hold(store, mission, 10_000)
         with pytest.raises(StoreError, match="about store"):

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from winnow_edge.board.bench import MemorySource
-from winnow_edge.bundle import Bundle, Golden, InputSpec, Manifest, OutputSpec, write_bundle
+from winnow_edge.bundle import Bundle, InputSpec
 from winnow_edge.errors import MissionError, StoreError, SwathError
 from winnow_edge.loop import intake
 from winnow_edge.loop.band import bin_lines
@@ -24,42 +24,21 @@ from winnow_edge.loop.run import run_swath
 from winnow_edge.loop.schedule import origins
 from winnow_edge.loop.settings import Settings
 from winnow_edge.loop.summary import SwathSummary
-from winnow_edge.mission import Mission, parse_mission
+from winnow_edge.mission import Mission
 from winnow_edge.prepare.chain import Chain
 from winnow_edge.products.encode import decode_picture, decode_record
 from winnow_edge.products.kinds import NO_CLASS, Flag, Kind
 from winnow_edge.runtimes.fake import FakeClassifier
 from winnow_edge.store.store import Store
 from winnow_edge.store.writer import SwathWriter
+from winnow_edge.testing import painted_swath, probe_bundle, probe_mission
 
 SIDE = 8
-CLASSES = ("dark", "middle", "bright")
-
-
-def make_bundle(folder: Path, *, side: int = SIDE, channels: int = 1, **more: Any) -> Bundle:
-    """A bundle for the fake runtime: no model is needed."""
-    values = {
-        "name": "probe",
-        "classes": CLASSES,
-        "head": "softmax",
-        "input": InputSpec(side, side, channels, 1.0, -128),
-        "output": OutputSpec(0.05, 0),
-        "temperature": 1.0,
-        "thresholds": {"dark": 0.9, "bright": 0.9},
-    }
-    golden = Golden(np.zeros((0, side, side, channels), np.int8), {})
-    return write_bundle(
-        folder / "probe.winnow",
-        Manifest(**(values | more)),
-        model=b"none",
-        golden=golden,
-        card="A probe.",
-    )
 
 
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    return make_bundle(tmp_path_factory.mktemp("bundle"))
+    return probe_bundle(tmp_path_factory.mktemp("bundle"), SIDE)
 
 
 @pytest.fixture(scope="module")
@@ -69,23 +48,13 @@ def pool(bundle: Bundle) -> Iterator[Interpreters]:
 
 
 def mission_of(more: str = "", scales: str = "[1]", nodata: str = "") -> Mission:
-    return parse_mission(
-        f'name = "probe"\n[instrument.camera]\nbundle = "probe"\n{nodata}\n'
-        f"[tiling]\nscales = {scales}\n{more}"
-    )
+    return probe_mission(f"[tiling]\nscales = {scales}\n{more}", camera=nodata)
 
 
 def swath(lines: int, samples: int, seed: int = 0) -> npt.NDArray[np.uint8]:
-    """Blobs of dark and bright on middle grey: a few detections, some of them overlapping."""
-    rng = np.random.default_rng(seed)
-    pixels = np.full((lines, samples), 128, np.uint8) + rng.integers(
-        0, 9, (lines, samples), np.uint8
-    )
-    for _ in range(max(lines * samples // 600, 1)):
-        line, sample = rng.integers(0, lines), rng.integers(0, samples)
-        value = rng.choice([3, 250])
-        pixels[line : line + 14, sample : sample + 14] = value + rng.integers(-3, 4)
-    return pixels
+    """A few detections, some of them overlapping."""
+    squares = max(lines * samples // 600, 1)
+    return painted_swath(lines, samples, seed=seed, squares=squares, side=14, grain=8)
 
 
 def contents(folder: Path) -> list[tuple[Any, ...]]:
@@ -134,7 +103,7 @@ class Recording:
     block=st.integers(1, 40),
     nodata=st.booleans(),
 )
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_tiles_are_slices_of_the_whole_binned_swath_and_cover_it(
     lines: int,
     samples: int,
@@ -336,7 +305,7 @@ def test_lines_that_trickle_in_give_the_same_store(
 
 
 def test_interpreters_of_another_bundle_are_refused(pool: Interpreters, tmp_path: Path) -> None:
-    other = make_bundle(tmp_path, thresholds={})
+    other = probe_bundle(tmp_path, SIDE, thresholds={})
     settings = Settings.of(mission_of(), "camera", other)
     with (
         Store.open(tmp_path / "s", mission=None) as store,
@@ -382,7 +351,7 @@ def test_screened_tiles_leave_a_record_without_a_class(pool: Interpreters, tmp_p
 
 
 def test_colour_swaths_and_colour_nets(tmp_path: Path) -> None:
-    colour = make_bundle(tmp_path, channels=3)
+    colour = probe_bundle(tmp_path, SIDE, channels=3)
     grey = swath(40, 40)
     with Interpreters(colour, "fake", 1) as pool:
         from_grey = fly(tmp_path / "a", grey, pool, mission_of(scales="[1, 2]"))
@@ -394,7 +363,7 @@ def test_colour_swaths_and_colour_nets(tmp_path: Path) -> None:
 
 
 def test_a_quantized_input_of_another_scale_is_honoured(tmp_path: Path) -> None:
-    odd = make_bundle(tmp_path, input=InputSpec(SIDE, SIDE, 1, 2.0, -100))
+    odd = probe_bundle(tmp_path, SIDE, input=InputSpec(SIDE, SIDE, 1, 2.0, -100))
     with Interpreters(odd, "fake", 1) as pool:
         recording = Recording(pool.classifiers[0])
         pool.classifiers[0].infer = recording  # type: ignore[method-assign]
@@ -405,7 +374,7 @@ def test_a_quantized_input_of_another_scale_is_honoured(tmp_path: Path) -> None:
 
 
 def test_sigmoid_heads_find_several_classes_in_a_tile(tmp_path: Path) -> None:
-    both = make_bundle(tmp_path, head="sigmoid", thresholds={"dark": 0.0, "bright": 0.0})
+    both = probe_bundle(tmp_path, SIDE, head="sigmoid", thresholds={"dark": 0.0, "bright": 0.0})
     with Interpreters(both, "fake", 1) as pool:
         summary = fly(tmp_path / "s", np.full((8, 8), 128, np.uint8), pool, mission_of())
     assert summary.tally.by_class == {"bright": 1, "dark": 1}

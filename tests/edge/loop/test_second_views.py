@@ -24,16 +24,15 @@ from winnow_edge.board.bench import MemorySource, bench, rendered
 from winnow_edge.bundle import (
     Bundle,
     Golden,
-    InputSpec,
-    Manifest,
     OutputSpec,
+    Tile,
     find_bundle,
     open_bundle,
     write_bundle,
 )
 from winnow_edge.errors import MissionError
 from winnow_edge.loop import intake
-from winnow_edge.loop.decision import Borderline, Decider, SecondViews
+from winnow_edge.loop.decision import Borderline, Decider, SecondViews, softmax_table
 from winnow_edge.loop.interpreters import Interpreters
 from winnow_edge.loop.run import run_swath
 from winnow_edge.loop.settings import Settings
@@ -43,20 +42,11 @@ from winnow_edge.prepare.chain import Chain
 from winnow_edge.products.encode import decode_record
 from winnow_edge.products.kinds import Kind
 from winnow_edge.runtimes import load_classifier
-from winnow_edge.runtimes.fake import FakeClassifier
 from winnow_edge.store.store import Store
+from winnow_edge.testing import CLASSES, probe_manifest, probe_mission
 
 SIDE = 8
-CLASSES = ("dark", "middle", "bright")
-PLAIN = Manifest(
-    name="probe",
-    classes=CLASSES,
-    head="softmax",
-    input=InputSpec(SIDE, SIDE, 1, 1.0, -128),
-    output=OutputSpec(0.05, 0),
-    temperature=1.0,
-    thresholds={"dark": 0.9, "bright": 0.9},
-)
+PLAIN = probe_manifest(SIDE)
 TWICE = dataclasses.replace(PLAIN, borderline=0.9)
 
 
@@ -77,7 +67,7 @@ def test_a_tile_is_borderline_where_its_best_posterior_is_under_the_limit(
         PLAIN, classes=names, output=OutputSpec(scale, 0), thresholds={}, temperature=1.3
     )
     decider = Decider(manifest, {})
-    total = sum(int(decider._table[int(logits.max()) - q]) for q in logits[0].tolist())
+    total = sum(softmax_table(manifest)[int(logits.max()) - q] for q in logits[0].tolist())
     exactly = Fraction(1 << 32, total) < Fraction(limit)
     assert Borderline(manifest, limit)(logits[0]) == exactly
     if abs(decider.posteriors(logits).max() - limit) > 1e-12:
@@ -134,14 +124,15 @@ def bundles(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Bundle]:
 
 def lopsided(pool: Interpreters) -> Interpreters:
     """The pool, its classifiers seeing the left half of a tile alone: mirrored, the right half."""
+
+    def left_twice(tile: Tile, step: int) -> npt.NDArray[np.int8]:
+        pixels = (tile[:, None] if tile.ndim == 1 else tile).view(np.int8)[:, ::step]
+        return np.repeat(pixels[:, : SIDE // 2], 2, axis=1)
+
     for classifier in pool.classifiers:
-        assert isinstance(classifier, FakeClassifier)
-        whole = FakeClassifier._answer.__get__(classifier)
-
-        def answer(pixels: npt.NDArray[np.int8], logits: Any, whole: Any = whole) -> None:
-            whole(np.repeat(pixels[:, : SIDE // 2], 2, axis=1), logits)
-
-        classifier._answer = answer  # type: ignore[method-assign]
+        infer = classifier.infer
+        classifier.infer = lambda tile, out, see=infer: see(left_twice(tile, 1), out)
+        classifier.infer_mirrored = lambda tile, out, see=infer: see(left_twice(tile, -1), out)
     return pool
 
 
@@ -152,10 +143,7 @@ def pool(bundles: dict[str, Bundle]) -> Iterator[Interpreters]:
 
 
 def mission_of(more: str = "", scales: str = "[1, 2]") -> Mission:
-    return parse_mission(
-        'name = "probe"\n[instrument.camera]\nbundle = "probe"\n'
-        f"[tiling]\nscales = {scales}\n{more}"
-    )
+    return probe_mission(f"[tiling]\nscales = {scales}\n{more}")
 
 
 def swath(lines: int, samples: int, seed: int = 0) -> npt.NDArray[np.uint8]:

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from winnow_edge.board.bench import MemorySource
-from winnow_edge.bundle import Golden, InputSpec, Manifest, OutputSpec, write_bundle
 from winnow_edge.errors import MissionError
 from winnow_edge.loop.interpreters import Interpreters
 from winnow_edge.loop.run import run_swath
@@ -20,6 +19,7 @@ from winnow_edge.prepare.chain import Chain
 from winnow_edge.products.encode import decode_swath
 from winnow_edge.products.kinds import Kind
 from winnow_edge.store.store import Store
+from winnow_edge.testing import SIDE, probe_bundle, probe_mission
 
 RULE = Verdict(class_name="ice")
 
@@ -85,7 +85,6 @@ def test_a_mission_says_the_rule_and_mistakes_are_named() -> None:
         assert str(error.value.where).endswith(":6")
 
 
-SIDE = 16
 STRIP = np.full((10 * SIDE, 6 * SIDE), 128, np.uint8)
 STRIP[:SIDE, : 3 * SIDE] = 250  # three bright tiles
 STRIP[SIDE : 2 * SIDE, :SIDE] = 250
@@ -94,23 +93,11 @@ STRIP[3 * SIDE + 4, 4] = 0  # nodata elsewhere drops nothing
 
 
 def fly(folder: Path, more: str = "", of: str = "bright") -> SwathSummary:
-    golden = Golden(np.zeros((0, SIDE, SIDE, 1), np.int8), {})
-    manifest = Manifest(
-        name="probe",
-        classes=("dark", "middle", "bright"),
-        head="softmax",
-        input=InputSpec(SIDE, SIDE, 1, 1.0, -128),
-        output=OutputSpec(0.05, 0),
-        temperature=1.0,
-        thresholds={},
-    )
-    bundle = write_bundle(
-        folder / "probe.winnow", manifest, model=b"none", golden=golden, card="A probe."
-    )
-    mission = parse_mission(
-        f'name = "probe"\n[instrument.camera]\nbundle = "probe"\nnodata = 0\n'
+    bundle = probe_bundle(folder, thresholds={})
+    mission = probe_mission(
         f"[tiling]\nhop = {SIDE}\n[screening]\nnodata_centre = true\n"
-        f'[verdict]\nclass_name = "{of}"\n{more}'
+        f'[verdict]\nclass_name = "{of}"\n{more}',
+        camera="nodata = 0",
     )
     with Interpreters(bundle, "fake", 1) as pool, Store.open(folder, mission=mission) as store:
         settings = Settings.of(mission, "camera", bundle)

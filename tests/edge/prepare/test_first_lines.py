@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from winnow_edge.board.bench import MemorySource
-from winnow_edge.bundle import Golden, InputSpec, Manifest, OutputSpec, write_bundle
 from winnow_edge.cli import main
 from winnow_edge.prepare.first_lines import FIRST_LINES, FirstLines
 from winnow_edge.sources.contract import Lines
+from winnow_edge.testing import write_probe
 
 SIDE = 128
 
@@ -25,26 +25,16 @@ def run(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> Any:
     """Runs raw pixels through the whole of `winnow-edge run`: its summary, its warnings."""
-    manifest = Manifest(
-        name="probe",
-        classes=("dark", "middle", "bright"),
-        head="softmax",
-        input=InputSpec(SIDE, SIDE, 1, 1.0, -128),
-        output=OutputSpec(0.05, 0),
-        temperature=1.0,
-        thresholds={"dark": 0.9, "bright": 0.9},
-    )
-    golden = Golden(np.zeros((0, SIDE, SIDE, 1), np.int8), {})
-    write_bundle(tmp_path / "probe.winnow", manifest, model=b"none", golden=golden, card="")
 
     def run(pixels: Lines) -> tuple[dict[str, Any], str]:
         name = f"{pixels.shape[1]}.raw"
         (tmp_path / name).write_bytes(pixels.tobytes())
-        (tmp_path / "mission.toml").write_text(
-            f'name = "probe"\n[instrument.camera]\nbundle = "probe.winnow"\n'
-            f"samples = {pixels.shape[1]}\nbits = {8 * pixels.itemsize}\n"
-            "stretch_percentiles = [1.0, 99.0]\nfind_dead_samples = true\n"
-            '[tiling]\nscales = [10]\n[compute]\nruntime = "fake"\nthreads = 1\n'
+        write_probe(
+            tmp_path,
+            "[tiling]\nscales = [10]",
+            camera=f"samples = {pixels.shape[1]}\nbits = {8 * pixels.itemsize}\n"
+            "stretch_percentiles = [1.0, 99.0]\nfind_dead_samples = true",
+            side=SIDE,
         )
         files = (str(tmp_path / "mission.toml"), str(tmp_path / name))
         assert main(["run", *files, "--json", "--store", str(tmp_path / "store")]) == 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,6 @@ from hypothesis.extra.numpy import arrays
 
 from winnow_edge.downlink.contact import downlink
 from winnow_edge.downlink.reader import LinkCounts, read_containers
-from winnow_edge.mission import Mission
 from winnow_edge.products.diversity import discounted
 from winnow_edge.products.kinds import Kind
 from winnow_edge.products.ranking import rank
@@ -22,9 +20,7 @@ from winnow_edge.products.sketch import SKETCH_BYTES, sketch
 from winnow_edge.products.table import COLUMNS, ProductTable
 from winnow_edge.products.worth import utilities
 from winnow_edge.store.store import Store
-
-Kit = Any
-MakeMission = Callable[..., Mission]
+from winnow_edge.testing import begin, fill, landmark_mission, pictures_of
 
 CLASSES = {1: ("other", "crater", "dark dune"), 2: ("dark dune", "crater")}
 SMOOTH, ROUGH = bytes([60, 20, 5, 5, 5, 10, 20, 30]), bytes([60, 150, 140, 90, 60, 30, 20, 10])
@@ -74,8 +70,8 @@ def test_grey_and_colour_of_the_same_greys_are_alike() -> None:
     assert sketch(np.stack([tile] * 3, axis=-1)) == sketch(tile)
 
 
-def test_repeats_wait_for_something_new(mission_with: MakeMission) -> None:
-    mission = mission_with("[ranking]\ndiversity = 1.0")
+def test_repeats_wait_for_something_new() -> None:
+    mission = landmark_mission("[ranking]\ndiversity = 1.0")
     table = pictures(
         (1, Kind.IMAGE, 1, 0.99, ROUGH),
         (1, Kind.IMAGE, 1, 0.98, ROUGH),
@@ -87,12 +83,12 @@ def test_repeats_wait_for_something_new(mission_with: MakeMission) -> None:
     # The smooth crater, then the dune, of another class; then what has been seen.
     assert rank(table, "diversity", mission).tolist() == [0, 3, 4, 1, 2]
     # Without weight it is value per byte.
-    plain = mission_with("[ranking]\ndiversity = 0.0")
+    plain = landmark_mission("[ranking]\ndiversity = 0.0")
     assert rank(table, "diversity", plain).tolist() == [0, 1, 2, 3, 4]
 
 
-def test_what_was_sent_before_is_no_news(mission_with: MakeMission) -> None:
-    mission = mission_with("[ranking]\ndiversity = 1.0")
+def test_what_was_sent_before_is_no_news() -> None:
+    mission = landmark_mission("[ranking]\ndiversity = 1.0")
     table = pictures((1, Kind.IMAGE, 1, 0.99, ROUGH), (1, Kind.IMAGE, 1, 0.6, SMOOTH))
     # Sent from another swath, whose bundle numbers the class otherwise.
     sent = pictures((2, Kind.IMAGE, 1, 0.9, ROUGH))
@@ -104,8 +100,8 @@ def test_what_was_sent_before_is_no_news(mission_with: MakeMission) -> None:
     assert rank(table, "diversity", mission, known=sent).tolist() == [0, 1]
 
 
-def test_a_tiles_own_thumbnail_does_not_make_its_image_stale(mission_with: MakeMission) -> None:
-    mission = mission_with("[ranking]\ndiversity = 1.0")
+def test_a_tiles_own_thumbnail_does_not_make_its_image_stale() -> None:
+    mission = landmark_mission("[ranking]\ndiversity = 1.0")
     table = pictures((1, Kind.THUMBNAIL, 1, 0.9, ROUGH), (1, Kind.IMAGE, 1, 0.9, ROUGH))
     table.columns["tile"] = 5
     density = utilities(table, mission)
@@ -123,11 +119,9 @@ picture = st.tuples(
 
 
 @given(st.lists(picture, max_size=30), st.floats(0, 1))
-def test_the_order_is_the_greedy_one(
-    mission_with: MakeMission, rows: list[Any], weight: float
-) -> None:
+def test_the_order_is_the_greedy_one(rows: list[Any], weight: float) -> None:
     """Against the plain definition: take the best of what is left, again and again."""
-    table, mission = pictures(*rows), mission_with()
+    table, mission = pictures(*rows), landmark_mission()
     density = utilities(table, mission)
     got = discounted(table, density, None, weight)
     looks = np.array([np.frombuffer(row[4], np.uint8) / 32 for row in rows]).reshape(-1, 8)
@@ -154,19 +148,17 @@ def test_the_order_is_the_greedy_one(
         left.remove(following)
 
 
-def test_a_contact_shows_more_kinds_of_ground(
-    tmp_path: Path, mission_with: MakeMission, kit: Kit
-) -> None:
+def test_a_contact_shows_more_kinds_of_ground(tmp_path: Path) -> None:
     """Through the store: forty pictures of one texture and four of another, all of one class."""
     rng = np.random.default_rng(0)
-    mission = mission_with("[ranking]\ndiversity = 0.9")
+    mission = landmark_mission("[ranking]\ndiversity = 0.9")
     products = []
     for tile in range(44):
         noise = 40 if tile >= 40 else 4
         pixels = np.clip(rng.normal(128, noise, (64, 64)), 0, 255).astype(np.uint8)
         posterior = 0.6 if tile >= 40 else 0.95
-        products += kit.pictures_of(tile, pixels, posterior, mission)
-    kit.fill(tmp_path / "store", mission, products)
+        products += pictures_of(tile, pixels, posterior, mission)
+    fill(tmp_path / "store", mission, products)
     with Store.open(tmp_path / "store", mission=mission, read_only=True) as store:
         table = store.table()
     rare = {}
@@ -176,17 +168,15 @@ def test_a_contact_shows_more_kinds_of_ground(
     assert rare["diversity"] > rare["utility-per-byte"]
 
 
-def test_contacts_by_diversity_remember_earlier_ones(
-    tmp_path: Path, mission_with: MakeMission, kit: Kit
-) -> None:
-    mission = mission_with("[ranking]\npolicy = 'diversity'\ndiversity = 1.0")
+def test_contacts_by_diversity_remember_earlier_ones(tmp_path: Path) -> None:
+    mission = landmark_mission("[ranking]\npolicy = 'diversity'\ndiversity = 1.0")
     flat = np.full((64, 64), 90, np.uint8)
     rough = np.random.default_rng(0).integers(0, 255, (64, 64), np.uint8)
-    seen = kit.pictures_of(0, flat, 0.99, mission)
-    alike = kit.pictures_of(1, flat, 0.98, mission)
-    new = kit.pictures_of(2, rough, 0.55, mission)
+    seen = pictures_of(0, flat, 0.99, mission)
+    alike = pictures_of(1, flat, 0.98, mission)
+    new = pictures_of(2, rough, 0.55, mission)
     with Store.open(tmp_path / "store", mission=mission) as store:
-        writer = kit.begin(store)
+        writer = begin(store)
         writer.commit(products=seen, next_tile=1, next_line=1, pending=b"")
         downlink(store, mission, budget_bytes=20_000, out=tmp_path / "1.bin")
         writer.commit(products=[*alike, *new], next_tile=3, next_line=2, pending=b"")

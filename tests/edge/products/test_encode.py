@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable
 from contextlib import suppress
 
 import numpy as np
@@ -14,7 +13,6 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from winnow_edge.errors import PacketError
-from winnow_edge.mission import Mission
 from winnow_edge.products.encode import (
     HEAD,
     Head,
@@ -33,6 +31,7 @@ from winnow_edge.products.encode import (
 )
 from winnow_edge.products.kinds import NO_CLASS, Box, Detection, Flag, Kind, Product, TileRecord
 from winnow_edge.products.worth import utility
+from winnow_edge.testing import landmark_mission
 
 RECORD = TileRecord(0x01020304, Box(0x1000, 0x0200, 256, 200), 2, 5, 0.75, Flag.DETECTION)
 GOLDEN = bytes.fromhex(
@@ -126,10 +125,8 @@ def test_garbage_is_a_packet_error_or_a_product(data: bytes) -> None:
 
 
 @given(data=st.data())
-def test_a_damaged_picture_is_a_packet_error_or_a_picture(
-    data: st.DataObject, mission_with: Callable[..., Mission]
-) -> None:
-    good = bytearray(encode_thumbnail(detection(), mission_with().products, 1))
+def test_a_damaged_picture_is_a_packet_error_or_a_picture(data: st.DataObject) -> None:
+    good = bytearray(encode_thumbnail(detection(), landmark_mission().products, 1))
     for _ in range(data.draw(st.integers(1, 8))):
         good[data.draw(st.integers(HEAD.size, len(good) - 1))] = data.draw(st.integers(0, 255))
     with suppress(PacketError):
@@ -154,8 +151,8 @@ def test_deeply_nested_json_is_refused() -> None:
 
 
 @pytest.mark.parametrize("channels", [0, 3])
-def test_pictures_stand_alone(channels: int, mission_with: Callable[..., Mission]) -> None:
-    found, products = detection(128, channels, merged=300), mission_with().products
+def test_pictures_stand_alone(channels: int) -> None:
+    found, products = detection(128, channels, merged=300), landmark_mission().products
     image = decode_picture(encode_image(found, products, 3))
     thumbnail = decode_picture(encode_thumbnail(found, products, 3))
     for picture in (image, thumbnail):
@@ -175,17 +172,15 @@ def test_pictures_stand_alone(channels: int, mission_with: Callable[..., Mission
     assert np.abs(thumbnail.pixels() - means).mean() < 6
 
 
-def test_thumbnails_keep_to_about_a_kilobyte(mission_with: Callable[..., Mission]) -> None:
+def test_thumbnails_keep_to_about_a_kilobyte() -> None:
     noise = np.random.default_rng(1).integers(0, 255, (128, 128), np.uint8)
     worst = Detection(0, Box(0, 0, 128, 128), 1, 1, 0.9, noise)
-    assert len(encode_thumbnail(worst, mission_with().products, 1)) < 1200
-    assert len(encode_thumbnail(detection(), mission_with().products, 1)) < 600
+    assert len(encode_thumbnail(worst, landmark_mission().products, 1)) < 1200
+    assert len(encode_thumbnail(detection(), landmark_mission().products, 1)) < 600
 
 
-def test_a_tile_smaller_than_a_thumbnail_is_sent_as_it_is(
-    mission_with: Callable[..., Mission],
-) -> None:
-    data = encode_thumbnail(detection(16), mission_with().products, 1)
+def test_a_tile_smaller_than_a_thumbnail_is_sent_as_it_is() -> None:
+    data = encode_thumbnail(detection(16), landmark_mission().products, 1)
     assert decode_picture(data).pixels().shape == (16, 16)
 
 
@@ -195,8 +190,8 @@ def test_swath_products_are_compact_json() -> None:
     assert decode_swath(data) == json.loads(data)
 
 
-def test_a_detections_value_is_shared_out(mission_with: Callable[..., Mission]) -> None:
-    mission = mission_with(
+def test_a_detections_value_is_shared_out() -> None:
+    mission = landmark_mission(
         "[products]\nrecord_share = 0.1\nthumbnail_share = 0.3\nimage_share = 0.6"
     )
     classes = ("other", "crater", "unheard of")
@@ -211,10 +206,8 @@ def test_a_detections_value_is_shared_out(mission_with: Callable[..., Mission]) 
     assert utility(other, mission, classes) == pytest.approx(0.5 * 0.6)
 
 
-def test_a_tile_without_detection_is_worth_the_background(
-    mission_with: Callable[..., Mission],
-) -> None:
-    mission = mission_with("[products]\nbackground_utility = 0.25")
+def test_a_tile_without_detection_is_worth_the_background() -> None:
+    mission = landmark_mission("[products]\nbackground_utility = 0.25")
     screened = TileRecord(0, Box(0, 0, 9, 9), 1, NO_CLASS, 0.0, Flag.SCREENED)
     seen = TileRecord(1, Box(0, 0, 9, 9), 1, 1, 0.99, Flag.NONE)
     for record in (screened, seen):

@@ -73,7 +73,7 @@ def read(path: Path, data: bytes, *, grey: bool) -> tuple[npt.NDArray[np.uint8],
         }
     ),
 )
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_a_sound_file_gives_its_very_pixels_and_is_not_flagged(
     tmp_path_factory: pytest.TempPathFactory,
     lines: int,
@@ -218,6 +218,6 @@ def test_counting_blocks_in_colour_takes_no_more_memory_than_the_picture_did(
         sound[:height] + (1984).to_bytes(2, "big") + sound[height + 2 :]
     )
     run = [sys.executable, "-c", _PEAKS, str(tmp_path / "s.jpg")]
-    done = subprocess.run(run, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(run, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert int(done.stdout) < 1e6  # the picture in grey alone has 4 MB

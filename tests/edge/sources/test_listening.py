@@ -17,44 +17,25 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
-from winnow_edge.bundle import Golden, InputSpec, Manifest, OutputSpec, write_bundle
 from winnow_edge.cli import main
 from winnow_edge.errors import SwathError
 from winnow_edge.sources import listening
 from winnow_edge.sources.listening import Listener
+from winnow_edge.testing import painted_swath, write_probe
 
 SIDE, WIDTH, LINES = 16, 100, 600
 
 
 def swath(seed: int) -> bytes:
-    rng = np.random.default_rng(seed)
-    pixels = np.full((LINES, WIDTH), 128, np.uint8)
-    for line, sample in zip(rng.integers(0, LINES, 30), rng.integers(0, WIDTH, 30), strict=True):
-        pixels[line : line + 30, sample : sample + 30] = rng.choice([2, 251])
-    return pixels.tobytes()
+    return painted_swath(LINES, WIDTH, seed=seed, squares=30).tobytes()
 
 
 @pytest.fixture
 def flight(tmp_path: Path) -> Path:
     """A folder with a mission on the fake runtime and its bundle."""
-    manifest = Manifest(
-        name="probe",
-        classes=("dark", "middle", "bright"),
-        head="softmax",
-        input=InputSpec(SIDE, SIDE, 1, 1.0, -128),
-        output=OutputSpec(0.05, 0),
-        temperature=1.0,
-        thresholds={"dark": 0.9, "bright": 0.9},
-    )
-    golden = Golden(np.zeros((0, SIDE, SIDE, 1), np.int8), {})
-    write_bundle(tmp_path / "probe.winnow", manifest, model=b"none", golden=golden, card="")
-    (tmp_path / "mission.toml").write_text(
-        f'name = "probe"\n[instrument.camera]\nbundle = "probe.winnow"\nsamples = {WIDTH}\n'
-        '[compute]\nruntime = "fake"\n'
-    )
+    write_probe(tmp_path, camera=f"samples = {WIDTH}")
     return tmp_path
 
 
@@ -97,7 +78,7 @@ class Run:
         """Exit code, summaries and messages, after sending it a signal if one is named."""
         if number is not None:
             self.process.send_signal(number)
-        out, errors = self.process.communicate(timeout=120)
+        out, errors = self.process.communicate()
         return self.process.returncode, [json.loads(line) for line in out.splitlines()], errors
 
 
@@ -234,7 +215,7 @@ def test_passes_go_on_after_one_that_fails_and_take_unknown_names(flight: Path) 
 
 def test_peers_that_send_nothing_are_no_swath(flight: Path) -> None:
     """One that looks who listens, one that is silent; the third waited in the queue meanwhile."""
-    options = ("--name", "p", "--stall", "0.4")
+    options = ("--name", "p", "--stall", "2.5")
     with running(flight, "tcp-listen://127.0.0.1:0", *options) as run:
         run.peer().close()
         with run.peer(), run.peer() as third:
@@ -244,7 +225,7 @@ def test_peers_that_send_nothing_are_no_swath(flight: Path) -> None:
     assert (code, summary["swath"], summary["lines"]) == (0, "p", LINES)
     first, second = errors.splitlines()
     assert re.search(r"127\.0\.0\.1:\d+ closed without sending anything; waiting", first)
-    assert re.search(r"127\.0\.0\.1:\d+ sent nothing for 0\.4 s; waiting", second)
+    assert re.search(r"127\.0\.0\.1:\d+ sent nothing for 2\.5 s; waiting", second)
 
 
 @pytest.mark.parametrize("stall_s", [None, 3600.0])
@@ -276,13 +257,13 @@ def test_a_silent_peer_gives_way_to_one_that_waits(
 
 def test_a_peer_that_stalls_within_its_swath_ends_it(flight: Path) -> None:
     with (
-        running(flight, "tcp-listen://127.0.0.1:0", "--name", "p", "--stall", "0.4") as run,
+        running(flight, "tcp-listen://127.0.0.1:0", "--name", "p", "--stall", "2.5") as run,
         run.peer() as link,
     ):
         link.sendall(swath(1)[: 300 * WIDTH])
         code, (summary,), _ = run.end()
     assert (code, summary["lines"]) == (0, 300)
-    assert summary["truncated"] == "no data came for 0.4 s"
+    assert summary["truncated"] == "no data came for 2.5 s"
 
 
 def test_after_the_last_pass_nobody_is_let_in(flight: Path) -> None:
@@ -382,9 +363,7 @@ def test_lines_without_a_width_are_refused_before_anybody_comes(
 
 def run_to_its_end(flight: Path, address: str, *options: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "winnow_edge.cli", "run", "mission.toml", address, *options]
-    return subprocess.run(
-        command, cwd=flight, capture_output=True, text=True, timeout=120, check=False
-    )
+    return subprocess.run(command, cwd=flight, capture_output=True, text=True, check=False)
 
 
 def next_line(store: Path) -> int:
@@ -411,7 +390,5 @@ def refused(run: Run) -> bool:
 
 
 def wait_for(there: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 60
     while not there():
-        assert time.monotonic() < deadline
         time.sleep(0.02)

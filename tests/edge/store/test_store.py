@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,23 +12,25 @@ import pytest
 from winnow_edge.downlink.acknowledgements import AckReport, ContactAck, acknowledge
 from winnow_edge.downlink.contact import downlink
 from winnow_edge.errors import StoreError
-from winnow_edge.mission import Mission
 from winnow_edge.products.encode import decode_record, decode_swath
 from winnow_edge.products.kinds import Flag, Kind
 from winnow_edge.store.schema import ProductState
 from winnow_edge.store.store import Store
+from winnow_edge.testing import (
+    LANDMARKS,
+    begin,
+    fill,
+    landmark_mission,
+    product_of_size,
+    products_of_tiles,
+)
 
-Kit = Any
-MakeMission = Callable[..., Mission]
 
-
-def test_a_swath_is_written_and_read_back(
-    tmp_path: Path, mission_with: MakeMission, kit: Kit
-) -> None:
-    mission = mission_with()
-    first, second = kit.band(0, 16, mission), kit.band(16, 16, mission)
+def test_a_swath_is_written_and_read_back(tmp_path: Path) -> None:
+    mission = landmark_mission()
+    first, second = products_of_tiles(0, 16, mission), products_of_tiles(16, 16, mission)
     with Store.open(tmp_path / "new" / "store", mission=mission) as store:
-        writer = kit.begin(store)
+        writer = begin(store)
         assert (writer.next_tile, writer.next_line, writer.pending) == (0, 0, None)
         writer.commit(products=first, next_tile=16, next_line=64, pending=b"open")
         writer.commit(products=second, next_tile=32, next_line=128, pending=b"")
@@ -58,7 +59,7 @@ def test_a_swath_is_written_and_read_back(
         assert told["id"] == 1
         assert told["swath"] == "swath"
         assert told["mission"] == "probe"
-        assert told["classes"] == list(kit.classes)
+        assert told["classes"] == list(LANDMARKS)
         assert told["complete"] is True
         assert told["lines"] == 128
         (row,) = store.swaths()
@@ -66,14 +67,12 @@ def test_a_swath_is_written_and_read_back(
         assert row.summary == {"lines": 128, "tiles": 32}
 
 
-def test_the_record_of_a_detection_that_was_merged_away_is_no_feature(
-    tmp_path: Path, mission_with: MakeMission, kit: Kit
-) -> None:
-    mission = mission_with()
+def test_the_record_of_a_detection_that_was_merged_away_is_no_feature(tmp_path: Path) -> None:
+    mission = landmark_mission()
     with Store.open(tmp_path, mission=mission) as store:
-        writer = kit.begin(store)
+        writer = begin(store)
         writer.commit(
-            products=kit.band(0, 8, mission),
+            products=products_of_tiles(0, 8, mission),
             next_tile=8,
             next_line=8,
             pending=b"",
@@ -92,22 +91,23 @@ def test_the_record_of_a_detection_that_was_merged_away_is_no_feature(
     assert flags[1] == Flag.NONE
 
 
-def test_an_unfinished_swath_goes_on_where_it_was(
-    tmp_path: Path, mission_with: MakeMission, kit: Kit
-) -> None:
-    mission = mission_with()
+def test_an_unfinished_swath_goes_on_where_it_was(tmp_path: Path) -> None:
+    mission = landmark_mission()
     with Store.open(tmp_path, mission=mission) as store:
-        kit.begin(store).commit(
-            products=kit.band(0, 8, mission), next_tile=8, next_line=64, pending=b"\x00state"
+        begin(store).commit(
+            products=products_of_tiles(0, 8, mission),
+            next_tile=8,
+            next_line=64,
+            pending=b"\x00state",
         )
     with Store.open(tmp_path, mission=mission) as store:
-        writer = kit.begin(store)
+        writer = begin(store)
         assert not writer.complete
         assert (writer.next_tile, writer.next_line, writer.pending) == (8, 64, b"\x00state")
         writer.finish({"tiles": 8})
         assert writer.complete
     with Store.open(tmp_path, mission=mission) as store:
-        writer = kit.begin(store)
+        writer = begin(store)
         assert writer.complete
         assert writer.summary == {"tiles": 8}
         with pytest.raises(StoreError):
@@ -118,61 +118,63 @@ def test_an_unfinished_swath_goes_on_where_it_was(
     ("other", "what"),
     [({"fingerprint": "g"}, "content"), ({"samples": 9}, "samples"), ({"digest": "e"}, "mission")],
 )
-def test_a_name_stands_for_one_swath(
-    tmp_path: Path, mission_with: MakeMission, kit: Kit, other: dict[str, Any], what: str
-) -> None:
-    with Store.open(tmp_path, mission=mission_with()) as store:
-        kit.begin(store)
+def test_a_name_stands_for_one_swath(tmp_path: Path, other: dict[str, Any], what: str) -> None:
+    with Store.open(tmp_path, mission=landmark_mission()) as store:
+        begin(store)
         with pytest.raises(StoreError, match=what) as raised:
-            kit.begin(store, **other)
+            begin(store, **other)
         assert "--name" in str(raised.value)
-        assert kit.begin(store, "another", **other).swath_id == 2
+        assert begin(store, "another", **other).swath_id == 2
 
 
-def test_a_band_is_committed_whole_or_not_at_all(
-    tmp_path: Path, mission_with: MakeMission, kit: Kit
-) -> None:
-    mission = mission_with()
+def test_a_band_is_committed_whole_or_not_at_all(tmp_path: Path) -> None:
+    mission = landmark_mission()
     with Store.open(tmp_path, mission=mission) as store:
-        writer = kit.begin(store)
-        writer.commit(products=kit.band(0, 8, mission), next_tile=8, next_line=8, pending=b"a")
+        writer = begin(store)
+        writer.commit(
+            products=products_of_tiles(0, 8, mission), next_tile=8, next_line=8, pending=b"a"
+        )
         before = list(store.products())
-        doubled = [*kit.band(8, 4, mission), *kit.band(0, 1, mission)]
+        doubled = [*products_of_tiles(8, 4, mission), *products_of_tiles(0, 1, mission)]
         with pytest.raises(StoreError, match="already"):
             writer.commit(products=doubled, next_tile=12, next_line=12, pending=b"b")
         assert list(store.products()) == before
         assert (writer.next_tile, writer.pending) == (8, b"a")
         held = store.data_bytes()
-        writer.commit(products=kit.band(8, 4, mission), next_tile=12, next_line=12, pending=b"")
+        writer.commit(
+            products=products_of_tiles(8, 4, mission), next_tile=12, next_line=12, pending=b""
+        )
         assert store.data_bytes() > held
 
 
-def test_two_runs_of_one_swath_cannot_both_write(
-    tmp_path: Path, mission_with: MakeMission, kit: Kit
-) -> None:
-    mission = mission_with()
+def test_two_runs_of_one_swath_cannot_both_write(tmp_path: Path) -> None:
+    mission = landmark_mission()
     with (
         Store.open(tmp_path, mission=mission) as one,
         Store.open(tmp_path, mission=mission) as two,
     ):
-        first, second = kit.begin(one), kit.begin(two)
-        first.commit(products=kit.band(0, 4, mission), next_tile=4, next_line=4, pending=b"")
+        first, second = begin(one), begin(two)
+        first.commit(
+            products=products_of_tiles(0, 4, mission), next_tile=4, next_line=4, pending=b""
+        )
         with pytest.raises(StoreError, match="another process"):
-            second.commit(products=kit.band(0, 4, mission), next_tile=4, next_line=4, pending=b"")
+            second.commit(
+                products=products_of_tiles(0, 4, mission), next_tile=4, next_line=4, pending=b""
+            )
         with pytest.raises(StoreError, match="another process"):
             second.finish({})
         # A third begins where the first is.
-        assert kit.begin(two).next_tile == 4
+        assert begin(two).next_tile == 4
 
 
-def test_a_swath_sent_before_its_end_is_told_of_again(
-    tmp_path: Path, mission_with: MakeMission, kit: Kit
-) -> None:
+def test_a_swath_sent_before_its_end_is_told_of_again(tmp_path: Path) -> None:
     """What a product number stands for never changes once a contact may have carried it."""
-    mission = mission_with()
+    mission = landmark_mission()
     with Store.open(tmp_path, mission=mission) as store:
-        writer = kit.begin(store)
-        writer.commit(products=kit.band(0, 4, mission), next_tile=4, next_line=4, pending=b"")
+        writer = begin(store)
+        writer.commit(
+            products=products_of_tiles(0, 4, mission), next_tile=4, next_line=4, pending=b""
+        )
         (early,) = store.announcements().values()
         sent = store.data(early.id)
         downlink(store, mission, budget_bytes=10_000, out=tmp_path / "1.bin")
@@ -187,14 +189,12 @@ def test_a_swath_sent_before_its_end_is_told_of_again(
 QUOTA = "[store]\nquota_mb = 0.05\n[link]\nack_wait = 5"
 
 
-def test_over_the_quota_the_least_useful_goes_first(
-    tmp_path: Path, mission_with: MakeMission, kit: Kit
-) -> None:
-    mission = mission_with(QUOTA)
-    made = [kit.blob(Kind.IMAGE, t, 1000, 0.001 * (t * 37 % 100)) for t in range(100)]
-    records = [p for p in kit.band(0, 200, mission) if p.kind is Kind.RECORD]
+def test_over_the_quota_the_least_useful_goes_first(tmp_path: Path) -> None:
+    mission = landmark_mission(QUOTA)
+    made = [product_of_size(Kind.IMAGE, t, 1000, 0.001 * (t * 37 % 100)) for t in range(100)]
+    records = [p for p in products_of_tiles(0, 200, mission) if p.kind is Kind.RECORD]
     with Store.open(tmp_path, mission=mission) as store:
-        writer = kit.begin(store)
+        writer = begin(store)
         for at in range(0, 100, 10):
             writer.commit(
                 products=[*made[at : at + 10], *records[2 * at : 2 * at + 20]],
@@ -221,13 +221,11 @@ def test_over_the_quota_the_least_useful_goes_first(
         assert evicted not in store.table().columns["id"]
 
 
-def test_what_the_ground_has_makes_room_first_and_what_flies_last(
-    tmp_path: Path, mission_with: MakeMission, kit: Kit
-) -> None:
-    mission = mission_with(QUOTA)
-    made = [kit.blob(Kind.IMAGE, t, 1000, 0.9 - 0.001 * t) for t in range(100)]
+def test_what_the_ground_has_makes_room_first_and_what_flies_last(tmp_path: Path) -> None:
+    mission = landmark_mission(QUOTA)
+    made = [product_of_size(Kind.IMAGE, t, 1000, 0.9 - 0.001 * t) for t in range(100)]
     with Store.open(tmp_path, mission=mission) as store:
-        writer = kit.begin(store)
+        writer = begin(store)
         writer.commit(products=made[:45], next_tile=45, next_line=45, pending=b"")
         one = downlink(store, mission, budget_bytes=18_000, out=tmp_path / "1.bin")
         ids = [n for (n,) in store.db.execute("SELECT id FROM container")]
@@ -246,13 +244,13 @@ def test_what_the_ground_has_makes_room_first_and_what_flies_last(
         assert store.data_bytes() <= 50_000
 
 
-def test_a_quota_smaller_than_the_records_keeps_the_best_of_them(
-    tmp_path: Path, mission_with: MakeMission, kit: Kit
-) -> None:
-    mission = mission_with("[store]\nquota_mb = 0.01")
+def test_a_quota_smaller_than_the_records_keeps_the_best_of_them(tmp_path: Path) -> None:
+    mission = landmark_mission("[store]\nquota_mb = 0.01")
     with Store.open(tmp_path, mission=mission) as store:
-        writer = kit.begin(store)
-        writer.commit(products=kit.band(0, 1000, mission), next_tile=1000, next_line=1, pending=b"")
+        writer = begin(store)
+        writer.commit(
+            products=products_of_tiles(0, 1000, mission), next_tile=1000, next_line=1, pending=b""
+        )
         assert store.data_bytes() <= 10_000
         rows = [r for r in store.products(kinds=(Kind.RECORD,)) if r.state is ProductState.STORED]
         assert sum(row.detection for row in rows) == 250
@@ -261,48 +259,48 @@ def test_a_quota_smaller_than_the_records_keeps_the_best_of_them(
         assert store.announcements()[1].state is ProductState.STORED
 
 
-def test_the_log_stays_small(tmp_path: Path, mission_with: MakeMission, kit: Kit) -> None:
-    mission = mission_with()
+def test_the_log_stays_small(tmp_path: Path) -> None:
+    mission = landmark_mission()
     log = tmp_path / "store.db-wal"
     sizes = []
     with Store.open(tmp_path, mission=mission) as store:
-        writer = kit.begin(store)
+        writer = begin(store)
         for tile in range(200):
-            image = kit.blob(Kind.IMAGE, tile, 100_000, 0.9)
+            image = product_of_size(Kind.IMAGE, tile, 100_000, 0.9)
             writer.commit(products=[image], next_tile=tile + 1, next_line=tile, pending=b"")
             sizes.append(log.stat().st_size)
         assert max(sizes) < 4_000_000
         with store.snapshot() as reader:  # holds the log back
             for tile in range(200, 260):
-                image = kit.blob(Kind.IMAGE, tile, 100_000, 0.9)
+                image = product_of_size(Kind.IMAGE, tile, 100_000, 0.9)
                 writer.commit(products=[image], next_tile=tile + 1, next_line=tile, pending=b"")
             assert sum(1 for _ in reader.products()) == 201
         for tile in range(260, 280):
-            image = kit.blob(Kind.IMAGE, tile, 100_000, 0.9)
+            image = product_of_size(Kind.IMAGE, tile, 100_000, 0.9)
             writer.commit(products=[image], next_tile=tile + 1, next_line=tile, pending=b"")
         assert log.stat().st_size <= 4_000_000
     assert not log.exists()
 
 
-def test_every_commit_is_synced(tmp_path: Path, mission_with: MakeMission) -> None:
-    with Store.open(tmp_path, mission=mission_with()) as store:
+def test_every_commit_is_synced(tmp_path: Path) -> None:
+    with Store.open(tmp_path, mission=landmark_mission()) as store:
         assert store.db.execute("PRAGMA journal_mode").fetchone() == ("wal",)
         assert store.db.execute("PRAGMA synchronous").fetchone() == (2,)  # FULL
 
 
-def test_no_store_here(tmp_path: Path, mission_with: MakeMission) -> None:
+def test_no_store_here(tmp_path: Path) -> None:
     for how in ({"read_only": True}, {"create": False}):
         with pytest.raises(StoreError, match="no store here"):
-            Store.open(tmp_path / "nowhere", mission=mission_with(), **how)
+            Store.open(tmp_path / "nowhere", mission=landmark_mission(), **how)
     assert not (tmp_path / "nowhere").exists()
 
 
-def test_what_is_not_a_store_is_left_alone(tmp_path: Path, mission_with: MakeMission) -> None:
+def test_what_is_not_a_store_is_left_alone(tmp_path: Path) -> None:
     path = tmp_path / "store.db"
     path.write_bytes(b"this is no database, and long enough to be looked at" * 100)
     content = path.read_bytes()
     with pytest.raises(StoreError, match="not a"):
-        Store.open(tmp_path, mission=mission_with())
+        Store.open(tmp_path, mission=landmark_mission())
     assert path.read_bytes() == content
 
     path.unlink()
@@ -312,40 +310,40 @@ def test_what_is_not_a_store_is_left_alone(tmp_path: Path, mission_with: MakeMis
     content = path.read_bytes()
     for read_only in (False, True):
         with pytest.raises(StoreError, match="not a Winnow store"):
-            Store.open(tmp_path, mission=mission_with(), read_only=read_only)
+            Store.open(tmp_path, mission=landmark_mission(), read_only=read_only)
     assert path.read_bytes() == content
     assert [p.name for p in tmp_path.iterdir()] == ["store.db"]
 
     path.unlink()
     path.mkdir()
     with pytest.raises(StoreError):
-        Store.open(tmp_path, mission=mission_with())
+        Store.open(tmp_path, mission=landmark_mission())
 
 
-def test_a_newer_store_is_refused(tmp_path: Path, mission_with: MakeMission) -> None:
-    with Store.open(tmp_path, mission=mission_with()) as store:
+def test_a_newer_store_is_refused(tmp_path: Path) -> None:
+    with Store.open(tmp_path, mission=landmark_mission()) as store:
         store.db.execute("PRAGMA user_version = 99")
     with pytest.raises(StoreError, match=r"99.*update"):
-        Store.open(tmp_path, mission=mission_with())
+        Store.open(tmp_path, mission=landmark_mission())
 
 
-def test_a_store_belongs_to_one_mission(tmp_path: Path, mission_with: MakeMission) -> None:
-    mission = mission_with()
+def test_a_store_belongs_to_one_mission(tmp_path: Path) -> None:
+    mission = landmark_mission()
     Store.open(tmp_path, mission=mission).close()
     with pytest.raises(StoreError, match="belongs to mission 'probe', not 'rover'"):
         Store.open(tmp_path, mission=replace(mission, name="rover"))
 
 
-def test_a_folder_that_is_a_file(tmp_path: Path, mission_with: MakeMission) -> None:
+def test_a_folder_that_is_a_file(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     with pytest.raises(StoreError) as raised:
-        Store.open(tmp_path / "file", mission=mission_with())
+        Store.open(tmp_path / "file", mission=landmark_mission())
     assert "\n" not in str(raised.value)
 
 
-def test_a_damaged_store_says_so(tmp_path: Path, mission_with: MakeMission, kit: Kit) -> None:
-    mission = mission_with()
-    kit.fill(tmp_path, mission, kit.band(0, 400, mission))
+def test_a_damaged_store_says_so(tmp_path: Path) -> None:
+    mission = landmark_mission()
+    fill(tmp_path, mission, products_of_tiles(0, 400, mission))
     path = tmp_path / "store.db"
     content = bytearray(path.read_bytes())
     content[4096:] = bytes(len(content) - 4096)
@@ -354,13 +352,13 @@ def test_a_damaged_store_says_so(tmp_path: Path, mission_with: MakeMission, kit:
         list(store.products())
 
 
-def test_records_tell_their_swath(tmp_path: Path, mission_with: MakeMission, kit: Kit) -> None:
-    mission = mission_with()
+def test_records_tell_their_swath(tmp_path: Path) -> None:
+    mission = landmark_mission()
     with Store.open(tmp_path, mission=mission) as store:
         for name in ("a", "b"):
-            writer = kit.begin(store, name)
+            writer = begin(store, name)
             writer.commit(
-                products=kit.band(0, 4, mission, swath=writer.swath_id),
+                products=products_of_tiles(0, 4, mission, swath=writer.swath_id),
                 next_tile=4,
                 next_line=4,
                 pending=b"",

@@ -16,13 +16,17 @@ from typing import Any
 import pytest
 
 from winnow_edge.errors import StoreError
-from winnow_edge.mission import Mission
 from winnow_edge.products.encode import decode_head
 from winnow_edge.products.kinds import Kind
 from winnow_edge.store.store import Store
-
-Kit = Any
-MakeMission = Callable[..., Mission]
+from winnow_edge.testing import (
+    LANDMARK_MISSION,
+    begin,
+    fill,
+    landmark_mission,
+    product_of_size,
+    products_of_tiles,
+)
 
 BANDS, TILES = 80, 24
 
@@ -67,11 +71,11 @@ with Store.open(sys.argv[1], mission=mission) as store:
 
 
 @pytest.fixture
-def flight(tmp_path: Path, kit: Kit) -> Callable[..., subprocess.Popen[str]]:
+def flight(tmp_path: Path) -> Callable[..., subprocess.Popen[str]]:
     """Starts the flight loop on a store; keywords go to Popen."""
     script, mission = tmp_path / "flight.py", tmp_path / "mission.toml"
     script.write_text(FLIGHT)
-    mission.write_text(kit.mission_text)
+    mission.write_text(LANDMARK_MISSION)
 
     def start(store: Path, **options: Any) -> subprocess.Popen[str]:
         command = [sys.executable, str(script), str(store), str(mission)]
@@ -144,18 +148,18 @@ def test_killed_at_random_moments(
     assert contents(killed) == contents(whole)
 
 
-def test_a_log_torn_by_a_power_cut(tmp_path: Path, mission_with: MakeMission, kit: Kit) -> None:
+def test_a_log_torn_by_a_power_cut(tmp_path: Path) -> None:
     """Whatever part of the log reached the disk, the store opens at the end of a band."""
-    mission = mission_with()
+    mission = landmark_mission()
     live = tmp_path / "live"
     rng = random.Random(2)
     seen = set()
     with Store.open(live, mission=mission) as store:
-        writer = kit.begin(store)
+        writer = begin(store)
         for first in range(0, 12 * TILES, TILES):
             following = first + TILES
             writer.commit(
-                products=kit.band(first, TILES, mission, found=3),
+                products=products_of_tiles(first, TILES, mission, found=3),
                 next_tile=following,
                 next_line=following,
                 pending=b"",
@@ -178,10 +182,10 @@ def test_a_log_torn_by_a_power_cut(tmp_path: Path, mission_with: MakeMission, ki
                 assert "not" in str(error), error
                 continue
             with Store.open(torn, mission=mission) as again:
-                resumed = kit.begin(again)
+                resumed = begin(again)
                 seen.add(resumed.next_tile)
                 resumed.commit(
-                    products=kit.band(resumed.next_tile, TILES, mission, found=3),
+                    products=products_of_tiles(resumed.next_tile, TILES, mission, found=3),
                     next_tile=resumed.next_tile + TILES,
                     next_line=resumed.next_tile + TILES,
                     pending=b"",
@@ -230,14 +234,14 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         subprocess.run(["umount", "-l", str(disk)], check=True)
 
 
-def test_a_small_disk_fills_up(small_disk: Path, mission_with: MakeMission, kit: Kit) -> None:
-    mission = mission_with()
+def test_a_small_disk_fills_up(small_disk: Path) -> None:
+    mission = landmark_mission()
     with Store.open(small_disk / "store", mission=mission) as store:
-        writer = kit.begin(store)
+        writer = begin(store)
         with pytest.raises(StoreError, match="committed products are safe"):
             for tile in range(1000):
                 writer.commit(
-                    products=[kit.blob(Kind.IMAGE, tile, 20_000, 0.9)],
+                    products=[product_of_size(Kind.IMAGE, tile, 20_000, 0.9)],
                     next_tile=tile + 1,
                     next_line=tile + 1,
                     pending=b"",
@@ -247,24 +251,24 @@ def test_a_small_disk_fills_up(small_disk: Path, mission_with: MakeMission, kit:
         # Still of use: what is there can be read, and the failed band left no trace.
         assert [p.tile_index for p in store.products(kinds=(Kind.IMAGE,))] == list(range(done))
     with Store.open(small_disk / "store", mission=mission) as store:
-        assert kit.begin(store).next_tile == done
+        assert begin(store).next_tile == done
         assert store.db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
 
 
-def test_a_full_disk_from_the_start(small_disk: Path, mission_with: MakeMission) -> None:
+def test_a_full_disk_from_the_start(small_disk: Path) -> None:
     ballast = os.open(small_disk / "ballast", os.O_CREAT | os.O_WRONLY)
     with pytest.raises(OSError, match="space"):
         while True:
             os.write(ballast, bytes(4096))
     os.close(ballast)
     with pytest.raises(StoreError) as raised:
-        Store.open(small_disk / "store", mission=mission_with())
+        Store.open(small_disk / "store", mission=landmark_mission())
     assert "\n" not in str(raised.value)
 
 
-def test_a_read_only_disk(small_disk: Path, mission_with: MakeMission, kit: Kit) -> None:
-    mission = mission_with()
-    kit.fill(small_disk / "store", mission, kit.band(0, 16, mission))
+def test_a_read_only_disk(small_disk: Path) -> None:
+    mission = landmark_mission()
+    fill(small_disk / "store", mission, products_of_tiles(0, 16, mission))
     subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
     with pytest.raises(StoreError, match="read-only"):
         Store.open(small_disk / "store", mission=mission)
@@ -277,10 +281,10 @@ def test_a_read_only_disk(small_disk: Path, mission_with: MakeMission, kit: Kit)
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
-def test_a_read_only_folder(tmp_path: Path, mission_with: MakeMission) -> None:
+def test_a_read_only_folder(tmp_path: Path) -> None:
     folder = tmp_path / "locked"
     folder.mkdir(mode=0o555)
     with pytest.raises(StoreError):
-        Store.open(folder, mission=mission_with())
+        Store.open(folder, mission=landmark_mission())
     with pytest.raises(StoreError):
-        Store.open(folder / "store", mission=mission_with())
+        Store.open(folder / "store", mission=landmark_mission())
