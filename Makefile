@@ -14,6 +14,8 @@ MANIFESTS := pyproject.toml edge/pyproject.toml constraints.txt
 SWATH ?=
 DEMO_OUT ?= demo-out
 WORKERS ?= auto
+# The order of the tests is random; the first lines of a run name its seed, SEED=n repeats it.
+SEED ?= $(shell date +%s)
 
 # uv installs in seconds; where it is not to be had, pip does the same more slowly.
 define install
@@ -47,7 +49,7 @@ demo: $(VENV)/.base ## render a Mars-like swath, fly the shipped bundle over it,
 
 test: $(VENV)/.all ## all tests but the slow ones
 	@command -v sshd >/dev/null || test -x /usr/sbin/sshd || echo "winnow: no sshd here, so the tests of deploy will skip; on Debian: apt-get install openssh-server" >&2
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup -m 'not slow and not arm' tests
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --randomly-seed=$(SEED) -m 'not slow and not arm' tests
 
 test-slow: $(VENV)/.all ## the slow tests: long fuzzing, long streams
 	$(BIN)/python -m pytest -m slow tests

@@ -57,11 +57,28 @@ def data_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def tiny_model() -> Any:
-    """A Keras model, pixels 0..255 to three logits, fitted for a moment on drawn tiles."""
+    """A Keras model, pixels 0..255 to three logits, fitted for a moment on drawn tiles.
+
+    It is fitted in float64 and then rounded: in float32 every CPU's kernels would give another
+    model, and with it other margins to quantize.
+    """
     from winnow_convert.source import import_keras
 
     keras = import_keras()
     keras.utils.set_random_seed(3)
+    policy = keras.config.dtype_policy()
+    try:
+        keras.config.set_dtype_policy("float64")
+        fitted = _fitted(keras)
+        keras.config.set_dtype_policy("float32")
+        model = _net(keras)
+    finally:
+        keras.config.set_dtype_policy(policy)
+    model.set_weights([w.astype(np.float32) for w in fitted.get_weights()])
+    return model
+
+
+def _net(keras: Any) -> Any:
     layers = keras.layers
     inputs = keras.Input((SIZE, SIZE, 1))
     stem = layers.Conv2D(8, 3, 2, padding="same", trainable=False, name="stem")
@@ -81,7 +98,11 @@ def tiny_model() -> Any:
     x = layers.ReLU(6, name="relu_widen")(x)
     x = layers.GlobalAveragePooling2D(keepdims=True, name="pool")(x)
     x = layers.Conv2D(len(CLASSES), 1, name="head")(x)
-    model = keras.Model(inputs, layers.Reshape((len(CLASSES),), name="logits")(x))
+    return keras.Model(inputs, layers.Reshape((len(CLASSES),), name="logits")(x))
+
+
+def _fitted(keras: Any) -> Any:
+    model = _net(keras)
     rng = np.random.default_rng(1)
     tiles = np.stack([draw(kind, rng) for kind in CLASSES * 40])[..., np.newaxis]
     labels = np.tile(np.arange(len(CLASSES)), 40)
@@ -90,7 +111,7 @@ def tiny_model() -> Any:
         keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         jit_compile=False,
     )
-    model.fit(tiles.astype(np.float32), labels, epochs=40, batch_size=24, verbose=0)
+    model.fit(tiles.astype(np.float64), labels, epochs=40, batch_size=24, verbose=0)
     return model
 
 

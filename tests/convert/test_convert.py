@@ -79,9 +79,9 @@ def test_figures_are_of_the_second_views_that_fly(
     """Posteriors as the gate sees them are those that the edge's own code gives."""
     source = dataclasses.replace(converted.source, borderline=0.9)
     val = read_like(source.description, data_root, "val", silent)
-    # The small net is sure of every tile, so every third becomes a blend of two.
+    # The small net is sure of every tile, so every ninth becomes a blend of two.
     tiles = val.tiles.copy()
-    tiles[::3] = tiles[::3] // 2 + np.roll(tiles, 20, axis=0)[::3] // 2
+    tiles[::9] = tiles[::9] // 2 + np.roll(tiles, 20, axis=0)[::9] // 2
     val = dataclasses.replace(val, tiles=tiles)
     before = ask(lambda tiles: float_logits(source, tiles, silent), val.tiles, 0.9)
     after = ask(converted.int8.real_logits, val.tiles, 0.9)

@@ -168,7 +168,7 @@ def test_c_source_compiles_to_the_same_bytes(converted: Converted, tmp_path: Pat
     assert "#define TINY_CLASSES 3" in header.read_text()
     compiler = shutil.which("cc")
     if compiler is None:
-        pytest.skip("no C compiler here")
+        pytest.skip("no C compiler; on Debian: apt-get install gcc libc6-dev")
     library = tmp_path / "tiny.so"
     command = [compiler, "-Wall", "-Werror", "-shared", "-fPIC", "-o", str(library), str(source)]
     subprocess.run(command, check=True)

@@ -60,10 +60,6 @@ class Loopback:
         return outcome, "\n".join(said)
 
 
-# Installing 50 MB takes a while on a busy machine; one worker does it for all these tests.
-pytestmark = [pytest.mark.timeout(600), pytest.mark.xdist_group("deploy")]
-
-
 @pytest.fixture(scope="module")
 def board(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Loopback]:
     """A running sshd; skips where there is none."""

@@ -75,7 +75,7 @@ def test_a_fresh_crater_has_the_published_shape() -> None:
 
 
 @given(st.floats(0, 0.2), st.floats(0.001, 0.05))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_craters_only_ever_get_shallower(age: float, more: float) -> None:
     assert craters.depth_left(age + more) < craters.depth_left(age)
     assert craters.depth_left(0) == pytest.approx(craters.DEPTH_TO_DIAMETER, abs=1e-3)
@@ -114,7 +114,7 @@ def test_distance_to_a_level_line_is_the_distance() -> None:
 
 
 @given(st.floats(40, 200), st.floats(0, 1.2))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_no_slip_face_is_steeper_than_sand_can_lie(width: float, curl: float) -> None:
     y = np.arange(-width, width, 1, dtype=np.float32)[:, None]
     x = np.arange(-width, width, 1, dtype=np.float32)[None, :]
@@ -154,7 +154,7 @@ def test_limb_darkening_follows_the_published_cubic() -> None:
 
 
 @given(st.floats(-5, 5), st.integers(300, 900), st.integers(300, 900))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_the_footprint_is_a_rectangle_that_touches_its_frame(
     tilt: float, lines: int, samples: int
 ) -> None:

@@ -43,7 +43,7 @@ def judged(n: int = 240, sources: int = 12, seed: int = 0, head: str = "softmax"
     return Judged.of(Answers(logits), task_of(truth, names, head), 1.3)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(seed=st.integers(0, 10_000), n=st.integers(4, 60), levels=st.integers(2, 30))
 def test_ranking_equals_scikit_learn_on_every_draw(seed: int, n: int, levels: int) -> None:
     rng = np.random.default_rng(seed)
