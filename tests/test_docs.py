@@ -66,10 +66,22 @@ def test_links_lead_somewhere(page: Path) -> None:
             assert anchor in anchors(target), f"{link}: no such heading"
 
 
+def test_the_index_names_every_guide() -> None:
+    index = set(links(ROOT / "docs" / "README.md"))
+    assert {page.name for page in GUIDES} - {"README.md"} <= index
+
+
 def test_the_notebook_names_every_page() -> None:
     notebook = ROOT / "docs" / "notebook"
     pages = {page.name for page in notebook.glob("*.md")} - {"README.md"}
     assert pages <= set(links(notebook / "README.md"))
+
+
+def test_files_that_pages_name_are_here() -> None:
+    named = r"`(?:python )?((?:benchmarks|missions|train/recipes|tools)/[\w./-]+\.(?:py|toml|sh))"
+    for page in PAGES:
+        for path in re.findall(named, page.read_text(encoding="utf-8")):
+            assert (ROOT / path).is_file(), f"{name(page)} names {path}"
 
 
 def test_pictures_are_small() -> None:
