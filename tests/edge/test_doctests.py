@@ -15,8 +15,8 @@ import winnow_edge
 def with_examples() -> list[str]:
     modules = pkgutil.walk_packages(winnow_edge.__path__, "winnow_edge.")
     root = Path(winnow_edge.__file__).parent.parent
-    names = [m.name for m in modules if not m.ispkg]
-    return [n for n in names if ">>>" in (root / f"{n.replace('.', '/')}.py").read_text("utf-8")]
+    files = {m.name: m.name.replace(".", "/") + "/__init__" * m.ispkg for m in modules}
+    return [n for n, file in files.items() if ">>>" in (root / f"{file}.py").read_text("utf-8")]
 
 
 @pytest.mark.parametrize("name", with_examples())
