@@ -196,6 +196,30 @@ def test_windows_keep_a_scale_of_their_own_in_a_batch(scenes: Path) -> None:
     assert sum(bool(v & held) for v in views) >= 18
 
 
+def test_windows_are_mined_by_the_net_that_learns(scenes: Path) -> None:
+    """The net is asked about a window at the scale of its batches, not about pixels of 0 to 255."""
+    sample, task = sample_and_task()
+    recipe = recipe_for(scenes, mine_from=2)
+    joined = add_windows(sample, recipe, task, read_all(recipe, scenes), Progress())
+    pixels = keras.Input((SIDE, SIDE, 1))
+    spiders = keras.layers.Dense(4, use_bias=False)
+    mean = keras.layers.GlobalAveragePooling2D()(pixels)
+    net = keras.Model(pixels, {"hirise-v3": spiders(mean)})
+    spiders.set_weights([np.array([[0.0, 0.0, 0.0, 1.0]])])
+    shift = np.zeros(4)
+    assert fit.mine(net, recipe, "hirise-v3", shift, joined, 0) is joined
+    draw = fit.mine(net, recipe, "hirise-v3", shift, joined, 1).draw
+    chosen = joined.mined >= 0
+    inputs = np.stack(joined.pixels)[chosen] / 127.5
+    logits = np.zeros((len(inputs), 4))
+    logits[:, 3] = inputs.mean(axis=(1, 2, 3))
+    wrong = wrongness(logits, joined.targets["hirise-v3"][chosen])
+    assert wrong.max() < 0.95
+    expected = drawn_anew(joined.draw[chosen], joined.mined[chosen], wrong)
+    assert draw[chosen] == pytest.approx(expected, rel=1e-4)
+    assert (draw[~chosen] == joined.draw[~chosen]).all()
+
+
 def test_a_group_without_windows_is_not_drawn(
     scenes: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -296,7 +296,7 @@ def fit(
         if _is_stale(state.history, recipe.train.patience):
             break
         _reseed_dropout(net, recipe.seed, number)
-        epoch = Epoch(_mined(net, recipe, own, priors[own], sample, number), recipe, number)
+        epoch = Epoch(mine(net, recipe, own, priors[own], sample, number), recipe, number)
         losses = []
         for x, y, weight in epoch:
             losses.append(float(net.train_on_batch(x, y, weight, return_dict=True)["loss"]))
@@ -321,16 +321,18 @@ def fit(
     return state.history
 
 
-def _mined(
+def mine(
     net: keras.Model, recipe: Recipe, own: str, shift: np.ndarray, sample: Sample, number: int
 ) -> Sample:
-    """The sample with its hard negatives drawn by what the net now makes of them."""
+    """The sample of epoch `number` (the first is 0): hard negatives drawn by what the net, with
+    `shift` [K] added to the logits of the head `own`, now makes of them."""
     if sample.mined is None or not 0 < recipe.windows.mine_from <= number + 1:
         return sample
     some = np.flatnonzero(sample.mined >= 0)
     if not len(some):
         return sample
-    logits = model.predict(net, np.stack([sample.pixels[i] for i in some]))[own]
+    scale = 1.0 if sample.ready else model.PIXEL_SCALE
+    logits = model.predict(net, np.stack([sample.pixels[i] for i in some]), scale=scale)[own]
     draw = sample.draw.copy()
     wrong = wrongness(logits + shift, sample.targets[own][some])
     draw[some] = drawn_anew(draw[some], sample.mined[some], wrong)
