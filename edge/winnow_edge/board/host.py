@@ -170,11 +170,6 @@ def power_w() -> float | None:
     return None
 
 
-def rss_mb() -> float:
-    """Resident memory of this process now, megabytes (1e6 bytes)."""
-    return _status("VmRSS")
-
-
 def peak_rss_mb() -> float:
     """The most resident memory that this process had, megabytes (1e6 bytes).
 

@@ -31,8 +31,8 @@ def notify(state: str) -> bool:
 def watched(stop: Callable[[], bool]) -> Callable[[], bool]:
     """`stop`, giving a life sign when it is asked, at most every quarter of `WATCHDOG_USEC`.
 
-    The flight loop asks `stop` between bands and while it waits for lines. When it hangs, the signs
-    end, and the service manager starts the run again, which goes on where it was.
+    The flight loop asks `stop` between blocks and while it waits for lines. When it hangs, the
+    signs end, and the service manager starts the run again, which goes on where it was.
     """
     usec = os.environ.get("WATCHDOG_USEC", "")
     mine = os.environ.get("WATCHDOG_PID", str(os.getpid())) == str(os.getpid())

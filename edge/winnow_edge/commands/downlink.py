@@ -77,7 +77,7 @@ def run(args: argparse.Namespace) -> int:
     reports = [load_ack(path) for path in args.ack]
     budget = args.bytes if args.bytes is not None else contact_bytes(mission, args.contact)
     with Store.open(args.store, mission=mission, create=False) as store:
-        _warn_of_strange_classes(mission, {c for row in store.swaths() for c in row.classes})
+        _warn_of_strange_classes(mission, {c for swath in store.swaths() for c in swath.classes})
         acks = [acknowledge(store, report) for report in reports]
         summary = downlink(
             store, mission, budget_bytes=budget, out=args.out, policy=args.policy

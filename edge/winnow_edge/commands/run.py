@@ -39,7 +39,7 @@ swath; its earlier lines are kept as a swath cut short. Anybody who reaches a po
 at the address of the camera's own network.
 
 A killed run goes on where it was when it is started again (of a pipe or socket: with the same
---name, and the lines sent again from the first). SIGTERM finishes the band at hand, commits it and
+--name, and the lines sent again from the first). SIGTERM finishes the block at hand, commits it and
 exits with 0. A swath that is cut short or damaged is kept as far as it could be read; the run exits
 with 0 and names the missing part (`truncated` with --json).
 """

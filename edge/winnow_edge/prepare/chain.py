@@ -30,8 +30,9 @@ from winnow_edge.sources.open import open_source
 class Chain:
     """The lines of `source`, uint8, as `camera` wants them prepared.
 
-    `spec` is the net's input, to which the pictures of a `frame` camera are resized. `source` is
-    the chain's from then on. Raises SwathError, MissionError where the two do not fit.
+    `spec` is the net's input, to which the pictures of a `frame` camera are resized; other cameras
+    need none. `source` is the chain's from then on. Raises SwathError, MissionError where the two
+    do not fit, ValueError for a `frame` camera without `spec`.
     """
 
     def __init__(
@@ -39,7 +40,9 @@ class Chain:
     ) -> None:
         self.repair: Repair | None = None
         self.stretch: Stretch | None = None
-        if camera.frame and spec is not None:
+        if camera.frame:
+            if spec is None:
+                raise ValueError("a frame camera needs the input of the net: give `spec`")
             source = FrameSource(source, spec.height, spec.width)
         if camera.dead_samples or camera.find_dead_samples or camera.bright_pixels:
             self.repair = Repair(camera)

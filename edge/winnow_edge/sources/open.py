@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import socket
@@ -16,6 +17,7 @@ from winnow_edge.sources.contract import STDIN, LineSource
 _FINGERPRINT_BYTES = 1 << 16
 _FINGERPRINT_PROBES = 256
 _PROBE_BYTES = 4096
+_LABEL_BYTES = 1 << 16
 _PDS3 = (b"PDS_VERSION_ID", b"CCSD3ZF", b"ODL_VERSION_ID")
 
 
@@ -101,14 +103,17 @@ def _open_file(
         source = pgm.PgmSource(path)
     elif head.startswith((b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n")):
         source = picture.open_picture(path, grey=grey)
-    elif head.lstrip().startswith(_PDS3):
+    elif head.lstrip().startswith(_PDS3) or _has_label(path):
         hint = "`winnow feed` on the ground reads it and sends its lines"
         raise SwathError("is a PDS3 image", where=path, hint=hint)
     elif samples is not None:
         size, order = status.st_size, instrument.byte_order
         source = raw.open_file(path, samples=samples, bits=bits, order=order, size=size)
     else:
-        hint = "if it holds raw lines, give their width: --samples N"
+        hint = (
+            "if it holds raw lines, give their width: --samples N; `winnow feed` on the ground "
+            "reads other formats"
+        )
         raise SwathError("is not PNG, JPEG or PGM (P5)", where=path, hint=hint)
     if samples is not None and source.samples != samples:
         source.close()
@@ -119,3 +124,15 @@ def _open_file(
         )
     source.fingerprint = fingerprint
     return source
+
+
+def _has_label(path: Path) -> bool:
+    """Whether a PDS3 label beside the file names it: its lines are not as `samples` declares."""
+    for label in (path.with_suffix(".LBL"), path.with_suffix(".lbl")):
+        with contextlib.suppress(OSError):
+            if label.is_file():  # a pipe of that name would be waited for
+                with label.open("rb") as file:
+                    text = file.read(_LABEL_BYTES)
+                if text.lstrip().startswith(_PDS3) and path.name.upper().encode() in text.upper():
+                    return True
+    return False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from PIL import Image
 from winnow_edge.errors import MissionError, SwathError
 from winnow_edge.loop.flight import Flight
 from winnow_edge.mission import Instrument, parse_mission
+from winnow_edge.prepare.chain import Chain
 from winnow_edge.prepare.frame import FrameSource
 from winnow_edge.sources.open import open_source
 from winnow_train.tiles import to_input
@@ -91,6 +93,13 @@ def test_what_frames_cannot_be_is_refused(tmp_path: Path) -> None:
         pytest.raises(SwathError, match="16-bit"),
     ):
         flight.run(deep)
+
+
+def test_a_frame_is_not_tiled_where_the_input_of_the_net_is_not_given(tmp_path: Path) -> None:
+    camera = Instrument(bundle="x", frame=True)
+    source = open_source(picture(tmp_path / "frame.png"), instrument=camera)
+    with contextlib.closing(source), pytest.raises(ValueError, match="input of the net"):
+        Chain(source, camera)
 
 
 def test_a_frame_too_large_to_hold_is_refused(tmp_path: Path) -> None:

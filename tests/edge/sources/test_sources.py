@@ -260,6 +260,19 @@ def test_bad_swaths_say_what_where_and_what_to_do(
     assert "\n" not in str(caught.value)
 
 
+def test_samples_beside_a_pds3_label_that_names_them_are_no_raw_lines(tmp_path: Path) -> None:
+    path, label = tmp_path / "strip.img", tmp_path / "strip.LBL"
+    path.write_bytes(bytes(range(64)))
+    label.write_text('PDS_VERSION_ID = PDS3\r\n^IMAGE = "STRIP.IMG"\r\nEND\r\n')
+    with pytest.raises(SwathError, match=r"strip\.img: is a PDS3 image; `winnow feed`"):
+        open_source(path, instrument=CAMERA, samples=16)
+    label.write_text('PDS_VERSION_ID = PDS3\r\n^IMAGE = "OTHER.IMG"\r\nEND\r\n')
+    assert read_all(open_source(path, instrument=CAMERA, samples=16)).shape == (4, 16)
+    label.unlink()
+    os.mkfifo(label)
+    assert read_all(open_source(path, instrument=CAMERA, samples=16)).shape == (4, 16)
+
+
 def test_another_width_than_declared_is_refused(tmp_path: Path) -> None:
     path = saved(tmp_path / "s.png", smooth(10, 20))
     with pytest.raises(SwathError, match="is 20 samples wide, 30 were declared"):
