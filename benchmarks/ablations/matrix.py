@@ -123,14 +123,14 @@ def score_run(folder: Path, data: Path) -> dict[str, Any]:
     """Figures on val of every head, with the kept weights and with those of the last epoch."""
     import keras
 
-    from winnow_train import fit, model
+    from winnow_train import checkpoints, model, samples
     from winnow_train.recipe import Data, parse_recipe
     from winnow_train.runs import CHECKPOINT
     from winnow_train.tasks import read_task
     from winnow_train.tiles import decode_all, to_input
 
     keras.utils.clear_session()
-    meta, arrays = fit.read_checkpoint(folder / CHECKPOINT)
+    meta, arrays = checkpoints.read_checkpoint(folder / CHECKPOINT)
     recipe = parse_recipe(meta["recipe"])
     names = (recipe.data.dataset, *recipe.data.along)
     tasks = {n: read_task(Data(dataset=n), data, "softmax") for n in names}
@@ -142,8 +142,8 @@ def score_run(folder: Path, data: Path) -> dict[str, Any]:
         val = task.split("val")
         tiles = decode_all([t.path for t in val.tiles.tiles], recipe.input.channels)
         pixels = to_input(tiles, recipe.input.height, recipe.input.width)
-        prior = fit.log_prior(task.split("train"), recipe)
-        for which, weights in (("kept", fit.kept_weights(arrays)), ("last", last)):
+        prior = samples.log_prior(task.split("train"), recipe)
+        for which, weights in (("kept", checkpoints.kept_weights(arrays)), ("last", last)):
             net.set_weights(weights)
             logits = model.predict(net, pixels, scale=model.PIXEL_SCALE)[name]
             scores[which][name] = judge(logits, val.truth, prior, list(task.classes))

@@ -23,7 +23,7 @@ import numpy as np
 from keras import layers, ops
 
 from winnow_base.progress import Progress
-from winnow_train import fit, model
+from winnow_train import checkpoints, fit, model
 from winnow_train.recipe import Augment, Data, Recipe, find_weights
 from winnow_train.runs import CARD, CHECKPOINT
 from winnow_train.tasks import Task, read_task
@@ -108,8 +108,8 @@ def pretrain(
     refuse_val(tasks, strips)
     made_of = fingerprint(tasks, strips)
     if (folder / CHECKPOINT).is_file():
-        meta, _ = fit.read_checkpoint(folder / CHECKPOINT)
-        fit.refuse_others(meta, recipe, made_of, folder / CHECKPOINT)
+        meta, _ = checkpoints.read_checkpoint(folder / CHECKPOINT)
+        checkpoints.refuse_others(meta, recipe, made_of, folder / CHECKPOINT)
         return folder
     tiles = unlabelled(recipe, tasks, strips)
     heads = {n: len(t.classes) for n, t in tasks.items()}
@@ -246,7 +246,7 @@ def write_run(
             "history": history,
         }
         (home / CARD).write_text(json.dumps(card, indent=1) + "\n", encoding="utf-8")
-    meta = {"recipe": fit.trained_part(recipe), "data": made_of, "history": []}
+    meta = {"recipe": checkpoints.trained_part(recipe), "data": made_of, "history": []}
     arrays: dict[str, Any] = {f"weight-{i}": w for i, w in enumerate(net.get_weights())}
     aside = folder / "aside.npz"
     np.savez(aside, meta=np.array(json.dumps(meta)), **arrays)

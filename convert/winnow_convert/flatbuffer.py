@@ -94,7 +94,6 @@ class Graph:
     ops: tuple[Op, ...]
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
-    file_bytes: int
 
     @property
     def macs(self) -> int:
@@ -168,7 +167,6 @@ def read_graph(flatbuffer: bytes) -> Graph:
         ops=tuple(ops),
         inputs=tuple(tensors[i] for i in graph.inputs),
         outputs=tuple(tensors[i] for i in graph.outputs),
-        file_bytes=len(flatbuffer),
     )
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from winnow_base import metrics
+from winnow_base.bootstrap import Draws, bounds, ratio
 from winnow_base.calibrate import fit_temperature, negative_log_likelihood, surprise
 from winnow_base.views import Answers
 
@@ -171,24 +172,13 @@ def _recall_change(
     """Per class, int8 recall minus float recall, `low` and `high` its 95 % interval by bootstrap
     over sources (tiles of one image are not independent)."""
     change = (best_new == labels).astype(np.int64) - (best_old == labels)
-    names, place = np.unique(np.asarray(sources), return_inverse=True)
-    gain = np.zeros((len(names), len(classes)))
-    size = np.zeros((len(names), len(classes)))
-    np.add.at(gain, (place, labels), change)
-    np.add.at(size, (place, labels), 1)
-    rng = np.random.Generator(np.random.PCG64(0))
-    draws = rng.integers(0, len(names), (BOOTSTRAPS, len(names)))
+    draws = Draws.picked(sources, draws=BOOTSTRAPS)
+    among = np.eye(len(classes))[labels]
+    gain, size = draws.sums(among * change[:, np.newaxis]), draws.sums(among)
     found: dict[str, Any] = {}
     for k, name in enumerate(classes):
-        if not size[:, k].sum():
-            continue
-        tiles = size[draws, k].sum(axis=1)
-        seen = tiles > 0
-        resampled = gain[draws, k].sum(axis=1)[seen] / tiles[seen]
-        low, high = np.percentile(resampled, [2.5, 97.5])
-        found[name] = {
-            "change": float(gain[:, k].sum() / size[:, k].sum()),
-            "low": float(low),
-            "high": float(high),
-        }
+        if size[0, k]:
+            moved = ratio(gain[:, k], size[:, k])
+            low, high = bounds(moved)
+            found[name] = {"change": float(moved[0]), "low": low, "high": high}
     return found

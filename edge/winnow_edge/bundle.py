@@ -22,7 +22,7 @@ import dataclasses
 import io
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -321,7 +321,7 @@ def _read_manifest(data: bytes, path: Path) -> Manifest:
                 "output": OutputSpec(**raw["output"]),
             }
         )
-        problems = _problems(manifest)
+        problems = list(_problems(manifest))
     except (KeyError, TypeError, AttributeError) as error:
         raise BundleError(f"{MANIFEST} is not a bundle manifest ({error})", where=path) from None
     for problem in problems:
@@ -329,41 +329,48 @@ def _read_manifest(data: bytes, path: Path) -> Manifest:
     return manifest
 
 
-def _problems(manifest: Manifest) -> Sequence[str]:
-    """What is wrong with a manifest's values, in words; empty if nothing is."""
-    problems = []
-    spec, classes = manifest.input, manifest.classes
+def _problems(manifest: Manifest) -> Iterator[str]:
+    """The faults of a manifest's values, in words."""
+    classes = manifest.classes
     if not classes or len(set(classes)) != len(classes) or len(classes) > 255:
-        problems.append("`classes` must be 1 to 255 different names")
+        yield "`classes` must be 1 to 255 different names"
     if not all(isinstance(name, str) and name for name in classes):
-        problems.append("`classes` must be names")
+        yield "`classes` must be names"
     if manifest.head not in HEADS:
-        problems.append(f"`head` is {manifest.head!r}, legal is one of: {', '.join(HEADS)}")
+        yield f"`head` is {manifest.head!r}, legal is one of: {', '.join(HEADS)}"
+    yield from _problems_of_tensors(manifest)
+    yield from _problems_of_decision(manifest)
+    if not all(isinstance(v, str) for v in manifest.sha256.values()):
+        yield "`sha256` must map member names to digests"
+
+
+def _problems_of_tensors(manifest: Manifest) -> Iterator[str]:
+    spec = manifest.input
     for key in ("height", "width", "channels"):
         value = getattr(spec, key)
         if type(value) is not int or not 1 <= value <= 4096:
-            problems.append(f"`input.{key}` is {value!r}, legal is 1 to 4096")
+            yield f"`input.{key}` is {value!r}, legal is 1 to 4096"
     if spec.channels not in (1, 3):
-        problems.append(f"`input.channels` is {spec.channels!r}, legal is 1 or 3")
+        yield f"`input.channels` is {spec.channels!r}, legal is 1 or 3"
     for name, quantized in (("input", spec), ("output", manifest.output)):
         if not _positive(quantized.scale):
-            problems.append(f"`{name}.scale` is {quantized.scale!r}, must be above 0")
+            yield f"`{name}.scale` is {quantized.scale!r}, must be above 0"
         if type(quantized.zero_point) is not int or not -128 <= quantized.zero_point <= 127:
-            problems.append(f"`{name}.zero_point` is {quantized.zero_point!r}, legal: -128 to 127")
+            yield f"`{name}.zero_point` is {quantized.zero_point!r}, legal: -128 to 127"
+
+
+def _problems_of_decision(manifest: Manifest) -> Iterator[str]:
     if not _positive(manifest.temperature):
-        problems.append(f"`temperature` is {manifest.temperature!r}, must be above 0")
+        yield f"`temperature` is {manifest.temperature!r}, must be above 0"
     for name, threshold in manifest.thresholds.items():
-        if name not in classes:
-            problems.append(f"`thresholds` names {name!r}, which is not a class")
+        if name not in manifest.classes:
+            yield f"`thresholds` names {name!r}, which is not a class"
         if not isinstance(threshold, int | float) or not 0 <= threshold <= 1:
-            problems.append(f"`thresholds.{name}` is {threshold!r}, legal is 0 to 1")
+            yield f"`thresholds.{name}` is {threshold!r}, legal is 0 to 1"
     if type(manifest.borderline) not in (int, float) or not 0 <= manifest.borderline <= 1:
-        problems.append(f"`borderline` is {manifest.borderline!r}, legal is 0 to 1")
+        yield f"`borderline` is {manifest.borderline!r}, legal is 0 to 1"
     elif manifest.borderline and manifest.head != "softmax":
-        problems.append("`borderline` needs a softmax head: it is a limit on the best posterior")
-    if not all(isinstance(v, str) for v in manifest.sha256.values()):
-        problems.append("`sha256` must map member names to digests")
-    return problems
+        yield "`borderline` needs a softmax head: it is a limit on the best posterior"
 
 
 def _positive(value: object) -> bool:

@@ -114,14 +114,8 @@ def test_a_job_is_trained_scored_and_then_left_alone(
     assert call("run", "--data", shapes, "base:4") == ""
 
 
-def test_pretraining_sees_no_val_source_and_is_what_a_row_starts_from(
-    shapes: Path,
-    recipe_file: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    monkeypatch.setattr(pretrain, "PER_STRIP", 8)
+def swaths_and_matrix(tmp_path: Path, shapes: Path, recipe_file: Path) -> tuple[Path, np.ndarray]:
+    """A data folder with a strip in it, and small.toml, whose row pretrains on that strip."""
     root = tmp_path / "root"
     (root / "swaths").mkdir(parents=True)
     for split in ("train", "val"):
@@ -137,6 +131,18 @@ def test_pretraining_sees_no_val_source_and_is_what_a_row_starts_from(
     recipe = recipe.replace("average_last = 2", "average_last = 1")
     recipe = recipe.replace("dropout = 0.1", 'last = "conv_pw_2_relu"')
     (tmp_path / "small.base.toml").write_text(recipe)
+    return root, strip
+
+
+def test_pretraining_sees_no_val_source_and_is_what_a_row_starts_from(
+    shapes: Path,
+    recipe_file: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(pretrain, "PER_STRIP", 8)
+    root, strip = swaths_and_matrix(tmp_path, shapes, recipe_file)
     command = ["ablations", "--matrix", tmp_path / "small.toml", "--out", tmp_path / "out"]
     monkeypatch.setattr("sys.argv", [*map(str, command), "run", "--data", str(root)])
     matrix.main()

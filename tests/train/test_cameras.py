@@ -12,8 +12,8 @@ import pytest
 
 from winnow_cli.app import main
 from winnow_train.datasets import camera_of
-from winnow_train.fit import log_prior, make_sample
 from winnow_train.recipe import parse_recipe
+from winnow_train.samples import log_prior, make_sample
 from winnow_train.tasks import read_task
 
 CLASSES = ("bar", "disc", "plain")

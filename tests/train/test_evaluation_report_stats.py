@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from winnow_base import metrics
+from winnow_base.bootstrap import Draws, interval
 from winnow_base.views import Answers
 from winnow_train import report_plots
 from winnow_train import report_stats as stats
 from winnow_train.datasets import Tile, TileSet
 from winnow_train.report_data import Judged, exemplars, figures, worst_confusions
-from winnow_train.report_stats import Draws
 from winnow_train.tasks import Task
 
 CLASSES = ("other", "crater", "dune")
@@ -102,7 +102,7 @@ def test_intervals_know_that_tiles_of_a_source_go_together() -> None:
     apart = Draws.of([f"t{i}" for i in range(300)])
     spans = []
     for draws in (together, apart):
-        found = stats.interval(draws.sums(correct) / draws.sums(np.ones(300)))
+        found = interval(draws.sums(correct) / draws.sums(np.ones(300)))
         assert found["value"] == pytest.approx(5 / 6)
         assert found["low"] <= found["value"] <= found["high"]
         spans.append(found["high"] - found["low"])
@@ -111,10 +111,10 @@ def test_intervals_know_that_tiles_of_a_source_go_together() -> None:
 
 def test_no_interval_where_there_is_no_evidence_for_one() -> None:
     flat = np.zeros(1001)
-    assert stats.interval(flat) == {"value": 0.0, "low": None, "high": None}
+    assert interval(flat) == {"value": 0.0, "low": None, "high": None}
     rare = np.where(np.arange(1001) % 3 == 0, 0.5 + np.arange(1001) / 5000, np.nan)
-    assert stats.interval(rare)["low"] is None
-    assert stats.interval(np.full(5, np.nan))["value"] is None
+    assert interval(rare)["low"] is None
+    assert interval(np.full(5, np.nan))["value"] is None
     truth = np.array([0] * 30 + [1] * 10 + [2] * 5, np.int32)
     sources = [f"s{i % 6}" for i in range(40)] + ["only"] * 5
     logits = np.eye(3)[truth] * 2 + np.random.default_rng(0).normal(0, 2, (45, 3))

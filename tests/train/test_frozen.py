@@ -35,7 +35,7 @@ def test_only_the_head_learns_and_it_stops_when_val_does_not_fall(
     import keras
 
     from winnow_base.progress import Progress
-    from winnow_train import fit, model, run
+    from winnow_train import checkpoints, model, run
 
     class Killed(Progress):
         """A run that ends in its third epoch."""
@@ -58,8 +58,8 @@ def test_only_the_head_learns_and_it_stops_when_val_does_not_fall(
         run.train(recipe, shapes, tmp_path / "killed", progress=Killed())
     assert not (tmp_path / "killed" / "model.json").exists()
     run.train(recipe, shapes, tmp_path / "killed", progress=Progress())
-    meta, arrays = fit.read_checkpoint(tmp_path / "whole" / "checkpoint.npz")
-    other, resumed = fit.read_checkpoint(tmp_path / "killed" / "checkpoint.npz")
+    meta, arrays = checkpoints.read_checkpoint(tmp_path / "whole" / "checkpoint.npz")
+    other, resumed = checkpoints.read_checkpoint(tmp_path / "killed" / "checkpoint.npz")
     assert meta["history"] == other["history"]
     for name, values in arrays.items():
         np.testing.assert_array_equal(values, resumed[name])
@@ -68,7 +68,7 @@ def test_only_the_head_learns_and_it_stops_when_val_does_not_fall(
     assert len(losses) < recipe.train.epochs
     assert len(losses) - 1 - int(np.argmin(losses)) == recipe.train.patience
     bare = model.build(recipe.model, recipe.input, {"folder": 3}, None, recipe.seed)
-    kept = dict(zip([w.path for w in bare.weights], fit.kept_weights(arrays), strict=True))
+    kept = dict(zip([w.path for w in bare.weights], checkpoints.kept_weights(arrays), strict=True))
     changed = {w.path for w in bare.weights if not np.array_equal(w.numpy(), kept[w.path])}
     assert {path.split("/")[0] for path in changed} == {"head-norm", "head-folder"}
 

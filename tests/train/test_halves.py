@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 from winnow_base.errors import RecipeError
-from winnow_train.fit import Epoch, Sample
+from winnow_train.fit import Epoch
 from winnow_train.halves import join
 from winnow_train.model import PIXEL_SCALE
 from winnow_train.recipe import Recipe, parse_recipe
+from winnow_train.samples import Sample
 
 
 def recipe(**augment: object) -> Recipe:

@@ -42,5 +42,5 @@ def test_joined_logits_are_the_weighted_sum_of_the_heads() -> None:
 
 def test_joining_needs_a_head_trained_along() -> None:
     table = {"name": "x", "data": {"dataset": "hirise-v1"}, "export": {"join": 0.5}}
-    with pytest.raises(RecipeError, match=r"export\.join is 0\.5"):
+    with pytest.raises(RecipeError, match=r"`export\.join` is 0\.5"):
         parse_recipe(table)

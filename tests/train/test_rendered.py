@@ -10,7 +10,7 @@ import pytest
 
 from winnow_base.errors import RecipeError
 from winnow_base.progress import Progress
-from winnow_train import fit
+from winnow_train import samples
 from winnow_train.datasets import Tile, TileSet
 from winnow_train.recipe import parse_recipe
 from winnow_train.rendered import RENDERERS, add_rendered, render
@@ -47,12 +47,12 @@ def test_a_blast_zone_stands_out_from_its_ground() -> None:
         assert np.median(change) < np.percentile(change, 99.5) / 2  # a feature, not a veil
 
 
-def sample_and_task() -> tuple[fit.Sample, Task, list[np.ndarray]]:
+def sample_and_task() -> tuple[samples.Sample, Task, list[np.ndarray]]:
     labels = [0, 0, 0, 1, 2]
     tiles = tuple(Tile(Path(f"t{i}"), k, "train", f"s{i}") for i, k in enumerate(labels))
     task = Task(TileSet("hirise-v3", CLASSES, tiles, ""), CLASSES, "softmax", np.array(labels))
     pixels = [ground() for _ in labels]
-    sample = fit.Sample(
+    sample = samples.Sample(
         [*pixels, ground()],
         {"hirise-v3": np.eye(3, dtype=np.float32)[[*labels, 0]], "b": np.ones((6, 2), "f4")},
         {"hirise-v3": np.ones(6, np.float32), "b": np.ones(6, np.float32)},

@@ -15,7 +15,7 @@ from PIL import Image
 from winnow_base.errors import DataError, RecipeError
 from winnow_base.progress import Progress
 from winnow_edge.products.kinds import Box
-from winnow_train import fit
+from winnow_train import fit, samples
 from winnow_train.datasets import Tile, TileSet
 from winnow_train.mining import drawn_anew, wrongness
 from winnow_train.recipe import Recipe, Windows, parse_recipe
@@ -143,13 +143,13 @@ def recipe_for(folder: Path, **windows: Any) -> Recipe:
     )
 
 
-def sample_and_task() -> tuple[fit.Sample, Task]:
+def sample_and_task() -> tuple[samples.Sample, Task]:
     tiles = tuple(Tile(Path(f"t{i}"), i, "train", f"s{i}") for i in range(4))
     task = Task(TileSet("hirise-v3", CLASSES, tiles, ""), CLASSES, "softmax", np.arange(4))
     own, along = np.eye(4, dtype=np.float32), np.ones((4, 2), np.float32)
     weights = {"hirise-v3": np.ones(4, np.float32), "b": np.ones(4, np.float32)}
     pixels = [np.full((SIDE, SIDE, 1), 90, np.uint8)] * 4
-    return fit.Sample(pixels, {"hirise-v3": own, "b": along}, weights, np.full(4, 0.25)), task
+    return samples.Sample(pixels, {"hirise-v3": own, "b": along}, weights, np.full(4, 0.25)), task
 
 
 def test_what_is_known_of_pictures_is_joined(scenes: Path) -> None:

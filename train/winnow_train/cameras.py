@@ -17,12 +17,12 @@ from rich.console import Console
 from rich.table import Table
 
 from winnow_base import metrics
+from winnow_base.bootstrap import Draws, interval
 from winnow_base.errors import DataError, ModelError
 from winnow_base.progress import Progress
 from winnow_base.views import Infer
 from winnow_train.datasets import TileSet, camera_of, read_dataset
 from winnow_train.evaluate import answers, open_model
-from winnow_train.report_stats import Draws, interval
 
 UNKNOWN = "(unknown to the models)"
 

@@ -20,7 +20,7 @@ from winnow_base.errors import ModelError, WeightsError
 from winnow_base.progress import Progress
 from winnow_edge.errors import OutputError
 from winnow_edge.files import write_aside
-from winnow_train import fit, model
+from winnow_train import checkpoints, model
 from winnow_train.recipe import Recipe, parse_recipe
 from winnow_train.runs import CHECKPOINT, MODEL, load_run, read_card
 from winnow_train.tasks import Task, class_matrix
@@ -151,7 +151,7 @@ def start_from(net: keras.Model, teachers: Sequence[Path], progress: Progress) -
 def _trained_net(teacher: Path) -> tuple[keras.Model, str]:
     """The net of a run folder as it was trained, with all its heads, and its recipe's name."""
     read_card(teacher)  # says plainly what is no run folder
-    meta, arrays = fit.read_checkpoint(teacher / CHECKPOINT)
+    meta, arrays = checkpoints.read_checkpoint(teacher / CHECKPOINT)
     theirs = parse_recipe(meta["recipe"], where=str(teacher))
     runs = {theirs.data.dataset: teacher}
     runs |= {h: teacher / f"along-{h}" for h in theirs.data.along}
@@ -159,7 +159,7 @@ def _trained_net(teacher: Path) -> tuple[keras.Model, str]:
     heads = {h: len(card["classes"]) for h, card in cards.items()}
     net = model.build(theirs.model, theirs.input, heads, None, theirs.seed)
     try:
-        net.set_weights(fit.kept_weights(arrays))
+        net.set_weights(checkpoints.kept_weights(arrays))
     except ValueError as error:
         raise WeightsError(
             "its checkpoint and its model.json are not of one training",

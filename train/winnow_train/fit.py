@@ -6,13 +6,11 @@ the heads that it has a target for. Targets are labels, mixed with teachers' pos
 
 from __future__ import annotations
 
-import json
 import math
-import zipfile
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,146 +20,17 @@ import numpy as np
 from winnow_base import metrics
 from winnow_base.calibrate import negative_log_likelihood
 from winnow_base.errors import DataError
-from winnow_edge.files import write_aside
 from winnow_train import model
-from winnow_train.datasets import camera_of
+from winnow_train.checkpoints import State, is_stale, write_history
 from winnow_train.halves import Halves
 from winnow_train.mining import drawn_anew, wrongness
-from winnow_train.recipe import Recipe, parse_recipe
+from winnow_train.recipe import Recipe
 from winnow_train.runs import CHECKPOINT
+from winnow_train.samples import Sample, Validation, log_prior
 from winnow_train.tasks import Task
-from winnow_train.tiles import Augmenter, to_input
+from winnow_train.tiles import Augmenter
 
 HISTORY = "training.jsonl"
-
-
-@dataclass(frozen=True)
-class Sample:
-    """All training tiles of all heads: pixels, and per head the targets and their weights."""
-
-    pixels: list[np.ndarray]  # n of uint8 [H, W, C]
-    targets: dict[str, np.ndarray]  # head -> float32 [n, K]
-    weights: dict[str, np.ndarray]  # head -> float32 [n]; 0 where a tile has no target
-    draw: np.ndarray  # float64 [n], how often a tile is drawn; sums to 1
-    #: `pixels` are already what the net takes (features of a frozen backbone): none is augmented.
-    ready: bool = False
-    #: How many are drawn in an epoch; 0: as many as there are.
-    epoch: int = 0
-    #: From here on, `pixels` are windows of whole pictures; None: none is.
-    first_window: int | None = None
-    #: The group of every tile within which hard negatives are drawn more often, int [n]; -1 for
-    #: those that are drawn as often as ever.
-    mined: np.ndarray | None = None
-
-    @property
-    def drawn(self) -> int:
-        """How many tiles are drawn in an epoch."""
-        return self.epoch or len(self.pixels)
-
-
-@dataclass(frozen=True)
-class Validation:
-    """The val tiles of the recipe's own head, at the net's input size."""
-
-    pixels: np.ndarray  # uint8 [n, H, W, C], or what the net takes
-    truth: np.ndarray
-    scale: float = model.PIXEL_SCALE  # what the net takes is pixels / scale
-
-
-def make_sample(
-    recipe: Recipe,
-    tasks: dict[str, Task],
-    pixels: dict[str, list[np.ndarray]],
-    posteriors: dict[str, np.ndarray],
-) -> Sample:
-    """Join the heads' training tiles. `posteriors` are the teachers': head -> [n of all, K]."""
-    total = sum(len(p) for p in pixels.values())
-    targets, weights = {}, {}
-    draw = np.empty(total)
-    start = 0
-    for head, task in tasks.items():
-        stop = start + len(pixels[head])
-        hard = task.targets()
-        target = np.zeros((total, hard.shape[1]), np.float32)
-        weight = np.zeros(total, np.float32)
-        if head in posteriors:
-            target, weight = posteriors[head].astype(np.float32), weight + recipe.distill.weight
-            target[start:stop] *= recipe.distill.weight
-            target[start:stop] += (1 - recipe.distill.weight) * _smooth(
-                hard, recipe.train.label_smoothing, task.head
-            )
-        else:
-            target[start:stop] = _smooth(hard, recipe.train.label_smoothing, task.head)
-        weight[start:stop] = _effective_weights(task, recipe.train.effective_number)
-        if head == recipe.data.dataset:
-            _borrow(recipe, tasks, pixels, target, weight)
-        targets[head], weights[head] = target, weight
-        draw[start:stop] = _draw(task, recipe.train.balance) * _cameras(task, recipe)
-        start = stop
-    return Sample([t for p in pixels.values() for t in p], targets, weights, draw / draw.sum())
-
-
-def weigh_down(sample: Sample, own: str, task: Task, weights: Mapping[str, float]) -> Sample:
-    """The sample with the loss of some of the own head's tiles, by `Tile.key`, multiplied."""
-    each = sample.weights[own].copy()
-    for i, tile in enumerate(task.tiles.tiles):  # the own head's tiles come first
-        each[i] *= weights.get(tile.key, 1.0)
-    return replace(sample, weights={**sample.weights, own: each})
-
-
-def _borrow(
-    recipe: Recipe,
-    tasks: dict[str, Task],
-    pixels: dict[str, list[np.ndarray]],
-    target: np.ndarray,
-    weight: np.ndarray,
-) -> None:
-    """Give the own head the labels that the sets trained along have for classes of the same name.
-
-    The sets label the same kinds of landmark differently only in what they call the rest.
-    """
-    own = tasks[recipe.data.dataset].classes
-    start = 0
-    for task, tiles in zip(tasks.values(), pixels.values(), strict=True):
-        if task.tiles.dataset != recipe.data.dataset and task.head == "softmax":
-            for i, (label, tile) in enumerate(zip(task.truth, tiles, strict=True), start):
-                name = task.classes[label]
-                if name in recipe.data.borrow and name in own and (tile == 0).mean() < 0.01:
-                    target[i] = np.eye(len(own), dtype=np.float32)[own.index(name)]
-                    weight[i] = 1.0
-        start += len(tiles)
-
-
-def _smooth(hard: np.ndarray, amount: float, head: str) -> np.ndarray:
-    floor = 0.5 if head == "sigmoid" else 1.0 / hard.shape[1]
-    return np.asarray(hard * (1 - amount) + amount * floor)
-
-
-def _effective_weights(task: Task, beta: float) -> np.ndarray:
-    """Weights (1 - beta) / (1 - beta^n) of Cui et al. 2019, of mean 1."""
-    if beta == 0 or task.head == "sigmoid":
-        return np.ones(len(task.truth), np.float32)
-    count = np.bincount(task.truth, minlength=len(task.classes))
-    each = ((1 - beta) / (1 - beta ** np.maximum(count, 1)))[task.truth]
-    return np.asarray(each / each.mean(), np.float32)
-
-
-def _draw(task: Task, balance: float) -> np.ndarray:
-    """Tiles' relative frequency; a data set's share stays what its size makes it."""
-    if balance == 0 or task.head == "sigmoid":
-        return np.ones(len(task.truth))
-    count = np.bincount(task.truth, minlength=len(task.classes)).astype(float)
-    each = (count[task.truth]) ** -balance
-    return np.asarray(each / each.mean())
-
-
-def _cameras(task: Task, recipe: Recipe) -> np.ndarray:
-    """1 for tiles of the recipe's camera, `data.others` for those of the other ones."""
-    data = recipe.data
-    if not data.instrument or task.tiles.dataset != data.dataset:
-        return np.ones(len(task.truth))
-    own = [camera_of(t.path.name) == data.instrument for t in task.tiles.tiles]
-    return np.where(own, 1.0, data.others)
 
 
 class Epoch:
@@ -249,18 +118,6 @@ class AdjustedCrossEntropy(keras.losses.Loss):
         return hard + ops.logsumexp(logits, axis=-1) - ops.logsumexp(possible, axis=-1)
 
 
-def log_prior(task: Task, recipe: Recipe) -> np.ndarray:
-    """Natural logarithm of the class frequencies in training, float64 [K]; 0 for sigmoid heads.
-
-    Tiles of other cameras count as often as they are drawn; `train.balance` changes nothing.
-    """
-    if task.head == "sigmoid":
-        return np.zeros(len(task.classes))
-    count = np.bincount(task.truth, _cameras(task, recipe), minlength=len(task.classes))
-    count = np.maximum(count, 0.5)  # the net of a fold may have no tile of a class
-    return np.asarray(np.log(count / count.sum()))
-
-
 def fit(
     net: keras.Model,
     recipe: Recipe,
@@ -289,11 +146,11 @@ def fit(
         jit_compile=False,
     )
     optimizer.build(net.trainable_variables)
-    state = _State(whole or net, optimizer, recipe, fingerprint)
+    state = State(whole or net, optimizer, recipe, fingerprint)
     state.restore(out / CHECKPOINT)
     own = next(iter(tasks))
     for number in range(len(state.history), recipe.train.epochs):
-        if _is_stale(state.history, recipe.train.patience):
+        if is_stale(state.history, recipe.train.patience):
             break
         _reseed_dropout(net, recipe.seed, number)
         epoch = Epoch(mine(net, recipe, own, priors[own], sample, number), recipe, number)
@@ -376,141 +233,3 @@ def _val_line(
         "val_accuracy": scores["accuracy"],
         "val_macro_f1": scores["macro_f1"],
     }
-
-
-def read_checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """A checkpoint's description (recipe, data, history) and its arrays. Raises DataError."""
-    try:
-        with np.load(path) as held:
-            arrays = {k: held[k] for k in held.files}
-        return json.loads(str(arrays.pop("meta"))), arrays
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise DataError("is no whole checkpoint", where=path, hint="train again") from error
-
-
-def kept_weights(arrays: dict[str, np.ndarray]) -> list[np.ndarray]:
-    """The weights that a finished checkpoint stands for: the averaged or best, else the last."""
-    prefix = "kept" if "kept-0" in arrays else "weight"
-    count = sum(k.startswith("weight-") for k in arrays)
-    return [arrays[f"{prefix}-{i}"].astype(np.float32) for i in range(count)]
-
-
-def finished_weights(path: Path, recipe: Recipe, fingerprint: str) -> list[np.ndarray] | None:
-    """The weights of a checkpoint that has nothing left to train, or None.
-
-    Raises DataError for a checkpoint of another recipe or other data.
-    """
-    if not path.is_file():
-        return None
-    meta, arrays = read_checkpoint(path)
-    refuse_others(meta, recipe, fingerprint, path)
-    done = len(meta["history"]) >= recipe.train.epochs
-    done = done or _is_stale(meta["history"], recipe.train.patience)
-    return kept_weights(arrays) if done else None
-
-
-def refuse_others(meta: dict[str, Any], recipe: Recipe, fingerprint: str, path: Path) -> None:
-    """Raise DataError if a checkpoint's description is not of this recipe and this data."""
-    # Parsed anew, so that keys added since, at their defaults, make no difference.
-    theirs = trained_part(parse_recipe(meta["recipe"], where=str(path)))
-    wanted = trained_part(recipe)
-    theirs["name"] = wanted["name"]  # a recipe may be renamed
-    for what, held, mine in (
-        ("recipe", theirs, wanted),
-        ("data", meta["data"], fingerprint),
-    ):
-        if held != mine:
-            raise DataError(
-                f"the checkpoint is of another {what}",
-                where=path,
-                hint="choose another --out, or remove it to start anew",
-            )
-
-
-def _is_stale(history: list[dict[str, Any]], patience: int) -> bool:
-    losses = [h["val_loss"] for h in history] if patience else []
-    return bool(losses and len(losses) - 1 - int(np.argmin(losses)) >= patience)
-
-
-def trained_part(recipe: Recipe) -> dict[str, Any]:
-    """The recipe without what only matters after training, which may change between runs."""
-    table = recipe.as_dict()
-    for key in ("about", "export", "convert"):
-        del table[key]
-    return table
-
-
-class _State:
-    """What a checkpoint holds: weights, optimizer, running mean or best weights, log, recipe."""
-
-    def __init__(
-        self,
-        net: keras.Model,
-        optimizer: keras.optimizers.Optimizer,
-        recipe: Recipe,
-        fingerprint: str,
-    ) -> None:
-        self.net, self.optimizer = net, optimizer
-        self.recipe, self.fingerprint = recipe, fingerprint
-        self.history: list[dict[str, Any]] = []
-        self.kept: list[np.ndarray] | None = None  # the mean, or the best, of weights so far
-
-    def update(self, line: dict[str, Any]) -> None:
-        self.history.append(line)
-        train, done = self.recipe.train, len(self.history)
-        if train.patience:
-            if line["val_loss"] <= min(h["val_loss"] for h in self.history):
-                self.kept = self._weights()
-            return
-        since = done - (train.epochs - train.average_last)
-        if train.average_last > 1 and since >= 1:
-            now = self._weights()
-            self.kept = (
-                now
-                if self.kept is None
-                else [k + (w - k) / since for k, w in zip(self.kept, now, strict=True)]
-            )
-
-    def finish(self) -> None:
-        if self.kept is not None:
-            self.net.set_weights([k.astype(np.float32) for k in self.kept])
-
-    def _weights(self) -> list[np.ndarray]:
-        return [np.asarray(w) for w in self.net.get_weights()]
-
-    def save(self, path: Path) -> None:
-        """Write aside, then rename: a kill leaves the old checkpoint or the new one."""
-        arrays: dict[str, Any] = {f"weight-{i}": w for i, w in enumerate(self._weights())}
-        for i, v in enumerate(self.optimizer.variables):
-            arrays[f"optimizer-{i}"] = keras.ops.convert_to_numpy(v)
-        for i, k in enumerate(self.kept or ()):
-            arrays[f"kept-{i}"] = k
-        meta = {
-            "recipe": trained_part(self.recipe),
-            "data": self.fingerprint,
-            "history": self.history,
-        }
-        with write_aside(path) as stream:
-            np.savez(stream, meta=np.array(json.dumps(meta)), **arrays)
-
-    def restore(self, path: Path) -> None:
-        if not path.is_file():
-            return
-        meta, arrays = read_checkpoint(path)
-        refuse_others(meta, self.recipe, self.fingerprint, path)
-        self.net.set_weights([arrays[f"weight-{i}"] for i in range(len(self.net.weights))])
-        for i, variable in enumerate(self.optimizer.variables):
-            variable.assign(arrays[f"optimizer-{i}"])
-        self.history = meta["history"]
-        kept = [arrays[f"kept-{i}"] for i in range(len(self.net.weights)) if f"kept-{i}" in arrays]
-        self.kept = kept or None
-
-
-def write_history(path: Path, history: list[dict[str, Any]]) -> None:
-    """Write the training log, one JSON object per epoch."""
-    path.write_text("".join(json.dumps(h) + "\n" for h in history), encoding="utf-8")
-
-
-def validation_of(recipe: Recipe, task: Task, pixels: list[np.ndarray]) -> Validation:
-    """The val tiles at the net's input size."""
-    return Validation(to_input(pixels, recipe.input.height, recipe.input.width), task.truth)

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 
 from winnow_base.progress import Progress
-from winnow_train import fit, model
+from winnow_train import model, samples
 from winnow_train.recipe import Augment, Recipe
 from winnow_train.tiles import to_input
 
@@ -26,10 +26,10 @@ def heads_of(net: keras.Model) -> keras.Model:
 def with_features(
     net: keras.Model,
     recipe: Recipe,
-    sample: fit.Sample,
-    validation: fit.Validation | None,
+    sample: samples.Sample,
+    validation: samples.Validation | None,
     progress: Progress,
-) -> tuple[fit.Sample, fit.Validation | None]:
+) -> tuple[samples.Sample, samples.Validation | None]:
     """The same tiles, each as the pooled features float32 [1, 1, C] that the heads read."""
     trunk = keras.Model(net.input, net.get_layer("pool").output)
     tiles = to_input(sample.pixels, recipe.input.height, recipe.input.width)

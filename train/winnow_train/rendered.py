@@ -26,7 +26,7 @@ from PIL import Image, ImageDraw
 
 from winnow_base.errors import RecipeError
 from winnow_base.progress import Progress
-from winnow_train import fit
+from winnow_train import samples
 from winnow_train.recipe import Recipe
 from winnow_train.tasks import Task, class_matrix
 
@@ -40,12 +40,12 @@ LEAST_AREA, LEAST_CHANGE, LEAST_CONTRAST, TRIES = 0.01, 25.0, 3.0, 12
 
 
 def add_rendered(
-    sample: fit.Sample,
+    sample: samples.Sample,
     recipe: Recipe,
     task: Task,
     pixels: list[np.ndarray],
     progress: Progress,
-) -> fit.Sample:
+) -> samples.Sample:
     """The sample with the recipe's rendered tiles, each drawn once per epoch on the average.
 
     `task` and `pixels` are the own head's training tiles; rendered tiles weigh in that head only,
@@ -87,8 +87,8 @@ def add_rendered(
 
 
 def _extended(
-    sample: fit.Sample, recipe: Recipe, tiles: list[np.ndarray], labels: np.ndarray
-) -> fit.Sample:
+    sample: samples.Sample, recipe: Recipe, tiles: list[np.ndarray], labels: np.ndarray
+) -> samples.Sample:
     targets, weights = dict(sample.targets), dict(sample.weights)
     for head, held in sample.targets.items():
         more = np.zeros((len(tiles), held.shape[1]), np.float32)

@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 from sklearn.model_selection import GroupKFold
 
-from winnow_base import metrics
+from winnow_base import bootstrap, metrics
+from winnow_base.bootstrap import Draws, Floats, interval
 from winnow_base.calibrate import fit_temperature, surprise
 from winnow_base.views import Answers
 from winnow_train import report_stats as stats
-from winnow_train.report_stats import Bools, Draws, Floats
+from winnow_train.report_stats import Bools
 from winnow_train.tasks import Task
 
 #: A class from fewer sources than this gets no interval: resampling them would promise too much.
@@ -90,23 +91,21 @@ def figures(judged: Judged) -> dict[str, Any]:
         macro = np.where(there, f1, 0).sum(axis=1) / np.maximum(there.sum(axis=1), 1)
     sure = judged.confidence >= metrics.ABSTAIN_BELOW
     taken = draws.sums(sure)
-    aurc = stats.interval(stats.area_under_risk_coverage(draws, judged.confidence, judged.correct))
+    aurc = interval(stats.area_under_risk_coverage(draws, judged.confidence, judged.correct))
     error = 1 - float(accuracy[0])
     return {
         "bootstrap": {
             "unit": "source",
             "sources": len(draws.names),
-            "draws": stats.DRAWS,
-            "level": stats.LEVEL,
+            "draws": bootstrap.DRAWS,
+            "level": bootstrap.LEVEL,
             "seed": 0,
         },
         "intervals": {
-            "accuracy": stats.interval(accuracy),
-            "macro_f1": stats.interval(macro),
-            "accuracy_at_090": stats.interval(
-                stats.ratio(draws.sums(sure & judged.correct), taken)
-            ),
-            "abstention_at_090": stats.interval(1 - taken / total),
+            "accuracy": interval(accuracy),
+            "macro_f1": interval(macro),
+            "accuracy_at_090": interval(bootstrap.ratio(draws.sums(sure & judged.correct), taken)),
+            "abstention_at_090": interval(1 - taken / total),
             "aurc": aurc,
         },
         "class_detail": detail,
@@ -132,9 +131,9 @@ def class_detail(judged: Judged) -> dict[str, dict[str, Any]]:
         sources = len(np.unique(draws.index[mine]))
         area, average = stats.ranking(draws, judged.posterior[:, k], mine)
         values = {
-            **{key: stats.interval(table[:, k]) for key, table in tables.items()},
-            "roc_auc": stats.interval(area),
-            "average_precision": stats.interval(average),
+            **{key: interval(table[:, k]) for key, table in tables.items()},
+            "roc_auc": interval(area),
+            "average_precision": interval(average),
         }
         if sources < FEWEST_SOURCES:
             values = {key: {**v, "low": None, "high": None} for key, v in values.items()}
@@ -149,7 +148,7 @@ def calibration(judged: Judged) -> dict[str, Any]:
         confidence, correct = judged.decided(heat)
         ece = stats.calibration_error(judged.draws, confidence, correct)
         found[key] = {
-            "ece": stats.interval(ece),
+            "ece": interval(ece),
             "nll": _nll(judged, heat),
             "bins": stats.reliability(confidence, correct),
         }
@@ -188,7 +187,7 @@ def _refitted(judged: Judged) -> dict[str, Any] | None:
         temperatures.append(heat)
     confidence, correct = judged.decided(heats)
     ece = stats.calibration_error(judged.draws, confidence, correct)
-    return {"folds": folds, "temperatures": temperatures, "ece": stats.interval(ece)}
+    return {"folds": folds, "temperatures": temperatures, "ece": interval(ece)}
 
 
 def per_source(judged: Judged) -> list[dict[str, Any]]:

@@ -26,7 +26,7 @@ from winnow_base.errors import RecipeError
 from winnow_base.files import make_folder
 from winnow_base.progress import Progress
 from winnow_edge.errors import OutputError
-from winnow_train import distill, fit, frozen, lineage, model
+from winnow_train import checkpoints, distill, fit, frozen, lineage, model, samples
 from winnow_train.chosen import Chosen
 from winnow_train.datasets import LICENCES, refuse_leakage
 from winnow_train.recipe import Data, Recipe, find_weights
@@ -68,18 +68,19 @@ def train(
     lineage.refuse_leaks(teachers, tasks)
     make_folder(out)
     training = {h: t.split("train") for h, t in tasks.items()}
-    val: dict[str, fit.Validation] = {}
+    val: dict[str, samples.Validation] = {}
     if held is None:
         judged = {h: t.split("val") for h, t in tasks.items()}
         val = {
-            h: fit.validation_of(recipe, t, _pixels(t, recipe, progress)) for h, t in judged.items()
+            h: samples.validation_of(recipe, t, _pixels(t, recipe, progress))
+            for h, t in judged.items()
         }
     barred = {t.source for task in tasks.values() for t in task.tiles.tiles if t.split == "val"}
     barred |= set(held or ())
     pictures = [p for p in read_all(recipe, data) if p.source not in barred]
     digest = fingerprint(tasks, suspects or {}) + fingerprint_of(pictures)
     heads = {h: len(t.classes) for h, t in tasks.items()}
-    done = fit.finished_weights(out / CHECKPOINT, recipe, digest)
+    done = checkpoints.finished_weights(out / CHECKPOINT, recipe, digest)
     net = model.build(recipe.model, recipe.input, heads, None if done else weights, recipe.seed)
     if done:
         net.set_weights(done)
@@ -121,7 +122,7 @@ def _learn(
     recipe: Recipe,
     tasks: dict[str, Task],
     learned: _Learned,
-    judge: fit.Validation | None,
+    judge: samples.Validation | None,
     teachers: tuple[Path, ...],
     out: Path,
     digest: str,
@@ -135,9 +136,9 @@ def _learn(
     if recipe.distill.start:
         first = teachers if recipe.distill.average else teachers[:1]
         distill.start_from(net, first, progress)
-    sample = fit.make_sample(recipe, training, pixels, posteriors)
+    sample = samples.make_sample(recipe, training, pixels, posteriors)
     own = recipe.data.dataset
-    sample = fit.weigh_down(sample, own, training[own], learned.suspects)
+    sample = samples.weigh_down(sample, own, training[own], learned.suspects)
     sample = add_rendered(sample, recipe, training[own], pixels[own], progress)
     sample = add_windows(sample, recipe, training[own], learned.pictures, progress)
     steps = fit.steps_per_epoch(sample.drawn, recipe.train.batch)
@@ -205,7 +206,7 @@ def _finish(
     recipe: Recipe,
     task: Task,
     training: Task,
-    val: fit.Validation | None,
+    val: samples.Validation | None,
     folder: Path,
     came_from: dict[str, Any],
     chosen: Chosen | None,
@@ -213,7 +214,7 @@ def _finish(
     head = task.tiles.dataset
     prior = chosen.settings.prior if chosen else recipe.export.prior
     borderline = chosen.settings.borderline if chosen else recipe.export.borderline
-    bias = prior * recipe.train.logit_adjustment * fit.log_prior(training, recipe)
+    bias = prior * recipe.train.logit_adjustment * samples.log_prior(training, recipe)
     exported = model.export(net, head, bias if bias.any() else None)
     temperature, figures = _figures(exported, task, val, borderline, chosen)
     card = {
@@ -244,7 +245,7 @@ def _finish(
 def _figures(
     exported: keras.Model,
     task: Task,
-    val: fit.Validation | None,
+    val: samples.Validation | None,
     borderline: float,
     chosen: Chosen | None,
 ) -> tuple[float, dict[str, Any]]:

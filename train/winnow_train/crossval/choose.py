@@ -13,12 +13,12 @@ import numpy as np
 import numpy.typing as npt
 
 from winnow_base import metrics
+from winnow_base.bootstrap import Draws, interval
 from winnow_base.calibrate import fit_temperature, negative_log_likelihood
 from winnow_base.errors import RecipeError
 from winnow_train.chosen import Settings
 from winnow_train.crossval.outcome import OutOfFold
 from winnow_train.report_data import Judged
-from winnow_train.report_stats import Draws, interval
 
 PRIORS = tuple(np.round(np.arange(0.0, 2.01, 0.25), 2).tolist())
 BORDERLINE = 0.9

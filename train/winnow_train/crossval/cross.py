@@ -20,7 +20,7 @@ from winnow_base.errors import DataError, RecipeError
 from winnow_base.files import make_folder
 from winnow_base.progress import Progress
 from winnow_edge.files import write_file
-from winnow_train import fit, model, run
+from winnow_train import model, run, samples
 from winnow_train.chosen import trained_keys
 from winnow_train.crossval.outcome import FILE, OutOfFold, join, load
 from winnow_train.crossval.splits import SOLS_PER_BLOCK, Folds, make_folds, notices, read_folds
@@ -169,7 +169,7 @@ def _ask(
     """What the net of a fold says of the tiles that it never saw."""
     task = run.read_tasks(recipe, data, folds.held(fold))[recipe.data.dataset]
     held, training = task.split("val"), task.split("train")
-    shift = recipe.train.logit_adjustment * fit.log_prior(training, recipe)
+    shift = recipe.train.logit_adjustment * samples.log_prior(training, recipe)
     net, card = load_run(where)
     size = card["input"]
     paths = [t.path for t in held.tiles.tiles]

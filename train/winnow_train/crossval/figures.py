@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from winnow_base import metrics
+from winnow_base.bootstrap import Draws, Floats, interval, ratio
 from winnow_base.calibrate import surprise
 from winnow_base.errors import DataError
 from winnow_train import report_stats as stats
@@ -14,7 +15,6 @@ from winnow_train.chosen import Settings
 from winnow_train.crossval.choose import choose, judge, nested
 from winnow_train.crossval.outcome import OutOfFold
 from winnow_train.report_data import FEWEST_SOURCES, Judged
-from winnow_train.report_stats import Draws, Floats
 
 KEYS = ("accuracy", "macro_f1", "ece", "accuracy_at_090", "abstention_at_090", "group_accuracy")
 """The figures that have an interval, besides those of every class; the last is the mean over
@@ -67,7 +67,7 @@ def summary(judged: Judged) -> dict[str, Any]:
         "accuracy": draws.sums(judged.correct) / tiles,
         "macro_f1": _macro(tables["f1"]),
         "ece": stats.calibration_error(draws, confidence, correct),
-        "accuracy_at_090": stats.ratio(draws.sums(sure & judged.correct), taken),
+        "accuracy_at_090": ratio(draws.sums(sure & judged.correct), taken),
         "abstention_at_090": 1 - taken / tiles,
         "group_accuracy": draws.counts @ each / draws.counts.sum(axis=1),
     }
@@ -87,7 +87,7 @@ def _class_row(judged: Judged, tables: dict[str, Floats], k: int) -> dict[str, A
 
 def _spread(drawn: Floats, groups: int) -> dict[str, Any]:
     """A figure and its interval, which few groups have none of."""
-    found = stats.interval(drawn)
+    found = interval(drawn)
     return found if groups >= FEWEST_SOURCES else {**found, "low": None, "high": None}
 
 
@@ -153,9 +153,9 @@ def paired(found: OutOfFold, ours: Floats, theirs: Floats) -> dict[str, Any]:
         "theirs": float(right[1][0]),
         "gain": {
             "accuracy": accuracy,
-            "macro_f1": stats.interval(_macro(tables[0]["f1"]) - _macro(tables[1]["f1"])),
+            "macro_f1": interval(_macro(tables[0]["f1"]) - _macro(tables[1]["f1"])),
             "recall": {
-                name: stats.interval(tables[0]["recall"][:, k] - tables[1]["recall"][:, k])
+                name: interval(tables[0]["recall"][:, k] - tables[1]["recall"][:, k])
                 for k, name in enumerate(found.classes)
             },
         },

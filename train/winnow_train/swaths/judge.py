@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from winnow_base.bootstrap import Draws, bounds, ratio
 from winnow_edge.products.kinds import Box
 from winnow_train.swaths.fly import FLOOR, Flown, Hit
 from winnow_train.windows.pictures import Feature, truth_path
@@ -25,7 +26,6 @@ SMALLEST, LARGEST = 1 / 12, 2.0
 SIZES = (0, 16, 24, 40, 80, 160, 320)
 """Sides, in pixels of the picture, between which recall is told."""
 FIRST = (1, 5, 10, 20, 50)
-DRAWS = 1000
 TRUE, FALSE, BESIDE, UNKNOWN = "true", "false", "beside", "unknown"
 
 
@@ -278,8 +278,6 @@ def _share(some: np.ndarray, of: np.ndarray, seed: int) -> dict[str, float | Non
     """A share of counts by swath, with its 95 % interval over resampled swaths (percentiles)."""
     if not of.sum():
         return {"value": None, "low": None, "high": None}
-    draws = np.random.default_rng(seed).integers(0, len(of), (DRAWS, len(of)))
-    above, below = some[draws].sum(axis=1), of[draws].sum(axis=1)
-    shares = above[below > 0] / below[below > 0]
-    low, high = np.percentile(shares, (2.5, 97.5))
-    return {"value": float(some.sum() / of.sum()), "low": float(low), "high": float(high)}
+    draws = Draws.picked(range(len(of)), seed)
+    low, high = bounds(ratio(draws.sums(some), draws.sums(of)))
+    return {"value": float(some.sum() / of.sum()), "low": low, "high": high}

@@ -12,7 +12,7 @@ import numpy as np
 
 from winnow_base.errors import DataError, RecipeError
 from winnow_base.progress import Progress
-from winnow_train import fit
+from winnow_train import samples
 from winnow_train.mining import IMPOSSIBLE
 from winnow_train.recipe import Recipe
 from winnow_train.tasks import Task
@@ -49,12 +49,12 @@ def fingerprint_of(pictures: Collection[Picture]) -> str:
 
 
 def add_windows(
-    sample: fit.Sample,
+    sample: samples.Sample,
     recipe: Recipe,
     task: Task,
     pictures: Sequence[Picture],
     progress: Progress,
-) -> fit.Sample:
+) -> samples.Sample:
     """The sample with windows of `pictures`, which weigh in the own head alone.
 
     A group that no picture gives (its only ones may be left out) is not drawn, with a warning.
