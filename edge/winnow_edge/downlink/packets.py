@@ -66,8 +66,11 @@ def packetize(container: bytes, *, apid: int, count: int, packet_bytes: int) -> 
     """The space packets (type TM, no secondary header) that carry a container.
 
     `count` is the 14-bit sequence count of the first of them, `packet_bytes` the most octets of
-    a packet in all.
+    a packet in all. Raises ValueError, with the first packet, for sizes and application process
+    identifiers that no space packet has.
     """
+    if not MIN_PACKET <= packet_bytes <= MAX_PACKET:
+        raise ValueError(f"packets of {packet_bytes} octets: legal is {MIN_PACKET} to {MAX_PACKET}")
     room = packet_bytes - PACKET_OVERHEAD
     last = packets_for(len(container), packet_bytes) - 1
     for number in range(last + 1):

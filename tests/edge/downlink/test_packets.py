@@ -339,5 +339,11 @@ def test_products_too_large_for_their_length_field_are_refused() -> None:
         encode_container(Container(2**32, 1, 1, ()))
 
 
+@pytest.mark.parametrize("packet_bytes", [0, 5, 8, 65_543])
+def test_no_packets_are_made_of_a_size_that_the_standard_has_not(packet_bytes: int) -> None:
+    with pytest.raises(ValueError, match="legal is 9 to 65542"):
+        list(packetize(b"abc", apid=1, count=0, packet_bytes=packet_bytes))
+
+
 def test_the_ranking_counts_what_a_product_costs_in_a_container() -> None:
     assert ITEM.size == PRODUCT_HEADER_BYTES
