@@ -28,6 +28,8 @@ HEAD: Final = struct.Struct(">HIIIHHBBHBB")
 """swath u16, tile index u32, line u32, sample u32, lines - 1 u16, samples - 1 u16, scale u8,
 class u8, posterior u16 (65535 = 1), flags u8, merged u8."""
 
+_MOST_PIXELS: Final = 2**24
+"""No tile comes near; a picture of more is not decoded, whatever the sender says."""
 _FLAGS_AT: Final = HEAD.size - 2
 POSTERIOR_MAX: Final = 65_535
 MERGED_MAX: Final = 255
@@ -58,14 +60,16 @@ class Picture:
     def pixels(self) -> npt.NDArray[np.uint8]:
         """The picture, uint8, shape (rows, columns) or (rows, columns, 3).
 
-        Raises PacketError if it is no JPEG.
+        Raises PacketError if it is no JPEG, or one larger than any tile.
         """
         where = f"swath {self.head.swath_id}, tile {self.head.record.index}"
         try:
             with warnings.catch_warnings():
-                # Pillow warns of a picture too large to be ours before it refuses one.
+                # Pillow warns of what it takes for a bomb, where nobody has lifted its limit.
                 warnings.simplefilter("error")
                 with Image.open(io.BytesIO(self.jpeg), formats=("JPEG",)) as image:
+                    if image.width * image.height > _MOST_PIXELS:
+                        raise ValueError("larger than any tile")
                     return np.asarray(image)
         except (OSError, ValueError, SyntaxError, Warning, Image.DecompressionBombError) as error:
             raise PacketError("a picture is not a JPEG", where=where) from error

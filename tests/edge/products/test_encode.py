@@ -150,6 +150,20 @@ def test_deeply_nested_json_is_refused() -> None:
         decode_swath(b"[1]")
 
 
+def test_a_picture_too_large_for_a_tile_is_not_decoded_though_pillow_would(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", None)
+    out = io.BytesIO()
+    Image.new("L", (8, 8)).save(out, "JPEG")
+    jpeg = bytearray(out.getvalue())
+    at = jpeg.index(b"\xff\xc0") + 5
+    jpeg[at : at + 4] = bytes([0x20, 0, 0x20, 0])  # 8,192 lines of 8,192 samples
+    with pytest.raises(PacketError, match="JPEG") as caught:
+        decode_picture(GOLDEN + bytes(jpeg)).pixels()
+    assert "larger than any tile" in str(caught.value.__cause__)
+
+
 @pytest.mark.parametrize("channels", [0, 3])
 def test_pictures_stand_alone(channels: int) -> None:
     found, products = detection(128, channels, merged=300), landmark_mission().products
