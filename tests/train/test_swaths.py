@@ -85,7 +85,7 @@ def test_figures_of_two_swaths() -> None:
     assert (craters["features"], craters["found"]) == (3, 2)
     assert (craters["true"], craters["false"]) == (2, 1)
     assert craters["precision"]["value"] == pytest.approx(2 / 3)
-    assert craters["recall"]["low"] <= 2 / 3 <= craters["recall"]["high"]
+    assert craters["recall"] == {"value": pytest.approx(2 / 3), "low": None, "high": None}
     assert craters["false_per_1000_windows"] == pytest.approx(1000 / 400)
     sizes = {row["from"]: (row["features"], row["found"]) for row in craters["recall_by_size"]}
     assert sizes == {24: (1, 0), 40: (2, 2)}
@@ -96,6 +96,16 @@ def test_figures_of_two_swaths() -> None:
         "true": 2, "false": 0, "beside": 0, "unknown": 0, "precision": 1.0,
     }  # fmt: skip
     assert [one["by_class"]["crater"]["found"] for one in found["swaths"]] == [1, 1]
+
+
+def test_three_swaths_have_an_interval() -> None:
+    several = [
+        flown(picture(crater(100, 100, 60), name=name), hit("crater", 80, where))
+        for name, where in (("a", 80), ("b", 80), ("c", 600), ("d", 600))
+    ]
+    found = figures(lay_over(several), {"crater": 0.5})["classes"]["crater"]
+    for key in ("recall", "precision"):
+        assert 0 <= found[key]["low"] < found[key]["value"] == 0.5 < found[key]["high"] <= 1
 
 
 def test_average_precision_weighs_each_feature_at_its_rank() -> None:
@@ -169,11 +179,13 @@ def test_the_command_judges_and_writes_a_page(scenes: Path, tmp_path: Path) -> N
     found = json.loads(told.stdout)
     assert found["n"] == 1
     assert found["classes"]["spider"]["false"] == 0
+    assert found["thresholds_chosen_here"]
     truth = json.loads((scenes / "scene-5.truth.json").read_text())
     craters = sum(f["class"] == "crater" for f in truth["features"])
     assert found["classes"]["crater"]["features"] == craters
     page = (tmp_path / "page" / "swaths.html").read_text()
     assert "scene-5.png" in page
+    assert "chosen on these very pictures" in page
     assert json.loads((tmp_path / "page" / "swaths.json").read_text()) == found
     with Image.open(tmp_path / "page" / "windows.png") as sheet:
         assert sheet.size[0] > 1000
@@ -200,6 +212,21 @@ def test_the_truth_of_another_picture_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.truth.json").write_text('{"lines": 99, "samples": 160, "features": []}')
     with pytest.raises(DataError, match="truth of another picture"):
         evaluate_swaths(BUNDLE, tmp_path, Progress(), absent=["spider"])
+
+
+def test_a_box_outside_the_picture_is_refused(tmp_path: Path) -> None:
+    """Even where the truth file does not say how large its picture is."""
+    noise(tmp_path / "a.png")
+    box = {"class": "crater", "line": 160, "sample": 0, "lines": 20, "samples": 20}
+    (tmp_path / "a.truth.json").write_text(json.dumps({"features": [box]}))
+    with pytest.raises(DataError, match="box of crater at line 160, sample 0 lies outside"):
+        evaluate_swaths(BUNDLE, tmp_path, Progress())
+
+
+def test_an_absent_class_that_is_misspelt_is_refused(tmp_path: Path) -> None:
+    noise(tmp_path / "a.png")
+    with pytest.raises(DataError, match="--absent names 'spidr'"):
+        evaluate_swaths(BUNDLE, tmp_path, Progress(), absent=["spider", "spidr"])
 
 
 def test_what_cannot_be_judged_is_refused_in_one_line(tmp_path: Path) -> None:

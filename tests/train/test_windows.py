@@ -230,6 +230,15 @@ def test_a_group_without_windows_is_not_drawn(
     assert "no picture gives a window of spider" in " ".join(capsys.readouterr().err.split())
 
 
+def test_a_picture_that_can_show_no_class_is_refused(scenes: Path, tmp_path: Path) -> None:
+    sample, task = sample_and_task()
+    looks = tmp_path / "looks.json"
+    looks.write_text(json.dumps({"pictures": {"*": {"absent": list(CLASSES)}}}))
+    recipe = recipe_for(scenes, looks=str(looks))
+    with pytest.raises(DataError, match="every class of the head is absent"):
+        add_windows(sample, recipe, task, read_all(recipe, scenes), Progress())
+
+
 def test_a_class_that_the_head_lacks_is_refused(scenes: Path) -> None:
     sample, task = sample_and_task()
     recipe = recipe_for(scenes, draw={"dune": 5})
@@ -275,6 +284,8 @@ def test_bad_truth_files_are_refused(tmp_path: Path, text: str, said: str) -> No
         ('{"pictures": []}', "no table `pictures`"),
         ('{"pictures": {"a*": {"never": []}}}', r"a\*: unknown key 'never'"),
         ('{"pictures": {"a*": {"absent": "spider"}}}', "must be a list of class names"),
+        ('{"pictures": {"a*": 3}}', r"a\*: must be a table"),
+        ('{"pictures": {"a*": {"complete": "20"}}}', "`complete` is '20'"),
     ],
 )
 def test_bad_looks_are_refused(tmp_path: Path, text: str, said: str) -> None:

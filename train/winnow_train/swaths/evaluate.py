@@ -17,7 +17,7 @@ from winnow_edge.loop.settings import Settings
 from winnow_edge.mission import load_mission
 from winnow_train.swaths import judge
 from winnow_train.swaths.fly import default_mission, fly
-from winnow_train.swaths.page import write_page
+from winnow_train.swaths.page import CHOSEN_HERE, write_page
 from winnow_train.windows.pictures import NO_LOOKS, Looks, find_looks, read_looks, read_pictures
 
 LOOKS = "looks.json"
@@ -38,9 +38,10 @@ def evaluate_swaths(
     """Figures of the bundle at `path` on the pictures of `folder` (`judge.figures`).
 
     Thresholds are the mission's, else the bundle's or, with `false_per_swath`, the lowest with
-    which a class raises at most so many false alarms in a picture. Also `model`, `folder`,
-    `scales`. Raises ModelError for what is no bundle, DataError for pictures and truth files that
-    do not belong together, and where nothing is known of any picture.
+    which a class raises at most so many false alarms in a picture: `thresholds_chosen_here`, and
+    figures at them flatter. Also `model`, `folder`, `scales`. Raises ModelError for what is no
+    bundle, DataError for pictures and truth files that do not belong together, an absent class that
+    the bundle does not know, and where nothing is known of any picture.
     """
     if path.suffix != SUFFIX:
         raise ModelError(
@@ -51,6 +52,7 @@ def evaluate_swaths(
     cameras = {n: replace(c, bundle=str(path.resolve())) for n, c in flown_as.instruments.items()}
     flown_as = replace(flown_as, instruments=cameras)
     thresholds = Settings.of(flown_as, next(iter(cameras)), bundle).thresholds
+    _refuse_strangers(absent, bundle.manifest.classes)
     pictures = read_pictures(folder, _looks(folder, looks, absent))
     _refuse_ignorance(pictures, bundle.manifest.classes, folder)
     judged = judge.lay_over(fly(bundle, pictures, flown_as, progress))
@@ -63,6 +65,7 @@ def evaluate_swaths(
         "folder": str(folder),
         "scales": list(flown_as.tiling.scales),
         "thresholds": thresholds,
+        "thresholds_chosen_here": false_per_swath is not None,
     }
     if report is not None:
         write_page(judged, found, f"{bundle.manifest.name} on {folder.name}", report)
@@ -77,6 +80,15 @@ def _looks(folder: Path, name: str, absent: Sequence[str]) -> Looks:
     elif beside.is_file():
         looks = read_looks(beside)
     return replace(looks, entries=(*looks.entries, ("*", {"absent": list(absent)})))
+
+
+def _refuse_strangers(absent: Sequence[str], classes: Sequence[str]) -> None:
+    for name in absent:
+        if name not in classes:
+            raise DataError(
+                f"--absent names {name!r}, none of the bundle's classes",
+                hint=f"it knows {', '.join(classes)}",
+            )
 
 
 def _refuse_ignorance(pictures: Sequence[Any], classes: Sequence[str], folder: Path) -> None:
@@ -99,6 +111,8 @@ def print_swaths(found: dict[str, Any], console: Console | None = None) -> None:
     """Print an evaluation of swaths for people, on stdout."""
     console = console or Console()
     scales = ", ".join(map(str, found["scales"]))
+    if found["thresholds_chosen_here"]:
+        console.print(CHOSEN_HERE, highlight=False)
     console.print(
         f"{found['model']} on {found['folder']}: {found['n']} pictures, {found['windows']} windows "
         f"at scales {scales}",
@@ -141,4 +155,6 @@ def print_swaths(found: dict[str, Any], console: Console | None = None) -> None:
 def _span(figure: dict[str, float | None]) -> str:
     if figure["value"] is None:
         return "-"
+    if figure["low"] is None:
+        return f"{figure['value']:.3f}"
     return f"{figure['value']:.3f} [{figure['low']:.3f}, {figure['high']:.3f}]"

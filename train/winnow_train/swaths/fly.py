@@ -17,7 +17,7 @@ from winnow_edge.products.encode import decode_head
 from winnow_edge.products.kinds import Box, Kind
 from winnow_edge.products.ranking import rank
 from winnow_edge.store.store import Store
-from winnow_train.windows.pictures import Picture, refuse_other_size
+from winnow_train.windows.pictures import Picture, refuse_misfit
 
 FLOOR = 0.1
 """Posterior from which a tile is taken for a detection; thresholds below it cannot be judged."""
@@ -88,7 +88,7 @@ def fly(
     ):
         for picture in pictures:
             summary = flight.run(picture.path, name=picture.path.name)
-            refuse_other_size(picture, summary.lines, summary.samples)
+            refuse_misfit(picture, summary.lines, summary.samples)
             hits, order = _hits(flight.store, picture.path.name, judged)
             shown = summary.tally.tiles - summary.tally.screened
             found.append(Flown(picture, summary.lines, summary.samples, shown, hits, order))

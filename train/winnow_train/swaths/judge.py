@@ -15,8 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from winnow_base.bootstrap import Draws, bounds, ratio
+from winnow_base.bootstrap import Draws, interval, ratio
 from winnow_edge.products.kinds import Box
+from winnow_train.report_data import FEWEST_SOURCES
 from winnow_train.swaths.fly import FLOOR, Flown, Hit
 from winnow_train.windows.pictures import Feature, truth_path
 
@@ -91,20 +92,18 @@ def _holds_middle(box: Box, other: Box) -> bool:
     return rows and box.sample <= sample < box.sample + box.samples
 
 
-def figures(
-    judged: Sequence[Judged], thresholds: Mapping[str, float], seed: int = 1
-) -> dict[str, Any]:
+def figures(judged: Sequence[Judged], thresholds: Mapping[str, float]) -> dict[str, Any]:
     """Figures of all classes judged, at `thresholds` (class -> posterior).
 
-    `classes[name]`: features and those found, `recall` with its interval over swaths and by size,
-    true, false and other hits that are kept, `precision`, `average_precision`, false alarms per
-    1,000 windows and per swath. `first[k]`: what the first k pictures of all swaths together are,
-    each swath's in its own order, the swaths in turn. `swaths`: the same counts of each.
+    `classes[name]`: features and those found, `recall` with its interval over swaths (none for
+    fewer than three) and by size, true, false and other hits that are kept, `precision`,
+    `average_precision`, false alarms per 1,000 windows and per swath. `first[k]`: what the first k
+    pictures of every swath are, counted together. `swaths`: the same counts of each.
     """
     classes = {}
     for name, threshold in thresholds.items():
         if any(name in one.known for one in judged):
-            classes[name] = _of_class(judged, name, max(threshold, FLOOR), seed)
+            classes[name] = _of_class(judged, name, max(threshold, FLOOR))
     return {
         "n": len(judged),
         "windows": sum(one.flown.windows for one in judged),
@@ -114,7 +113,7 @@ def figures(
     }
 
 
-def _of_class(judged: Sequence[Judged], name: str, threshold: float, seed: int) -> dict[str, Any]:
+def _of_class(judged: Sequence[Judged], name: str, threshold: float) -> dict[str, Any]:
     some = [one for one in judged if name in one.known]
     rows = np.array([_counts(one, name, threshold) for one in some], float)  # [swaths, 5]
     there, found, true, false, beside = rows.sum(axis=0)
@@ -124,12 +123,12 @@ def _of_class(judged: Sequence[Judged], name: str, threshold: float, seed: int) 
         "swaths": len(some),
         "features": int(there),
         "found": int(found),
-        "recall": _share(rows[:, 1], rows[:, 0], seed),
+        "recall": _share(rows[:, 1], rows[:, 0]),
         "recall_by_size": _by_size(some, name, threshold),
         "true": int(true),
         "false": int(false),
         "beside": int(beside),
-        "precision": _share(rows[:, 2], rows[:, 2] + rows[:, 3], seed),
+        "precision": _share(rows[:, 2], rows[:, 2] + rows[:, 3]),
         "average_precision": average_precision(some, name),
         "false_per_1000_windows": float(1000 * false / windows) if windows else None,
         "false_per_swath": float(false / len(some)),
@@ -274,10 +273,9 @@ def choose_thresholds(
     return chosen
 
 
-def _share(some: np.ndarray, of: np.ndarray, seed: int) -> dict[str, float | None]:
-    """A share of counts by swath, with its 95 % interval over resampled swaths (percentiles)."""
-    if not of.sum():
-        return {"value": None, "low": None, "high": None}
-    draws = Draws.picked(range(len(of)), seed)
-    low, high = bounds(ratio(draws.sums(some), draws.sums(of)))
-    return {"value": float(some.sum() / of.sum()), "low": low, "high": high}
+def _share(some: np.ndarray, of: np.ndarray) -> dict[str, float | None]:
+    """A share of counts by swath, with its interval over swaths drawn with replacement."""
+    draws = Draws.of([f"{swath:09}" for swath in range(len(of))])
+    found = interval(ratio(draws.sums(some), draws.sums(of)))
+    few = np.count_nonzero(of) < FEWEST_SOURCES
+    return {**found, "low": None, "high": None} if few else found

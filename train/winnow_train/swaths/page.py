@@ -25,6 +25,7 @@ from winnow_train.tiles import decode, resize
 
 PAGE, FIGURES, WINDOWS = "swaths.html", "swaths.json", "windows.png"
 SHOWN, EACH = 144, 8
+CHOSEN_HERE = "Thresholds were chosen on these very pictures: figures at them flatter."
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,7 @@ def write_page(judged: Sequence[Judged], found: Mapping[str, Any], title: str, o
     page = environment.get_template("swaths.html.j2").render(
         title=title,
         found=found,
+        chosen_here=CHOSEN_HERE,
         sheet=f"data:image/png;base64,{base64.b64encode(sheet).decode()}",
         made=time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
     )
@@ -70,9 +72,9 @@ def write_page(judged: Sequence[Judged], found: Mapping[str, Any], title: str, o
 def _share(figure: Mapping[str, Any] | float | None) -> str:
     if figure is None or (isinstance(figure, Mapping) and figure["value"] is None):
         return "–"
-    if isinstance(figure, Mapping):
+    if isinstance(figure, Mapping) and figure["low"] is not None:
         return f"{figure['value']:.3f} [{figure['low']:.3f}, {figure['high']:.3f}]"
-    return f"{figure:.3f}"
+    return f"{figure['value'] if isinstance(figure, Mapping) else figure:.3f}"
 
 
 def _shots(judged: Sequence[Judged], name: str, threshold: float) -> dict[str, list[Shot]]:

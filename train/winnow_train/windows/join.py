@@ -24,7 +24,7 @@ from winnow_train.windows.pictures import (
     find_looks,
     read_looks,
     read_pictures,
-    refuse_other_size,
+    refuse_misfit,
 )
 
 NONE = "none"
@@ -79,6 +79,7 @@ def add_windows(
     progress.note(
         "windows: " + ", ".join(f"{counts[c]} of {c}" for c in sorted(wanted, key=str.lower))
     )
+    _refuse_nothing_left(windows, task.classes, pictures)
     target = np.stack([_target(w, task.classes, recipe.train.label_smoothing) for w in windows])
     own, held = recipe.data.dataset, len(sample.pixels)
     targets, weights = dict(sample.targets), dict(sample.weights)
@@ -122,13 +123,24 @@ def _cut(
     with progress.counting("cutting windows", len(pictures)) as advance:
         for number, picture in enumerate(pictures):
             grey = decode(picture.path, 1)[..., 0]
-            refuse_other_size(picture, *grey.shape)
+            refuse_misfit(picture, *grey.shape)
             some = windows_of(picture, number, grey.shape, side, recipe.windows, recipe.seed)
             for window, part in pixels_of(grey, some, side):
                 windows.append(window)
                 pixels.append(part[..., None])
             advance(1)
     return windows, pixels
+
+
+def _refuse_nothing_left(
+    windows: Sequence[Window], classes: tuple[str, ...], pictures: Sequence[Picture]
+) -> None:
+    """Raise DataError for a window that can be of no class: its loss would have no bound."""
+    for window in windows:
+        if not window.class_name and set(classes) <= set(window.absent):
+            raise DataError(
+                "every class of the head is absent", where=pictures[window.picture].path
+            )
 
 
 def _target(window: Window, classes: tuple[str, ...], smoothing: float) -> np.ndarray:

@@ -98,9 +98,12 @@ def read_looks(path: Path) -> Looks:
         raise DataError("is no looks file: it has no table `pictures`", where=path)
     for pattern, entry in pictures.items():
         where = f"{path}: {pattern}"
+        if not isinstance(entry, dict):
+            raise DataError("must be a table", where=where, hint="see the keys of a looks file")
         unknown = sorted(set(entry) - {"absent", "features", "complete", "source"})
         if unknown:
             raise DataError(f"unknown key {unknown[0]!r}", where=where)
+        _complete(entry.get("complete", 1), where)
         _absent(entry.get("absent", []), where)
         _features(entry.get("features", []), where)
     return Looks(path, tuple(pictures.items()))
@@ -182,6 +185,11 @@ def _absent(names: Any, where: str) -> tuple[str, ...]:
     return tuple(names)
 
 
+def _complete(side: Any, where: str) -> None:
+    if not isinstance(side, int | float) or isinstance(side, bool) or not 0 <= side < 2**31:
+        raise DataError(f"`complete` is {side!r}, must be a side in pixels", where=where)
+
+
 def _features(entries: Any, where: str) -> tuple[Feature, ...]:
     if not isinstance(entries, list):
         raise DataError("`features` must be a list", where=where)
@@ -213,8 +221,9 @@ def _json(path: Path) -> Any:
         raise DataError(f"is not JSON: {error}", where=path) from error
 
 
-def refuse_other_size(picture: Picture, lines: int, samples: int) -> None:
-    """Raise DataError if a picture's truth file speaks of another size than the picture has."""
+def refuse_misfit(picture: Picture, lines: int, samples: int) -> None:
+    """Raise DataError if a picture's truth file speaks of another size than the picture has, and
+    if one of its boxes lies outside."""
     if picture.claimed not in (None, (lines, samples)):
         known = "{} lines x {} samples".format(*picture.claimed or (0, 0))
         raise DataError(
@@ -222,6 +231,14 @@ def refuse_other_size(picture: Picture, lines: int, samples: int) -> None:
             f"{picture.path.name} has {lines} x {samples}",
             where=truth_path(picture.path),
         )
+    for feature in picture.features:
+        if not _touches(feature.box, (lines, samples)):
+            raise DataError(
+                f"the box of {feature.class_name} at line {feature.box.line}, sample "
+                f"{feature.box.sample} lies outside: it has {lines} lines x {samples} samples",
+                where=picture.path,
+                hint="correct its truth file or looks file",
+            )
 
 
 def sources(pictures: Sequence[Picture]) -> tuple[str, ...]:
