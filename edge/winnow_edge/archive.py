@@ -16,15 +16,16 @@ from pathlib import Path
 
 from winnow_edge.errors import BundleError
 
-MANIFEST, MODEL, MODEL_EDGETPU, GOLDEN, CARD = (
+MANIFEST, MODEL, MODEL_EDGETPU, VERIFIER, GOLDEN, CARD = (
     "manifest.json",
     "model.tflite",
     "model_edgetpu.tflite",
+    "verifier.tflite",
     "golden.npz",
     "card.md",
 )
 REQUIRED = (MANIFEST, MODEL, GOLDEN, CARD)
-ORDER = (MANIFEST, MODEL, MODEL_EDGETPU, GOLDEN, CARD)
+ORDER = (MANIFEST, MODEL, MODEL_EDGETPU, VERIFIER, GOLDEN, CARD)
 
 _LOCAL = struct.Struct("<4s5H3L2H")
 _CENTRAL = struct.Struct("<4s6H3L5H2L")

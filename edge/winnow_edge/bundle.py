@@ -6,6 +6,7 @@
 `manifest.json`        what the model is and how its numbers are read (`Manifest`)
 `model.tflite`         the int8 model: batch 1, static shapes, int8 logits
 `model_edgetpu.tflite`  optional: the same model compiled for the Edge TPU
+`verifier.tflite`       optional: the second stage, which verifies detections
 `golden.npz`           rendered tiles and the exact logits they must give, per runtime (`Golden`)
 `card.md`              for people: what it was trained on, how good it is, what to beware of
 =====================  ===========================================================================
@@ -20,10 +21,9 @@ from __future__ import annotations
 
 import dataclasses
 import io
-import json
 import os
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,7 @@ from winnow_edge.archive import (
     MODEL,
     MODEL_EDGETPU,
     ORDER,
+    VERIFIER,
     comment_of,
     damaged,
     pack,
@@ -45,10 +46,19 @@ from winnow_edge.archive import (
 )
 from winnow_edge.errors import BundleError
 from winnow_edge.files import write_aside
+from winnow_edge.manifest import (
+    FORMAT_VERSION,
+    HEADS,
+    InputSpec,
+    Manifest,
+    OutputSpec,
+    read_manifest,
+    write_manifest,
+)
 
-FORMAT_VERSION = 1
 SUFFIX = ".winnow"
-HEADS = ("softmax", "sigmoid")
+VERIFIER_BYTES = 3_000_000
+"""Most bytes of a verifier: a bundle must go up to the board in a pass."""
 _LARGEST = 64 * 2**20
 """No bundle for a board comes near this (bytes); a larger file is not read into memory."""
 
@@ -57,63 +67,6 @@ Tile = npt.NDArray[np.int8] | npt.NDArray[np.void]
 """A quantized tile: int8 (height, width[, channels]), or its lines as opaque elements (height,)."""
 Logits = Int8Array | memoryview
 """Where quantized logits, int8 (classes,), are written."""
-
-
-@dataclass(frozen=True)
-class InputSpec:
-    """The net's input, int8 of shape (1, height, width, channels).
-
-    A real value is ``scale * (q - zero_point)``; pixels 0..255 with scale 1.0 and zero point -128
-    are quantized exactly by flipping their top bit (``u8 ^ 0x80``).
-    """
-
-    height: int
-    width: int
-    channels: int
-    scale: float
-    zero_point: int
-
-    @property
-    def exact_pixels(self) -> bool:
-        """Whether ``(u8 ^ 0x80).view(int8)`` is the quantized pixel."""
-        return self.scale == 1.0 and self.zero_point == -128
-
-
-@dataclass(frozen=True)
-class OutputSpec:
-    """The net's int8 logits: a real logit is ``scale * (q - zero_point)``."""
-
-    scale: float
-    zero_point: int
-
-
-@dataclass(frozen=True)
-class Manifest:
-    """What a bundle says about its model.
-
-    `head` is "softmax" (one class per tile) or "sigmoid" (each class on its own); real logits are
-    divided by `temperature` before it. `thresholds` maps a class to the posterior (0..1) from which
-    a tile is a detection of it; a class without one is never a detection unless the mission sets
-    its threshold. A tile whose best posterior is under `borderline` is shown to the net a second
-    time, mirrored, and its posteriors are the means of both views (0: every tile is shown once).
-    `sha256` maps member names to hex digests.
-    """
-
-    name: str
-    classes: tuple[str, ...]
-    head: str
-    input: InputSpec
-    output: OutputSpec
-    temperature: float
-    thresholds: dict[str, float]
-    training: dict[str, Any] = field(default_factory=dict)
-    metrics: dict[str, Any] = field(default_factory=dict)
-    versions: dict[str, Any] = field(default_factory=dict)
-    licence: str = ""
-    attribution: str = ""
-    sha256: dict[str, str] = field(default_factory=dict)
-    borderline: float = 0.0
-    format_version: int = FORMAT_VERSION
 
 
 @dataclass(frozen=True)
@@ -126,8 +79,25 @@ class Golden:
 
 
 @dataclass(frozen=True)
+class Verifier:
+    """The second stage as it goes into a bundle; its manifest is that of the bundle's `verifier`.
+
+    Its input is a tile, above it as the first stage saw it and below it its surroundings
+    (`winnow_edge.loop.surroundings`); its classes are the first stage's.
+    """
+
+    manifest: Manifest
+    model: bytes
+    golden: Golden
+
+
+@dataclass(frozen=True)
 class Bundle:
-    """An opened, verified bundle; `sha256` is the hex digest of the whole file."""
+    """An opened, verified bundle; `sha256` is the hex digest of the whole file.
+
+    `verifier` is the second stage as a bundle of its own, with the path and digest of the whole
+    (None: there is none); `member` is the name of the member that `model` is.
+    """
 
     path: Path
     sha256: str
@@ -136,6 +106,8 @@ class Bundle:
     golden: Golden
     card: str
     model_edgetpu: bytes | None = None
+    verifier: Bundle | None = None
+    member: str = MODEL
 
 
 def bundles_folder() -> Path:
@@ -191,7 +163,7 @@ def open_bundle(path: str | os.PathLike[str]) -> Bundle:
 def parse_bundle(data: bytes, path: Path) -> Bundle:
     """`open_bundle` for bytes at hand; `path` only names them in errors and in the result."""
     members, comment = unpack(data, path)
-    manifest = _read_manifest(members[MANIFEST], path)
+    manifest = read_manifest(members[MANIFEST], path)
     for name in ORDER[1:]:
         wanted, there = manifest.sha256.get(name), name in members
         if (wanted is not None) != there:
@@ -203,12 +175,13 @@ def parse_bundle(data: bytes, path: Path) -> Bundle:
         raise damaged(path, f"the archive comment does not carry the digest of {MANIFEST}")
     if pack(members) != data:
         raise damaged(path, "its bytes are not the canonical encoding of its members")
-    golden = _read_golden(members[GOLDEN], manifest, path)
+    arrays = _read_golden(members[GOLDEN], path)
+    golden = _golden(arrays, manifest, path)
     try:
         card = members[CARD].decode("utf-8")
     except UnicodeDecodeError:
         raise damaged(path, f"{CARD} is not UTF-8") from None
-    return Bundle(
+    bundle = Bundle(
         path=path,
         sha256=sha256(data),
         manifest=manifest,
@@ -216,6 +189,25 @@ def parse_bundle(data: bytes, path: Path) -> Bundle:
         golden=golden,
         card=card,
         model_edgetpu=members.get(MODEL_EDGETPU),
+    )
+    if manifest.verifier is None:
+        return bundle
+    return dataclasses.replace(bundle, verifier=_second(bundle, members[VERIFIER], arrays))
+
+
+def _second(bundle: Bundle, model: bytes, arrays: Mapping[str, npt.NDArray[Any]]) -> Bundle:
+    """The second stage of a bundle as a bundle of its own."""
+    manifest = bundle.manifest.verifier
+    assert manifest is not None
+    if len(model) > VERIFIER_BYTES:
+        raise BundleError(
+            f"{VERIFIER} has {len(model):,} bytes, at most {VERIFIER_BYTES:,} are legal",
+            where=bundle.path,
+            hint="train a smaller verifier",
+        )
+    golden = _golden(arrays, manifest, bundle.path, _OF_VERIFIER)
+    return dataclasses.replace(
+        bundle, manifest=manifest, model=model, golden=golden, model_edgetpu=None, member=VERIFIER
     )
 
 
@@ -226,15 +218,21 @@ def encode_bundle(
     golden: Golden,
     card: str,
     model_edgetpu: bytes | None = None,
+    verifier: Verifier | None = None,
 ) -> bytes:
-    """The bytes of a bundle; the digests of `manifest` are filled in here."""
-    members = {MODEL: model, GOLDEN: _write_golden(golden), CARD: card.encode("utf-8")}
+    """The bytes of a bundle; the digests of `manifest` and its `verifier` are filled in here."""
+    members = {MODEL: model, CARD: card.encode("utf-8")}
     if model_edgetpu is not None:
         members[MODEL_EDGETPU] = model_edgetpu
-    digests = {name: sha256(content) for name, content in members.items()}
-    content = dataclasses.asdict(dataclasses.replace(manifest, sha256=digests))
-    text = json.dumps(content, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False)
-    return pack({MANIFEST: (text + "\n").encode("utf-8"), **members})
+    if verifier is not None:
+        members[VERIFIER] = verifier.model
+    members[GOLDEN] = _write_golden(golden, verifier.golden if verifier is not None else None)
+    manifest = dataclasses.replace(
+        manifest,
+        sha256={name: sha256(content) for name, content in members.items()},
+        verifier=verifier.manifest if verifier is not None else None,
+    )
+    return pack({MANIFEST: write_manifest(manifest), **members})
 
 
 def write_bundle(
@@ -245,6 +243,7 @@ def write_bundle(
     golden: Golden,
     card: str,
     model_edgetpu: bytes | None = None,
+    verifier: Verifier | None = None,
 ) -> Bundle:
     """Write a bundle aside, sync it and move it into place: whatever happens, `path` is either the
     old file or the whole new one. The same arguments give the same bytes.
@@ -254,7 +253,12 @@ def write_bundle(
     """
     path = Path(path)
     data = encode_bundle(
-        manifest, model=model, golden=golden, card=card, model_edgetpu=model_edgetpu
+        manifest,
+        model=model,
+        golden=golden,
+        card=card,
+        model_edgetpu=model_edgetpu,
+        verifier=verifier,
     )
     bundle = parse_bundle(data, path)
     with write_aside(path, hint="give --out a writable path") as out:
@@ -262,116 +266,74 @@ def write_bundle(
     return bundle
 
 
-def _write_golden(golden: Golden) -> bytes:
+_OF_VERIFIER = "verifier_"
+"""Begins the names of the verifier's golden arrays."""
+
+
+def _write_golden(golden: Golden, verifier: Golden | None) -> bytes:
     out = io.BytesIO()
-    arrays: dict[str, Any] = {"tiles": golden.tiles}
-    for runtime in sorted(golden.logits):
-        arrays[f"logits_{runtime}"] = golden.logits[runtime]
+    arrays: dict[str, Any] = {}
+    for prefix, vectors in (("", golden), (_OF_VERIFIER, verifier)):
+        if vectors is not None:
+            arrays[f"{prefix}tiles"] = vectors.tiles
+            for runtime in sorted(vectors.logits):
+                arrays[f"{prefix}logits_{runtime}"] = vectors.logits[runtime]
     np.savez_compressed(out, **arrays)  # numpy dates its members 1980
     return out.getvalue()
 
 
-def _read_golden(data: bytes, manifest: Manifest, path: Path) -> Golden:
+def _read_golden(data: bytes, path: Path) -> dict[str, npt.NDArray[Any]]:
     try:
         with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
-            tiles = arrays["tiles"]
-            logits = {
-                name.removeprefix("logits_"): arrays[name]
-                for name in arrays.files
-                if name.startswith("logits_")
-            }
+            return {name: arrays[name] for name in arrays.files}
     except Exception as error:  # numpy raises KeyError, ValueError, BadZipFile, zlib.error ...
         raise damaged(path, f"{GOLDEN} cannot be read ({error})") from None
-    spec = manifest.input
+
+
+def _golden(
+    arrays: Mapping[str, npt.NDArray[Any]], manifest: Manifest, path: Path, prefix: str = ""
+) -> Golden:
+    """The golden vectors of one net, whose arrays' names begin with `prefix`."""
+    tiles = arrays.get(f"{prefix}tiles")
+    if tiles is None:
+        raise damaged(path, f"{GOLDEN} has no {prefix}tiles")
+    spec, start = manifest.input, f"{prefix}logits_"
+    logits = {n.removeprefix(start): arrays[n] for n in arrays if n.startswith(start)}
     shape = (*tiles.shape[:1], spec.height, spec.width, spec.channels)
     if tiles.dtype != np.int8 or tiles.shape != shape:
         raise BundleError(
-            f"golden tiles are {tiles.dtype} {tiles.shape}, the input is int8 {shape}", where=path
+            f"golden {prefix}tiles are {tiles.dtype} {tiles.shape}, the input is int8 {shape}",
+            where=path,
         )
     for runtime, values in logits.items():
         if values.dtype != np.int8 or values.shape != (len(tiles), len(manifest.classes)):
             raise BundleError(
-                f"golden logits of {runtime} are {values.dtype} {values.shape}, must be int8 "
-                f"({len(tiles)}, {len(manifest.classes)})",
+                f"golden {prefix}logits of {runtime} are {values.dtype} {values.shape}, must be "
+                f"int8 ({len(tiles)}, {len(manifest.classes)})",
                 where=path,
             )
     return Golden(tiles=tiles, logits=logits)
 
 
-def _read_manifest(data: bytes, path: Path) -> Manifest:
-    try:
-        raw = json.loads(data.decode("utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise damaged(path, f"{MANIFEST} is not JSON ({error})") from None
-    if not isinstance(raw, dict):
-        raise damaged(path, f"{MANIFEST} is not an object")
-    version = raw.get("format_version")
-    if version != FORMAT_VERSION:
-        raise BundleError(
-            f"has bundle format version {version!r}, this winnow-edge reads {FORMAT_VERSION}",
-            where=path,
-            hint="update winnow-edge, or convert the model again",
-        )
-    try:
-        manifest = Manifest(
-            **{
-                **raw,
-                "classes": tuple(raw["classes"]),
-                "input": InputSpec(**raw["input"]),
-                "output": OutputSpec(**raw["output"]),
-            }
-        )
-        problems = list(_problems(manifest))
-    except (KeyError, TypeError, AttributeError) as error:
-        raise BundleError(f"{MANIFEST} is not a bundle manifest ({error})", where=path) from None
-    for problem in problems:
-        raise BundleError(f"{MANIFEST}: {problem}", where=path)
-    return manifest
-
-
-def _problems(manifest: Manifest) -> Iterator[str]:
-    """The faults of a manifest's values, in words."""
-    classes = manifest.classes
-    if not classes or len(set(classes)) != len(classes) or len(classes) > 255:
-        yield "`classes` must be 1 to 255 different names"
-    if not all(isinstance(name, str) and name for name in classes):
-        yield "`classes` must be names"
-    if manifest.head not in HEADS:
-        yield f"`head` is {manifest.head!r}, legal is one of: {', '.join(HEADS)}"
-    yield from _problems_of_tensors(manifest)
-    yield from _problems_of_decision(manifest)
-    if not all(isinstance(v, str) for v in manifest.sha256.values()):
-        yield "`sha256` must map member names to digests"
-
-
-def _problems_of_tensors(manifest: Manifest) -> Iterator[str]:
-    spec = manifest.input
-    for key in ("height", "width", "channels"):
-        value = getattr(spec, key)
-        if type(value) is not int or not 1 <= value <= 4096:
-            yield f"`input.{key}` is {value!r}, legal is 1 to 4096"
-    if spec.channels not in (1, 3):
-        yield f"`input.channels` is {spec.channels!r}, legal is 1 or 3"
-    for name, quantized in (("input", spec), ("output", manifest.output)):
-        if not _positive(quantized.scale):
-            yield f"`{name}.scale` is {quantized.scale!r}, must be above 0"
-        if type(quantized.zero_point) is not int or not -128 <= quantized.zero_point <= 127:
-            yield f"`{name}.zero_point` is {quantized.zero_point!r}, legal: -128 to 127"
-
-
-def _problems_of_decision(manifest: Manifest) -> Iterator[str]:
-    if not _positive(manifest.temperature):
-        yield f"`temperature` is {manifest.temperature!r}, must be above 0"
-    for name, threshold in manifest.thresholds.items():
-        if name not in manifest.classes:
-            yield f"`thresholds` names {name!r}, which is not a class"
-        if not isinstance(threshold, int | float) or not 0 <= threshold <= 1:
-            yield f"`thresholds.{name}` is {threshold!r}, legal is 0 to 1"
-    if type(manifest.borderline) not in (int, float) or not 0 <= manifest.borderline <= 1:
-        yield f"`borderline` is {manifest.borderline!r}, legal is 0 to 1"
-    elif manifest.borderline and manifest.head != "softmax":
-        yield "`borderline` needs a softmax head: it is a limit on the best posterior"
-
-
-def _positive(value: object) -> bool:
-    return isinstance(value, int | float) and 0 < value < float("inf")
+__all__ = [
+    "FORMAT_VERSION",
+    "HEADS",
+    "SUFFIX",
+    "VERIFIER_BYTES",
+    "Bundle",
+    "Golden",
+    "InputSpec",
+    "Int8Array",
+    "Logits",
+    "Manifest",
+    "OutputSpec",
+    "Tile",
+    "Verifier",
+    "bundles_folder",
+    "encode_bundle",
+    "find_bundle",
+    "open_bundle",
+    "parse_bundle",
+    "shipped_bundles",
+    "write_bundle",
+]

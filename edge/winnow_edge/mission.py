@@ -221,11 +221,13 @@ class Compute:
         threads: Single-thread interpreters. 0: one per core.
         borderline: A tile whose best posterior is lower gets a second view, its mirror image. 0: no
             tile does. Bundles with a sigmoid head show every tile once.
+        verifier: Detections go through the bundle's second stage before they become products.
     """
 
     runtime: str = setting("auto", choices=RUNTIMES)
     threads: int = setting(0, 0, 256, unit="interpreters")
     borderline: float | None = setting(None, 0.0, 1.0, unit="posterior", absent="the bundle's")
+    verifier: bool | None = setting(None, absent="where the bundle has one")
 
 
 @dataclass(frozen=True, slots=True)
@@ -291,10 +293,8 @@ class Mission:
         )
 
     def processing_digest(self, instrument: str, bundle_sha256: str) -> str:
-        """SHA-256 (hex) of everything that changes a swath's records and products.
-
-        Ranking, link, store and utilities may change between two passes; these may not.
-        """
+        """SHA-256 (hex) of everything that changes a swath's records and products, unlike ranking,
+        link, store and utilities: it may not change between two passes."""
         camera = dataclasses.asdict(self.instruments[instrument])
         del camera["stall_s"]
         relevant = {
@@ -310,10 +310,10 @@ class Mission:
                 if rule.threshold is not None
             },
             "products": [
-                self.products.thumbnail_pixels,
-                self.products.thumbnail_quality,
-                self.products.image_quality,
+                getattr(self.products, key)
+                for key in ("thumbnail_pixels", "thumbnail_quality", "image_quality")
             ],
+            **({"verifier": False} if self.compute.verifier is False else {}),
         }
         return hashlib.sha256(json.dumps(relevant, sort_keys=True).encode()).hexdigest()
 

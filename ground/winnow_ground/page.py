@@ -378,9 +378,8 @@ def _kinds(kinds: Mapping[str, int]) -> str:
 
 
 def _swath_words(info: Mapping[str, Any]) -> str:
-    said = [
-        f"{key} {info[key]}" for key in ("bundle", "runtime", "tiles", "screened") if key in info
-    ]
+    keys = ("bundle", "runtime", "tiles", "screened", "verified", "refused", "relabelled")
+    said = [f"{key} {info[key]}" for key in keys if key in info]
     return f"{info.get('swath')}: {', '.join(said)}"
 
 

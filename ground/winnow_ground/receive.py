@@ -262,6 +262,7 @@ class _Receiver:
                 posterior=None if screened else record.posterior,
                 detection=record.flags.is_feature,
                 screened=bool(record.flags & Flag.SCREENED),
+                refused=bool(record.flags & Flag.REFUSED),
                 box=record.box,
                 scale=record.scale,
                 merged=head.merged,

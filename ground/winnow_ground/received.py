@@ -48,6 +48,7 @@ class ReceivedProduct:
     posterior: float | None = None
     detection: bool = False
     screened: bool = False
+    refused: bool = False
     box: Box | None = None
     scale: int | None = None
     merged: int | None = None
@@ -194,14 +195,14 @@ class Received:
             if p.kind == "record" and p.box is not None:
                 where = [self.swath_name(p.store, p.swath), p.tile, *dataclasses.astuple(p.box)]
                 what = [p.scale, self.class_name(p), f"{p.posterior or 0:.5f}"]
-                flags = [int(p.detection), int(p.screened), p.contact, p.container]
-                table.writerow([*where, *what, *flags])
+                flags = [int(p.detection), int(p.screened), int(p.refused)]
+                table.writerow([*where, *what, *flags, p.contact, p.container])
         return out.getvalue()
 
 
 _COLUMNS = (
     *("swath", "tile", "line", "sample", "lines", "samples"),
-    *("scale", "class", "posterior", "detection", "screened", "contact", "container"),
+    *("scale", "class", "posterior", "detection", "screened", "refused", "contact", "container"),
 )
 _LINK_FIELDS = tuple(f.name for f in dataclasses.fields(LinkCounts))
 

@@ -10,7 +10,7 @@ import stat
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -54,6 +54,8 @@ class BenchResult:
     from opening the swath to closing it; `efficiency` is the mean time of a bare invocation over
     the loop's time per net call, both of the same round (`second_views` of the `tiles` are shown to
     the net twice), and `efficiency_spread` the interquartile range over the rounds.
+    `verifier_ms` is a bare invocation of the second stage and `verifier_share` what the `verified`
+    detections take of the loop's time with one interpreter (None: there is no second stage).
     Rates are with `threads` interpreters, `speed_up` is theirs over one, `bare_speed_up` that of
     bare invocations: what the cores can give. `others_share` and `stolen_share` say what part of
     the processor's time went to other processes and to the host of a virtual machine."""
@@ -81,6 +83,9 @@ class BenchResult:
     tiles: int
     second_views: int
     detections: int
+    verifier_ms: float | None
+    verified: int | None
+    verifier_share: float | None
     peak_rss_mb: float
     cpu: str
     cores: int
@@ -244,6 +249,7 @@ def _result(
         tiles=lap.tiles,
         second_views=lap.calls - lap.shown,
         detections=lap.detections,
+        **_second_stage(lap, rounds),
         peak_rss_mb=host.peak_rss_mb(),
         cpu=cpu.model,
         cores=cpu.cores,
@@ -257,6 +263,23 @@ def _result(
         energy_source=energy[1],
         invalid=problems(efficiency, spread, len(rounds), taken),
     )
+
+
+def _second_stage(lap: Lap, rounds: Sequence[Round]) -> dict[str, Any]:
+    """What the second stage costs; all None where there is none."""
+    each = [r.verifier_ms for r in rounds if r.verifier_ms is not None]
+    if not each:
+        return {"verifier_ms": None, "verified": None, "verifier_share": None}
+    shares = [
+        lap.verified * r.verifier_ms / (r.tile_ms * lap.shown)
+        for r in rounds
+        if r.verifier_ms is not None
+    ]
+    return {
+        "verifier_ms": statistics.median(each),
+        "verified": lap.verified,
+        "verifier_share": statistics.median(shares),
+    }
 
 
 def _sources(bundle: Bundle, camera: Instrument, swath: str | None) -> Callable[[], Chain]:

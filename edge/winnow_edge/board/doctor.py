@@ -268,6 +268,9 @@ def _bundles(asked: Sequence[str]) -> Iterator[Finding]:
         try:
             bundle = open_bundle(find_bundle(name))
             classifier = load_classifier(bundle, "auto")
+            second = bundle.verifier
+            if second is not None:
+                load_classifier(second, "litert")
         except WinnowEdgeError as error:
             mend = error.hint or "copy or convert it again"
             yield Finding(label, FAIL, str(error.what), mend, error.exit_code)
@@ -278,6 +281,8 @@ def _bundles(asked: Sequence[str]) -> Iterator[Finding]:
         each = (time.perf_counter() - started) / _INVOCATIONS * 1000
         tests = len(bundle.golden.tiles)
         found = f"{tests} golden tiles agree on {classifier.actual}; {each:.2f} ms per tile"
+        if second is not None:
+            found += f"; its verifier agrees on {len(second.golden.tiles)} on litert"
         yield Finding(label, OK, found)
 
 

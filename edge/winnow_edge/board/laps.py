@@ -21,11 +21,15 @@ from winnow_edge.prepare.chain import Chain
 from winnow_edge.runtimes import Classifier
 from winnow_edge.store.store import Store
 
+VERIFICATIONS = 10
+"""Bare invocations of the second stage in a round: few detections are verified in a lap."""
+
 
 @dataclass(frozen=True)
 class Round:
     """Milliseconds of every bare invocation, and per tile of the loop on one interpreter and on
-    many; `calls_per_tile` of the net in the loop, `invocations` in all."""
+    many; `calls_per_tile` of the net in the loop, `invocations` in all; `verifier_ms` of a bare
+    invocation of the second stage (None: there is none)."""
 
     bare_ms: list[float]
     tile_ms: float
@@ -33,6 +37,7 @@ class Round:
     bare_speed_up: float
     calls_per_tile: float
     invocations: int
+    verifier_ms: float | None = None
 
     @property
     def efficiency(self) -> float:
@@ -49,31 +54,41 @@ def measure(lap: Lap, one: Interpreters, pool: Interpreters) -> Round:
     alone += bare_ms(one.classifiers, half)
     together = bare_ms(every, each)
     many_ms = lap(pool)
+    second_ms = None
+    if one.verifier is not None:
+        second_ms = statistics.mean(_timed_ms(one.verifier.invoke_only, VERIFICATIONS))
     # n at once, each taking so long, are n in that time.
     speed_up = statistics.mean(alone) / statistics.mean(together) * len(every)
     invocations = 2 * half + len(together) + 2 * lap.calls
-    return Round(alone, tile_ms, many_ms, speed_up, lap.calls / lap.shown, invocations)
+    calls_per_tile = lap.calls / lap.shown
+    return Round(alone, tile_ms, many_ms, speed_up, calls_per_tile, invocations, second_ms)
 
 
 def bare_ms(classifiers: Sequence[Classifier], count: int) -> list[float]:
     """Milliseconds of so many bare invocations on each of the classifiers, all at once, each in a
     thread of its own as in the loop."""
-    taken_ns: list[int] = []
+    taken_ms: list[float] = []
 
     def work(classifier: Classifier) -> None:
-        invoke, clock = classifier.invoke_only, time.perf_counter_ns
-        for _ in range(count // 4):  # a new thread's first ones may be half as slow again
-            invoke()
-        for _ in range(count):
-            started = clock()
-            invoke()
-            taken_ns.append(clock() - started)
+        taken_ms.extend(_timed_ms(classifier.invoke_only, count))
 
     threads = [threading.Thread(target=work, args=(c,)) for c in classifiers]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
+    return taken_ms
+
+
+def _timed_ms(invoke: Callable[[], None], count: int) -> list[float]:
+    """Milliseconds of so many invocations."""
+    clock, taken_ns = time.perf_counter_ns, []
+    for _ in range(count // 4):  # a new thread's first ones may be half as slow again
+        invoke()
+    for _ in range(count):
+        started = clock()
+        invoke()
+        taken_ns.append(clock() - started)
     return [ns / 1e6 for ns in taken_ns]
 
 
@@ -87,7 +102,7 @@ class Lap:
         self._settings, self._store, self._make = settings, store, make
         self._count = 0
         self.name, self.samples, self._lines = "", 0, 0
-        self.tiles = self.shown = self.calls = self.detections = 0
+        self.tiles = self.shown = self.calls = self.detections = self.verified = 0
 
     def __call__(self, pool: Interpreters) -> float:
         self._count += 1
@@ -101,6 +116,7 @@ class Lap:
         seconds = time.perf_counter() - started
         self.name, self.samples, self._lines = lines.name, summary.samples, summary.lines
         self.tiles, self.detections = summary.tally.tiles, summary.tally.detections
+        self.verified = summary.verified.verified if summary.verified is not None else 0
         self.shown = self.tiles - summary.tally.screened
         self.calls = self.shown + summary.tally.second_views
         return seconds * 1000 / max(self.shown, 1)

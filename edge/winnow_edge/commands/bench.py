@@ -14,6 +14,8 @@ The whole flight loop (reading, binning, screening, inference, decision, encodin
 scratch store) runs over a swath in rounds; figures are medians over the rounds.
 efficiency = mean time of a bare invocation / time per net call of the loop, both with one
 interpreter. A bundle may show some tiles to the net twice (second_views).
+Where the bundle has a second stage, verifier_ms is a bare invocation of it, and verifier_share what
+the verified detections of the swath take of the loop's time.
 In every round the loop runs alone over the whole swath, between two bursts of bare invocations.
 efficiency_spread is the interquartile range over the rounds. The verdict is INVALID where the clock
 was not fixed, the board was held back, other processes or a virtual machine's host took more than

@@ -47,6 +47,7 @@ def describe(bundle: Bundle) -> dict[str, Any]:
         "golden_tiles": len(bundle.golden.tiles),
         "golden_runtimes": sorted(bundle.golden.logits),
         "edgetpu_model": bundle.model_edgetpu is not None,
+        "verifier_bytes": len(bundle.verifier.model) if bundle.verifier is not None else None,
         **dataclasses.asdict(bundle.manifest),
     }
 
@@ -88,9 +89,30 @@ def _summary(bundle: Bundle) -> list[str]:
         for kind in ("float", "int8")
         if (figures := manifest.metrics.get(kind))
     ]
+    if bundle.verifier is not None:
+        lines += _second_stage(bundle.verifier)
     if dataset := manifest.training.get("dataset"):
         lines.append(f"  trained    on {dataset}, split by source")
     lines.append(f"  licence    {manifest.licence or 'not stated'}")
     if manifest.attribution:
         lines.append(f"  data       {manifest.attribution}")
+    return lines
+
+
+def _second_stage(verifier: Bundle) -> list[str]:
+    """What the verifier is, and from which posterior on it lets a class pass."""
+    manifest = verifier.manifest
+    thresholds = ", ".join(f"{name} {value:.2f}" for name, value in manifest.thresholds.items())
+    lines = [
+        f"  verifier   {manifest.name}, {len(verifier.model):,} bytes, "
+        f"{len(verifier.golden.tiles)} golden tiles for "
+        f"{', '.join(sorted(verifier.golden.logits)) or 'no runtime'}",
+        f"    sees a tile and its surroundings, temperature {manifest.temperature:.3f}",
+        f"    lets pass from  {thresholds or 'verifies no class'}",
+    ]
+    if figures := manifest.metrics.get("int8"):
+        lines.append(
+            f"    int8 accuracy {figures['accuracy']:.4f}, macro-F1 {figures['macro_f1']:.4f} "
+            f"on {manifest.metrics.get('n')} detections of {manifest.metrics.get('split')}"
+        )
     return lines

@@ -10,13 +10,15 @@ import numpy.typing as npt
 from winnow_edge.loop.band import Band, Int8Array
 from winnow_edge.loop.interpreters import Job
 from winnow_edge.loop.schedule import TileRow
+from winnow_edge.loop.surroundings import Surroundings, Window
 
 
 @dataclass
 class Row:
     """A row of tiles on its way: `view` int8 (tile, samples[, 3]), `first` its first tile's index,
     `skipped` the tiles that were screened, `horizon` the first line that a tile after this row can
-    have. Rows without a `job` were committed by an earlier run."""
+    have. Rows without a `job` were committed by an earlier run. `surroundings` are held where there
+    is a second stage."""
 
     row: TileRow
     band: Band
@@ -25,6 +27,7 @@ class Row:
     skipped: npt.NDArray[np.bool_]
     horizon: float
     job: Job | None
+    surroundings: Surroundings | None = None
 
     @property
     def end(self) -> int:
@@ -34,6 +37,12 @@ class Row:
     def pixels(self, tile: int) -> npt.NDArray[np.uint8]:
         """A copy of the row's tile of that number: the band will be overwritten."""
         return self.band.pixels(self.view, self.band.columns[tile])
+
+    def window(self, tile: int) -> Window | None:
+        """What lies around the row's tile of that number."""
+        if self.surroundings is None:
+            return None
+        return self.surroundings.around(self.row.origin, self.band.columns[tile])
 
 
 @dataclass

@@ -19,18 +19,27 @@ from winnow_edge.loop.decision import Decided, Decider, SecondViews
 from winnow_edge.loop.progress import Progress
 from winnow_edge.loop.schedule import box_of
 from winnow_edge.loop.settings import Settings
+from winnow_edge.loop.verifier import Verifier
 from winnow_edge.products import encode
 from winnow_edge.products.kinds import NO_CLASS, Box, Detection, Flag, Product
 
 
 class Collector:
-    """Decides, merges and encodes the rows of one swath of `samples` samples, and counts them."""
+    """Decides, merges, verifies and encodes the rows of one swath of `samples` samples, and counts
+    them; without a `verifier` there is no second stage."""
 
-    def __init__(self, settings: Settings, progress: Progress, *, samples: int) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        progress: Progress,
+        verifier: Verifier | None = None,
+        *,
+        samples: int,
+    ) -> None:
         self._products, self._names = settings.mission.products, settings.manifest.classes
         self._tile, self._samples = settings.tile, samples
         self._decider = Decider(settings.manifest, settings.thresholds)
-        self.progress, self._tally = progress, progress.tally
+        self.progress, self._tally, self._verifier = progress, progress.tally, verifier
         self._rule, self._judged = settings.mission.verdict, settings.verdict_class
 
     def collect(self, rows: Sequence[Row], *, last: bool = False) -> list[Product]:
@@ -120,16 +129,33 @@ class Collector:
 
     def _detection(self, row: Row, tile: int, class_index: int, posterior: float) -> Detection:
         box, scale = self._box(row, row.band.columns[tile]), row.row.scale
-        return Detection(row.first + tile, box, scale, class_index, posterior, row.pixels(tile))
+        pixels, window = row.pixels(tile), row.window(tile)
+        index = row.first + tile
+        return Detection(index, box, scale, class_index, posterior, pixels, window=window)
 
     def _keep(self, detections: Sequence[Detection]) -> list[Product]:
-        """Encode the detections that are decided."""
+        """Verify and encode the detections that are decided."""
         result = []
-        for detection in detections:
+        for found in detections:
+            detection = self._verified(found)
+            if detection is None:
+                continue
             name = self._names[detection.class_index]
             self._tally.by_class[name] = self._tally.by_class.get(name, 0) + 1
             result += encode.detection_products(detection, self._products, self.progress.swath_id)
         return result
+
+    def _verified(self, found: Detection) -> Detection | None:
+        """The detection as the second stage leaves it; None: it is refused."""
+        if self._verifier is None:
+            return found
+        detection = self._verifier(found, self.progress.verified)
+        at = found.tile_index, found.class_index
+        if detection is None:
+            self.progress.refused.append(at)
+        elif detection is not found:
+            self.progress.passed.append((*at, detection.class_index, detection.posterior))
+        return detection
 
     def _box(self, row: Row, column: int) -> Box:
         # Rows that are complete before the end is known lie within the swath by themselves.

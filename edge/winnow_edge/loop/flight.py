@@ -106,6 +106,7 @@ class Flight:
                 self._interpreters = None
                 pool.close()
             compute = self.mission.compute
-            pool = Interpreters(bundle, compute.runtime, compute.threads)
+            wanted = compute.verifier is not False
+            pool = Interpreters(bundle, compute.runtime, compute.threads, verifier=wanted)
             self._interpreters = pool
         return pool

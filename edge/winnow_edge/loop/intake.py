@@ -16,6 +16,7 @@ from winnow_edge.loop.progress import Progress
 from winnow_edge.loop.schedule import TileRow, TileRows
 from winnow_edge.loop.screening import Screen
 from winnow_edge.loop.settings import Settings
+from winnow_edge.loop.surroundings import Surroundings
 from winnow_edge.prepare.chain import Chain
 
 BLOCK_LINES = 256
@@ -34,7 +35,10 @@ class Intake:
         self._lines, self._pool, self._borderline = lines, pool, settings.borderline
         scales, quantizer, spec = settings.scales, settings.quantizer, settings.manifest.input
         tiling, nodata = settings.mission.tiling, lines.nodata
-        self._block_lines = block_lines(lines, scales)
+        verified = settings.verifier is not None
+        # The surroundings of tiles are binned by twice their scale.
+        binnings = sorted({*scales, *(2 * s for s in scales if verified)})
+        self._block_lines = block_lines(lines, binnings)
         self._bands = [
             Band(
                 lines.samples,
@@ -48,6 +52,18 @@ class Intake:
             )
             for scale in scales
         ]
+        self._surroundings = [
+            Surroundings(
+                lines.samples,
+                self._block_lines,
+                tile=settings.tile,
+                scale=scale,
+                channels=spec.channels,
+                nodata=nodata,
+            )
+            for scale in scales
+            if verified
+        ]
         self._schedules = [TileRows(settings.tile, settings.hop, scale) for scale in scales]
         self._screen = Screen(
             settings.mission.screening,
@@ -57,7 +73,8 @@ class Intake:
             share=tiling.salient_share if tiling.proposals == "salient" else 1.0,
         )
         # Lines that wait for the rest of their bin are carried over in front of a block.
-        self._carry = 0 if self._block_lines % math.lcm(*scales) == 0 else scales[-1] - 1
+        whole = self._block_lines % math.lcm(*binnings) == 0
+        self._carry = 0 if whole else binnings[-1] - 1
         colour = () if lines.channels == 1 else (3,)
         height = self._carry + self._block_lines
         self._buffer = np.empty((height, lines.samples, *colour), np.uint8)
@@ -89,6 +106,11 @@ class Intake:
         for band, schedule in zip(self._bands, self._schedules, strict=True):
             band.start(self._slot)
             found += [(row, band) for row in self._rows(band, schedule)]
+        for held in self._surroundings:
+            self._feed(held)
+            if self.ended:
+                self._feed(held, rest=True)
+                held.end()
         found.sort(key=lambda pair: pair[0].order)
         block = Block([self._row(*pair, progress) for pair in found], self.lines, check)
         buffer[:carry] = buffer[count : carry + count]
@@ -98,18 +120,22 @@ class Intake:
 
     def _rows(self, band: Band, schedule: TileRows) -> list[TileRow]:
         """Bin the block into a band; the rows of tiles that are complete with it."""
-        carry, count = self._carry, self._count
-        end, waiting = carry + count, self._before % band.scale
-        whole = (waiting + count) // band.scale * band.scale
-        if whole:
-            band.append(self._buffer[carry - waiting : carry - waiting + whole])
+        self._feed(band)
         rows = list(schedule.complete(band.rows))
         if self.ended:
-            if rest := self.lines % band.scale:
-                band.append(self._buffer[end - rest : end])
+            self._feed(band, rest=True)
             band.pad()
             rows += schedule.flush(band.rows, self.lines)
         return rows
+
+    def _feed(self, held: Band | Surroundings, *, rest: bool = False) -> None:
+        """Append the lines, of this block and from before it, that make whole bins; or the `rest`,
+        which make a partial one."""
+        first, end = self._carry - self._before % held.scale, self._carry + self._count
+        whole = end - self.lines % held.scale
+        lines = self._buffer[whole:end] if rest else self._buffer[first:whole]
+        if len(lines):
+            held.append(lines)
 
     def _row(self, row: TileRow, band: Band, progress: Progress) -> Row:
         """Hand a row of tiles to the interpreters, as a job of its own; of a row that an earlier
@@ -121,7 +147,8 @@ class Intake:
             shown = list(itertools.compress(band.columns, ~skipped))
             job = self._pool.submit(band.tiles(view, shown), self._borderline)
         self._next_tile += len(band.columns)
-        return Row(row, band, view, first, skipped, self._horizon(row), job)
+        around = self._surroundings[self._bands.index(band)] if self._surroundings else None
+        return Row(row, band, view, first, skipped, self._horizon(row), job, around)
 
     def _horizon(self, row: TileRow) -> float:
         """The first line that a tile after this row can have."""

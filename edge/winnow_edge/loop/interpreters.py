@@ -18,6 +18,7 @@ import numpy as np
 
 from winnow_edge.bundle import Bundle, Int8Array, Tile
 from winnow_edge.loop.decision import Borderline, SecondViews
+from winnow_edge.loop.verifier import Verifier
 from winnow_edge.runtimes import Classifier, load_classifier
 
 
@@ -90,6 +91,13 @@ class Job:
         return self.logits
 
 
+def _verifier(bundle: Bundle, runtime: str) -> Verifier | None:
+    second = bundle.verifier
+    if second is None:
+        return None
+    return Verifier(second, load_classifier(second, "litert" if runtime == "edgetpu" else runtime))
+
+
 SWITCH_SECONDS = 2e-5
 """Python's switch interval while interpreters run. A thread that comes back from its net may wait
 so long for the interpreter lock while another decides and encodes; at the default of 5 ms that
@@ -100,10 +108,14 @@ class Interpreters:
     """A pool of `threads` interpreters of one bundle (0: one a core); a context manager.
 
     Only the first goes through the golden self-test: the others run the same code on the same
-    bytes. Raises what `load_classifier` raises.
+    bytes. `verifier` is the second stage (None: the bundle has none, or it is not wanted), with an
+    interpreter of its own for the thread that decides; on an Edge TPU's board it runs on LiteRT.
+    Raises what `load_classifier` raises.
     """
 
-    def __init__(self, bundle: Bundle, runtime: str, threads: int = 0) -> None:
+    def __init__(
+        self, bundle: Bundle, runtime: str, threads: int = 0, *, verifier: bool = True
+    ) -> None:
         self.bundle = bundle
         first = load_classifier(bundle, runtime)
         self.requested, self.actual = runtime, first.actual
@@ -112,6 +124,7 @@ class Interpreters:
         self.classifiers = [first] + [
             load_classifier(bundle, first.actual, self_test=False) for _ in range(1, self.threads)
         ]
+        self.verifier = _verifier(bundle, first.actual) if verifier else None
         self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._workers = [
             threading.Thread(target=self._run, args=(c,), name=f"interpreter-{n}", daemon=True)

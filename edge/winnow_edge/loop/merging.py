@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from winnow_edge.products.kinds import Box, Detection
+from winnow_edge.products.kinds import Box, Detection, Window
 
 Rank = tuple[float, int]
 
@@ -109,9 +109,13 @@ class Merger:
         ]
 
     def restore(
-        self, state: Iterable[dict[str, Any]], pixels: dict[int, npt.NDArray[np.uint8]]
+        self,
+        state: Iterable[dict[str, Any]],
+        pixels: dict[int, npt.NDArray[np.uint8]],
+        windows: dict[int, Window],
     ) -> None:
-        """Take up a saved state; `pixels` holds the tile of every detection that is not dropped."""
+        """Take up a saved state; `pixels` holds the tile of every detection that is not dropped,
+        `windows` its surroundings where there is a second stage."""
         empty = np.empty((0, 0), np.uint8)
         by_class: defaultdict[int, list[_Candidate]] = defaultdict(list)
         for entry in state:
@@ -123,6 +127,7 @@ class Merger:
                 entry["class"],
                 entry["posterior"],
                 tile,
+                window=windows.get(entry["tile"]),
             )
             candidate = _Candidate(detection, _rank(detection), dropped=entry["dropped"])
             by_class[detection.class_index].append(candidate)
@@ -153,7 +158,8 @@ def _drop(candidate: _Candidate) -> bool:
         return False
     candidate.dropped = True
     # Its place still counts for `merged`; its pixels are not needed any more.
-    candidate.detection = replace(candidate.detection, pixels=np.empty((0, 0), np.uint8))
+    nothing = np.empty((0, 0), np.uint8)
+    candidate.detection = replace(candidate.detection, pixels=nothing, window=None)
     for other in candidate.lower:
         other.undecided_higher -= 1
     return True

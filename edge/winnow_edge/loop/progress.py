@@ -19,10 +19,10 @@ from winnow_edge.errors import SwathError, SwathKnownError
 from winnow_edge.loop.block import Block, Row
 from winnow_edge.loop.merging import Merger
 from winnow_edge.loop.settings import Settings
-from winnow_edge.loop.summary import Tally
+from winnow_edge.loop.summary import Tally, Verified
 from winnow_edge.loop.verdict import Votes
 from winnow_edge.prepare.chain import Chain
-from winnow_edge.products.kinds import Product
+from winnow_edge.products.kinds import Product, Window
 from winnow_edge.store.store import Store
 from winnow_edge.store.writer import SwathWriter, begin_swath
 
@@ -32,16 +32,24 @@ class Progress:
 
     def __init__(self, name: str, writer: SwathWriter, merge: float) -> None:
         self.tally, self.votes, self.merger = Tally(), Votes(), Merger(merge)
+        self.verified = Verified()
+        self.refused: list[tuple[int, int]] = []
+        """Tile and class of the detections that were refused since the last commit."""
+        self.passed: list[tuple[int, int, int, float]] = []
+        """Tile and class, and the class and posterior of the second stage, of those that it let
+        pass since the last commit."""
         self._name, self._writer = name, writer
         self._check = 0
         """CRC-32 over the first line of every block: tells a resumed swath from another."""
         self._saved: dict[str, Any] | None = None
         """State of an earlier run, until its last tile is passed."""
         self._pixels: dict[int, npt.NDArray[np.uint8]] = {}
+        self._windows: dict[int, Window] = {}
         if writer.pending:
             self._saved = json.loads(writer.pending)
             self.tally = Tally(**self._saved["tally"])
             self.votes = Votes(**self._saved["votes"])
+            self.verified = Verified(**self._saved.get("verified", {}))
 
     @classmethod
     def begin(cls, store: Store, name: str, lines: Chain, settings: Settings) -> Progress:
@@ -120,12 +128,14 @@ class Progress:
             tile = entry["tile"]
             if row.first <= tile < row.end and not entry["dropped"]:
                 self._pixels[tile] = row.pixels(tile - row.first)
+                if (window := row.window(tile - row.first)) is not None:
+                    self._windows[tile] = window
 
     def take_up(self) -> None:
         """Go on with the earlier run's open detections, once its last tile is passed."""
         if self._saved is not None:
-            self.merger.restore(self._saved["merger"], self._pixels)
-            self._saved, self._pixels = None, {}
+            self.merger.restore(self._saved["merger"], self._pixels, self._windows)
+            self._saved, self._pixels, self._windows = None, {}, {}
 
     def save(
         self,
@@ -141,12 +151,17 @@ class Progress:
             "merger": self.merger.save(),
             "check": block.check,
         }
+        if self.verified.verified:
+            state["verified"] = vars(self.verified)
         pending = json.dumps(state, separators=(",", ":")).encode()
         self._writer.commit(
             products=products,
             merged=self.merger.take_dropped(),
+            refused=self.refused,
+            passed=self.passed,
             next_tile=next_tile,
             next_line=block.lines,
             pending=pending if summary is None else None,
             summary=summary,
         )
+        self.refused, self.passed = [], []

@@ -18,7 +18,7 @@ from winnow_edge.loop.intake import Intake
 from winnow_edge.loop.interpreters import Interpreters
 from winnow_edge.loop.progress import Progress
 from winnow_edge.loop.settings import Settings
-from winnow_edge.loop.summary import SwathSummary, Tally
+from winnow_edge.loop.summary import SwathSummary, Tally, Verified
 from winnow_edge.prepare.chain import Chain
 from winnow_edge.store.store import Store
 
@@ -46,6 +46,10 @@ def run_swath(
     """
     if pool.bundle.sha256 != settings.bundle.sha256:
         raise ValueError("the interpreters run another bundle than the settings name")
+    if settings.verifier is not None and pool.verifier is None:
+        raise ValueError(
+            "the interpreters were loaded without the verifier that the settings ask for"
+        )
     run = _Run(lines, settings, store, pool, name or lines.name)
     return run(progress or (lambda tally, done, total: None), stop or (lambda: False))
 
@@ -100,7 +104,10 @@ class _Run:
         a stream that opens and closes again should not use one."""
         if self._collector is None:
             progress = Progress.begin(self._store, self._name, self._lines, self._settings)
-            self._collector = Collector(self._settings, progress, samples=self._lines.samples)
+            verifier = self._pool.verifier if self._settings.verifier is not None else None
+            self._collector = Collector(
+                self._settings, progress, verifier, samples=self._lines.samples
+            )
         return self._collector
 
     def _collect(self, block: Block, *, last: bool = False) -> None:
@@ -142,5 +149,12 @@ class _Run:
             stretch=None if lines_of.stretch is None else lines_of.stretch.limits,
             repaired=None if lines_of.repair is None else lines_of.repair.as_json(),
             verdict=collector.judge() if collector is not None and lines is not None else None,
+            verified=self._verified(),
             complete=lines is not None,
         )
+
+    def _verified(self) -> Verified | None:
+        """What the second stage did; None where there is none."""
+        if self._settings.verifier is None:
+            return None
+        return self._collector.progress.verified if self._collector is not None else Verified()

@@ -18,7 +18,9 @@ class Settings:
 
     `thresholds` on the posterior, by class; `borderline` tells which tiles are shown a second time
     (None: none is); `verdict_class` is the index of the class that the verdict on a swath goes by
-    (None: these swaths get no verdict); `digest` stands for everything that changes products.
+    (None: these swaths get no verdict); `verifier` is the second stage as a bundle of its own
+    (None: there is none, or the mission wants none); `digest` stands for everything that changes
+    products.
     """
 
     mission: Mission
@@ -30,6 +32,7 @@ class Settings:
     thresholds: dict[str, float]
     borderline: Borderline | None
     verdict_class: int | None
+    verifier: Bundle | None
     digest: str
 
     @classmethod
@@ -46,6 +49,7 @@ class Settings:
             borderline=_borderline(mission, bundle.manifest),
             thresholds=_thresholds(mission, bundle.manifest),
             verdict_class=_verdict_class(mission, bundle.manifest),
+            verifier=_verifier(mission, bundle),
             digest=mission.processing_digest(instrument, bundle.sha256),
         )
 
@@ -111,6 +115,17 @@ def _borderline(mission: Mission, manifest: Manifest) -> Borderline | None:
         where=place_of(mission.path, "compute", "borderline"),
         hint="leave `borderline` out or make it 0",
     )
+
+
+def _verifier(mission: Mission, bundle: Bundle) -> Bundle | None:
+    """The second stage, where the bundle has one and the mission does not do without."""
+    if mission.compute.verifier and bundle.verifier is None:
+        raise MissionError(
+            f"`compute.verifier` is true, but bundle {bundle.manifest.name!r} has no verifier",
+            where=place_of(mission.path, "compute", "verifier"),
+            hint="leave `verifier` out: it is used where the bundle has one",
+        )
+    return None if mission.compute.verifier is False else bundle.verifier
 
 
 def _thresholds(mission: Mission, manifest: Manifest) -> dict[str, float]:

@@ -28,9 +28,20 @@ class Tally:
         return sum(self.by_class.values())
 
 
+@dataclass
+class Verified:
+    """Detections that the second stage was asked about, and how many of them it refused or gave
+    another class."""
+
+    verified: int = 0
+    refused: int = 0
+    relabelled: int = 0
+
+
 @dataclass(frozen=True)
 class SwathSummary:
-    """What a run made of a swath. `complete` is False where it was stopped before the end."""
+    """What a run made of a swath. `complete` is False where it was stopped before the end;
+    `verified` is None where there is no second stage."""
 
     swath: str
     lines: int
@@ -47,6 +58,7 @@ class SwathSummary:
     repaired: dict[str, Any] | None
     """Dead samples (numbers) and bright pixels (count) that were repaired; None: not asked for.
     With `searched` False the swath had too few lines to be searched for dead samples."""
+    verified: Verified | None = None
     verdict: dict[str, Any] | None = None
     """What `verdict.as_json` says; None: none is asked for, or the swath is not complete."""
     complete: bool = True
@@ -69,6 +81,11 @@ class SwathSummary:
             f"  detections {tally.detections:,}: {found}\n"
             f"  products {tally.products:,}, {tally.bytes:,} bytes"
         )
+        if (second := self.verified) is not None:
+            text += (
+                f"\n  verified {second.verified:,}: {second.refused:,} refused, "
+                f"{second.relabelled:,} of another class"
+            )
         if self.verdict:
             text += f"\n  verdict: {as_words(self.verdict)}"
         if self.truncated:
@@ -86,6 +103,8 @@ class SwathSummary:
             "screened": tally.screened,
             "second_views": tally.second_views,
             "hits": tally.hits,
+            # Swaths without a second stage are told of as they always were.
+            **(vars(self.verified) if self.verified is not None else {}),
             "detections": tally.detections,
             "by_class": dict(sorted(tally.by_class.items())),
             "products": tally.products,
@@ -107,6 +126,7 @@ class SwathSummary:
         counts = ("tiles", "screened", "second_views", "hits", "products", "bytes", "by_class")
         same = ("swath", "lines", "samples", "runtime", "runtime_requested", "instrument", "bundle")
         stretch = known["stretch"]
+        second = {key: known[key] for key in vars(Verified()) if key in known}
         return cls(
             tally=Tally(**{key: known[key] for key in counts}),
             seconds=0.0,
@@ -114,6 +134,7 @@ class SwathSummary:
             stretch=tuple(stretch) if stretch else None,
             truncated=known["truncated"],
             repaired=known["repaired"],
+            verified=Verified(**second) if second else None,
             verdict=known["verdict"],
             **{key: known[key] for key in same},
         )

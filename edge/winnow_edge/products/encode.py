@@ -31,6 +31,8 @@ class u8, posterior u16 (65535 = 1), flags u8, merged u8."""
 _MOST_PIXELS: Final = 2**24
 """No tile comes near; a picture of more is not decoded, whatever the sender says."""
 _FLAGS_AT: Final = HEAD.size - 2
+_CLASS: Final = struct.Struct(">BH")
+_CLASS_AT: Final = _FLAGS_AT - _CLASS.size
 POSTERIOR_MAX: Final = 65_535
 MERGED_MAX: Final = 255
 SWATH_TILE: Final = -1
@@ -118,6 +120,13 @@ def decode_head(data: bytes) -> Head:
 def with_flag(data: bytes, flag: Flag) -> bytes:
     """An encoded record, thumbnail or image with one more flag set."""
     return data[:_FLAGS_AT] + bytes([data[_FLAGS_AT] | flag]) + data[_FLAGS_AT + 1 :]
+
+
+def with_class(data: bytes, class_index: int, posterior: float) -> bytes:
+    """An encoded record, thumbnail or image of another class."""
+    changed = bytearray(data)
+    _CLASS.pack_into(changed, _CLASS_AT, class_index, round(posterior * POSTERIOR_MAX))
+    return bytes(changed)
 
 
 def decode_record(data: bytes) -> Head:

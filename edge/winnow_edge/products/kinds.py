@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -23,11 +23,13 @@ class Flag(enum.IntFlag):
     """Its posterior passed the threshold of its class."""
     MERGED = 4
     """It is a detection, but another one of the same feature stands for it."""
+    REFUSED = 8
+    """It was a detection, but the second stage refused it."""
 
     @property
     def is_feature(self) -> bool:
         """Whether the tile stands for a feature of its own."""
-        return self & (Flag.DETECTION | Flag.MERGED) == Flag.DETECTION
+        return self & (Flag.DETECTION | Flag.MERGED | Flag.REFUSED) == Flag.DETECTION
 
 
 class Kind(enum.IntEnum):
@@ -78,12 +80,20 @@ class TileRecord:
     flags: Flag
 
 
+class Window(Protocol):
+    """What lies around a tile."""
+
+    def pixels(self) -> npt.NDArray[np.uint8]:
+        """The surroundings, uint8, of the shape of the tile."""
+
+
 @dataclass(frozen=True, slots=True)
 class Detection:
     """A tile that passed the threshold of a class, with the pixels that the net saw.
 
     `tile_index` is its record's index; `pixels` uint8, shape (tile, tile) or (tile, tile, 3).
     `merged` counts the detections of the same feature that it stands for, itself included.
+    `window` gives its surroundings (None: there is no second stage to be shown them).
     """
 
     tile_index: int
@@ -93,6 +103,7 @@ class Detection:
     posterior: float
     pixels: npt.NDArray[np.uint8]
     merged: int = 1
+    window: Window | None = None
 
 
 class Product(NamedTuple):

@@ -86,8 +86,8 @@ def check_golden(classifier: Classifier, bundle: Bundle) -> int:
         largest = max(largest, abs(int(off[worst])))
         if abs(int(off[worst])) > tolerance:
             raise BundleError(
-                f"golden self-test failed on {classifier.actual}: tile {index}, class "
-                f"{classes[worst]!r}: logit {logits[worst]}, must be {wanted[index, worst]} "
+                f"golden self-test failed on {classifier.actual}: {bundle.member}, tile {index}, "
+                f"class {classes[worst]!r}: logit {logits[worst]}, must be {wanted[index, worst]} "
                 f"(off by {off[worst]:+d})",
                 where=bundle.path,
                 hint="the model or this runtime is not the verified one; convert the model again",

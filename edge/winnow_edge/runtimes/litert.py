@@ -94,7 +94,7 @@ class InterpreterClassifier:
         except (RuntimeError, ValueError) as error:
             text = str(error).strip().splitlines() or ["no reason given"]
             raise BundleError(
-                f"model.tflite does not load on {actual}: {text[0]}", where=bundle.path
+                f"{bundle.member} does not load on {actual}: {text[0]}", where=bundle.path
             ) from None
         source = _one(self._interpreter.get_input_details(), "input", bundle)
         sink = _one(self._interpreter.get_output_details(), "output", bundle)
@@ -134,7 +134,9 @@ def _addressed(view: Int8Array) -> Int8Array:
 
 def _one(details: list[dict[str, Any]], what: str, bundle: Bundle) -> dict[str, Any]:
     if len(details) != 1:
-        raise BundleError(f"the model has {len(details)} {what}s, must have 1", where=bundle.path)
+        raise BundleError(
+            f"{bundle.member} has {len(details)} {what}s, must have 1", where=bundle.path
+        )
     return details[0]
 
 
@@ -150,15 +152,15 @@ def _check_details(source: dict[str, Any], sink: dict[str, Any], bundle: Bundle)
     ):
         if details["dtype"] is not np.int8 or not fits:
             raise BundleError(
-                f"the model's {what} is {np.dtype(details['dtype'])} "
+                f"{bundle.member}: the model's {what} is {np.dtype(details['dtype'])} "
                 f"{tuple(int(n) for n in details['shape'])}, the manifest says int8 {wanted}",
                 where=bundle.path,
             )
         scale, zero = details["quantization"]
         if np.float32(quantized.scale) != np.float32(scale) or quantized.zero_point != zero:
             raise BundleError(
-                f"the model's {what} has scale {scale:g} and zero point {zero}, the manifest says "
-                f"{quantized.scale:g} and {quantized.zero_point}",
+                f"{bundle.member}: the model's {what} has scale {scale:g} and zero point {zero}, "
+                f"the manifest says {quantized.scale:g} and {quantized.zero_point}",
                 where=bundle.path,
             )
 

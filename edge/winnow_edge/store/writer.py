@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from winnow_edge.errors import StoreError, SwathKnownError
-from winnow_edge.products.encode import SWATH_TILE, encode_swath, with_flag
+from winnow_edge.products.encode import SWATH_TILE, encode_swath, with_class, with_flag
 from winnow_edge.products.kinds import NO_CLASS, Flag, Kind, Product
 from winnow_edge.store.quota import keep_quota
 from winnow_edge.store.schema import MAX_SWATHS, Meta, ProductState, StoredSwath
@@ -81,14 +81,18 @@ class SwathWriter:
         next_line: int,
         pending: bytes | None,
         merged: Sequence[tuple[int, int]] = (),
+        refused: Sequence[tuple[int, int]] = (),
+        passed: Sequence[tuple[int, int, int, float]] = (),
         summary: dict[str, Any] | None = None,
     ) -> None:
         """Store a block in one transaction and keep to the quota.
 
         `merged` names detections, as (tile, class), for whose feature another one stands: their
-        records, of this block or before, are worth no more than any tile's. With a `summary` the
-        swath is complete: its product, JSON of `info` and `summary`, takes the place of the one
-        made at the beginning, or follows it where that has left the store already.
+        records, of this block or before, are worth no more than any tile's. Neither are those of
+        the `refused` ones. Those of the ones that `passed` the second stage, as (tile, class, its
+        class, its posterior), say from now on what it said. With a `summary` the swath is complete:
+        its product, JSON of `info` and `summary`, takes the place of the one made at the beginning,
+        or follows it where that has left the store already.
 
         Raises StoreError: the disk is full or read-only, a product is there already, or another
         process writes the same swath. The store is then as it was before.
@@ -99,7 +103,11 @@ class SwathWriter:
         with store.transaction():
             self._advance(next_tile, next_line, pending)
             _insert(store, self.swath_id, products)
-            _mark_merged(store, self.swath_id, merged)
+            for flag, tiles in ((Flag.MERGED, merged), (Flag.REFUSED, refused)):
+                for tile, class_index in tiles:
+                    _mark(store, self.swath_id, tile, class_index, flag)
+            for verified in passed:
+                _pass(store, self.swath_id, *verified)
             if store.mission is not None:
                 keep_quota(store, store.mission)
             if summary is not None:
@@ -203,21 +211,43 @@ def _about(store: Store, swath: StoredSwath, summary: dict[str, Any] | None) -> 
     }
 
 
-def _mark_merged(store: Store, swath_id: int, merged: Sequence[tuple[int, int]]) -> None:
-    """Records of detections that were merged away: flagged so, where no contact carried them."""
-    for tile, class_index in merged:
-        found = store.db.execute(
-            "SELECT id, state, unheard, data FROM product"
-            # The index product_once serves only those who say what it leaves out.
-            " WHERE swath = ? AND tile = ? AND kind = ? AND class = ? AND kind <> 0",
-            (swath_id, tile, Kind.RECORD, class_index),
-        ).fetchone()
-        if found is None:
-            continue  # with a sigmoid head the tile's record may name another class
-        number, state, unheard, data = found
-        if data is not None and state == ProductState.STORED and not unheard:
-            data = with_flag(data, Flag.MERGED)
-        store.db.execute("UPDATE product SET detection = 0, data = ? WHERE id = ?", (data, number))
+def _mark(store: Store, swath_id: int, tile: int, class_index: int, flag: Flag) -> None:
+    """The record of a detection that counts no more: flagged so, where no contact carried it."""
+    found = _record(store, swath_id, tile, class_index)
+    if found is None:
+        return  # with a sigmoid head the tile's record may name another class
+    number, data, untold = found
+    if untold:
+        data = with_flag(data, flag)
+    store.db.execute("UPDATE product SET detection = 0, data = ? WHERE id = ?", (data, number))
+
+
+def _pass(
+    store: Store, swath_id: int, tile: int, class_index: int, found: int, posterior: float
+) -> None:
+    """The record of a detection that the second stage let pass, where no contact carried it: it
+    gets the class and posterior that the pictures have."""
+    record = _record(store, swath_id, tile, class_index)
+    if record is None or not record[2]:
+        return
+    number, data, _ = record
+    store.db.execute(
+        "UPDATE product SET class = ?, posterior = ?, data = ? WHERE id = ?",
+        (found, posterior, with_class(data, found, posterior), number),
+    )
+
+
+def _record(
+    store: Store, swath_id: int, tile: int, class_index: int
+) -> tuple[int, bytes, bool] | None:
+    """Number and data of a tile's record, and whether the ground has not been told of it."""
+    row = store.db.execute(
+        "SELECT id, data, data IS NOT NULL AND state = ? AND NOT unheard FROM product"
+        # The index product_once serves only those who say what it leaves out.
+        " WHERE swath = ? AND tile = ? AND kind = ? AND class = ? AND kind <> 0",
+        (ProductState.STORED, swath_id, tile, Kind.RECORD, class_index),
+    ).fetchone()
+    return None if row is None else (row[0], row[1], bool(row[2]))
 
 
 def _check_same(
