@@ -101,7 +101,7 @@ def test_schema_and_reader_refuse_the_same_values(at: tuple[str, ...]) -> None:
 def test_schema_and_reader_take_the_default(at: tuple[str, ...]) -> None:
     default = LEAVES[at].default
     if default in (..., None):
-        default = {str: "b", int: 8, float: 0.5}[LEAVES[at].kind]
+        default = {str: "b", int: 8, float: 0.5, bool: True}[LEAVES[at].kind]
     right = with_key(at, list(default) if isinstance(default, tuple) else default)
     VALIDATOR.validate(right)
     parse_mission(as_toml(right))

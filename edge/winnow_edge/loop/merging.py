@@ -12,7 +12,7 @@ and dropped as soon as one that is kept does. What is open or undecided is all t
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -112,7 +112,7 @@ class Merger:
         self,
         state: Iterable[dict[str, Any]],
         pixels: dict[int, npt.NDArray[np.uint8]],
-        windows: dict[int, Window],
+        windows: Mapping[int, Window] | None = None,
     ) -> None:
         """Take up a saved state; `pixels` holds the tile of every detection that is not dropped,
         `windows` its surroundings where there is a second stage."""
@@ -127,7 +127,7 @@ class Merger:
                 entry["class"],
                 entry["posterior"],
                 tile,
-                window=windows.get(entry["tile"]),
+                window=windows.get(entry["tile"]) if windows else None,
             )
             candidate = _Candidate(detection, _rank(detection), dropped=entry["dropped"])
             by_class[detection.class_index].append(candidate)
