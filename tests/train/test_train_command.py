@@ -2,51 +2,25 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import json
 import shutil
 import signal
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from tests.running import winnow
 from winnow_base.progress import Progress
-from winnow_cli.app import main
 from winnow_train.distill import logits_of, posteriors
 from winnow_train.recipe import read_recipe
 from winnow_train.tasks import read_task
 from winnow_train.tiles import decode_all
 
 WINNOW = str(Path(sys.executable).parent / "winnow")
-
-
-@dataclass(frozen=True)
-class Done:
-    returncode: int
-    stdout: str
-    stderr: str
-
-
-def winnow(*arguments: object) -> Done:
-    """Run the command in this process, as its entry point does: TensorFlow is loaded once."""
-    out, err = io.StringIO(), io.StringIO()
-    argv = sys.argv
-    sys.argv = ["winnow", *map(str, arguments)]
-    try:
-        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-            main()
-        code = 0
-    except SystemExit as end:
-        code = int(end.code or 0)
-    finally:
-        sys.argv = argv
-    return Done(code, out.getvalue(), err.getvalue())
 
 
 @pytest.fixture(scope="module")
