@@ -18,6 +18,7 @@ PUBLISHED = {
     "hirise-landmarks": "test (v3.2) 92.8 % [1]",
     "hirise-landmarks-96": "test (v3.2) 92.8 % [1]",
     "msl-surface": "val 72.8 %; at >= 0.9 94.3 %, 41 % [1]",
+    "msl-frozen": "val 72.8 %, test 66.7 % [1]",
     "msl-mahli": "three nets together: val 83.7 % [1]",
     "msl-mastcam-left": "three nets together: val 83.7 % [1]",
     "msl-mastcam-right": "three nets together: val 83.7 % [1]",
@@ -39,8 +40,9 @@ _HEAD = """# Model zoo
 *For whoever chooses a bundle.* Made by `winnow zoo --out docs/zoo.md` from the manifests of the
 bundles that are installed with `winnow-edge`; not to be edited by hand.
 
-**All figures are on val.** Val also served to choose the nets, their temperatures and their
-thresholds, so these figures flatter. The README has figures on data that nobody chose by.
+**Figures are on val**, which also served to choose the nets, their temperatures and their
+thresholds, so they flatter. The README has figures on data that nobody chose by. *Out of fold*:
+judged by the nets of a cross-validation.
 
 - "At >= 0.9" is the accuracy on tiles whose best posterior reaches 0.9. Abstention is the share of
   the other tiles.
@@ -62,10 +64,13 @@ images the split is another: the published figures measure the task, not the sam
 trained.
 """
 _LOSS_NOTE = """
-Agreement is the share of val tiles with the same best class before and after quantization. Order
-is the rank correlation of the downlink order before and after. Value lost is the share of value
-that the first 5 % of the bytes lose (below zero: gain).
+Agreement: share of tiles with the same best class. Order: rank correlation of the downlink order.
+Value lost: share of value that the first 5 % of the bytes lose (below zero: gain).
 """
+
+
+MANY, HIGH = 8, 0.8
+"""Of more classes than so many the page shows those of lower recall alone."""
 
 
 def page(bundles: Iterable[Bundle] | None = None) -> str:
@@ -81,7 +86,7 @@ def page(bundles: Iterable[Bundle] | None = None) -> str:
     scores = _table(
         (
             "bundle",
-            "val tiles",
+            "tiles",
             "accuracy float / int8",
             "macro-F1 float / int8",
             "int8 at >= 0.9, abstention",
@@ -102,8 +107,9 @@ def page(bundles: Iterable[Bundle] | None = None) -> str:
     remarks = "".join(f"- `{name}`: {REMARKS.get(name, 'unknown')}\n" for name in sets)
     recalls = "".join(_recalls(bundle) for bundle in found)
     return (
-        f"{_HEAD}\n{nets}\n## On val\n\n{scores}\n## Changed by quantization (int8 minus float)\n\n"
-        f"{losses}{_LOSS_NOTE}\n## Recall of every class, int8 (val tiles)\n\n{recalls}\n"
+        f"{_HEAD}\n{nets}\n## How good they are\n\n{scores}\n"
+        f"## Changed by quantization (int8 minus float)\n\n{losses}{_LOSS_NOTE}\n"
+        f"## Recall of every class, int8 (tiles)\n\n{recalls}\n"
         f"## Origin\n\n{origins}\n{remarks}{_FOOT}"
     )
 
@@ -132,13 +138,17 @@ def _score_row(bundle: Bundle) -> tuple[str, ...]:
     at = "none" if sure["accuracy"] is None else f"{sure['accuracy']:.4f}"
     return (
         _name(bundle),
-        f"{metrics['n']:,}",
+        f"{metrics['n']:,} {_judged(metrics)}",
         f"{old['accuracy']:.4f} / {new['accuracy']:.4f}",
         f"{old['macro_f1']:.4f} / {new['macro_f1']:.4f}",
         f"{at}, {100 * sure['abstention']:.1f} %",
         f"{new.get('net_calls', 1.0):.2f}",
         PUBLISHED.get(bundle.manifest.name, "none known"),
     )
+
+
+def _judged(metrics: dict[str, Any]) -> str:
+    return "out of fold" if str(metrics["split"]).startswith("cross-validated") else "val"
 
 
 def _loss_row(bundle: Bundle) -> tuple[str, ...]:
@@ -169,9 +179,15 @@ def _origin_row(bundle: Bundle) -> tuple[str, ...]:
 
 def _recalls(bundle: Bundle) -> str:
     rows = bundle.manifest.metrics["int8"]["per_class"]
-    seen = [f"{k} {r['recall']:.2f} ({r['support']})" for k, r in rows.items() if r["support"]]
+    known = {k: r for k, r in rows.items() if r["support"]}
+    shown = known
+    if len(known) > MANY:
+        shown = {k: r for k, r in known.items() if r["recall"] < HIGH}
+    seen = [f"{k} {r['recall']:.2f} ({r['support']})" for k, r in shown.items()]
+    if len(shown) < len(known):
+        seen.append(f"the other {len(known) - len(shown)} at least {HIGH:.2f}")
     unseen = sum(not row["support"] for row in rows.values())
-    rest = f"; without a val tile: {unseen} of {len(rows)} classes" if unseen else ""
+    rest = f"; without a tile: {unseen} of {len(rows)} classes" if unseen else ""
     return f"- {_name(bundle)}: {', '.join(seen)}{rest}\n"
 
 

@@ -56,6 +56,8 @@ def _summary(bundle: Bundle) -> list[str]:
     manifest, spec = bundle.manifest, bundle.manifest.input
     colour = "grey" if spec.channels == 1 else "RGB"
     exact = "exact" if spec.exact_pixels else f"scale {spec.scale:g}, zero {spec.zero_point}"
+    crossed = str(manifest.metrics.get("split")).startswith("cross-validated")
+    judged = "out-of-fold" if crossed else "val"
     lines = [
         f"{manifest.name}  {bundle.path}",
         f"  verified   format {manifest.format_version}, sha256 {bundle.sha256}",
@@ -71,7 +73,7 @@ def _summary(bundle: Bundle) -> list[str]:
         ),
         f"  self-test  {len(bundle.golden.tiles)} golden tiles for "
         f"{', '.join(sorted(bundle.golden.logits)) or 'no runtime'}",
-        "  classes    (val figures; a tile is a detection from the threshold on)",
+        f"  classes    ({judged} figures; a tile is a detection from the threshold on)",
     ]
     per_class = manifest.metrics.get("int8", {}).get("per_class", {})
     width = max(len(name) for name in manifest.classes)
