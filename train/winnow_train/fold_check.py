@@ -28,7 +28,9 @@ def in_dtype(net: keras.Model, dtype: str) -> keras.Model:
 
     copy: keras.Model = keras.models.clone_model(net, clone_function=clone)
     for layer in copy.layers:
-        layer.set_weights([np.asarray(w, dtype) for w in net.get_layer(layer.name).get_weights()])
+        if layer.weights:  # an input layer may have got another name
+            values = net.get_layer(layer.name).get_weights()
+            layer.set_weights([np.asarray(v, dtype) for v in values])
     return copy
 
 
