@@ -41,6 +41,7 @@ def write_card(manifest: Manifest, model_bytes: int) -> str:
         *_expected(manifest),
         *_figures(metrics),
         *_classes(manifest),
+        *_whole_pictures(training),
         "## What quantization changed",
         "",
         *_quantization(metrics),
@@ -169,9 +170,19 @@ def _classes(manifest: Manifest) -> list[str]:
         "Thresholds: the lowest of 0.50, 0.55 ... 0.95 with precision of at least "
         f"{manifest.metrics['thresholds']['min_precision']:g} on {_judged(manifest.metrics)} "
         "(precision), else the one of best F0.5 (f0.5), else 0.90 where fewer than five of these "
-        "tiles were found (default).",
+        "tiles were found (default); those chosen on whole pictures that were left out are of the "
+        "recipe (swaths).",
         "",
     ]
+
+
+def _whole_pictures(training: dict[str, Any]) -> list[str]:
+    """What the nets of folds find on whole pictures that they never saw; nothing without such."""
+    found = training.get("whole_pictures")
+    if not found:
+        return []
+    rows = [f"| {row['what']} | {row['value']} |" for row in found["rows"]]
+    return [f"On whole pictures, {found['how']}:", "", "| | |", "|---|---|", *rows, ""]
 
 
 def _quantization(metrics: dict[str, Any]) -> list[str]:

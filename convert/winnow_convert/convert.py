@@ -139,7 +139,12 @@ def judge(
     kept = Outputs(answers, head, source.temperature)
     after = Outputs(answers, head, temperature)
     chosen = choose_thresholds(
-        after.posterior, labels, classes, options.background, options.min_precision
+        after.posterior,
+        labels,
+        classes,
+        options.background,
+        options.min_precision,
+        options.thresholds,
     )
     thresholds = {name: row["threshold"] for name, row in chosen.items()}
     change = compare(before, after, labels, compared.sources, classes, thresholds)

@@ -9,11 +9,12 @@ nothing about it. Background classes get none and are never a detection.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
 
+from winnow_base.errors import RecipeError
 from winnow_convert.measure import FloatArray, LabelArray
 
 GRID = tuple(round(0.50 + 0.05 * step, 2) for step in range(10))
@@ -28,12 +29,19 @@ def choose_thresholds(
     classes: tuple[str, ...],
     background: Collection[str],
     min_precision: float,
+    given: Mapping[str, float] | None = None,
 ) -> dict[str, dict[str, Any]]:
     """By class, `threshold` with the `precision`, `recall` and `detections` it has on val and the
-    `rule` that chose it ("precision", "f0.5" or "default").
+    `rule` that chose it ("precision", "f0.5", "default", or "swaths" for those in `given`, which
+    were chosen on whole pictures). Raises RecipeError for one of a class that gets none.
 
     `posterior` (n, classes), `labels` (n,) or (n, classes) of 0 and 1.
     """
+    given = given or {}
+    for name in given:
+        if name not in classes or name in background:
+            known = ", ".join(c for c in classes if c not in background)
+            raise RecipeError(f"convert.thresholds names {name!r}", hint=f"legal: {known}")
     many = labels.ndim == 2
     best = posterior.argmax(axis=1)
     chosen: dict[str, dict[str, Any]] = {}
@@ -46,7 +54,9 @@ def choose_thresholds(
         rows = [_row(score, true, threshold) for threshold in GRID]
         enough = [row for row in rows if row["detections"] >= FEWEST]
         precise = [row for row in enough if row["precision"] >= min_precision]
-        if precise:
+        if name in given:
+            chosen[name] = {**_row(score, true, given[name]), "rule": "swaths"}
+        elif precise:
             chosen[name] = {**precise[0], "rule": "precision"}
         elif enough:
             highest = int(np.argmax([_f_half(row) for row in enough]))

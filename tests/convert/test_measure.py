@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from winnow_base.errors import RecipeError
 from winnow_base.views import Answers
 from winnow_convert.golden import render_tiles
 from winnow_convert.measure import Outputs, choose_temperature, compare, decisions, figures, rounded
@@ -97,6 +98,18 @@ def test_unreachable_precision_takes_the_best_f_half() -> None:
     assert chosen["crater"]["rule"] == "f0.5"
     # At 0.50 precision .45 recall 1, F0.5 .506; from .65 precision .5 recall 5/9, F0.5 .510.
     assert chosen["crater"]["threshold"] == 0.65
+
+
+def test_thresholds_of_whole_pictures_go_before_those_of_val() -> None:
+    posterior = np.array([[0.1, 0.8, 0.1], [0.2, 0.6, 0.2], [0.9, 0.05, 0.05]])
+    labels = np.array([1, 0, 0])
+    given = {"crater": 0.7}
+    chosen = choose_thresholds(posterior, labels, CLASSES, {"other"}, 0.9, given)
+    assert (chosen["crater"]["threshold"], chosen["crater"]["rule"]) == (0.7, "swaths")
+    assert (chosen["crater"]["precision"], chosen["crater"]["detections"]) == (1.0, 1)
+    assert chosen["dune"]["rule"] == "default"
+    with pytest.raises(RecipeError, match=r"convert\.thresholds names 'other'"):
+        choose_thresholds(posterior, labels, CLASSES, {"other"}, 0.9, {"other": 0.5})
 
 
 def test_temperature_is_refitted_only_where_it_helps() -> None:

@@ -11,6 +11,7 @@ from winnow_base.errors import DataError
 from winnow_train.crossval.splits import Folds, groups, make_folds, notices, read_folds
 from winnow_train.datasets import Tile, TileSet, hold_out
 from winnow_train.tasks import Task
+from winnow_train.windows.pictures import Picture
 
 
 def task_of(labels: dict[str, list[int]], classes: tuple[str, ...] = ("a", "b")) -> Task:
@@ -122,3 +123,16 @@ def test_held_sources_become_val_and_a_test_set_stays_unseen() -> None:
 def test_folds_know_what_each_holds() -> None:
     folds = Folds(2, {"x1": 1, "x2": 2, "x3": 1}, {"x1": "x1", "x2": "x2", "x3": "x3"})
     assert folds.held(1) == {"x1", "x3"}
+
+
+def test_pictures_are_held_out_with_the_tiles_of_their_source() -> None:
+    task = task_of({f"ESP_01{n:04d}_1950": [n % 2] for n in range(6)})
+    scenes = [
+        Picture(Path(f"scenes/{name}.png"), name, (), (), None)
+        for name in ("ESP_010001_1950", "a", "b", "c")
+    ]
+    folds = make_folds([task], 3, seed=0, pictures=scenes)
+    assert {"a", "b", "c"} <= folds.fold_of.keys()
+    assert {folds.fold_of[p.source] for p in scenes} == {1, 2, 3}
+    assert len(folds.fold_of) == 9
+    assert set(make_folds([task], 3, seed=0).fold_of) == set(task.tiles.sources)

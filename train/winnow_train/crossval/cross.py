@@ -28,6 +28,7 @@ from winnow_train.recipe import Recipe, find_recipe, read_recipe
 from winnow_train.runs import load_run
 from winnow_train.tasks import Task
 from winnow_train.tiles import decode_all, to_input
+from winnow_train.windows.join import read_all
 
 PLAN, FOLDS, HELD = "plan.json", "folds.csv", "held.npz"
 
@@ -57,7 +58,12 @@ def cross_validate(
     _refuse_unfit(recipe)
     tasks = run.read_tasks(recipe, data, held=())
     whole = list(tasks.values())
-    made = read_folds(fold_file, whole) if fold_file else make_folds(whole, folds, seed, sols)
+    pictures = read_all(recipe, data)
+    made = (
+        read_folds(fold_file, whole)
+        if fold_file
+        else make_folds(whole, folds, seed, sols, pictures)
+    )
     own = tasks[recipe.data.dataset]
     about: dict[str, Any] = {
         "recipe": recipe.as_dict(),

@@ -20,6 +20,7 @@ import numpy as np
 from winnow_base.errors import DataError
 from winnow_train.folds import assign
 from winnow_train.tasks import Task
+from winnow_train.windows.pictures import Picture
 
 #: A block of sols begins with a sol that has pictures and is so wide, unless told otherwise.
 SOLS_PER_BLOCK = 10
@@ -55,14 +56,27 @@ class Folds:
         return text.getvalue()
 
 
-def make_folds(tasks: Sequence[Task], count: int, seed: int, sols: int = SOLS_PER_BLOCK) -> Folds:
-    """Folds over the sources of all tasks together, each class in every fold where that can be.
+def make_folds(
+    tasks: Sequence[Task],
+    count: int,
+    seed: int,
+    sols: int = SOLS_PER_BLOCK,
+    pictures: Sequence[Picture] = (),
+) -> Folds:
+    """Folds over the sources of all tasks and of the `pictures` that windows are cut from, each
+    class in every fold where that can be; a folder of pictures counts as a class of its own.
 
     Raises DataError for fewer sources, or blocks of sols, than folds.
     """
-    sources = sorted({t.source for task in tasks for t in task.tiles.tiles})
+    sources = sorted(
+        {t.source for task in tasks for t in task.tiles.tiles} | {p.source for p in pictures}
+    )
     group_of = groups(sources, sols)
     held = counts(tasks, group_of)
+    for picture in pictures:
+        shown = {f"{f.class_name} in pictures" for f in picture.features}
+        home = held.setdefault(group_of[picture.source], Counter())
+        home.update({f"pictures of {picture.path.parent.name}", *shown})
     if len(held) < count:
         blocks = "blocks of sols" if sources and _SOL.match(sources[0]) else "sources"
         raise DataError(
