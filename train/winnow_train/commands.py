@@ -36,7 +36,7 @@ def train(
     ] = None,
     teacher: Annotated[
         list[Path] | None,
-        typer.Option("--teacher", help="Run folder of a teacher to distil; may be repeated."),
+        typer.Option("--teacher", help="Run folder or bundle of a teacher; may be repeated."),
     ] = None,
     changes: Annotated[
         list[str] | None,

@@ -26,8 +26,8 @@ from winnow_train.runs import CHECKPOINT, MODEL, load_run, read_card
 from winnow_train.tasks import Task, class_matrix
 from winnow_train.tiles import to_input
 
-#: The views that a teacher's logits are averaged over: all symmetries of the square.
-VIEWS = range(8)
+#: All symmetries of the square; `distill.views` of them, evenly spread, are looked at.
+VIEWS = 8
 
 
 def posteriors(
@@ -37,7 +37,7 @@ def posteriors(
     teachers: tuple[Path, ...],
     progress: Progress,
 ) -> dict[str, np.ndarray]:
-    """Posteriors of the teachers on all training tiles, mean of the eight views: head -> [n, K].
+    """Posteriors of the teachers on all training tiles, mean of its views: head -> [n, K].
 
     A teacher serves the heads whose classes it (or a head trained along with it) has; one that
     knows all classes of the own data set also serves a head that merges them (`data.map`).
@@ -57,7 +57,9 @@ def posteriors(
             if size["channels"] != recipe.input.channels:
                 raise ModelError("the teacher has another channel count", where=run)
             inputs = to_input(tiles, size["height"], size["width"])
-            logits = logits_of(net, run, inputs, f"asking {card['name']} ({head})", progress)
+            views = range(0, VIEWS, VIEWS // recipe.distill.views)
+            what = f"asking {card['name']} ({head})"
+            logits = logits_of(net, run, inputs, what, progress, views)
             heat = card["temperature"] * recipe.distill.temperature
             posterior = metrics.posterior(logits / heat, card["head"]) @ into
             found.setdefault(head, []).append(posterior)
@@ -89,11 +91,16 @@ def _into(
 
 
 def logits_of(
-    net: keras.Model, run: Path, inputs: np.ndarray, what: str, progress: Progress
+    net: keras.Model,
+    run: Path,
+    inputs: np.ndarray,
+    what: str,
+    progress: Progress,
+    views: Sequence[int] = range(VIEWS),
 ) -> np.ndarray:
     """Logits [n, K] of uint8 inputs [n, H, W, C], mean of the views; kept beside the model."""
     digest = hashlib.sha256((run / MODEL).read_bytes())
-    digest.update(repr((inputs.shape, list(VIEWS))).encode())
+    digest.update(repr((inputs.shape, list(views))).encode())
     digest.update(inputs)
     path = run / f"logits-{digest.hexdigest()[:16]}.npz"
     if path.is_file():
@@ -107,7 +114,7 @@ def logits_of(
     parts = []
     with progress.counting(what, len(inputs)) as advance:
         for start in range(0, len(inputs), 64):
-            parts.append(model.predict(net, inputs[start : start + 64], views=VIEWS))
+            parts.append(model.predict(net, inputs[start : start + 64], views=views))
             advance(len(parts[-1]))
     logits = np.concatenate(parts).astype(np.float32)
     try:

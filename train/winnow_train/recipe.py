@@ -186,6 +186,8 @@ class Distill:
         weight: Share of the teachers' posterior in the target (Hinton et al. 2015); 0 is no
             distillation.
         temperature: The teachers' posterior is softened by this temperature, on top of their own.
+        views: Symmetries of the square that a teacher's logits are averaged over: 1, 2 (the tile and
+            its mirror image), 4 or 8.
         start: Start from the first teacher's weights wherever its layers have the same name and
             shape.
         average: Start from the mean of all teachers' weights; they must have started alike
@@ -195,6 +197,7 @@ class Distill:
 
     weight: float = setting(0.0, 0.0, 1.0)
     temperature: float = setting(1.0, 0.1, 20.0)
+    views: int = setting(8, choices=(1, 2, 4, 8))
     start: bool = setting(False)
     average: bool = setting(False)
     teachers: tuple[str, ...] = setting(())

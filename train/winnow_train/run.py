@@ -25,15 +25,17 @@ from winnow_base.calibrate import fit_temperature
 from winnow_base.errors import RecipeError
 from winnow_base.files import make_folder
 from winnow_base.progress import Progress
+from winnow_edge.bundle import SUFFIX, open_bundle
 from winnow_edge.errors import OutputError
 from winnow_train import checkpoints, distill, fit, frozen, lineage, model, samples
 from winnow_train.chosen import Chosen
 from winnow_train.datasets import LICENCES, refuse_leakage
+from winnow_train.from_bundle import unpack
 from winnow_train.recipe import Data, Recipe, find_weights
 from winnow_train.rendered import add_rendered
 from winnow_train.runs import CARD, CHECKPOINT, MODEL, read_card
 from winnow_train.tasks import Task, read_task, refuse_empty_classes
-from winnow_train.tiles import decode_all
+from winnow_train.tiles import decode_all, to_input
 from winnow_train.windows.join import add_windows, fingerprint_of, read_all
 from winnow_train.windows.pictures import Picture
 
@@ -61,9 +63,10 @@ def train(
     Pictures of held-out or val sources give no windows.
     Raises the errors of reading the recipe, data, weights and teachers, each as one line.
     """
+    tasks = read_tasks(recipe, data, held)
+    teachers = _as_runs(teachers, recipe, tasks, out)
     lineage.refuse_wrong_teachers(recipe, teachers, progress)
     weights = find_weights(recipe.model.weights, weights_dir)
-    tasks = read_tasks(recipe, data, held)
     _refuse_what_cannot_be_learned(recipe, tasks, held, progress)
     lineage.refuse_leaks(teachers, tasks)
     make_folder(out)
@@ -106,6 +109,26 @@ def train(
             net, recipe, task, training[head], val.get(head), folder, came_from, mine
         )
     return cards[recipe.data.dataset]
+
+
+def _as_runs(
+    teachers: tuple[Path, ...], recipe: Recipe, tasks: dict[str, Task], out: Path
+) -> tuple[Path, ...]:
+    """Teachers that are bundles as run folders within `out`, of the statistics of every sixth
+    training tile."""
+    found = []
+    for path in teachers:
+        if path.suffix != SUFFIX:
+            found.append(path)
+            continue
+        folder = out / "teachers" / path.stem
+        if not (folder / CHECKPOINT).is_file():
+            spec = open_bundle(path).manifest.input
+            some = tasks[recipe.data.dataset].split("train").tiles.tiles[::6]
+            tiles = decode_all([t.path for t in some], spec.channels)
+            unpack(path, folder, to_input(tiles, spec.height, spec.width))
+        found.append(folder)
+    return tuple(found)
 
 
 @dataclass(frozen=True)
