@@ -20,7 +20,7 @@ from winnow_train.recipe import parse_recipe
 
 
 def tiles_of_a_scene() -> np.ndarray:
-    pixels = render_scene(seed=3, lines=512, samples=512).pixels
+    pixels = render_scene(seed=3, lines=512, samples=512).image
     places = [(i, j) for i in range(0, 385, 96) for j in range(0, 385, 96)]
     return np.stack([pixels[i : i + 128, j : j + 128, None] for i, j in places])
 

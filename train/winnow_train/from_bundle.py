@@ -20,7 +20,7 @@ from winnow_base.errors import ModelError
 from winnow_base.files import make_folder
 from winnow_edge.bundle import Bundle, open_bundle
 from winnow_train import model
-from winnow_train.fit import trained_part
+from winnow_train.checkpoints import trained_part
 from winnow_train.recipe import Recipe, parse_recipe
 from winnow_train.runs import CARD, CHECKPOINT, MODEL
 

@@ -186,7 +186,7 @@ class Distill:
         weight: Share of the teachers' posterior in the target (Hinton et al. 2015); 0 is no
             distillation.
         temperature: The teachers' posterior is softened by this temperature, on top of their own.
-        views: Symmetries of the square that a teacher's logits are averaged over: 1, 2 (the tile and
+        views: Symmetries of the square that a teacher's logits are averaged over: 1, 2 (a tile and
             its mirror image), 4 or 8.
         start: Start from the first teacher's weights wherever its layers have the same name and
             shape.
