@@ -45,6 +45,7 @@ def write_card(manifest: Manifest, model_bytes: int) -> str:
         "## What quantization changed",
         "",
         *_quantization(metrics),
+        *(_second_stage(manifest.verifier) if manifest.verifier is not None else []),
         "## Use",
         "",
         f"{_USE[manifest.head]} {_views(manifest)}Posteriors are calibrated on {_judged(metrics)} "
@@ -119,6 +120,21 @@ def _views(manifest: Manifest) -> str:
         "second time, mirrored, and its posteriors are the means of both views; all figures here "
         f"are of that, thresholds too. There it takes {calls:.2f} net calls a tile. "
     )
+
+
+def _second_stage(verifier: Manifest) -> list[str]:
+    rows = [f"{name} {limit:.2f}" for name, limit in verifier.thresholds.items()]
+    return [
+        "## The second stage",
+        "",
+        f"`{verifier.name}` looks at every detection of these classes, and at its surroundings, "
+        "before pictures of it are made. It lets a detection pass from its own posterior on: "
+        f"{', '.join(rows) or 'none'}. Temperature {verifier.temperature:.3f}. Figures on its "
+        f"{verifier.metrics['n']} tiles of {_judged(verifier.metrics)}:",
+        "",
+        *_figures(verifier.metrics),
+        *_quantization(verifier.metrics),
+    ]
 
 
 def _figures(metrics: dict[str, Any]) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,7 @@ from winnow_convert.methods import Quantized, quantize_by
 from winnow_convert.ptq import UInt8Array
 from winnow_convert.source import Source, float_logits
 from winnow_convert.thresholds import choose_thresholds
-from winnow_edge.bundle import Bundle, Manifest, write_bundle
+from winnow_edge.bundle import Bundle, Manifest, Verifier, write_bundle
 
 PACKAGES = ("keras", "tensorflow-cpu", "ai-edge-litert", "numpy")
 
@@ -197,26 +197,40 @@ def judge(
     return manifest, failures
 
 
-def write(converted: Converted, out: Path, for_edgetpu: bytes | None = None) -> Bundle:
-    """Write the bundle aside and move it into place; `for_edgetpu` is the model as compiled.
+def write(
+    converted: Converted,
+    out: Path,
+    for_edgetpu: bytes | None = None,
+    verifier: Verifier | None = None,
+) -> Bundle:
+    """Write the bundle aside and move it into place; `for_edgetpu` is the model as compiled,
+    `verifier` the second stage.
 
     Raises GateError, leaving what is at `out` alone, if the gate failed, and OutputError if `out`
     cannot be written.
     """
+    refuse_failures(converted)
+    second = verifier.manifest if verifier is not None else None
+    manifest = replace(converted.manifest, verifier=second)
+    return write_bundle(
+        out,
+        manifest,
+        model=converted.int8.flatbuffer,
+        golden=converted.int8.golden,
+        card=write_card(manifest, len(converted.int8.flatbuffer)),
+        model_edgetpu=for_edgetpu,
+        verifier=verifier,
+    )
+
+
+def refuse_failures(converted: Converted) -> None:
+    """Raise GateError if the gate failed."""
     if converted.failures:
         raise GateError(
             "; ".join(converted.failures),
             where=converted.source.folder,
             hint="no bundle was written",
         )
-    return write_bundle(
-        out,
-        converted.manifest,
-        model=converted.int8.flatbuffer,
-        golden=converted.int8.golden,
-        card=write_card(converted.manifest, len(converted.int8.flatbuffer)),
-        model_edgetpu=for_edgetpu,
-    )
 
 
 def _gate(options: Conversion, change: dict[str, Any], seen: dict[str, Any] | None) -> list[str]:

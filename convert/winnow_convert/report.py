@@ -13,9 +13,14 @@ from winnow_edge.bundle import Bundle
 
 
 def as_json(
-    converted: Converted, bundle: Bundle, tried: dict[str, Converted], extras: dict[str, Any]
+    converted: Converted,
+    bundle: Bundle,
+    tried: dict[str, Converted],
+    extras: dict[str, Any],
+    verifier: Converted | None = None,
 ) -> str:
-    """The report as one line of JSON; `extras` as `winnow_convert.extras.Extras.as_json`."""
+    """The report as one line of JSON; `extras` as `winnow_convert.extras.Extras.as_json`;
+    `verifier` is the second stage's."""
     return json.dumps(
         {
             "method": converted.quantized.method,
@@ -29,6 +34,7 @@ def as_json(
             "temperature": bundle.manifest.temperature,
             "thresholds": bundle.manifest.thresholds,
             "metrics": bundle.manifest.metrics,
+            "verifier": None if verifier is None else _verifier_row(verifier),
         }
     )
 
@@ -60,6 +66,18 @@ def print_comparison(tried: dict[str, Converted]) -> None:
             "passed" if row["passed"] else "failed",
         )
     report_console().print(table)
+
+
+def _verifier_row(converted: Converted) -> dict[str, Any]:
+    manifest = converted.manifest
+    return {
+        "method": converted.quantized.method,
+        "name": manifest.name,
+        "temperature": manifest.temperature,
+        "thresholds": manifest.thresholds,
+        "metrics": manifest.metrics,
+        **_method_row(converted),
+    }
 
 
 def _method_row(found: Converted) -> dict[str, Any]:

@@ -12,6 +12,8 @@ from winnow_base.errors import ModelError
 from winnow_base.progress import Step
 
 if TYPE_CHECKING:
+    from winnow_base.conversion import Conversion
+    from winnow_convert.convert import Converted
     from winnow_convert.out_of_fold import FoldNet
     from winnow_convert.source import Source
 
@@ -33,6 +35,10 @@ def convert(
         typer.Option(
             "--cv", help="Judge int8 on the folds of this `winnow cv`: the model has seen val."
         ),
+    ] = None,
+    verifier: Annotated[
+        Path | None,
+        typer.Option(help="Run folder of a verifier, the second stage: it joins the bundle."),
     ] = None,
     method: Annotated[
         str | None, typer.Option(help="Method: ptq, aeq, qat, or auto, the best of them on val.")
@@ -93,11 +99,10 @@ def convert(
     from winnow_base.conversion import read_conversion
     from winnow_base.progress import Progress
     from winnow_convert import extras
-    from winnow_convert.convert import best_of, compare_methods, write
-    from winnow_convert.out_of_fold import compare_out_of_fold
+    from winnow_convert.convert import best_of, write
     from winnow_convert.report import as_json, print_comparison, print_report
+    from winnow_convert.second_stage import verifier_of
     from winnow_convert.source import load_source
-    from winnow_train.tasks import read_like
 
     given: dict[str, Any] = {
         "method": "auto" if compare else method,
@@ -112,32 +117,70 @@ def convert(
     _check_out(out)
     source = load_source(model)
     options = read_conversion(source.recipe_options, given, source.folder)
+    larger = None if verifier is None else _verifier_for(source, verifier)
     with Progress().steps(transient=False) as progress:
-        train = read_like(source.description, data, "train", progress)
-        if cv is None:
-            _refuse_seen(source)
-            val = read_like(source.description, data, "val", progress)
-            tried = compare_methods(source, train, val, options, progress)
-        else:
-            nets = _nets_of_folds(cv, source, data, progress)
-            tried = compare_out_of_fold(source, train, nets, options, progress)
+        tried = _tried(source, cv, data, options, progress)
         converted = best_of(tried)
+        second = None if larger is None else _converted_verifier(larger, given, progress)
     if not json_output and len(tried) > 1:
         print_comparison(tried)
     if converted.failures and not json_output:
         print_report(converted, None)
     compiled = extras.compile_for_edgetpu(converted, edgetpu)
-    bundle = write(converted, out, compiled.model if compiled else None)
+    if second is not None and not json_output:
+        print_report(second, None)
+    joined = None if second is None else verifier_of(second)
+    bundle = write(converted, out, compiled.model if compiled else None, joined)
     found = extras.Extras(converted, bundle, layers=layers, profiled=profile, compiled=compiled)
     if onnx:
         found.export_onnx()
     if c_array:
         found.export_c()
     if json_output:
-        typer.echo(as_json(converted, bundle, tried, found.as_json()))
+        typer.echo(as_json(converted, bundle, tried, found.as_json(), second))
     else:
         print_report(converted, bundle)
         found.print()
+
+
+def _tried(
+    source: Source, cv: Path | None, data: Path, options: Conversion, progress: Step
+) -> dict[str, Converted]:
+    """Every method asked for, judged on val or on the folds of a cross-validation."""
+    from winnow_convert.convert import compare_methods
+    from winnow_convert.out_of_fold import compare_out_of_fold
+    from winnow_train.tasks import read_like
+
+    train = read_like(source.description, data, "train", progress)
+    if cv is None:
+        _refuse_seen(source)
+        val = read_like(source.description, data, "val", progress)
+        return compare_methods(source, train, val, options, progress)
+    nets = _nets_of_folds(cv, source, data, progress)
+    return compare_out_of_fold(source, train, nets, options, progress)
+
+
+def _verifier_for(first: Source, folder: Path) -> Source:
+    """The second stage of `first`, to be quantized."""
+    from winnow_convert.second_stage import check_fits
+    from winnow_convert.source import load_source
+
+    second = load_source(folder)
+    check_fits(second, first)
+    return second
+
+
+def _converted_verifier(second: Source, given: dict[str, Any], progress: Step) -> Converted:
+    """The best int8 form of the second stage. Sizes on the command line are the first stage's."""
+    from winnow_base.conversion import read_conversion
+    from winnow_convert.convert import best_of, compare_methods
+    from winnow_convert.second_stage import within_the_limit
+    from winnow_train.verifier import read_pairs
+
+    own = {key: value for key, value in given.items() if key not in ("max_bytes", "max_mmac")}
+    options = within_the_limit(read_conversion(second.recipe_options, own, second.folder))
+    train, val = (read_pairs(second.folder, split) for split in ("train", "val"))
+    return best_of(compare_methods(second, train, val, options, progress))
 
 
 def _refuse_seen(source: Source) -> None:
