@@ -15,6 +15,7 @@ set alone; a source found in two sets is an error, not a warning.
 from __future__ import annotations
 
 import csv
+import filecmp
 import hashlib
 import re
 from collections import Counter
@@ -64,6 +65,8 @@ class TileSet:
     classes: tuple[str, ...]
     tiles: tuple[Tile, ...]
     attribution: str
+    left_out: tuple[str, ...] = ()
+    """File names of tiles whose label is of another picture (`_without_copies`), sorted."""
 
     def split(self, name: str) -> TileSet:
         """The tiles of one set. Raises DataError if there are none."""
@@ -149,7 +152,8 @@ def _read_hirise_v1(root: Path) -> TileSet:
 
 
 def _read_hirise_v3(root: Path) -> TileSet:
-    return _read_hirise(root, "hirise-v3", ("hirise-map-proj-v3", "hirise-map-proj-v3_2"))
+    found = _read_hirise(root, "hirise-v3", ("hirise-map-proj-v3", "hirise-map-proj-v3_2"))
+    return _without_copies(found, root)
 
 
 def _read_hirise(
@@ -186,6 +190,26 @@ def _read_hirise(
         _present(tiles, label_file),
         f"HiRISE landmarks ({name}): NASA/JPL/University of Arizona; Wagstaff et al., Doran et al.",
     )
+
+
+def _without_copies(found: TileSet, root: Path) -> TileSet:
+    """Version 3 without the tiles that hold the picture version 1 has under the same name.
+
+    The versions number the landmarks of an observation differently, so such a copy was filled up
+    from the wrong set and its label is of another landmark. Found only where version 1 lies beside.
+    """
+    try:
+        first = _read_hirise_v1(root)
+    except DataError:
+        return found
+    pictures = {t.path.name: t.path for t in first.tiles}
+    copies = tuple(
+        t.path.name
+        for t in found.tiles
+        if t.path.name in pictures and filecmp.cmp(t.path, pictures[t.path.name], shallow=False)
+    )
+    kept = tuple(t for t in found.tiles if t.path.name not in set(copies))
+    return replace(found, tiles=kept, left_out=copies)
 
 
 def _read_msl(root: Path) -> TileSet:

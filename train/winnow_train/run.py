@@ -197,9 +197,10 @@ def _refuse_what_cannot_be_learned(
     for head, task in tasks.items():
         if held:  # `winnow cv` says which classes the net of a fold never saw
             continue
-        for missing in refuse_empty_classes(task):
-            if held is None:
-                progress.warn(f"{head}: no val tile of {missing}; macro-F1 leaves it out")
+        if copies := task.tiles.left_out:
+            progress.warn(f"{head}: {len(copies)} tiles hold version 1's picture; left out")
+        for missing in refuse_empty_classes(task, judged=held is None):
+            progress.warn(f"{head}: no val tile of {missing}; macro-F1 leaves it out")
 
 
 def _pixels(

@@ -120,8 +120,11 @@ def _known(found: TileSet) -> str:
     return f"{found.dataset} has {', '.join(found.classes)}"
 
 
-def refuse_empty_classes(task: Task) -> list[str]:
-    """Raise DataError for a class without a training tile; return the classes that val lacks."""
+def refuse_empty_classes(task: Task, *, judged: bool = True) -> list[str]:
+    """Raise DataError for a class without a training tile; return the classes that val lacks.
+
+    Where the net is judged there must be val tiles: DataError if there are none.
+    """
     train = task.split("train").targets().sum(axis=0)
     empty = [c for c, n in zip(task.classes, train, strict=True) if n == 0]
     if empty:
@@ -129,7 +132,7 @@ def refuse_empty_classes(task: Task) -> list[str]:
             f"{task.tiles.dataset} has no training tile of {', '.join(empty)}",
             hint="leave the class out with data.drop",
         )
-    if all(t.split != "val" for t in task.tiles.tiles):
+    if not judged:
         return []
     val = task.split("val").targets().sum(axis=0)
     return [c for c, n in zip(task.classes, val, strict=True) if n == 0]
