@@ -13,6 +13,7 @@ agree in AFTER. Exits with 1 and names the difference where there is one.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import hashlib
 import json
 import re
@@ -51,7 +52,7 @@ def fly(side: Side, case: str, mission: Path, swaths: Sequence[Path], more: Sequ
     """Run a mission over swaths into a new store; the store's folder."""
     store = side.out / case
     side.call("winnow-edge", "run", mission, *swaths, "--store", store, "--json", *more)
-    with sqlite3.connect(store / "store.db") as db:
+    with contextlib.closing(sqlite3.connect(store / "store.db")) as db, db:
         db.execute("UPDATE meta SET value = ? WHERE key = 'store_id'", (STORE_ID,))
     return store
 
@@ -59,7 +60,7 @@ def fly(side: Side, case: str, mission: Path, swaths: Sequence[Path], more: Sequ
 def digest_of(store: Path) -> tuple[str, int]:
     """SHA-256 over every product and swath of a store, and the number of products."""
     digest = hashlib.sha256()
-    with sqlite3.connect(store / "store.db") as db:
+    with contextlib.closing(sqlite3.connect(store / "store.db")) as db, db:
         products = 0
         for row in db.execute(f"SELECT {PRODUCT} FROM product ORDER BY id"):
             digest.update(repr(row).encode())

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sqlite3
 import subprocess
@@ -179,7 +180,7 @@ def _logits(bundle: Bundle, tiles: np.ndarray) -> np.ndarray:
 
 
 def _content(store: Path) -> list[tuple[Any, ...]]:
-    with sqlite3.connect(f"file:{store / 'store.db'}?mode=ro", uri=True) as db:
+    with contextlib.closing(sqlite3.connect(f"file:{store / 'store.db'}?mode=ro", uri=True)) as db:
         rows = db.execute(
             "SELECT swath, kind, tile, class, posterior, detection, state, data"
             " FROM product ORDER BY id"

@@ -3,6 +3,7 @@ and the bundle decides it."""
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import sqlite3
@@ -382,7 +383,7 @@ def killed_run(folder: Path, pixels: npt.NDArray[np.uint8]) -> None:
 def committed(store: Path) -> int:
     """Tiles that are committed of the store's swath."""
     try:
-        with sqlite3.connect(f"file:{store}/store.db?mode=ro", uri=True) as db:
+        with contextlib.closing(sqlite3.connect(f"file:{store}/store.db?mode=ro", uri=True)) as db:
             found = db.execute("SELECT next_tile FROM swath").fetchone()
     except sqlite3.Error:
         return 0  # not begun yet
