@@ -158,6 +158,7 @@ def main() -> None:
             json.loads(s.call("winnow-edge", "info", bundle, "--json")) for s in (before, after)
         ]
         after.call("winnow-edge", "doctor", bundle)
+        said[1] = {key: said[1].get(key) for key in said[0]}  # later keys are no difference
         faults += said[0] != said[1]
         print(
             f"{bundle.stem}: golden vectors agree,"
