@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, Final
@@ -69,6 +69,17 @@ def write_file(
         stream.write(data.encode() if isinstance(data, str) else data)
 
 
+def sync_files(paths: Iterable[str | Path]) -> None:
+    """Put files that were written with `durable` False on the disk, and the entries of their
+    folders. Raises OutputError."""
+    folders: dict[Path, None] = {}
+    for path in map(Path, paths):
+        folders[path.parent] = None
+        _sync(path, os.O_RDONLY)
+    for folder in folders:
+        _sync(folder, os.O_RDONLY | os.O_DIRECTORY)
+
+
 def sync_folder(folder: str | Path) -> None:
     """Put a folder's entries on the disk: a rename is not there before. Raises OSError."""
     entry = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
@@ -76,6 +87,18 @@ def sync_folder(folder: str | Path) -> None:
         os.fsync(entry)
     finally:
         os.close(entry)
+
+
+def _sync(path: Path, flags: int) -> None:
+    try:
+        entry = os.open(path, flags)
+        try:
+            os.fsync(entry)
+        finally:
+            os.close(entry)
+    except OSError as error:
+        what = f"cannot be put on the disk: {error.strerror or error}"
+        raise OutputError(what, where=path, hint=_HINT) from error
 
 
 @contextmanager

@@ -28,7 +28,7 @@ from winnow_edge.downlink.container import Container, Item
 from winnow_edge.downlink.packets import SEQUENCE_MODULO, Packet
 from winnow_edge.downlink.reader import LinkCounts, Reassembler, read_packets
 from winnow_edge.errors import PacketError as EdgePacketError
-from winnow_edge.files import write_file
+from winnow_edge.files import sync_files, write_file
 from winnow_edge.products.encode import decode_picture, decode_record, decode_swath
 from winnow_edge.products.kinds import NO_CLASS, Flag, Kind
 from winnow_ground.received import (
@@ -67,6 +67,8 @@ def _add_files(folder: Path, files: Sequence[_PacketFile], apid: int | None) -> 
     barren = [file for file in files if not receiver.read(file, apid)]
     received = receiver.received
     if received.receptions:
+        # What received.json names and ack.json acknowledges must be on the disk before them.
+        sync_files(receiver.written)
         received.save()
         _write_acks(received)
     if barren:
@@ -161,6 +163,8 @@ class _Receiver:
         self.containers = {(c.store, c.contact, c.id) for c in received.containers}
         self.products = {(p.store, p.id) for p in received.products}
         self.unreadable = 0
+        self.written: list[Path] = []
+        """Pictures that were written and are not on the disk yet."""
 
     def read(self, file: _PacketFile, apid: int | None) -> bool:
         """Add a packet file; False if there is no packet in it."""
@@ -251,6 +255,7 @@ class _Receiver:
             name = f"{product.order:05d}-s{head.swath_id}-t{head.record.index:06d}.jpg"
             file = f"{product.kind}s/{name}"
             write_file(received.folder / file, picture.jpeg, durable=False)
+            self.written.append(received.folder / file)
         record = head.record
         screened = record.class_index == NO_CLASS
         received.products.append(

@@ -36,6 +36,30 @@ def split(data: bytes) -> list[bytes]:
     return packets
 
 
+def test_pictures_are_on_the_disk_before_the_list_that_names_them(
+    fly: Fly, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fly().contact(tmp_path / "pass.bin", 20_000)
+    order: list[tuple[int, int]] = []
+    sync = os.fsync
+
+    def spy(file: int) -> None:
+        sync(file)
+        order.append((os.fstat(file).st_dev, os.fstat(file).st_ino))
+
+    monkeypatch.setattr(os, "fsync", spy)
+    received = receive([tmp_path / "pass.bin"], tmp_path / "in")
+
+    def place(path: Path) -> int:
+        return order.index((path.stat().st_dev, path.stat().st_ino))
+
+    named = place(tmp_path / "in" / "received.json")
+    pictures = [tmp_path / "in" / p.file for p in received.products if p.file]
+    assert pictures
+    for path in {*pictures, *(p.parent for p in pictures)}:
+        assert place(path) < named
+
+
 def test_everything_that_was_sent_comes_out_as_it_was_stored(fly: Fly, tmp_path: Path) -> None:
     flown = fly()
     sent = flown.contact(tmp_path / "pass.bin", 10**7)

@@ -38,6 +38,7 @@ class Settings:
     @classmethod
     def of(cls, mission: Mission, instrument: str, bundle: Bundle) -> Settings:
         """Raises MissionError where the three do not fit together."""
+        mission.instrument_for("", asked=instrument)  # refuses one that the mission does not have
         tile = _tile_side(mission, bundle)
         return cls(
             mission=mission,

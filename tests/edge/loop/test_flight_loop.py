@@ -306,6 +306,8 @@ def test_lines_that_trickle_in_give_the_same_store(
 
 def test_interpreters_of_another_bundle_are_refused(pool: Interpreters, tmp_path: Path) -> None:
     other = probe_bundle(tmp_path, SIDE, thresholds={})
+    with pytest.raises(MissionError, match="no instrument 'infrared'"):
+        Settings.of(mission_of(), "infrared", other)
     settings = Settings.of(mission_of(), "camera", other)
     with (
         Store.open(tmp_path / "s", mission=None) as store,
