@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
+from tests.running import winnow
 from winnow_base.errors import DataError, ModelError
 from winnow_base.progress import Progress
 from winnow_cli.app import app
@@ -24,24 +25,47 @@ from winnow_train.swaths.judge import (
     choose_thresholds,
     figures,
     first_products,
-    lay_over,
 )
-from winnow_train.windows.pictures import Feature, Picture, read_pictures
+from winnow_train.swaths.match import Judged, known_in, lay_over
+from winnow_train.windows.pictures import Feature, Picture, read_looks, read_pictures
 
 BUNDLE = find_bundle("hirise-landmarks")
 
 
-def picture(*features: Feature, absent: tuple[str, ...] = ("spider",), name: str = "a") -> Picture:
-    return Picture(Path(f"{name}.png"), name, features, absent, None)
+#: Windows of 128 pixels side by side over a picture of 1,000 x 1,000, at scales 1 and 2.
+GRID = np.array(
+    [
+        (line, sample, line + side, sample + side, side // 128)
+        for side in (128, 256)
+        for line in range(0, 1000 - side, side)
+        for sample in range(0, 1000 - side, side)
+    ]
+)
+
+
+def picture(
+    *features: Feature,
+    absent: tuple[str, ...] = ("spider",),
+    name: str = "a",
+    source: str = "",
+) -> Picture:
+    return Picture(Path(f"{name}.png"), source or name, features, absent, None)
 
 
 def flown(held: Picture, *hits: Hit) -> Flown:
     order = tuple(i for i, hit in enumerate(hits) if hit.kept)
-    return Flown(held, 1000, 1000, 200, hits, order)
+    return Flown(held, 1000, 1000, GRID[:, :4], GRID[:, 4], hits, order)
 
 
-def hit(name: str, line: int, sample: int, posterior: float = 0.9, side: int = 128) -> Hit:
-    return Hit(line * 1000 + sample, name, Box(line, sample, side, side), posterior, kept=True)
+def hit(
+    name: str, line: int, sample: int, posterior: float = 0.9, side: int = 128, kept: bool = True
+) -> Hit:
+    box = Box(line, sample, side, side)
+    return Hit(line * 1000 + sample, name, box, side // 128 or 1, posterior, kept)
+
+
+def whats(one: Judged) -> list[str | None]:
+    return [v.what if v else None for v in one.verdicts]
 
 
 def crater(line: int, sample: int, side: int) -> Feature:
@@ -62,13 +86,127 @@ def crater(line: int, sample: int, side: int) -> Feature:
 )
 def test_what_a_hit_is(one: Hit, what: str) -> None:
     held = picture(crater(100, 100, 80), crater(550, 550, 300), crater(20, 700, 20))
-    assert lay_over([flown(held, one)])[0].verdicts[0].what == what
+    assert whats(lay_over([flown(held, one)])[0]) == [what]
+
+
+def test_a_hit_finds_one_feature_and_a_feature_is_found_by_one_hit() -> None:
+    """The surest hit claims what fills it most; the next one what is left; the third nothing."""
+    held = picture(crater(120, 120, 60), crater(130, 190, 30))
+    hits = [hit("crater", 90, 100, p) for p in (0.6, 0.9, 0.8)]
+    told = lay_over([flown(held, *hits)])[0]
+    assert whats(told) == ["duplicate", "true", "true"]
+    assert [v.finds for v in told.verdicts if v] == [None, 0, 1]
+    row = figures([told], {"crater": 0.5})["classes"]["crater"]
+    assert (row["found"], row["true"], row["duplicate"], row["false"]) == (2, 2, 1, 0)
+    assert row["precision"]["value"] == pytest.approx(2 / 3)
+    assert row["precision_shown"]["value"] == 1
+
+
+def test_one_window_over_many_craters_finds_one_and_shows_all() -> None:
+    held = picture(*(crater(10, 10 + 60 * n, 40) for n in range(4)))
+    told = lay_over([flown(held, hit("crater", 0, 0, side=256))])
+    row = figures(told, {"crater": 0.5})["classes"]["crater"]
+    assert (row["features"], row["found"], row["shown"]) == (4, 1, 4)
+    assert row["recall"]["value"] == 0.25
+    assert average_precision(told, "crater") == 0.25
+    assert row["recall_by_size"] == [
+        {"from": 40, "below": 80, "features": 4, "found": 1, "shown": 4}
+    ]
+
+
+def test_a_threshold_cuts_hits_off_and_changes_no_verdict_of_the_others() -> None:
+    held = picture(crater(120, 120, 60), crater(130, 190, 30))
+    hits = [hit("crater", 90, 100 + n, 0.5 + n / 10) for n in range(4)]
+    whole = whats(lay_over([flown(held, *hits)])[0])
+    for first in range(4):
+        assert whats(lay_over([flown(held, *hits[first:])])[0]) == whole[first:]
+
+
+def test_hits_that_were_merged_away_count_for_nothing() -> None:
+    """Recall, precision and average precision are of the same hits."""
+    held = picture(crater(100, 100, 60), crater(600, 600, 60))
+    gone = hit("crater", 580, 580, 0.8, kept=False)
+    told = lay_over([flown(held, hit("crater", 80, 80), gone)])
+    assert whats(told[0]) == ["true", None]
+    row = figures(told, {"crater": 0.5})["classes"]["crater"]
+    assert (row["found"], row["shown"], row["true"]) == (1, 1, 1)
+    assert row["average_precision"] == 0.5
+
+
+def test_features_out_of_the_range_judged_are_neither_missed_nor_right_nor_false() -> None:
+    held = picture(crater(120, 120, 20), crater(500, 500, 60))
+    hits = hit("crater", 90, 100, 0.9), hit("crater", 480, 480, 0.8), hit("crater", 800, 100, 0.7)
+    told = lay_over([flown(held, *hits)], (24, 160))
+    assert whats(told[0]) == ["beside", "true", "false"]
+    row = figures(told, {"crater": 0.5}, (24, 160))["classes"]["crater"]
+    assert (row["features"], row["found"], row["beside"]) == (1, 1, 1)
+    assert row["precision"]["value"] == 0.5
+    assert figures(told, {}, (24, 160))["sizes"] == [24, 160]
+    assert whats(lay_over([flown(held, *hits)])[0]) == ["true", "true", "false"]
+
+
+def test_precision_stands_beside_that_of_windows_everywhere() -> None:
+    """Of 49 windows of scale 1 one can show the crater, of 9 of scale 2 one; two hits of three are
+    of scale 2."""
+    held = picture(crater(10, 10, 60))
+    hits = (
+        hit("crater", 0, 0, 0.9),
+        hit("crater", 400, 400, 0.8, side=256),
+        hit("crater", 0, 500, 0.7, side=256),
+    )
+    found = figures(lay_over([flown(held, *hits)]), {"crater": 0.5})
+    row = found["classes"]["crater"]
+    assert [(one["scale"], one["true"], one["false"]) for one in row["by_scale"]] == [
+        (1, 1, 0),
+        (2, 0, 2),
+    ]
+    assert [one["everywhere"] for one in row["by_scale"]] == pytest.approx([1 / 49, 1 / 9])
+    assert [one["precision"] for one in row["by_scale"]] == [1, 0]
+    assert row["everywhere"] == pytest.approx((1 / 49 + 2 / 9) / 3)
+    assert found["first"]["1"]["everywhere"] == pytest.approx(1 / 49)
+
+
+def test_windows_over_features_that_are_not_judged_are_left_out_of_everywhere_too() -> None:
+    held = picture(crater(10, 10, 60), crater(140, 140, 20))
+    row = lay_over([flown(held)], (24, 160))[0].everywhere["crater"]
+    assert row == {1: (1, 48), 2: (1, 9)}
+
+
+def test_a_class_is_known_only_where_something_says_so(tmp_path: Path) -> None:
+    """What the looks say of one picture says nothing of another; what a truth file names is known
+    wherever there is a truth file."""
+    (tmp_path / "a.truth.json").write_text(
+        '{"features": [{"class": "crater", "line": 1, "sample": 1, "lines": 50, "samples": 50}]}'
+    )
+    (tmp_path / "b.truth.json").write_text('{"features": []}')
+    looks = {"a.png": {"features": [
+        {"class": "impact ejecta", "line": 1, "sample": 1, "lines": 90, "samples": 90}
+    ]}, "c.png": {"complete": 10}, "d.png": {"absent": ["spider"]}}  # fmt: skip
+    (tmp_path / "looks.json").write_text(json.dumps({"pictures": looks}))
+    for name in "abcd":
+        noise(tmp_path / f"{name}.png")
+    pictures = read_pictures(tmp_path, read_looks(tmp_path / "looks.json"))
+    assert [set(names) for names in known_in(pictures)] == [
+        {"crater", "impact ejecta"},
+        {"crater"},
+        {"crater"},
+        {"spider"},
+    ]
+    told = lay_over([flown(pictures[1], hit("impact ejecta", 10, 10), hit("crater", 10, 10))])
+    assert whats(told[0]) == ["unknown", "unknown"]  # b alone: no truth file names a crater
 
 
 def test_a_field_is_shown_by_every_hit_whose_middle_lies_in_it() -> None:
     held = picture(Feature("spider", Box(0, 0, 500, 500), field=True), absent=())
     told = lay_over([flown(held, hit("spider", 100, 100), hit("spider", 600, 600))])[0]
-    assert [v.what for v in told.verdicts] == ["true", "false"]
+    assert whats(told) == ["true", "false"]
+
+
+def test_every_window_of_a_field_is_right() -> None:
+    held = picture(Feature("spider", Box(0, 0, 500, 500), field=True), absent=())
+    told = lay_over([flown(held, hit("spider", 100, 100), hit("spider", 300, 300))])
+    row = figures(told, {"spider": 0.5})["classes"]["spider"]
+    assert (row["features"], row["found"], row["true"], row["duplicate"]) == (1, 1, 2, 0)
 
 
 def test_figures_of_two_swaths() -> None:
@@ -86,14 +224,18 @@ def test_figures_of_two_swaths() -> None:
     assert (craters["true"], craters["false"]) == (2, 1)
     assert craters["precision"]["value"] == pytest.approx(2 / 3)
     assert craters["recall"] == {"value": pytest.approx(2 / 3), "low": None, "high": None}
-    assert craters["false_per_1000_windows"] == pytest.approx(1000 / 400)
+    assert craters["false_per_1000_windows"] == pytest.approx(1000 / (2 * len(GRID)))
+    assert found["bootstrap"] == {
+        "unit": "source", "sources": 2, "draws": 2000, "level": 0.95, "seed": 0,
+    }  # fmt: skip
     sizes = {row["from"]: (row["features"], row["found"]) for row in craters["recall_by_size"]}
     assert sizes == {24: (1, 0), 40: (2, 2)}
     assert found["classes"]["spider"]["false_per_swath"] == 0.5
     assert found["classes"]["spider"]["recall"]["value"] is None
     assert "dark dune" not in found["classes"]
     assert found["first"]["1"] == {
-        "true": 2, "false": 0, "beside": 0, "unknown": 0, "precision": 1.0,
+        "true": 2, "duplicate": 0, "false": 0, "beside": 0, "unknown": 0, "precision": 1.0,
+        "precision_shown": 1.0, "everywhere": 0.0,
     }  # fmt: skip
     assert [one["by_class"]["crater"]["found"] for one in found["swaths"]] == [1, 1]
 
@@ -106,6 +248,17 @@ def test_three_swaths_have_an_interval() -> None:
     found = figures(lay_over(several), {"crater": 0.5})["classes"]["crater"]
     for key in ("recall", "precision"):
         assert 0 <= found[key]["low"] < found[key]["value"] == 0.5 < found[key]["high"] <= 1
+    assert figures(lay_over(several), {"crater": 0.5})["classes"]["crater"] == found
+
+
+def test_pictures_of_one_source_are_drawn_together() -> None:
+    several = [
+        flown(picture(crater(100, 100, 60), name=name, source=name[0]), hit("crater", 80, where))
+        for name, where in (("a1", 80), ("a2", 80), ("b1", 600), ("b2", 600))
+    ]
+    found = figures(lay_over(several), {"crater": 0.5})
+    assert found["bootstrap"]["sources"] == 2
+    assert found["classes"]["crater"]["recall"] == {"value": 0.5, "low": None, "high": None}
 
 
 def test_average_precision_weighs_each_feature_at_its_rank() -> None:
@@ -189,9 +342,12 @@ def test_the_command_judges_and_writes_a_page(scenes: Path, tmp_path: Path) -> N
     assert json.loads((tmp_path / "page" / "swaths.json").read_text()) == found
     with Image.open(tmp_path / "page" / "windows.png") as sheet:
         assert sheet.size[0] > 1000
-    table = CliRunner().invoke(app, asked)
+    assert "<i>Everywhere</i>" in page
+    table = CliRunner().invoke(app, [*asked, "--sizes", "24", "160"])
     assert table.exit_code == 0
     assert "crater" in table.stdout
+    assert "sides of 24 to 160 pixels" in table.stdout
+    assert "everywhere: the share right of windows placed everywhere" in table.stdout
 
 
 def noise(path: Path) -> None:
@@ -223,6 +379,33 @@ def test_a_box_outside_the_picture_is_refused(tmp_path: Path) -> None:
         evaluate_swaths(BUNDLE, tmp_path, Progress())
 
 
+def test_misfits_are_refused_before_anything_is_flown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The last of the pictures is wrong: no store is ever made for the others."""
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(temporary))
+    for name in "ab":
+        noise(tmp_path / f"{name}.png")
+    (tmp_path / "b.truth.json").write_text('{"lines": 99, "samples": 160, "features": []}')
+    stamp = temporary.stat().st_mtime_ns
+    with pytest.raises(DataError, match="truth of another picture"):
+        evaluate_swaths(BUNDLE, tmp_path, Progress(), absent=["spider"])
+    assert temporary.stat().st_mtime_ns == stamp
+
+
+def test_a_bundle_of_other_classes_is_refused(tmp_path: Path) -> None:
+    noise(tmp_path / "a.png")
+    box = {"class": "volcano", "line": 1, "sample": 1, "lines": 20, "samples": 20}
+    (tmp_path / "a.truth.json").write_text(json.dumps({"features": [box]}))
+    with pytest.raises(DataError, match="truth is of volcano, none of the bundle's classes"):
+        evaluate_swaths(BUNDLE, tmp_path, Progress())
+    (tmp_path / "a.truth.json").write_text('{"features": []}')
+    with pytest.raises(DataError, match="nothing is known of these pictures"):
+        evaluate_swaths(BUNDLE, tmp_path, Progress())
+
+
 def test_an_absent_class_that_is_misspelt_is_refused(tmp_path: Path) -> None:
     noise(tmp_path / "a.png")
     with pytest.raises(DataError, match="--absent names 'spidr'"):
@@ -237,10 +420,10 @@ def test_what_cannot_be_judged_is_refused_in_one_line(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="only bundles fly"):
         evaluate_swaths(tmp_path, tmp_path, Progress())
     (tmp_path / "bad.png").write_bytes(b"no picture")
-    told = CliRunner().invoke(
-        app, ["evaluate", str(BUNDLE), "--swaths", str(tmp_path), "--absent", "spider"]
-    )
-    assert told.exit_code != 0
+    told = winnow("evaluate", BUNDLE, "--swaths", tmp_path, "--absent", "spider")
+    assert told.returncode == 3
+    assert len(told.stderr.strip().splitlines()) == 1
+    assert "bad.png" in told.stderr
 
 
 @pytest.mark.parametrize(
@@ -249,6 +432,8 @@ def test_what_cannot_be_judged_is_refused_in_one_line(tmp_path: Path) -> None:
         ["evaluate", "hirise-landmarks", "--absent", "spider"],
         ["evaluate", "hirise-landmarks", "--swaths", ".", "--dataset", "hirise-v3"],
         ["evaluate", "hirise-landmarks", "--dataset", "hirise-v3"],
+        ["evaluate", "hirise-landmarks", "--sizes", "24", "160"],
+        ["evaluate", "hirise-landmarks", "--swaths", ".", "--sizes", "160", "24"],
     ],
 )
 def test_options_that_do_not_go_together_are_usage_errors(wrong: list[str]) -> None:

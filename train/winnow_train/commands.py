@@ -157,6 +157,14 @@ def evaluate(
             help="With --swaths: thresholds with at most so many false alarms of a class each.",
         ),
     ] = None,
+    sizes: Annotated[
+        tuple[float, float] | None,
+        typer.Option(
+            "--sizes",
+            metavar="LEAST MOST",
+            help="With --swaths: judge features with sides of so many pixels alone.",
+        ),
+    ] = None,
 ) -> None:
     """Accuracy, macro-F1, per-class figures, confusion, calibration and abstention of a model.
 
@@ -171,12 +179,13 @@ def evaluate(
         if len(models) > 1 or dataset or by_instrument or against is not None:
             raise typer.BadParameter("takes one bundle, and no --dataset", param_hint="--swaths")
         _evaluate_swaths(
-            models[0], swaths, looks, absent or [], mission, false_per_swath, as_json, report
+            models[0], swaths, looks, absent or [], mission, false_per_swath, sizes, as_json, report
         )
         return
-    if looks or absent or mission is not None or false_per_swath is not None:
+    if looks or absent or any(x is not None for x in (mission, false_per_swath, sizes)):
         raise typer.BadParameter(
-            "--looks, --absent, --mission and --false-per-swath need it", param_hint="--swaths"
+            "--looks, --absent, --mission, --false-per-swath and --sizes need it",
+            param_hint="--swaths",
         )
     if not dataset or data is None:
         raise typer.BadParameter("give it and --data, or --swaths", param_hint="--dataset")
@@ -220,13 +229,17 @@ def _evaluate_swaths(
     absent: list[str],
     mission: Path | None,
     false_per_swath: float | None,
+    sizes: tuple[float, float] | None,
     as_json: bool,
     report: Path | None,
 ) -> None:
     from winnow_base.progress import Progress
     from winnow_train.evaluate import find_model
     from winnow_train.swaths.evaluate import evaluate_swaths, print_swaths
+    from winnow_train.swaths.match import EVERY_SIZE
 
+    if sizes is not None and not 0 <= sizes[0] <= sizes[1]:
+        raise typer.BadParameter("give two sides, the smaller first", param_hint="--sizes")
     found = evaluate_swaths(
         find_model(model),
         folder,
@@ -235,6 +248,7 @@ def _evaluate_swaths(
         absent=absent,
         mission=mission,
         false_per_swath=false_per_swath,
+        sizes=sizes or EVERY_SIZE,
         report=report,
     )
     if as_json:

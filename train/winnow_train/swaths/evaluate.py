@@ -17,8 +17,16 @@ from winnow_edge.loop.settings import Settings
 from winnow_edge.mission import load_mission
 from winnow_train.swaths import judge
 from winnow_train.swaths.fly import default_mission, fly
-from winnow_train.swaths.page import CHOSEN_HERE, write_page
-from winnow_train.windows.pictures import NO_LOOKS, Looks, find_looks, read_looks, read_pictures
+from winnow_train.swaths.match import DUPLICATE, EVERY_SIZE, FALSE, TRUE, known_in, lay_over
+from winnow_train.swaths.page import CHOSEN_HERE, EVERYWHERE, sizes_in_words, write_page
+from winnow_train.windows.pictures import (
+    NO_LOOKS,
+    Looks,
+    Picture,
+    find_looks,
+    read_looks,
+    read_pictures,
+)
 
 LOOKS = "looks.json"
 """Name of the looks file that is taken from the folder of pictures itself."""
@@ -33,15 +41,17 @@ def evaluate_swaths(
     absent: Sequence[str] = (),
     mission: Path | None = None,
     false_per_swath: float | None = None,
+    sizes: tuple[float, float] = EVERY_SIZE,
     report: Path | None = None,
 ) -> dict[str, Any]:
     """Figures of the bundle at `path` on the pictures of `folder` (`judge.figures`).
 
     Thresholds are the mission's, else the bundle's or, with `false_per_swath`, the lowest with
     which a class raises at most so many false alarms in a picture: `thresholds_chosen_here`, and
-    figures at them flatter. Also `model`, `folder`, `scales`. Raises ModelError for what is no
-    bundle, DataError for pictures and truth files that do not belong together, an absent class that
-    the bundle does not know, and where nothing is known of any picture.
+    figures at them flatter. Features of other sides than `sizes` (pixels) are not judged. Also
+    `model`, `folder`, `scales`. Raises ModelError for what is no bundle, DataError for pictures and
+    truth files that do not belong together, an absent class that the bundle does not know, and
+    where nothing is known of any picture.
     """
     if path.suffix != SUFFIX:
         raise ModelError(
@@ -55,12 +65,12 @@ def evaluate_swaths(
     _refuse_strangers(absent, bundle.manifest.classes)
     pictures = read_pictures(folder, _looks(folder, looks, absent))
     _refuse_ignorance(pictures, bundle.manifest.classes, folder)
-    judged = judge.lay_over(fly(bundle, pictures, flown_as, progress))
+    judged = lay_over(fly(bundle, pictures, flown_as, progress), sizes)
     if false_per_swath is not None:
         chosen = judge.choose_thresholds(judged, list(thresholds), false_per_swath)
         thresholds = {**thresholds, **chosen}
     found = {
-        **judge.figures(judged, thresholds),
+        **judge.figures(judged, thresholds, sizes),
         "model": str(path),
         "folder": str(folder),
         "scales": list(flown_as.tiling.scales),
@@ -91,15 +101,16 @@ def _refuse_strangers(absent: Sequence[str], classes: Sequence[str]) -> None:
             )
 
 
-def _refuse_ignorance(pictures: Sequence[Any], classes: Sequence[str], folder: Path) -> None:
-    known = {c for p in pictures for c in (*p.absent, *(f.class_name for f in p.features))}
-    if not any(p.claimed for p in pictures) and not known:
+def _refuse_ignorance(pictures: Sequence[Picture], classes: Sequence[str], folder: Path) -> None:
+    """Refuse to fly for hours where no class could be judged after."""
+    known = frozenset().union(*known_in(pictures))
+    if not known:
         raise DataError(
-            "nothing is known of these pictures: no truth file, no looks file, no absent class",
+            "nothing is known of these pictures: no box, no looks file, no absent class",
             where=folder,
             hint=f"put NAME.truth.json beside NAME.png, a {LOOKS}, or name --absent CLASS",
         )
-    if known and not known & set(classes):
+    if not known & set(classes):
         raise DataError(
             f"truth is of {', '.join(sorted(known))}, none of the bundle's classes",
             where=folder,
@@ -110,51 +121,85 @@ def _refuse_ignorance(pictures: Sequence[Any], classes: Sequence[str], folder: P
 def print_swaths(found: dict[str, Any], console: Console | None = None) -> None:
     """Print an evaluation of swaths for people, on stdout."""
     console = console or Console()
-    scales = ", ".join(map(str, found["scales"]))
+
+    def say(words: str) -> None:
+        console.print(words, highlight=False, soft_wrap=True)
+
     if found["thresholds_chosen_here"]:
-        console.print(CHOSEN_HERE, highlight=False)
-    console.print(
-        f"{found['model']} on {found['folder']}: {found['n']} pictures, {found['windows']} windows "
-        f"at scales {scales}",
-        highlight=False,
+        say(CHOSEN_HERE)
+    scales = ", ".join(map(str, found["scales"]))
+    say(
+        f"{found['model']} on {found['folder']}: {found['n']} pictures of "
+        f"{found['bootstrap']['sources']} sources, {found['windows']} windows at scales {scales}"
     )
-    columns = ("threshold", "features", "recall", "precision", "AP", "false", "per 1,000", "each")
-    table = Table("class", *columns)
+    say(sizes_in_words(found["sizes"]))
+    console.print(_features_table(found), _hits_table(found), _sizes_table(found), sep="")
+    for k, row in found["first"].items():
+        say(
+            f"first {k} of each: {row[TRUE]} true, {row[DUPLICATE]} duplicates, {row[FALSE]} "
+            f"false, {row['unknown']} unknown, precision {_number(row['precision'])}, showing "
+            f"{_number(row['precision_shown'])}, everywhere {_number(row['everywhere'])}"
+        )
+    say(EVERYWHERE)
+
+
+def _table(*columns: str) -> Table:
+    table = Table(*columns, padding=(0, 0))
     for column in table.columns[1:]:
         column.justify = "right"
+    return table
+
+
+def _features_table(found: dict[str, Any]) -> Table:
+    """Features by class, and false alarms."""
+    table = _table("class", "limit", "features", "recall", "shown", "AP", "per 1,000", "a picture")
     for name, row in found["classes"].items():
         table.add_row(
             name,
             f"{row['threshold']:.2f}",
             str(row["features"]),
             _span(row["recall"]),
-            _span(row["precision"]),
-            "-" if row["average_precision"] is None else f"{row['average_precision']:.3f}",
-            str(row["false"]),
+            _span(row["recall_shown"]),
+            _number(row["average_precision"]),
             f"{row['false_per_1000_windows'] or 0:.2f}",
             f"{row['false_per_swath']:.2f}",
         )
-    console.print(table)
-    sizes = Table("class", "side, pixels", "features", "found")
+    return table
+
+
+def _hits_table(found: dict[str, Any]) -> Table:
+    """Hits by class and scale, each precision beside that of windows placed everywhere."""
+    table = _table("class", "scale", "true", "dupl.", "false", "precision", "showing", "everywhere")
+    for name, row in found["classes"].items():
+        total = {**row, "scale": "all"}
+        for one in (total, *row["by_scale"]):
+            table.add_row(
+                name if one is total else "",
+                *(str(one[key]) for key in ("scale", TRUE, DUPLICATE, FALSE)),
+                _span(one["precision"]),
+                _span(one["precision_shown"]),
+                _number(one["everywhere"]),
+            )
+    return table
+
+
+def _sizes_table(found: dict[str, Any]) -> Table:
+    table = _table("class", "side, pixels", "features", "found", "shown")
     for name, row in found["classes"].items():
         for size in row["recall_by_size"]:
             to = "..." if size["below"] is None else str(size["below"])
-            span = f"{size['from']} to {to}"
-            sizes.add_row(name, span, str(size["features"]), str(size["found"]))
-    if sizes.row_count:
-        console.print(sizes)
-    for k, row in found["first"].items():
-        share = "-" if row["precision"] is None else f"{row['precision']:.3f}"
-        console.print(
-            f"first {k} of each: {row['true']} true, {row['false']} false, "
-            f"{row['unknown']} unknown, precision {share}",
-            highlight=False,
-        )
+            counts = (str(size[key]) for key in ("features", "found", "shown"))
+            table.add_row(name, f"{size['from']} to {to}", *counts)
+    return table
 
 
-def _span(figure: dict[str, float | None]) -> str:
-    if figure["value"] is None:
-        return "-"
-    if figure["low"] is None:
-        return f"{figure['value']:.3f}"
+def _number(figure: float | None) -> str:
+    return "-" if figure is None else f"{figure:.3f}"
+
+
+def _span(figure: dict[str, float | None] | float | None) -> str:
+    if not isinstance(figure, dict):
+        return _number(figure)
+    if figure["value"] is None or figure["low"] is None:
+        return _number(figure["value"])
     return f"{figure['value']:.3f} [{figure['low']:.3f}, {figure['high']:.3f}]"

@@ -20,12 +20,31 @@ from PIL import Image, ImageDraw
 from winnow_base.files import make_folder
 from winnow_edge.files import write_file
 from winnow_edge.products.kinds import Box
-from winnow_train.swaths.judge import FALSE, TRUE, Judged
+from winnow_train.swaths.match import FALSE, TRUE, Judged, side_of
 from winnow_train.tiles import decode, resize
 
 PAGE, FIGURES, WINDOWS = "swaths.html", "swaths.json", "windows.png"
 SHOWN, EACH = 144, 8
+EVERYWHERE = (
+    "everywhere: the share right of windows placed everywhere, spread over the scales as the hits "
+    "are; a precision proves what it has beyond it."
+)
 CHOSEN_HERE = "Thresholds were chosen on these very pictures: figures at them flatter."
+
+
+def sizes_in_words(sizes: Sequence[float | None]) -> str:
+    """Which features are judged, for people.
+
+    >>> sizes_in_words([24, 160])
+    'judged are features with sides of 24 to 160 pixels'
+    """
+    if sizes[1] is None:
+        return (
+            f"judged are features with sides from {sizes[0]:g} pixels"
+            if sizes[0]
+            else ("judged are features of every size")
+        )
+    return f"judged are features with sides of {sizes[0]:g} to {sizes[1]:g} pixels"
 
 
 @dataclass(frozen=True)
@@ -63,6 +82,8 @@ def write_page(judged: Sequence[Judged], found: Mapping[str, Any], title: str, o
         title=title,
         found=found,
         chosen_here=CHOSEN_HERE,
+        everywhere=EVERYWHERE,
+        judged_sizes=sizes_in_words(found["sizes"]),
         sheet=f"data:image/png;base64,{base64.b64encode(sheet).decode()}",
         made=time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
     )
@@ -83,16 +104,15 @@ def _shots(judged: Sequence[Judged], name: str, threshold: float) -> dict[str, l
     kinds = {TRUE: "right", FALSE: "false"}
     for one in judged:
         picture, seen = one.flown.picture, set[int]()
-        for hit, verdict in zip(one.flown.hits, one.verdicts, strict=True):
-            if hit.class_name != name or hit.posterior < threshold:
-                continue
+        for hit, verdict in one.told(name, threshold):
             seen |= set(verdict.shows)
-            if hit.kept and verdict.what in kinds:
+            if verdict.what in kinds:
                 shot = Shot(picture.path, hit.box, f"{hit.posterior:.2f} {picture.path.stem}")
                 rows[kinds[verdict.what]].append((hit.posterior, shot))
-        for number, feature in enumerate(picture.features):
-            if feature.class_name == name and number not in seen and not feature.field:
-                side = max(feature.box.lines, feature.box.samples)
+        for number in one.features(name):
+            feature = picture.features[number]
+            if number not in seen and not feature.field:
+                side = side_of(feature.box)
                 shot = Shot(picture.path, _around(feature.box), f"{side} px {picture.path.stem}")
                 rows["missed"].append((side, shot))
     return {
