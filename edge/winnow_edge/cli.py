@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import argparse
 import logging
-import os
 import sys
 from collections.abc import Sequence
 
 from winnow_edge.commands import bench, doctor, downlink, info, run, schema, version
 from winnow_edge.errors import EXIT_OK, EXIT_RUNTIME, WinnowEdgeError
+from winnow_edge.output import checked_stdout, tell
 
 COMMANDS = (run, downlink, info, bench, doctor, schema)
 _EPILOG = """\
@@ -39,28 +39,30 @@ def parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run `winnow-edge` and return its exit code; an expected error is one line on stderr."""
+    try:
+        with checked_stdout():
+            return _run(arguments)
+    except WinnowEdgeError as error:
+        tell(f"winnow-edge: {error}")
+        return error.exit_code
+    except KeyboardInterrupt:
+        tell("winnow-edge: interrupted; committed products are safe")
+        return 130
+    except MemoryError:
+        tell("winnow-edge: out of memory; committed products are safe")
+        return EXIT_RUNTIME
+    except BrokenPipeError:
+        return EXIT_OK  # the reader of our results is gone: nobody to tell, and nothing was lost
+
+
+def _run(arguments: Sequence[str] | None) -> int:
     args = parser().parse_args(arguments)
     logging.basicConfig(
         level=logging.INFO if args.verbose else logging.WARNING,
         format="winnow-edge: %(message)s",
         stream=sys.stderr,
     )
-    try:
-        code: int = args.func(args)
-        sys.stdout.flush()
-    except WinnowEdgeError as error:
-        print(f"winnow-edge: {error}", file=sys.stderr)
-        return error.exit_code
-    except KeyboardInterrupt:
-        print("winnow-edge: interrupted; committed products are safe", file=sys.stderr)
-        return 130
-    except MemoryError:
-        print("winnow-edge: out of memory; committed products are safe", file=sys.stderr)
-        return EXIT_RUNTIME
-    except BrokenPipeError:
-        # The reader of our results is gone: nobody to tell, and nothing was lost.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return EXIT_OK
+    code: int = args.func(args)
     return code
 
 

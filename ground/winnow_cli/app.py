@@ -19,6 +19,7 @@ import winnow_ground.feed
 import winnow_ground.scene_commands
 import winnow_train.commands
 from winnow_edge.errors import WinnowEdgeError
+from winnow_edge.output import checked_stdout, tell
 from winnow_ground.versions import describe
 
 app = typer.Typer(
@@ -62,17 +63,17 @@ def front_door(
 def main() -> None:
     """Run `winnow`; an expected error prints one line on stderr and sets the exit code."""
     try:
-        app()
+        with checked_stdout():
+            app()
     except WinnowEdgeError as error:
-        print(f"winnow: {error}", file=sys.stderr)
+        tell(f"winnow: {error}")
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
-        print("winnow: interrupted", file=sys.stderr)
+        tell("winnow: interrupted")
         sys.exit(130)
     except SystemExit as leaving:
         if leaving.code == 130:  # Typer makes this of Ctrl-C, without a word
-            print("winnow: interrupted; the same command goes on or starts anew", file=sys.stderr)
+            tell("winnow: interrupted; the same command goes on or starts anew")
         raise
     except BrokenPipeError:
-        sys.stderr.close()
         sys.exit(0)

@@ -53,3 +53,15 @@ def test_help_loads_nothing_heavy() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "Usage: winnow [OPTIONS] COMMAND" in done.stdout
     assert not {name.partition(".")[0] for name in done.stderr.split()} & HEAVY
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["zoo"], ["report", "--help"]])
+def test_results_that_cannot_be_written_are_one_line(arguments: list[str]) -> None:
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(
+            [sys.executable, "-c", WINNOW, *arguments],
+            stdout=full, stderr=subprocess.PIPE, text=True, check=False,
+        )  # fmt: skip
+    (line,) = done.stderr.splitlines()
+    assert done.returncode == 3
+    assert line.startswith("winnow: standard output: cannot be written: ")

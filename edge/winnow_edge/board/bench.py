@@ -344,10 +344,10 @@ def problems(efficiency: float, spread: float, rounds: int, taken: host.Taken) -
     if now := [words for words in host.throttling() or [] if words.endswith("now")]:
         problems.append(f"the board is held back: {', '.join(now)}")
     if taken.others is not None and taken.others > OTHERS_MAX:
-        problems.append(f"other processes took {taken.others:.0%} of the processor")
+        problems.append(f"other processes took {taken.others * 100:.0f} % of the processor")
     if taken.stolen is not None and taken.stolen > OTHERS_MAX:
         problems.append(
-            f"the host of this virtual machine took {taken.stolen:.0%} of the processor"
+            f"the host of this virtual machine took {taken.stolen * 100:.0f} % of the processor"
         )
     if spread > SPREAD_MAX:
         problems.append(f"efficiency varies from round to round (interquartile range {spread:.2f})")

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from winnow_edge.commands.run import threads_of
 from winnow_edge.errors import EXIT_OK
 from winnow_edge.mission import RUNTIMES
+
+if TYPE_CHECKING:
+    from winnow_edge.board.bench import BenchResult
 
 _EPILOG = """\
 The whole flight loop (reading, binning, screening, inference, decision, encoding, commits to a
@@ -60,7 +65,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 
 def run(args: argparse.Namespace) -> int:
-    """Measure and print a table or JSON."""
+    """Measure, and print figures for people or JSON."""
     from winnow_edge.board.bench import bench
     from winnow_edge.bundle import find_bundle, open_bundle
 
@@ -73,12 +78,85 @@ def run(args: argparse.Namespace) -> int:
         seconds=args.seconds,
         power_w=args.power,
     )
-    values = result.as_json()
-    if args.json:
-        print(json.dumps(values))
-    else:
-        width = max(len(key) for key in values)
-        for key, value in values.items():
-            shown = ", ".join(map(str, value)) if isinstance(value, list | tuple) else value
-            print(f"{key:<{width}}  {'-' if shown in (None, '') else shown}")
+    print(json.dumps(result.as_json()) if args.json else "\n".join(_text(result)))
     return EXIT_OK
+
+
+def _text(r: BenchResult) -> Iterator[str]:
+    """The figures in groups, each with its unit, and what they come to."""
+    asked = "" if r.runtime == r.runtime_requested else f" ({r.runtime_requested} was asked for)"
+    yield f"{r.bundle} on {r.runtime}{asked}, {r.swath} swath, {r.rounds} rounds"
+    yield f"tile        {_short(r.tile_ms)} ms in the flight loop with one interpreter"
+    yield (
+        f"net         {_short(r.invoke_ms)} ms a bare invocation: "
+        f"least {_short(r.invoke_min_ms)}, 95 % under {_short(r.invoke_p95_ms)}, "
+        f"99 % under {_short(r.invoke_p99_ms)} "
+        f"({r.invocations:,} invocations after {r.warm_up} to warm up)"
+    )
+    yield (
+        f"efficiency  {r.efficiency:.2f}: the net's share of the loop's time "
+        f"(interquartile range {r.efficiency_spread:.2f})"
+    )
+    yield (
+        f"swath       {r.tiles:,} tiles, {r.second_views:,} shown to the net twice, "
+        f"{r.detections:,} detections"
+    )
+    if r.verifier_ms is not None and r.verifier_share is not None:
+        yield (
+            f"2nd stage   {_short(r.verifier_ms)} ms an invocation, {r.verified or 0:,} "
+            f"detections verified, {r.verifier_share * 100:.0f} % of the loop's time"
+        )
+    yield (
+        f"rate        {_short(r.tiles_per_s)} tiles/s, {_short(r.lines_per_s)} lines/s, "
+        f"{_short(r.megapixels_per_s)} megapixels/s with {_many(r.threads, 'interpreter')}"
+    )
+    yield (
+        f"speed-up    {r.speed_up:.2f} times one interpreter; bare invocations gain "
+        f"{r.bare_speed_up:.2f} times"
+    )
+    yield f"memory      {r.peak_rss_mb:,.0f} MB at most"
+    yield f"board       {', '.join(_board(r))}"
+    energy, source = r.energy_mj_per_tile, r.energy_source
+    yield "energy      " + (
+        f"{_short(energy)} mJ a tile ({source})" if energy is not None else source
+    )
+    yield from _in_words(r)
+
+
+def _board(r: BenchResult) -> Iterator[str]:
+    yield r.cpu
+    yield _many(r.cores, "core")
+    yield from r.features
+    yield f"governor {r.governor or 'not known'}"
+    if r.temperature_c is not None:
+        yield f"{r.temperature_c:.0f} °C"
+    if r.throttling is not None:
+        yield "; ".join(r.throttling) or "not throttled"
+    for who, share in (("other processes", r.others_share), ("the host", r.stolen_share)):
+        if share is not None:
+            yield f"{who} took {share * 100:.0f} % of the processor"
+
+
+def _in_words(r: BenchResult) -> Iterator[str]:
+    """One sentence that says what the board can do, and one more where it cannot be relied on."""
+    samples = round(r.megapixels_per_s * 1e6 / r.lines_per_s)
+    yield (
+        f"This board classifies {_short(r.tiles_per_s)} tiles a second with {r.bundle}: it keeps "
+        f"up with a camera of {samples:,} samples that sends a line every "
+        f"{_short(1e6 / r.lines_per_s)} microseconds, with {r.peak_rss_mb:,.0f} MB of memory."
+    )
+    if r.invalid:
+        yield f"Do not rely on these figures: {'; '.join(r.invalid)}."
+
+
+def _short(value: float) -> str:
+    """Three digits that mean something.
+
+    >>> _short(0.49412), _short(1263.4)
+    ('0.494', '1,263')
+    """
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def _many(n: int, thing: str) -> str:
+    return f"{n} {thing}{'s' * (n != 1)}"

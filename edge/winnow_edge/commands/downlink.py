@@ -108,22 +108,28 @@ def _warn_of_strange_classes(mission: Mission, known: set[str]) -> None:
 
 
 def _text(summary: dict[str, Any]) -> str:
-    products = ", ".join(f"{n} {kind}" for kind, n in summary["products"].items() if n)
-    classes = ", ".join(f"{name} {n}" for name, n in summary["classes"].items())
-    left = summary["left"]
+    products = ", ".join(_many(n, kind) for kind, n in summary["products"].items() if n)
+    left, found = summary["left"], summary["detections"]
+    classes = ", ".join(f"{name} {n:,}" for name, n in found.items())
+    of_them = f"{sum(found.values()):,}, {_many(sum(summary['classes'].values()), 'product')}"
     lines = [
-        f"contact {summary['contact']}: {summary['bytes']} of {summary['budget_bytes']} bytes,"
-        f" {summary['containers']} containers, {summary['packets']} packets -> {summary['out']}",
+        f"contact {summary['contact']}: {summary['bytes']:,} of {summary['budget_bytes']:,} bytes,"
+        f" {_many(summary['containers'], 'container')}, {_many(summary['packets'], 'packet')}"
+        f" -> {summary['out']}",
         f"products    {products or 'none'}",
-        f"detections  {classes or 'none'}",
-        f"left        {left['products']} products, {left['bytes']} bytes",
+        f"detections  {f'{of_them}: {classes}' if found else 'none'}",
+        f"left        {_many(left['products'], 'product')}, {left['bytes']:,} bytes",
     ]
     if summary["acknowledged"] or summary["returned"]:
         lines.append(
-            f"earlier     {summary['acknowledged']} acknowledged,"
-            f" {summary['returned']} ranked again"
+            f"earlier     {_many(summary['acknowledged'], 'product')} acknowledged,"
+            f" {summary['returned']:,} ranked again"
         )
     return "\n".join(lines)
+
+
+def _many(n: int, thing: str) -> str:
+    return f"{n:,} {thing}{'s' * (n != 1)}"
 
 
 def _bytes(text: str) -> int:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import math
 from typing import Any
 
 from winnow_edge.bundle import Bundle, find_bundle, open_bundle
+from winnow_edge.manifest import Manifest
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -56,7 +58,8 @@ def _summary(bundle: Bundle) -> list[str]:
     manifest, spec = bundle.manifest, bundle.manifest.input
     colour = "grey" if spec.channels == 1 else "RGB"
     exact = "exact" if spec.exact_pixels else f"scale {spec.scale:g}, zero {spec.zero_point}"
-    crossed = str(manifest.metrics.get("split")).startswith("cross-validated")
+    split = str(manifest.metrics.get("split"))
+    crossed = split.startswith("cross-validated")
     judged = "out-of-fold" if crossed else "val"
     lines = [
         f"{manifest.name}  {bundle.path}",
@@ -73,21 +76,13 @@ def _summary(bundle: Bundle) -> list[str]:
         ),
         f"  self-test  {len(bundle.golden.tiles)} golden tiles for "
         f"{', '.join(sorted(bundle.golden.logits)) or 'no runtime'}",
-        f"  classes    ({judged} figures; a tile is a detection from the threshold on)",
+        f"  classes    (a tile is a detection from the threshold on; {judged} figures by best "
+        "class, with 95 % intervals)",
     ]
-    per_class = manifest.metrics.get("int8", {}).get("per_class", {})
-    width = max(len(name) for name in manifest.classes)
-    for name in manifest.classes:
-        threshold = manifest.thresholds.get(name)
-        text = f"    {name:{width}}  " + (
-            "background    " if threshold is None else f"threshold {threshold:.2f}"
-        )
-        if row := per_class.get(name):
-            text += f"  precision {row['precision']:.3f}  recall {row['recall']:.3f}"
-        lines.append(text)
+    lines += _classes(manifest)
     lines += [
         f"  {kind:9}  accuracy {figures['accuracy']:.4f}, macro-F1 {figures['macro_f1']:.4f} "
-        f"on {manifest.metrics.get('n')} tiles of {manifest.metrics.get('split')}"
+        f"on {manifest.metrics.get('n')} tiles{', ' if crossed else ' of '}{split}"
         for kind in ("float", "int8")
         if (figures := manifest.metrics.get(kind))
     ]
@@ -99,6 +94,46 @@ def _summary(bundle: Bundle) -> list[str]:
     if manifest.attribution:
         lines.append(f"  data       {manifest.attribution}")
     return lines
+
+
+def _classes(manifest: Manifest) -> list[str]:
+    """A line per class: its threshold, and how many tiles its figures stand on."""
+    per_class = manifest.metrics.get("int8", {}).get("per_class", {})
+    rows = []
+    for name in manifest.classes:
+        limit = manifest.thresholds.get(name)
+        found, right = _counts(per_class[name]) if name in per_class else ("", "")
+        rows.append(
+            (name, "background" if limit is None else f"threshold {limit:.2f}", found, right)
+        )
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "    " + "  ".join(f"{cell:{w}}" for cell, w in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    ]
+
+
+def _counts(row: dict[str, Any]) -> tuple[str, str]:
+    """Recall and precision as counts: three tiles of three prove little."""
+    there, recall, precision = (row.get(key) or 0 for key in ("support", "recall", "precision"))
+    if not there:
+        return "no tile of it was there", ""
+    found = round(recall * there)
+    if not found or not precision:
+        return f"recall 0 of {there:,}{_interval(0, there)}", "precision 0"
+    said = round(found / precision)
+    return (
+        f"recall {found:,} of {there:,}{_interval(found, there)}",
+        f"precision {found:,} of {said:,}{_interval(found, said)}",
+    )
+
+
+def _interval(k: int, n: int) -> str:
+    """Wilson's 95 % interval of a share (JASA 22, 1927), as if all tiles were independent."""
+    z2 = 1.96**2
+    middle = (k + z2 / 2) / (n + z2)
+    half = math.sqrt(z2 * (k * (n - k) / n + z2 / 4)) / (n + z2)
+    return f" ({100 * max(middle - half, 0):.0f} to {100 * min(middle + half, 1):.0f} %)"
 
 
 def _second_stage(verifier: Bundle) -> list[str]:

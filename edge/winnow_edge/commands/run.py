@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from winnow_edge.errors import EXIT_OK, EXIT_USAGE, SwathError, SwathKnownError
 from winnow_edge.mission import RUNTIMES, Mission
+from winnow_edge.output import tell
 
 if TYPE_CHECKING:
     from winnow_edge.loop.flight import Flight
@@ -104,14 +105,14 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 def run(args: argparse.Namespace) -> int:
     """Run the swaths one after the other. A bad one does not keep the next from being run."""
     if args.name is not None and len(args.swaths) > 1:
-        print("winnow-edge run: --name is for a single swath", file=sys.stderr)
+        tell("winnow-edge run: --name is for a single swath")
         return EXIT_USAGE
     from winnow_edge.sources.sockets import is_listening
 
     others = [path for path in args.swaths if not is_listening(path)]
     if args.passes != 1 and others:
         what = "addresses that are listened at (tcp-listen://, unix-listen:)"
-        print(f"winnow-edge run: --passes is for {what}, not for {others[0]}", file=sys.stderr)
+        tell(f"winnow-edge run: --passes is for {what}, not for {others[0]}")
         return EXIT_USAGE
     from winnow_edge.board.systemd import notify, watched
     from winnow_edge.loop.flight import Flight
@@ -139,7 +140,7 @@ def run(args: argparse.Namespace) -> int:
             except (SwathError, SwathKnownError) as error:
                 if len(args.swaths) == 1 and (link is None or args.passes == 1):
                     raise
-                print(f"winnow-edge: {error}", file=sys.stderr)
+                tell(f"winnow-edge: {error}")
                 # Of passes without end a bad one is not how the run ended.
                 code = code if link is not None and args.passes == ALL else error.exit_code
                 continue
@@ -183,7 +184,7 @@ def _passes_at(
             hint="give this one another --name",
         )
     with Listener(address) as listening:
-        print(f"winnow-edge: listening at {listening.address}", file=sys.stderr, flush=True)
+        tell(f"winnow-edge: listening at {listening.address}")
         taken = 0
         while (link := listening.accept(stop, camera.stall_s)) is not None:
             taken += 1

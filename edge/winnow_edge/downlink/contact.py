@@ -8,7 +8,7 @@ contacts have passed without a word. What was acknowledged is never sent again.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -45,9 +45,9 @@ class DownlinkSummary:
     """What one contact carried.
 
     `bytes` counts every octet on the link and is at most `budget_bytes`; `products` counts by kind,
-    `classes` the products of detections by class, `value` is the sum of their values; `left` is
-    what stays in the ranking (`products`, `bytes`); `returned` counts the products that went back
-    into it for want of an acknowledgement.
+    `classes` the products of detections by class, `detections` the detections that they are of;
+    `value` is the sum of the products' values; `left` is what stays in the ranking (`products`,
+    `bytes`); `returned` counts the products that went back into it for want of an acknowledgement.
     """
 
     contact: int
@@ -58,6 +58,7 @@ class DownlinkSummary:
     containers: int
     products: dict[str, int]
     classes: dict[str, int]
+    detections: dict[str, int]
     value: float
     left: dict[str, int]
     returned: int
@@ -127,7 +128,8 @@ def downlink(
         packets=packets,
         containers=len(loads),
         products=_by_kind(loads),
-        classes=_by_class(table[sent]),
+        classes=_by_class(table[sent], ("id",)),
+        detections=_by_class(table[sent], ("swath", "tile")),
         value=float(utilities(table[sent], mission).sum()),
         left={
             "products": int((~sent).sum()),
@@ -262,13 +264,13 @@ def _by_kind(loads: list[_Load]) -> dict[str, int]:
     return {kind.name.lower(): counts[kind] for kind in Kind}
 
 
-def _by_class(sent: ProductTable) -> dict[str, int]:
-    """Products of detections by class name, the most frequent first."""
+def _by_class(sent: ProductTable, alike: Sequence[str]) -> dict[str, int]:
+    """How many differ in the columns `alike`, of the products of detections, by class name, the
+    most frequent first: by their ids products, by swath and tile detections."""
     columns = sent.columns[sent.columns["detection"]]
-    counts: Counter[str] = Counter()
-    pairs, number = np.unique(columns[["swath", "class_index"]], return_counts=True)
-    for (swath, index), n in zip(pairs.tolist(), number.tolist(), strict=True):
-        counts[sent.classes[swath][index]] += n
+    _, first = np.unique(columns[list(alike)], return_index=True)
+    pairs = columns[first][["swath", "class_index"]].tolist()
+    counts = Counter(sent.classes[swath][index] for swath, index in pairs)
     return dict(counts.most_common())
 
 

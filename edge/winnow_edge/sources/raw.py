@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import re
 import select
 import stat
 import sys
@@ -22,6 +23,17 @@ _PIPE_BYTES = 1 << 20
 """Size asked for a pipe (Linux's default limit for users); 64 kB costs a wake-up every 3 lines."""
 _WAIT_SECONDS = 0.2
 """How long to sleep on a silent pipe before saying again that nothing is there yet."""
+_HEADERS = {
+    "JPEG": rb"\xff\xd8\xff[\xdb\xe0-\xef\xfe]",
+    "PNG": rb"\x89PNG\r\n\x1a\n",
+    "TIFF": rb"II[*+]\0|MM\0[*+]",
+    "PGM or PPM": rb"P[2356]\s+(#|\d+\s+\d)",
+    "JPEG 2000": rb"\0\0\0\x0cjP  \r\n\x87\n|\xff\x4f\xff\x51",
+    "PDS": rb"PDS_VERSION_ID|CCSD3ZF|ODL_VERSION_ID|<\?xml ",
+    "FITS": rb"SIMPLE  =",
+}
+"""How files of other formats begin; four bytes at least, so that no line does so by chance."""
+_HEADER_BYTES = 32
 
 
 class RawSource:
@@ -77,6 +89,8 @@ class RawSource:
                 break
             done += got
         lines = done // line_bytes
+        if self._waits and not self._at and (lines or self._ended):
+            self._refuse_header(bytes(view[: min(done, _HEADER_BYTES)]))
         self._rest = bytes(view[lines * line_bytes : done])
         self._at += lines
         if self._swap:
@@ -103,6 +117,17 @@ class RawSource:
         if since is not None and self.stall_s is not None:
             self._stalled = time.monotonic() - since >= self.stall_s
         return False
+
+    def _refuse_header(self, head: bytes) -> None:
+        """Raises SwathError where a stream begins as a file of another format does."""
+        for format_name, beginning in _HEADERS.items():
+            if re.match(beginning, head):
+                raise SwathError(
+                    f"begins as a {format_name} file does, but a stream carries raw lines",
+                    where=self.name,
+                    hint="name the file itself (`winnow feed` on the ground sends lines of any "
+                    "format); if these are samples, send a line of zeros before them",
+                )
 
     def _end(self, done: int, line_bytes: int, why: str | None = None) -> None:
         self._ended = True

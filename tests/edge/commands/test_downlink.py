@@ -84,9 +84,24 @@ def test_a_person_reads_a_few_lines(
     command = ["downlink", str(mission_file), "--store", str(stocked), "--bytes", "5000"]
     assert main([*command, "--out", str(out)]) == 0
     text = capsys.readouterr().out
-    assert f"of 5000 bytes, 2 containers, 6 packets -> {out}" in text
-    assert "crater" in text
+    assert f"of 5,000 bytes, 2 containers, 6 packets -> {out}" in text
     assert 4 <= len(text.splitlines()) <= 6
+
+
+def test_detections_are_counted_apart_from_their_products(
+    mission_file: Path, stocked: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """All of the 30 detections go down, each as a record, a thumbnail and an image."""
+    command = ["downlink", str(mission_file), "--bytes", "10000000"]
+    shutil.copytree(stocked, tmp_path / "again")
+    assert main([*command, "--store", str(stocked), "--out", str(tmp_path / "1.bin")]) == 0
+    text = capsys.readouterr().out
+    assert "products    1 swath, 120 records, 30 thumbnails, 30 images\n" in text
+    assert "detections  30, 90 products: crater 30\n" in text
+    again = [*command, "--store", str(tmp_path / "again"), "--out", str(tmp_path / "2.bin")]
+    assert main([*again, "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert (said["classes"], said["detections"]) == ({"crater": 90}, {"crater": 30})
 
 
 @pytest.mark.parametrize(

@@ -103,6 +103,65 @@ def test_a_pipe_from_another_process_gives_the_very_records_of_the_file(flight: 
     }
 
 
+PICTURES = {
+    "strip.jpg": "JPEG",
+    "strip.png": "PNG",
+    "strip.tif": "TIFF",
+    "strip.pgm": "PGM or PPM",
+    "strip.jp2": "JPEG 2000",
+}
+
+
+@pytest.mark.parametrize("name", PICTURES)
+def test_a_picture_in_a_pipe_is_not_taken_for_raw_lines(flight: Path, name: str) -> None:
+    Image.open(flight / "strip.png").save(flight / name)
+    arguments = ("run", "mission.toml", "-", "--samples", str(WIDTH))
+    done = edge(flight, *arguments, stdin=(flight / name).read_bytes())
+    assert (done.returncode, done.stdout) == (3, b"")
+    (line,) = done.stderr.decode().splitlines()
+    assert f"stdin: begins as a {PICTURES[name]} file does" in line
+    assert "name the file itself" in line
+    # It used up no swath of the store, so that the lines may come under the same name.
+    ok(edge(flight, *arguments, "--json", stdin=(flight / "strip.raw").read_bytes()))
+
+
+def test_samples_that_look_like_a_picture_fly_behind_a_line_of_zeros(flight: Path) -> None:
+    data = b"\xff\xd8\xff\xe0" + (flight / "strip.raw").read_bytes()[4:]
+    arguments = ("run", "mission.toml", "-", "--samples", str(WIDTH), "--json")
+    refused = edge(flight, *arguments, stdin=data)
+    assert b"send a line of zeros before them" in refused.stderr
+    assert ok(edge(flight, *arguments, stdin=bytes(WIDTH) + data))["lines"] == 701
+
+
+def test_results_that_cannot_be_written_are_one_line(flight: Path) -> None:
+    commands: list[tuple[str, ...]] = [
+        ("run", "mission.toml", "strip.png", "--json"),
+        ("run", "mission.toml", "strip.png"),
+        ("downlink", "mission.toml", "--bytes", "5000", "--out", "1.bin"),
+        ("info", "hirise-landmarks", "--json"),
+        ("schema",),
+        ("--help",),
+        ("--version",),
+    ]
+    for arguments in commands:
+        with Path("/dev/full").open("wb") as full:
+            done = subprocess.run(
+                command(*arguments), cwd=flight, stdout=full, stderr=subprocess.PIPE, check=False
+            )
+        (line,) = done.stderr.decode().splitlines()
+        assert done.returncode == 3, arguments
+        assert line.startswith("winnow-edge: standard output: cannot be written: "), arguments
+        assert "where there is room" in line
+    # What was flown before is in the store for good.
+    assert ok(edge(flight, "run", "mission.toml", "strip.png", "--json"))["complete"]
+
+
+def test_a_fault_keeps_its_exit_code_where_it_cannot_be_told(flight: Path) -> None:
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(command("info", "absent"), cwd=flight, stderr=full, check=False)
+    assert done.returncode == 3
+
+
 def test_a_second_pipe_of_the_same_name_is_refused(flight: Path) -> None:
     data = (flight / "strip.raw").read_bytes()
     arguments = ("run", "mission.toml", "-", "--samples", str(WIDTH), "--json")
@@ -175,13 +234,33 @@ def test_bench_says_what_it_measured_and_judges_it(
     assert result["verdict"] == "VALID" or result["verdict"].startswith("INVALID: ")
 
 
+def test_bench_tells_people_in_words(flight: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Figures in lines with their units; what they come to is said in a sentence at the end."""
+    arguments = ["--runtime", "fake", "--seconds", "0", "--threads", "2"]
+    swath = ["--swath", str(flight / "strip.png")]
+    assert main(["bench", str(flight / "probe.winnow"), *swath, *arguments]) == 0
+    first, *figures = capsys.readouterr().out.splitlines()
+    doubt = figures.pop() if figures[-1].startswith("Do not rely") else None
+    sentence = figures.pop()
+    assert first == "probe on fake, strip.png swath, 5 rounds"
+    assert [line.split(None, 1)[0] for line in figures] == [
+        *("tile", "net", "efficiency", "swath", "rate", "speed-up", "memory", "board", "energy")
+    ]
+    assert re.fullmatch(
+        r"This board classifies [\d,.]+ tiles a second with probe: it keeps up with a camera of "
+        r"200 samples that sends a line every [\d,.]+ microseconds, with \d+ MB of memory\.",
+        sentence,
+    )
+    assert doubt is None or doubt.endswith(".")
+
+
 @pytest.mark.parametrize(
     ("spread", "rounds", "taken", "says"),
     [
         (0.01, 5, Taken(0.01, 0.0), None),
         (0.01, 5, Taken(None, None), None),
-        (0.01, 5, Taken(0.3, 0.0), "other processes took 30%"),
-        (0.01, 5, Taken(0.0, 0.2), "host of this virtual machine took 20%"),
+        (0.01, 5, Taken(0.3, 0.0), "other processes took 30 %"),
+        (0.01, 5, Taken(0.0, 0.2), "host of this virtual machine took 20 %"),
         (0.2, 5, Taken(0.0, 0.0), "efficiency varies"),
         (0.01, 2, Taken(0.0, 0.0), "only 2 rounds"),
     ],

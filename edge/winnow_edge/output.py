@@ -1,0 +1,91 @@
+"""The two ends of a command: results to standard output, messages to standard error.
+
+A full disk or a closed pipe under standard output is told apart from the same fault of another
+file, and none of them is a traceback.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Iterator
+from typing import Any, TextIO, cast
+
+from winnow_edge.errors import OutputError
+
+
+@contextlib.contextmanager
+def checked_stdout() -> Iterator[None]:
+    """Inside, what is printed gets out whole, or OutputError says why it does not.
+
+    Raises BrokenPipeError where the reader of the results has gone.
+    """
+    if sys.stdout is None:  # closed by who started us: print() itself is silent then
+        yield
+        return
+    out = _Checked(sys.stdout)
+    with contextlib.redirect_stdout(cast(TextIO, out)):
+        try:
+            yield
+        except SystemExit:  # how --help and --version end
+            out.flush()
+            raise
+        except BaseException:
+            with contextlib.suppress(OutputError, BrokenPipeError):
+                out.flush()
+            raise
+        out.flush()
+
+
+def tell(message: str) -> None:
+    """One line on standard error; silence where that cannot be written either."""
+    if sys.stderr is not None:
+        with contextlib.suppress(OSError):
+            print(message, file=sys.stderr, flush=True)
+
+
+class _Checked:
+    """A stream whose first fault is named, and raised again by whatever is printed after it: a
+    library that tries whether a stream can be written must not swallow it."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._fault: BrokenPipeError | OutputError | None = None
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        with self._named():
+            return self._stream.write(text)
+
+    def flush(self) -> None:
+        with self._named():
+            self._stream.flush()
+
+    @contextlib.contextmanager
+    def _named(self) -> Iterator[None]:
+        if self._fault is not None:
+            raise self._fault
+        try:
+            yield
+        except OSError as error:
+            self._drop_the_rest()
+            self._fault = (
+                error
+                if isinstance(error, BrokenPipeError)
+                else OutputError(
+                    f"cannot be written: {error.strerror}",
+                    where="standard output",
+                    hint="send the results to where there is room",
+                )
+            )
+            raise self._fault from None
+
+    def _drop_the_rest(self) -> None:
+        """What is still in the stream's buffer would be a fault at the interpreter's end too."""
+        with contextlib.suppress(OSError, ValueError):
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, self._stream.fileno())
+            os.close(nowhere)
