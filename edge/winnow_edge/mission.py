@@ -222,12 +222,14 @@ class Compute:
         borderline: A tile whose best posterior is lower gets a second view, its mirror image. 0: no
             tile does. Bundles with a sigmoid head show every tile once.
         verifier: Detections go through the bundle's second stage before they become products.
+        memory_mb: A PNG or JPEG whose decoding takes more is refused.
     """
 
     runtime: str = setting("auto", choices=RUNTIMES)
     threads: int = setting(0, 0, 256, unit="interpreters")
     borderline: float | None = setting(None, 0.0, 1.0, unit="posterior", absent="the bundle's")
     verifier: bool | None = setting(None, absent="where the bundle has one")
+    memory_mb: float = setting(256.0, 0.001, 1e6, unit="MB (1e6 bytes)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -278,10 +280,8 @@ class Mission:
         """
         if asked is not None:
             if asked not in self.instruments:
-                known = ", ".join(self.instruments)
-                raise MissionError(
-                    f"no instrument {asked!r}", where=self.path, hint=f"it has: {known}"
-                )
+                known = f"it has: {', '.join(self.instruments)}"
+                raise MissionError(f"no instrument {asked!r}", where=self.path, hint=known)
             return asked, self.instruments[asked]
         for name, instrument in self.instruments.items():
             if fnmatchcase(swath_name, instrument.match):

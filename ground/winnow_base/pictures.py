@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 from PIL import Image
@@ -21,7 +22,9 @@ def open_picture(path: Path) -> Image.Image:
     `MOST_PIXELS` pixels.
     """
     try:
-        image = Image.open(path, formats=FORMATS)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            image = Image.open(path, formats=FORMATS)
     except Image.DecompressionBombError as error:
         raise ValueError(str(error)) from error
     if image.width * image.height > MOST_PIXELS:

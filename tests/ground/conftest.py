@@ -11,10 +11,11 @@ import pytest
 
 from winnow_edge.downlink.contact import DownlinkSummary, downlink
 from winnow_edge.mission import Mission, parse_mission
-from winnow_edge.products.encode import detection_products, record_product
+from winnow_edge.products.encode import detection_products
 from winnow_edge.products.kinds import NO_CLASS, Box, Detection, Flag, TileRecord
 from winnow_edge.store.store import Store
 from winnow_edge.store.writer import begin_swath
+from winnow_edge.testing import finish, record_product
 
 CLASSES = ("other", "crater", "dark dune", "impact ejecta")
 MISSION = """\
@@ -82,7 +83,7 @@ class Flown:
                     next_line=64 * (row + 1),
                     pending=b"",
                 )
-            writer.finish({"lines": lines, "tiles": 8 * rows, "screened": 0})
+            finish(writer, {"lines": lines, "tiles": 8 * rows, "screened": 0})
 
     def contact(
         self, out: Path, budget_bytes: int = 20_000, policy: str | None = None

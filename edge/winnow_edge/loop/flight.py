@@ -53,7 +53,13 @@ class Flight:
         settings = self._settings_of(chosen)
         # Opened, and decoded where that must be done at once, before interpreters take memory.
         lines = open_lines(
-            path, camera, settings.manifest.input, samples=samples, bits=bits, link=link
+            path,
+            camera,
+            settings.manifest.input,
+            samples=samples,
+            bits=bits,
+            link=link,
+            memory_mb=self.mission.compute.memory_mb,
         )
         try:
             summary = run_swath(

@@ -1,4 +1,4 @@
-"""n single-thread interpreters in n threads, fed with the tiles of one band after the other.
+"""n single-thread interpreters in n threads, fed with the tiles of one block after the other.
 
 LiteRT releases the interpreter lock while it runs, so threads do; one interpreter each is faster
 than one interpreter with n threads, and logits do not depend on how tiles are shared out.
@@ -99,9 +99,8 @@ def _verifier(bundle: Bundle, runtime: str) -> Verifier | None:
 
 
 SWITCH_SECONDS = 2e-5
-"""Python's switch interval while interpreters run. A thread that comes back from its net may wait
-so long for the interpreter lock while another decides and encodes; at the default of 5 ms that
-costs a net of 0.5 ms some 2 % of its speed (docs/notebook/flight-loop.md)."""
+"""Python's switch interval while interpreters run: a thread that comes back from its net may wait
+so long for the interpreter lock while another decides (docs/notebook/flight-loop.md)."""
 
 
 class Interpreters:

@@ -10,7 +10,7 @@ from winnow_edge.loop.verdict import as_words
 
 @dataclass
 class Tally:
-    """What has been counted in a swath so far; saved with every band."""
+    """What has been counted in a swath so far; saved with every block."""
 
     tiles: int = 0
     screened: int = 0

@@ -24,7 +24,7 @@ from winnow_edge.prepare.frame import FrameSource
 from winnow_edge.prepare.repair import Repair, RepairedSource
 from winnow_edge.prepare.stretch import Stretch
 from winnow_edge.sources.contract import Lines, LineSource
-from winnow_edge.sources.open import open_source
+from winnow_edge.sources.open import MEMORY_MB, open_source
 
 
 class Chain:
@@ -97,10 +97,17 @@ def open_lines(
     samples: int | None = None,
     bits: int | None = None,
     link: socket.socket | None = None,
+    memory_mb: float = MEMORY_MB,
 ) -> Chain:
     """Open a swath for a net whose input is `spec`: see `open_source` and `Chain`."""
     source = open_source(
-        path, instrument=camera, samples=samples, bits=bits, grey=spec.channels == 1, link=link
+        path,
+        instrument=camera,
+        samples=samples,
+        bits=bits,
+        grey=spec.channels == 1,
+        link=link,
+        memory_mb=memory_mb,
     )
     try:
         return Chain(source, camera, spec)

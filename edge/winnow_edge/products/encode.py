@@ -11,7 +11,6 @@ import io
 import itertools
 import json
 import struct
-import warnings
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -28,8 +27,6 @@ HEAD: Final = struct.Struct(">HIIIHHBBHBB")
 """swath u16, tile index u32, line u32, sample u32, lines - 1 u16, samples - 1 u16, scale u8,
 class u8, posterior u16 (65535 = 1), flags u8, merged u8."""
 
-_MOST_PIXELS: Final = 2**24
-"""No tile comes near; a picture of more is not decoded, whatever the sender says."""
 _FLAGS_AT: Final = HEAD.size - 2
 _CLASS: Final = struct.Struct(">BH")
 _CLASS_AT: Final = _FLAGS_AT - _CLASS.size
@@ -58,28 +55,6 @@ class Picture:
 
     head: Head
     jpeg: bytes
-
-    def pixels(self) -> npt.NDArray[np.uint8]:
-        """The picture, uint8, shape (rows, columns) or (rows, columns, 3).
-
-        Raises PacketError if it is no JPEG, or one larger than any tile.
-        """
-        where = f"swath {self.head.swath_id}, tile {self.head.record.index}"
-        try:
-            with warnings.catch_warnings():
-                # Pillow warns of what it takes for a bomb, where nobody has lifted its limit.
-                warnings.simplefilter("error")
-                with Image.open(io.BytesIO(self.jpeg), formats=("JPEG",)) as image:
-                    if image.width * image.height > _MOST_PIXELS:
-                        raise ValueError("larger than any tile")
-                    return np.asarray(image)
-        except (OSError, ValueError, SyntaxError, Warning, Image.DecompressionBombError) as error:
-            raise PacketError("a picture is not a JPEG", where=where) from error
-
-
-def encode_record(rec: TileRecord, swath_id: int) -> bytes:
-    """A tile's record, 24 octets. Raises ValueError if a field does not fit its place."""
-    return encode_head(Head(swath_id, rec))
 
 
 def encode_head(head: Head) -> bytes:
@@ -130,7 +105,7 @@ def with_class(data: bytes, class_index: int, posterior: float) -> bytes:
 
 
 def decode_record(data: bytes) -> Head:
-    """The inverse of `encode_record`; the posterior comes back to within 1/131070.
+    """A record's head; the posterior comes back to within 1/131070.
 
     Raises PacketError if `data` is not 24 octets long.
     """
@@ -140,7 +115,7 @@ def decode_record(data: bytes) -> Head:
 
 
 def decode_picture(data: bytes) -> Picture:
-    """A thumbnail or image; its JPEG is not decoded before `Picture.pixels` is called.
+    """A thumbnail or image; its JPEG is not decoded.
 
     Raises PacketError if there is no head or nothing after it.
     """
@@ -198,18 +173,6 @@ def decode_swath(data: bytes) -> dict[str, Any]:
     return info
 
 
-def record_product(rec: TileRecord, swath_id: int) -> Product:
-    """The product of a tile's record."""
-    return Product(
-        Kind.RECORD,
-        rec.index,
-        rec.class_index,
-        rec.posterior,
-        rec.flags.is_feature,
-        encode_record(rec, swath_id),
-    )
-
-
 _HEADS: Final = np.dtype(
     [
         ("swath", ">u2"),
@@ -241,10 +204,10 @@ def record_products(
     posterior: npt.NDArray[np.float64],
     flags: npt.NDArray[np.uint8],
 ) -> list[Product]:
-    """The records of n tiles from index `first`, like `record_product` one by one.
+    """The records of n tiles from index `first`.
 
-    Arrays have shape (n,). The flight loop makes a record for every tile; at once they cost a
-    tenth.
+    Arrays have shape (n,). The flight loop makes a record for every tile; one by one they
+    cost far more.
     """
     count = len(sample)
     heads = np.zeros(count, _HEADS)

@@ -76,11 +76,10 @@ class InterpreterClassifier:
     `make` returns the interpreter. Tiles are copied once, straight into the interpreter's own
     memory, and logits straight out of it. The interpreter refuses to run while anyone holds one of
     its views, lest its memory move; with static shapes it moves only when tensors are allocated, so
-    input and output are addressed directly. Fresh views cost 2 % of a 0.7 ms net. Lines are copied
-    as opaque elements: few enough that NumPy keeps the interpreter lock for the few microseconds
-    of a copy, where letting it go to a busy thread costs another 2 to 3 %. After a net the caches
-    hold nothing of Python's, so every step here counts several times what it costs in a loop of
-    its own (docs/notebook/flight-loop.md).
+    input and output are addressed directly. Lines are copied as opaque elements: few enough that
+    NumPy keeps the interpreter lock for the copy, where letting it go to a busy thread costs more
+    than the copy. After a net the caches hold nothing of Python's, so every step here costs more
+    than in a loop of its own (docs/notebook/flight-loop.md).
     """
 
     def __init__(

@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import BinaryIO, cast
 
@@ -106,6 +107,18 @@ def _zeros(tables: bytes) -> dict[int, int]:
     return symbols
 
 
+@contextlib.contextmanager
+def any_size() -> Iterator[None]:
+    """Pillow's own limit is lifted: `open_picture` has one from the mission."""
+    before = Image.MAX_IMAGE_PIXELS
+    Image.MAX_IMAGE_PIXELS = None
+    try:
+        yield
+    finally:
+        Image.MAX_IMAGE_PIXELS = before
+
+
+@any_size()
 def damage(image: Image.Image, rows: Rows) -> str | None:
     """What is wrong with a grey picture that was decoded with `rows.patched`; None if nothing is.
 
@@ -145,7 +158,7 @@ class Recount:
             if self._version() != self._known:
                 return None
             taller = cast(BinaryIO, Taller(self._file, self._rows))
-            with Image.open(taller, formats=("JPEG",)) as image:
+            with any_size(), Image.open(taller, formats=("JPEG",)) as image:
                 image.draft("L", None)
                 if image.mode == "L":
                     image.load()

@@ -10,10 +10,12 @@ import stat
 from pathlib import Path
 
 from winnow_edge.errors import SwathError
-from winnow_edge.mission import Instrument
+from winnow_edge.mission import Compute, Instrument
 from winnow_edge.sources import pgm, picture, raw, sockets
 from winnow_edge.sources.contract import STDIN, LineSource
 
+MEMORY_MB = Compute().memory_mb
+"""What decoding a picture may take where no mission says it, in MB (1e6 bytes)."""
 _FINGERPRINT_BYTES = 1 << 16
 _FINGERPRINT_PROBES = 256
 _PROBE_BYTES = 4096
@@ -47,16 +49,18 @@ def open_source(
     bits: int | None = None,
     grey: bool = True,
     link: socket.socket | None = None,
+    memory_mb: float = MEMORY_MB,
 ) -> LineSource:
     """Open a swath by what it is: `-` (standard input), pipes and sockets are raw lines.
 
     `samples` and `bits` override the instrument's; `grey` asks for one channel (colour is weighted
-    after ITU-R BT.601); `link` is a connection that came in at the address `path`. Raises
-    SwathError if it is missing, empty, or not what was declared.
+    after ITU-R BT.601); `link` is a connection that came in at the address `path`; a picture whose
+    decoding takes more than `memory_mb` (1e6 bytes) is refused. Raises SwathError if it is missing,
+    empty, or not what was declared.
     """
     samples, bits = samples or instrument.samples, bits or instrument.bits
     stream = _open_stream(os.fspath(path), instrument, samples, bits, link)
-    return stream or _open_file(Path(path), instrument, samples, bits, grey=grey)
+    return stream or _open_file(Path(path), instrument, samples, bits, grey, memory_mb)
 
 
 def _open_stream(
@@ -81,7 +85,12 @@ def _open_stream(
 
 
 def _open_file(
-    path: Path, instrument: Instrument, samples: int | None, bits: int, *, grey: bool
+    path: Path,
+    instrument: Instrument,
+    samples: int | None,
+    bits: int,
+    grey: bool,
+    memory_mb: float,
 ) -> LineSource:
     try:
         status = path.stat()
@@ -102,7 +111,7 @@ def _open_file(
     if head.startswith(b"P5"):
         source = pgm.PgmSource(path)
     elif head.startswith((b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n")):
-        source = picture.open_picture(path, grey=grey)
+        source = picture.open_picture(path, grey=grey, memory_mb=memory_mb)
     elif head.lstrip().startswith(_PDS3) or _has_label(path):
         hint = "`winnow feed` on the ground reads it and sends its lines"
         raise SwathError("is a PDS3 image", where=path, hint=hint)

@@ -19,10 +19,7 @@ from PIL import Image, ImageFile
 
 from winnow_edge.errors import SwathError
 from winnow_edge.sources.contract import Lines
-from winnow_edge.sources.jpeg import Recount, Rows, Taller, damage, rows_of
-
-LARGEST = 256_000_000
-"""Bytes of the largest picture that is decoded in memory; larger ones are fed as raw lines."""
+from winnow_edge.sources.jpeg import Recount, Rows, Taller, any_size, damage, rows_of
 
 _CHUNK = 1 << 16
 _WINDOW = 1024
@@ -35,11 +32,11 @@ _STRAY_MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
 
 _HEADS = frozenset({0xC0, 0xC1, 0xC2, 0xC4, 0xDA, 0xDB, 0xDD, 0xFE, *range(0xE0, 0xF0)})
 """Markers of the segments around scans: frame, tables, scan, restart interval, comment, APPn."""
+_COEFFICIENTS = 3
+"""Bytes a pixel that libjpeg holds of a progressive JPEG beside the picture
+(docs/notebook/flight-loop.md)."""
 _SCANS_GIVEN_UP = 4
 """Scans that are left out at most until a damaged progressive JPEG draws."""
-
-# The limit above is checked from the header, before anything is allocated.
-Image.MAX_IMAGE_PIXELS = None
 
 
 class PictureSource:
@@ -94,7 +91,8 @@ class PictureSource:
         stop = min(stop, self._height)
         count = max(stop - self._at, 0)
         if count:
-            rows = self._image.crop((0, self._at, self.samples, stop))
+            with any_size():
+                rows = self._image.crop((0, self._at, self.samples, stop))
             if rows.mode != self._mode:
                 rows = rows.convert(self._mode)
             out[:count] = np.asarray(rows)
@@ -137,22 +135,27 @@ class PictureSource:
             raise SwathError(f"holds no line that can be decoded ({why})", where=self.name)
 
 
-def open_picture(path: Path, *, grey: bool) -> PictureSource:
-    """Open a PNG or JPEG. Raises SwathError if it is no picture or too large to decode."""
+def open_picture(path: Path, *, grey: bool, memory_mb: float) -> PictureSource:
+    """Open a PNG or JPEG. Raises SwathError if it is no picture, or if decoding it takes more than
+    `memory_mb` (1e6 bytes), which its header tells before anything is allocated."""
     file = path.open("rb")
     try:
         image = _identify(file, path)
         if image.format == "JPEG" and grey:
             # libjpeg then drops the chroma planes: a quarter of the memory of RGB.
             image.draft("L", None)
-        size = image.width * image.height * (1 if image.mode in ("L", "P", "1") else 4)
-        if size > LARGEST:
-            raise SwathError(
-                f"is {image.width} x {image.height}: decoding it takes {size // 10**6} MB",
-                where=path,
-                hint="feed it as raw lines through a pipe: winnow-edge run MISSION - --samples N",
-            )
         sequential = image.format == "JPEG" and not image.info.get("progressive")
+        octets = 1 if image.mode in ("L", "P", "1") else 4
+        if image.format == "JPEG" and not sequential:
+            octets += _COEFFICIENTS
+        size = image.width * image.height * octets
+        if size > memory_mb * 1e6:
+            raise SwathError(
+                f"is {image.width} x {image.height}: decoding it takes {size / 1e6:,.1f} MB, and "
+                f"`compute.memory_mb` is {memory_mb:g}",
+                where=path,
+                hint="allow more, or send raw lines: winnow-edge run MISSION - --samples N",
+            )
         if sequential:
             return _open_sequential(path, image, file, grey=grey)
         return _open_whole(path, image, file, grey=grey)
@@ -163,7 +166,8 @@ def open_picture(path: Path, *, grey: bool) -> PictureSource:
 
 def _identify(file: BinaryIO, path: Path) -> ImageFile.ImageFile:
     try:
-        return Image.open(file, formats=("JPEG", "PNG"))
+        with any_size():
+            return Image.open(file, formats=("JPEG", "PNG"))
     except (OSError, SyntaxError, ValueError) as error:
         raise SwathError(
             "begins like a picture but cannot be read as one", where=path, hint=str(error)
@@ -345,7 +349,8 @@ def _scan_ends(data: bytes) -> list[int]:
 
 def _last_drawn(image: Image.Image, known: int, until: int) -> int:
     """Rows up to the last one before `until` that is not all zero, as undecoded rows are."""
-    rest = image.crop((0, known, image.width, min(until, image.height)))
+    with any_size():
+        rest = image.crop((0, known, image.width, min(until, image.height)))
     if rest.mode.startswith("I"):
         drawn = np.flatnonzero(np.asarray(rest).any(axis=1))
         return known + int(drawn[-1]) + 1 if len(drawn) else known

@@ -119,11 +119,6 @@ class SwathWriter:
         self.next_tile, self.next_line, self.pending = next_tile, next_line, pending
         self.summary = summary
 
-    def finish(self, summary: dict[str, Any]) -> None:
-        """Mark the swath complete; all its blocks are committed."""
-        at = self.next_tile, self.next_line
-        self.commit(products=(), next_tile=at[0], next_line=at[1], pending=None, summary=summary)
-
     def _advance(self, next_tile: int, next_line: int, pending: bytes | None) -> None:
         """Move the swath on, if it still stands where this writer left it."""
         done = self._store.db.execute(

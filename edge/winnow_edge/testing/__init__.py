@@ -29,7 +29,9 @@ pass.raw: 96 lines of 64 samples ... on fake
 `products_of_tiles`    records, and thumbnails and images of detections, as a run makes them
 `pictures_of`          thumbnail and image of one detection that shows given pixels
 `product_of_size`      one product of so many bytes
+`finish`               such a swath marked complete
 `fill`                 a store with one complete swath that holds given products
+`record_product`       the product of one tile's record
 =====================  ===========================================================================
 """
 
@@ -47,10 +49,12 @@ from winnow_edge.testing.stores import (
     LANDMARKS,
     begin,
     fill,
+    finish,
     landmark_mission,
     pictures_of,
     product_of_size,
     products_of_tiles,
+    record_product,
 )
 
 __all__ = [
@@ -60,6 +64,7 @@ __all__ = [
     "SIDE",
     "begin",
     "fill",
+    "finish",
     "landmark_mission",
     "painted_swath",
     "pictures_of",
@@ -68,5 +73,6 @@ __all__ = [
     "probe_mission",
     "product_of_size",
     "products_of_tiles",
+    "record_product",
     "write_probe",
 ]

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from winnow_edge.mission import Mission, parse_mission
-from winnow_edge.products.encode import Head, detection_products, encode_head, record_product
+from winnow_edge.products.encode import Head, detection_products, encode_head
 from winnow_edge.products.kinds import Box, Detection, Flag, Kind, Product, TileRecord
 from winnow_edge.store.store import Store
 from winnow_edge.store.writer import SwathWriter, begin_swath
@@ -48,6 +48,29 @@ def begin(store: Store, name: str = "swath", **known: Any) -> SwathWriter:
         "info": {"instrument": "camera"},
     }
     return begin_swath(store, name, **(plain | known))
+
+
+def record_product(record: TileRecord, swath: int) -> Product:
+    """The product of a tile's record."""
+    return Product(
+        Kind.RECORD,
+        record.index,
+        record.class_index,
+        record.posterior,
+        record.flags.is_feature,
+        encode_head(Head(swath, record)),
+    )
+
+
+def finish(writer: SwathWriter, summary: dict[str, Any]) -> None:
+    """Mark a swath complete of which all blocks are committed."""
+    writer.commit(
+        products=(),
+        next_tile=writer.next_tile,
+        next_line=writer.next_line,
+        pending=None,
+        summary=summary,
+    )
 
 
 def product_of_size(
@@ -93,4 +116,4 @@ def fill(folder: Path, mission: Mission, products: Sequence[Product], name: str 
         writer = begin(store, name)
         tiles = max((p.tile_index for p in products), default=-1) + 1
         writer.commit(products=products, next_tile=tiles, next_line=tiles, pending=b"")
-        writer.finish({"tiles": tiles})
+        finish(writer, {"tiles": tiles})

@@ -32,7 +32,14 @@ from winnow_edge.products.ranking import order_by
 from winnow_edge.products.table import ProductTable
 from winnow_edge.store.schema import ProductState
 from winnow_edge.store.store import Store
-from winnow_edge.testing import begin, fill, landmark_mission, product_of_size, products_of_tiles
+from winnow_edge.testing import (
+    begin,
+    fill,
+    finish,
+    landmark_mission,
+    product_of_size,
+    products_of_tiles,
+)
 
 
 @dataclass
@@ -88,7 +95,7 @@ def stocked(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Path]:
                 for kind in (Kind.THUMBNAIL, Kind.IMAGE)
             ]
             writer.commit(products=products, next_tile=60, next_line=1, pending=b"")
-            writer.finish({"tiles": 60})
+            finish(writer, {"tiles": 60})
     count = 0
 
     def copy() -> Path:

@@ -284,9 +284,26 @@ def test_a_folder_and_a_picture_too_large_are_refused(
 ) -> None:
     with pytest.raises(SwathError, match="is a folder"):
         open_source(tmp_path, instrument=CAMERA)
-    monkeypatch.setattr("winnow_edge.sources.picture.LARGEST", 100)
     with pytest.raises(SwathError, match="is 20 x 10: decoding it takes"):
-        open_source(saved(tmp_path / "s.png", smooth(10, 20)), instrument=CAMERA)
+        open_source(saved(tmp_path / "s.png", smooth(10, 20)), instrument=CAMERA, memory_mb=1e-4)
+
+
+def test_the_memory_that_a_picture_may_take_is_the_missions(tmp_path: Path) -> None:
+    sequential = saved(tmp_path / "s.jpg", smooth(100, 200))
+    progressive = saved(tmp_path / "p.jpg", smooth(100, 200), progressive=True)
+    # 20,000 pixels: a byte each, and three more of coefficients where the file is progressive.
+    assert read_all(open_source(sequential, instrument=CAMERA, memory_mb=0.02)).shape == (100, 200)
+    with pytest.raises(SwathError, match=r"takes 0.1 MB, and `compute.memory_mb` is 0.07"):
+        open_source(progressive, instrument=CAMERA, memory_mb=0.07)
+    assert read_all(open_source(progressive, instrument=CAMERA, memory_mb=0.08)).shape == (100, 200)
+
+
+def test_pillows_own_limit_is_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)  # anything is a bomb to it
+    for name in ("s.png", "s.jpg"):
+        source = open_source(saved(tmp_path / name, smooth(100, 200)), instrument=CAMERA)
+        assert read_all(source).shape == (100, 200)
+        assert Image.MAX_IMAGE_PIXELS == 10
 
 
 def picture_bytes(kind: str) -> bytes:
@@ -323,10 +340,8 @@ def test_damaged_files_never_crash(
     path = tmp_path_factory.getbasetemp() / "damaged"
     path.write_bytes(data[: int(cut * len(data)) + 1])
     try:
-        with pytest.MonkeyPatch.context() as patch:
-            # A damaged header may promise a vast picture, which is only slow to read.
-            patch.setattr("winnow_edge.sources.picture.LARGEST", 1_000_000)
-            source = open_source(path, instrument=CAMERA)
+        # A damaged header may promise a vast picture, which is only slow to read.
+        source = open_source(path, instrument=CAMERA, memory_mb=1)
         lines = read_all(source)
     except WinnowEdgeError as error:
         assert "\n" not in str(error)

@@ -20,6 +20,7 @@ from winnow_edge.testing import (
     LANDMARKS,
     begin,
     fill,
+    finish,
     landmark_mission,
     product_of_size,
     products_of_tiles,
@@ -34,7 +35,7 @@ def test_a_swath_is_written_and_read_back(tmp_path: Path) -> None:
         assert (writer.next_tile, writer.next_line, writer.pending) == (0, 0, None)
         writer.commit(products=first, next_tile=16, next_line=64, pending=b"open")
         writer.commit(products=second, next_tile=32, next_line=128, pending=b"")
-        writer.finish({"lines": 128, "tiles": 32})
+        finish(writer, {"lines": 128, "tiles": 32})
     with Store.open(tmp_path / "new" / "store", mission=None, read_only=True) as store:
         rows = list(store.products(swath_id=1, kinds=(Kind.RECORD, Kind.THUMBNAIL, Kind.IMAGE)))
         made = [*first, *second]
@@ -104,7 +105,7 @@ def test_an_unfinished_swath_goes_on_where_it_was(tmp_path: Path) -> None:
         writer = begin(store)
         assert not writer.complete
         assert (writer.next_tile, writer.next_line, writer.pending) == (8, 64, b"\x00state")
-        writer.finish({"tiles": 8})
+        finish(writer, {"tiles": 8})
         assert writer.complete
     with Store.open(tmp_path, mission=mission) as store:
         writer = begin(store)
@@ -162,7 +163,7 @@ def test_two_runs_of_one_swath_cannot_both_write(tmp_path: Path) -> None:
                 products=products_of_tiles(0, 4, mission), next_tile=4, next_line=4, pending=b""
             )
         with pytest.raises(StoreError, match="another process"):
-            second.finish({})
+            finish(second, {})
         # A third begins where the first is.
         assert begin(two).next_tile == 4
 
@@ -178,7 +179,7 @@ def test_a_swath_sent_before_its_end_is_told_of_again(tmp_path: Path) -> None:
         (early,) = store.announcements().values()
         sent = store.data(early.id)
         downlink(store, mission, budget_bytes=10_000, out=tmp_path / "1.bin")
-        writer.finish({"tiles": 4})
+        finish(writer, {"tiles": 4})
         (late,) = store.announcements().values()
         assert late.id != early.id
         assert store.data(early.id) == sent
@@ -255,7 +256,7 @@ def test_a_quota_smaller_than_the_records_keeps_the_best_of_them(tmp_path: Path)
         rows = [r for r in store.products(kinds=(Kind.RECORD,)) if r.state is ProductState.STORED]
         assert sum(row.detection for row in rows) == 250
         assert store.counts()["record"]["evicted"] == 1000 - len(rows)
-        writer.finish({})
+        finish(writer, {})
         assert store.announcements()[1].state is ProductState.STORED
 
 

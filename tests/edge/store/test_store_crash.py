@@ -36,10 +36,11 @@ import sys
 from pathlib import Path
 import numpy as np
 from winnow_edge.mission import load_mission
-from winnow_edge.products.encode import detection_products, record_product
+from winnow_edge.products.encode import detection_products
 from winnow_edge.products.kinds import Box, Detection, Flag, TileRecord
 from winnow_edge.store.store import Store
 from winnow_edge.store.writer import begin_swath
+from winnow_edge.testing import finish, record_product
 
 mission = load_mission(sys.argv[2])
 with Store.open(sys.argv[1], mission=mission) as store:
@@ -65,7 +66,7 @@ with Store.open(sys.argv[1], mission=mission) as store:
                       pending=str(following).encode())
         print(following, flush=True)
     if not writer.complete:
-        writer.finish({{"tiles": writer.next_tile}})
+        finish(writer, {{"tiles": writer.next_tile}})
     print("done", flush=True)
 """
 
