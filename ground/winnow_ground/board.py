@@ -121,6 +121,10 @@ class Board:
             )
         return DeployError(f"{step} failed: {last}", where=self.host)
 
+    def typed(self, command: str) -> str:
+        """What a person types here to have a shell command run there."""
+        return shlex.join([*self._ssh_of_people(), self.host, command])
+
     def facts(self, python: str | None = None) -> Facts:
         """Look at the board. Raises DeployError where Winnow cannot be installed there."""
         output = self.run("connect", _FACTS, python or "")
@@ -172,8 +176,11 @@ class Board:
         self.run(step, script, folder, stdin=archive.getvalue())
 
     def _ssh(self) -> list[str]:
-        command = ["ssh", "-o", "BatchMode=yes", "-o", "ConnectTimeout=15"]
-        command += ["-o", "ServerAliveInterval=15"]
+        automatic = ["-o", "BatchMode=yes", "-o", "ConnectTimeout=15"]
+        return [*self._ssh_of_people(), *automatic, "-o", "ServerAliveInterval=15"]
+
+    def _ssh_of_people(self) -> list[str]:
+        command = ["ssh"]
         if self.port is not None:
             command += ["-p", str(self.port)]
         if self.identity is not None:

@@ -4,6 +4,7 @@ On the board, PREFIX holds::
 
     releases/ID/    one installation: venv, mission and bundles, units; ID is a digest of them all
     current ->      the installation that flies
+    bin/            winnow-edge, a link to that of `current`
     store/          products; kept by every deploy
     incoming/       where swaths are moved to, unless --swath-input says otherwise
 
@@ -36,12 +37,14 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a deploy did. `changed` is False where the same installation flew already."""
+    """What a deploy did. `changed` is False where the same installation flew already; `next` is a
+    command to type here, which measures the board ("" after a dry run)."""
 
     release: str
     changed: bool
     service: str
     doctor: str
+    next: str = ""
 
 
 def deploy(
@@ -118,6 +121,7 @@ class _Plan:
         folder = socket_folder(source)
         folders += [folder] if folder is not None and not folder.startswith("/run/") else []
         self.board.run("folders", 'mkdir -p "$@"', *folders)
+        command = self._command()
         before = self.board.run("switch", _SWITCH, self.prefix, self.release).strip()
         self.say(f"current -> releases/{self.release}" + (" (as before)" if before else ""))
         try:
@@ -126,7 +130,25 @@ class _Plan:
             self._put_back(before)
             raise
         self.board.run("clear", _CLEAR, self.prefix, str(KEPT))
-        return Outcome(self.release, before != f"releases/{self.release}", service, report)
+        bundle = self.cargo.bundles[0]
+        if bundle in self.cargo.files:
+            bundle = self._from_home(f"{self.prefix}/current/flight/{bundle}")
+        following = self.board.typed(f"{self._from_home(command)} bench {bundle}")
+        changed = before != f"releases/{self.release}"
+        return Outcome(self.release, changed, service, report, following)
+
+    def _command(self) -> str:
+        """Where `winnow-edge` is called: in `bin/`, unless somebody else put one there."""
+        code, target, _ = self.board.attempt(_COMMAND, self.prefix)
+        if code == 0 and target.strip() == _LINK:
+            return f"{self.prefix}/bin/winnow-edge"
+        self.say(f"{self.prefix}/bin/winnow-edge is not of this deploy, and was left alone")
+        return f"{self.prefix}/current/venv/bin/winnow-edge"
+
+    def _from_home(self, path: str) -> str:
+        """A path on the board as people type it there."""
+        home = f"{self.facts.home}/"
+        return f"~/{path.removeprefix(home)}" if path.startswith(home) else path
 
     def _doctor(self) -> str:
         self.say("doctor")
@@ -159,7 +181,7 @@ class _Plan:
     def _put_back(self, before: str) -> None:
         """Back to the installation that flew before."""
         if not before:
-            self.board.attempt('rm -f "$1/current"', self.prefix)
+            self.board.attempt(_CLEAN, self.prefix)
             return
         self.say(f"putting {before} back")
         self.board.attempt(_SWITCH, self.prefix, before.removeprefix("releases/"))
@@ -179,6 +201,16 @@ umask 022
 "$1/venv/bin/python" -m pip --disable-pip-version-check --quiet install {index} \\
     --no-compile --find-links "$1/wheels" "$1"/wheels/winnow_edge-*.whl
 rm -rf "$1/wheels"
+"""
+_LINK = "../current/venv/bin/winnow-edge"
+_COMMAND = f"""
+mkdir -p "$1/bin" && cd "$1/bin" || exit
+[ -e winnow-edge ] || [ -L winnow-edge ] || ln -s {_LINK} winnow-edge
+readlink winnow-edge
+"""
+_CLEAN = f"""
+rm -f "$1/current"
+[ "$(readlink "$1/bin/winnow-edge")" != {_LINK} ] || rm -f "$1/bin/winnow-edge"
 """
 _SWITCH = """
 set -e

@@ -95,10 +95,12 @@ def deploy(
             dry_run=dry_run,
         )
     if as_json:
-        report = {"release": outcome.release, "changed": outcome.changed}
-        print(json.dumps({**report, "service": outcome.service, "doctor": outcome.doctor}))
+        report: dict[str, object] = {"release": outcome.release, "changed": outcome.changed}
+        report |= {"service": outcome.service, "doctor": outcome.doctor, "next": outcome.next}
+        print(json.dumps(report))
     elif dry_run:
         print(f"{host}: nothing was changed")
     else:
         done = "deployed" if outcome.changed else "nothing to change,"
         print(f"{host}: {done} {outcome.release} (service: {outcome.service})")
+        print(f"next: {outcome.next}")

@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import re
+import shlex
 import shutil
 import socket
 import subprocess
@@ -169,6 +170,44 @@ def test_the_units_command_flies_the_mission_over_what_comes_in(
     with Store.open(board.home / "winnow" / "store", mission=None, read_only=True) as store:
         (row,) = store.swaths()
         assert row.name == "pass-1.pgm" and row.complete
+
+
+def test_the_command_lies_in_bin_and_follows_what_flies(
+    board: Loopback, deployed: Deployed
+) -> None:
+    command = board.home / "winnow" / "bin" / "winnow-edge"
+    assert str(command.readlink()) == "../current/venv/bin/winnow-edge"
+    assert command.resolve().is_relative_to(deployed.current.resolve())
+    done = subprocess.run([command, "--version"], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("winnow-edge ")
+
+
+def test_the_next_command_is_told_and_can_be_typed(board: Loopback, deployed: Deployed) -> None:
+    """It goes through the shells of both machines. `info` is quicker than the measurement."""
+    said = deployed.report["next"]
+    ssh, *_, command = shlex.split(said)
+    assert (ssh, command.split()[:2]) == ("ssh", ["~/winnow/bin/winnow-edge", "bench"])
+    typed = said.replace("winnow-edge bench ", "winnow-edge info ")
+    done = subprocess.run(typed, shell=True, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "/winnow/current/flight/bundles/own.winnow" in done.stdout.splitlines()[0]
+
+
+def test_a_command_of_somebody_else_is_left_alone(
+    board: Loopback, deployed: Deployed, mission: Path, wheel: Path
+) -> None:
+    command = board.home / "winnow" / "bin" / "winnow-edge"
+    ours = command.readlink()
+    command.unlink()
+    command.write_text("#!/bin/sh\n")
+    try:
+        outcome, said = board.deploy(mission, wheel)
+        assert command.read_text() == "#!/bin/sh\n"
+        assert "was left alone" in said
+        assert "~/winnow/current/venv/bin/winnow-edge bench " in outcome.next
+    finally:
+        command.unlink()
+        command.symlink_to(ours)
 
 
 def test_the_same_deploy_again_changes_nothing(
