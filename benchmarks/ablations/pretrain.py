@@ -24,10 +24,11 @@ from keras import layers, ops
 
 from winnow_base.progress import Progress
 from winnow_train import checkpoints, fit, model
-from winnow_train.recipe import Augment, Data, Recipe, find_weights
+from winnow_train.recipe import Augment, Data, Recipe
 from winnow_train.runs import CARD, CHECKPOINT
 from winnow_train.tasks import Task, read_task
 from winnow_train.tiles import Augmenter, decode, decode_all, resize
+from winnow_train.weights import find_weights
 
 EPOCHS, BATCH, LEARNING_RATE, WARMUP_STEPS = 2, 64, 5e-4, 40
 PER_STRIP, SIDES = 300, (96, 256)

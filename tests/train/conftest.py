@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+
+from tests.train.serving import Site, serve
 
 RECIPE = """
 about = "discs, bars and nothing"
@@ -70,3 +73,10 @@ def recipe_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("recipe") / "shapes.toml"
     path.write_text(RECIPE)
     return path
+
+
+@pytest.fixture
+def site() -> Iterator[Site]:
+    """A real server on a real socket."""
+    with serve() as made:
+        yield made

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from winnow_base.errors import RecipeError, WeightsError
 from winnow_edge.bundle import open_bundle, shipped_bundles
 from winnow_edge.tables import keys_of
-from winnow_train.recipe import Recipe, find_recipe, find_weights, parse_recipe, read_recipe
+from winnow_train.recipe import Recipe, find_recipe, parse_recipe, read_recipe
+from winnow_train.weights import find_weights
 
 RECIPES = sorted((Path(__file__).parents[2] / "train" / "recipes").glob("*.toml"))
 SMALL: dict[str, Any] = {"name": "small", "data": {"dataset": "hirise-v3"}}

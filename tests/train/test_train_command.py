@@ -45,6 +45,8 @@ def test_a_run_folder_says_what_it_holds(trained: Path) -> None:
     assert card["training"]["counts"]["val"] == {"bar": 10, "disc": 10, "plain": 10}
     assert card["recipe"]["train"]["epochs"] == 3
     assert card["seed"] == 5
+    assert card["licence"] == ""  # neither the recipe nor the data state one
+    assert "(licence not stated). Backbone MobileNet: from random weights." in card["attribution"]
     assert card["temperature"] > 0
     lines = (trained / "training.jsonl").read_text().splitlines()
     assert [json.loads(line)["epoch"] for line in lines] == [1, 2, 3]

@@ -13,7 +13,7 @@ import keras
 import numpy as np
 from keras import layers
 
-from winnow_base.errors import RecipeError, WeightsError
+from winnow_base.errors import NetworkError, RecipeError, WeightsError
 from winnow_train.recipe import Model
 from winnow_train.xception import small_xception
 
@@ -54,21 +54,7 @@ def load_backbone(model: Model, shape: tuple[int, int, int], weights: str | None
     if weights is None:
         bare: keras.Model = make(input_shape=shape, weights=None, **arguments)
         return bare
-    try:
-        # Keras warns of every layer that it skips before it refuses the file as a whole.
-        with warnings.catch_warnings(record=True) as warned:
-            warnings.simplefilter("always")
-            colour: keras.Model = make(input_shape=(*shape[:2], 3), weights=weights, **arguments)
-        for warning in warned:
-            if "Skipping" in str(warning.message):
-                raise ValueError(str(warning.message))
-    except (ValueError, KeyError, OSError) as error:
-        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise WeightsError(
-            f"does not fit {model.backbone} {model.alpha:g}: {first[:160]}",
-            where=weights,
-            hint="name the weights of this very backbone and width",
-        ) from error
+    colour = _with_weights(model, (*shape[:2], 3), weights, arguments)
     net = colour if shape[2] == 3 else make(input_shape=shape, weights=None, **arguments)
     stem = next(i for i, x in enumerate(net.layers) if isinstance(x, layers.Conv2D))
     kernel = np.asarray(colour.layers[stem].get_weights()[0])
@@ -78,6 +64,38 @@ def load_backbone(model: Model, shape: tuple[int, int, int], weights: str | None
             values[0] = kernel.sum(axis=2, keepdims=True)
         target.set_weights(values)
     _fold_offset(net, stem, kernel.sum(axis=(0, 1, 2)))
+    return net
+
+
+def _with_weights(
+    model: Model, shape: tuple[int, int, int], weights: str, arguments: dict[str, Any]
+) -> keras.Model:
+    try:
+        # Keras warns of every layer that it skips before it refuses the file as a whole.
+        with warnings.catch_warnings(record=True) as warned:
+            warnings.simplefilter("always")
+            make = getattr(keras.applications, model.backbone)
+            net: keras.Model = make(input_shape=shape, weights=weights, **arguments)
+        for warning in warned:
+            if "Skipping" in str(warning.message):
+                raise ValueError(str(warning.message))
+    except Exception as error:
+        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        # Keras raises a bare Exception where it cannot download.
+        if first.startswith("URL fetch failure"):
+            raise NetworkError(
+                "Keras cannot fetch the ImageNet weights",
+                where=model.backbone,
+                hint="name a file instead, see `winnow weights list`, or start from random weights "
+                'with model.weights = ""',
+            ) from error
+        if not isinstance(error, ValueError | KeyError | OSError):
+            raise
+        raise WeightsError(
+            f"does not fit {model.backbone} {model.alpha:g}: {first[:160]}",
+            where=weights,
+            hint="name the weights of this very backbone and width",
+        ) from error
     return net
 
 

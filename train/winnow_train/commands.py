@@ -10,6 +10,7 @@ import typer
 
 import winnow_train.crossval.commands
 import winnow_train.data.commands
+import winnow_train.weights_commands
 from winnow_edge.bundle import SUFFIX
 from winnow_train.backend import quiet_backend
 
@@ -22,6 +23,7 @@ def register(app: typer.Typer) -> None:
     app.command("evaluate")(evaluate)
     winnow_train.crossval.commands.register(app)
     winnow_train.data.commands.register(app)
+    winnow_train.weights_commands.register(app)
 
 
 def train(
@@ -36,7 +38,9 @@ def train(
     ] = None,
     teacher: Annotated[
         list[Path] | None,
-        typer.Option("--teacher", help="Run folder or bundle of a teacher; may be repeated."),
+        typer.Option(
+            "--teacher", help="Run folder, bundle, or name of a shipped bundle; may be repeated."
+        ),
     ] = None,
     changes: Annotated[
         list[str] | None,
@@ -64,10 +68,15 @@ def train(
     model.json holds the recipe with every --set in it.
     """
     from winnow_train.chosen import read_chosen
+    from winnow_train.evaluate import find_model
+    from winnow_train.preflight import refuse_unready
     from winnow_train.recipe import find_recipe, read_recipe
 
     wanted = read_recipe(find_recipe(recipe), changes or ())
     picked = read_chosen(chosen, wanted) if chosen else None
+    held = () if everything or picked else None
+    teachers = tuple(map(find_model, teacher or ()))
+    refuse_unready(wanted, data, weights_dir=weights_dir, teachers=teachers, held=held)
     quiet_backend(threads)
     from winnow_base.progress import Progress
     from winnow_train.run import train as run
@@ -77,9 +86,9 @@ def train(
         data,
         out,
         weights_dir=weights_dir,
-        teachers=tuple(teacher or ()),
+        teachers=teachers,
         progress=Progress(),
-        held=() if everything or picked else None,
+        held=held,
         chosen=picked,
         suspects=picked.weights if picked else None,
     )

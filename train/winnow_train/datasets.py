@@ -6,7 +6,8 @@ The published formats are read as they come from their archives:
 - `hirise-v3`: version 3, 10.5281/zenodo.2538136, and version 3.2, 10.5281/zenodo.4002935, whose
   split file repeats rows; repeated rows are dropped.
 - `msl`: "Mars surface image (Curiosity rover) labeled data set", 10.5281/zenodo.1049137.
-- `folder`: `ROOT/[train|val|test/]CLASS/*.{png,jpg,...}`.
+- `folder`: `ROOT/[train|val|test/]CLASS/*.{png,jpg,...}`; `ROOT/PROVENANCE.json` may state its
+  `attribution` and `licence`.
 
 Tiles of one *source* (a HiRISE observation, a rover sol) look alike, so a source belongs to one
 set alone; a source found in two sets is an error, not a warning.
@@ -17,6 +18,7 @@ from __future__ import annotations
 import csv
 import filecmp
 import hashlib
+import json
 import re
 from collections import Counter
 from collections.abc import Collection, Sequence
@@ -34,6 +36,8 @@ HIRISE_SOURCE = re.compile(r"^((?:PSP|ESP|TRA|AEB)_\d{6}_\d{4})_")
 #: MSL file names begin with the sol and the camera's code, e.g. `0077ML0005780000102730I01_DRCL`.
 MSL_NAME = re.compile(r"^(\d{4})(ML|MR|MH)")
 """Sol and camera in the name of a rover picture."""
+#: Where a data set comes from, beside it: what it may be used for, how it was made.
+PROVENANCE = "PROVENANCE.json"
 #: Licences of the public sets. Public sources differ on MSL's.
 LICENCES = {
     "hirise-v1": "CC BY 4.0",
@@ -65,6 +69,8 @@ class TileSet:
     classes: tuple[str, ...]
     tiles: tuple[Tile, ...]
     attribution: str
+    licence: str = ""
+    """Licence of the pictures; "" where nobody states one."""
     left_out: tuple[str, ...] = ()
     """File names of tiles whose label is of another picture (`_without_copies`), sorted."""
 
@@ -189,6 +195,7 @@ def _read_hirise(
         tuple(ids[i] for i in order),
         _present(tiles, label_file),
         f"HiRISE landmarks ({name}): NASA/JPL/University of Arizona; Wagstaff et al., Doran et al.",
+        LICENCES[name],
     )
 
 
@@ -244,6 +251,7 @@ def _read_msl(root: Path) -> TileSet:
         tuple(ids[i] for i in order),
         _present(tiles, last),
         "MSL surface images: NASA/JPL-Caltech/MSSS; Lu et al.",
+        LICENCES["msl"],
     )
 
 
@@ -260,7 +268,26 @@ def _read_folder(root: Path) -> TileSet:
                     tiles.append(Tile(path, label, split or split_of(source), source))
     if not tiles:
         raise DataError("no image in a folder per class", where=root)
-    return TileSet("folder", tuple(classes), tuple(tiles), f"{root.name}: a folder per class")
+    attribution, licence = _stated(root)
+    return TileSet("folder", tuple(classes), tuple(tiles), attribution, licence)
+
+
+def _stated(root: Path) -> tuple[str, str]:
+    """Attribution and licence that the folder's PROVENANCE.json states, "" for no licence.
+
+    Raises DataError for a file that is no such table.
+    """
+    path, known = root / PROVENANCE, f"{root.resolve().name}: a folder per class"
+    if not path.is_file():
+        return known, ""
+    try:
+        table = json.loads(path.read_text(encoding="utf-8"))
+        said = table.get("attribution") or known, table.get("licence") or ""
+    except (OSError, ValueError, RecursionError, AttributeError) as error:
+        raise DataError("is no table of JSON", where=path, hint="mend it or remove it") from error
+    if not all(isinstance(text, str) for text in said):
+        raise DataError("`attribution` and `licence` must be texts", where=path)
+    return said
 
 
 def source_of(name: str) -> str:

@@ -10,8 +10,9 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
-from winnow_base.errors import DataError, ModelError, RecipeError
+from winnow_base.errors import DataError, ModelError
 from winnow_base.progress import Progress
+from winnow_train.preflight import refuse_wrong_number
 from winnow_train.recipe import Recipe
 from winnow_train.runs import CHECKPOINT, MODEL, read_card
 from winnow_train.tasks import Task
@@ -22,31 +23,8 @@ def refuse_wrong_teachers(recipe: Recipe, teachers: tuple[Path, ...], progress: 
 
     Runs of other recipes than the named ones only get a warning: a recipe may have been renamed.
     """
-    wanted = recipe.distill.teachers
-    if not (recipe.distill.weight > 0 or recipe.distill.start):
-        if teachers:
-            raise RecipeError(
-                "takes no teacher, but one is given",
-                where=recipe.name,
-                hint="leave --teacher out, or set distill.weight or distill.start",
-            )
-        return
-    if not teachers:
-        names = " and ".join(wanted) or "the teacher's recipe"
-        raise RecipeError(
-            "distillation needs a teacher"
-            if recipe.distill.weight > 0
-            else "distill.start needs a run to start from",
-            where=recipe.name,
-            hint=f"train {names} first and give its run folder with --teacher",
-        )
-    if wanted and len(teachers) != len(wanted):
-        raise RecipeError(
-            f"names {len(wanted)} teacher{'s' * (len(wanted) > 1)}, given are {len(teachers)}",
-            where=recipe.name,
-            hint=f"give a --teacher for each of {', '.join(wanted)}, in this order",
-        )
-    for name, folder in zip(wanted, teachers, strict=False):
+    refuse_wrong_number(recipe, teachers)
+    for name, folder in zip(recipe.distill.teachers, teachers, strict=False):
         if (theirs := read_card(folder).get("name")) != name:
             progress.warn(f"{folder} is a run of {theirs}; {recipe.name} names {name} here")
 

@@ -40,7 +40,7 @@ def build(
     """Build the net to be trained: float32 [B, H, W, C] of pixels / 127.5 -> {head: logits [B, K]}.
 
     `heads` maps a head's name to its number of classes; `weights` is what
-    `winnow_train.recipe.find_weights` gives. Raises WeightsError if they do not fit.
+    `winnow_train.weights.find_weights` gives. Raises WeightsError if they do not fit.
     """
     keras.utils.set_random_seed(seed)
     backbone = load_backbone(model, (size.height, size.width, size.channels), weights)

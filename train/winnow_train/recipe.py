@@ -1,15 +1,14 @@
 """Recipes: TOML files that say how a model is trained, read into frozen dataclasses.
 
 A recipe names no path of any machine: data comes with `--data`, a weights file is named by its
-file name and looked up in `--weights-dir` or the folder that `WINNOW_WEIGHTS` names, or is
-`"imagenet"` and Keras downloads it. An unknown key or a value out of range is refused by name.
+public or file name and looked up in `--weights-dir` or the folder that `WINNOW_WEIGHTS` names, or
+is `"imagenet"` and Keras downloads it. An unknown key or a value out of range is refused by name.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,10 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from winnow_base.conversion import Conversion
-from winnow_base.errors import RecipeError, WeightsError
+from winnow_base.errors import RecipeError
 from winnow_edge.tables import Reader, setting
 
-WEIGHTS_VARIABLE = "WINNOW_WEIGHTS"
 RECIPE_FOLDERS = (
     Path(__file__).parent / "recipes",  # in a wheel
     Path(__file__).parent.parent / "recipes",  # in the repository
@@ -74,7 +72,8 @@ class Model:
     Attributes:
         backbone: Name of the class in `keras.applications`, or "SmallXception".
         alpha: Width multiplier of the backbone; 0 for backbones that have none.
-        weights: File name of the backbone's weights, `"imagenet"`, or `""` for random ones.
+        weights: Backbone's weights: a name of `winnow weights list`, a file name, `"imagenet"`
+            (Keras fetches them), or `""` for random ones.
         last: Name of the backbone's last layer that is kept; "" keeps all of it.
         shared: Up to this layer nothing is padded, so that overlapping tiles share its features and
             a swath is run once through them (MobileNet only); "" shares nothing.
@@ -268,11 +267,13 @@ class Export:
         borderline: A tile whose best posterior is under this is shown to the net a second time,
             mirrored, and its posteriors are the means of both views: on board and in every figure.
             0: none is.
+        licence: Licence of the weights, as their owner gives it; "" leaves it not stated.
     """
 
     prior: float = setting(0.0, 0.0, 2.0)
     join: float = setting(0.0, 0.0, 2.0)
     borderline: float = setting(0.0, 0.0, 1.0)
+    licence: str = setting("")
 
 
 @dataclass(frozen=True)
@@ -339,6 +340,14 @@ def read_recipe(path: Path | str, changes: Sequence[str] = ()) -> Recipe:
     return _recipe(Reader(f"{path} with --set", RecipeError) if changes else reader, table)
 
 
+def read_recipe_text(text: str, name: str) -> Recipe:
+    """Check the text of a recipe. Raises RecipeError as `read_recipe` does."""
+    reader = Reader(name, RecipeError, text)
+    table = reader.parse()
+    table.setdefault("name", name)
+    return _recipe(reader, table)
+
+
 def _merge(table: dict[str, Any], change: dict[str, Any]) -> None:
     for key, value in change.items():
         held = table.get(key)
@@ -384,18 +393,3 @@ def _recipe(reader: Reader, table: dict[str, Any]) -> Recipe:
         hint = "it is a limit on the best posterior of a softmax head: leave it out"
         raise reader.refusal(("export", "borderline"), what, hint)
     return recipe
-
-
-def find_weights(weights: str, folder: Path | None) -> str | None:
-    """What `keras.applications` takes: None, "imagenet", or the path of a weights file."""
-    if weights in ("", "imagenet"):
-        return weights or None
-    named = os.environ.get(WEIGHTS_VARIABLE)
-    for home in (folder, Path(named) if named else None, Path()):
-        if home is not None and (home / weights).is_file():
-            return str(home / weights)
-    raise WeightsError(
-        "no such weights file",
-        where=weights,
-        hint=f"give its folder with --weights-dir or {WEIGHTS_VARIABLE}",
-    )

@@ -22,20 +22,20 @@ import numpy as np
 
 from winnow_base import metrics, views
 from winnow_base.calibrate import fit_temperature
-from winnow_base.errors import RecipeError
 from winnow_base.files import make_folder
 from winnow_base.progress import Progress
 from winnow_edge.bundle import SUFFIX, open_bundle
 from winnow_edge.errors import OutputError
 from winnow_train import checkpoints, distill, fit, frozen, lineage, model, samples
 from winnow_train.chosen import Chosen
-from winnow_train.datasets import LICENCES, refuse_leakage
 from winnow_train.from_bundle import unpack
-from winnow_train.recipe import Data, Recipe, find_weights
+from winnow_train.preflight import read_tasks, refuse_unlearnable
+from winnow_train.recipe import Recipe
 from winnow_train.rendered import add_rendered
 from winnow_train.runs import CARD, CHECKPOINT, MODEL, read_card
-from winnow_train.tasks import Task, read_task, refuse_empty_classes
+from winnow_train.tasks import Task
 from winnow_train.tiles import decode_all, to_input
+from winnow_train.weights import find_weights, public_weights
 from winnow_train.windows.join import add_windows, fingerprint_of, read_all
 from winnow_train.windows.pictures import Picture
 
@@ -67,7 +67,8 @@ def train(
     teachers = _as_runs(teachers, recipe, tasks, out)
     lineage.refuse_wrong_teachers(recipe, teachers, progress)
     weights = find_weights(recipe.model.weights, weights_dir)
-    _refuse_what_cannot_be_learned(recipe, tasks, held, progress)
+    for warning in refuse_unlearnable(recipe, tasks, held):
+        progress.warn(warning)
     lineage.refuse_leaks(teachers, tasks)
     make_folder(out)
     training = {h: t.split("train") for h, t in tasks.items()}
@@ -173,36 +174,6 @@ def _learn(
         fit.fit(learner, recipe, training, sample, judge, out, digest, bar.epoch, bar.step, net)
 
 
-def read_tasks(recipe: Recipe, data: Path, held: Collection[str] | None = None) -> dict[str, Task]:
-    """The recipe's own task first, then those trained along; with `held`, all split anew."""
-    own = recipe.data.dataset
-    tasks = {own: read_task(recipe.data, data, recipe.model.head, held)}
-    for name in recipe.data.along:
-        if name in tasks:
-            raise RecipeError(f"data.along names {name} again", where=recipe.name)
-        tasks[name] = read_task(Data(dataset=name), data, "softmax", held)
-    refuse_leakage([t.tiles for t in tasks.values()])
-    return tasks
-
-
-def _refuse_what_cannot_be_learned(
-    recipe: Recipe, tasks: dict[str, Task], held: Collection[str] | None, progress: Progress
-) -> None:
-    if held is not None and recipe.train.patience:
-        raise RecipeError(
-            f"train.patience is {recipe.train.patience}, but no val is judged",
-            where=recipe.name,
-            hint="set train.epochs and train.patience=0",
-        )
-    for head, task in tasks.items():
-        if held:  # `winnow cv` says which classes the net of a fold never saw
-            continue
-        if copies := task.tiles.left_out:
-            progress.warn(f"{head}: {len(copies)} tiles hold version 1's picture; left out")
-        for missing in refuse_empty_classes(task, judged=held is None):
-            progress.warn(f"{head}: no val tile of {missing}; macro-F1 leaves it out")
-
-
 def _pixels(
     task: Task, recipe: Recipe, progress: Progress, *, reduce: bool = False
 ) -> list[np.ndarray]:
@@ -258,8 +229,8 @@ def _finish(
         "metrics": figures,
         "seed": recipe.seed,
         "versions": _versions(),
-        "licence": f"Apache-2.0 (weights); training data {LICENCES.get(head, 'unknown')}",
-        "attribution": f"{task.tiles.attribution} ({LICENCES.get(head, 'licence unknown')}). "
+        "licence": _licence(recipe.export.licence, task.tiles.licence),
+        "attribution": f"{task.tiles.attribution} ({task.tiles.licence or 'licence not stated'}). "
         f"Backbone {recipe.model.backbone}: from {came_from['origin']}.",
     }
     _write(exported, card, folder)
@@ -314,11 +285,21 @@ def _described(
     return found
 
 
+def _licence(weights: str, data: str) -> str:
+    """What recipe and data set state; "" where neither states anything."""
+    if not weights and not data:
+        return ""
+    return f"{weights or 'not stated'} (weights); training data: {data or 'not stated'}"
+
+
 def _origin(recipe: Recipe, teachers: tuple[Path, ...]) -> str:
     """Where the backbone's weights came from, for the attribution; of a run that it starts from,
     what that run says of its own."""
-    first = "keras.applications ImageNet weights (Apache-2.0)"
-    origin = first if recipe.model.weights else "random weights"
+    origin, named = "random weights", recipe.model.weights
+    if named == "imagenet" or named.startswith("keras_") or public_weights(named):
+        origin = "keras.applications ImageNet weights (Apache-2.0)"
+    elif named:
+        origin = f"the weights file {named}"
     if not recipe.distill.start:
         return origin
     started = teachers if recipe.distill.average else teachers[:1]

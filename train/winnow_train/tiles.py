@@ -29,11 +29,23 @@ def decode(path: Path, channels: int) -> np.ndarray:
         with open_picture(path) as image:
             pixels = np.asarray(image.convert("L" if channels == 1 else "RGB"))
     except (OSError, SyntaxError, ValueError) as error:
-        what = "is empty" if path.is_file() and path.stat().st_size == 0 else "cannot be decoded"
-        raise DataError(
-            f"the image {what}", where=path, hint="remove it from the labels or fetch it again"
-        ) from error
+        raise _unreadable(path) from error
     return pixels.reshape(*pixels.shape[:2], channels)
+
+
+def refuse_no_picture(path: Path) -> None:
+    """Raise DataError for what is missing, empty or no picture; its pixels are not decoded."""
+    try:
+        with open_picture(path):
+            return
+    except (OSError, SyntaxError, ValueError) as error:
+        raise _unreadable(path) from error
+
+
+def _unreadable(path: Path) -> DataError:
+    what = "is empty" if path.is_file() and path.stat().st_size == 0 else "cannot be decoded"
+    hint = "remove it from the labels or fetch it again"
+    return DataError(f"the image {what}", where=path, hint=hint)
 
 
 def decode_all(

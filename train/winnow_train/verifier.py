@@ -42,7 +42,7 @@ class Learner:
 def build(settings: Model, size: Input, classes: int, weights: str | None, seed: int) -> Learner:
     """A verifier for tiles of `size`; a frozen backbone stays as `weights` has it.
 
-    `weights` is what `winnow_train.recipe.find_weights` gives. Raises WeightsError if they do not
+    `weights` is what `winnow_train.weights.find_weights` gives. Raises WeightsError if they do not
     fit.
     """
     halves = model.build(settings, size, {HEAD: classes}, weights, seed)

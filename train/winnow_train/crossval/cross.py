@@ -24,6 +24,7 @@ from winnow_train import model, run, samples
 from winnow_train.chosen import trained_keys
 from winnow_train.crossval.outcome import FILE, OutOfFold, join, load
 from winnow_train.crossval.splits import SOLS_PER_BLOCK, Folds, make_folds, notices, read_folds
+from winnow_train.preflight import read_tasks
 from winnow_train.recipe import Recipe, find_recipe, read_recipe
 from winnow_train.runs import load_run
 from winnow_train.tasks import Task
@@ -56,7 +57,7 @@ def cross_validate(
     holds a cross-validation of another recipe, data or folds.
     """
     _refuse_unfit(recipe)
-    tasks = run.read_tasks(recipe, data, held=())
+    tasks = read_tasks(recipe, data, held=())
     whole = list(tasks.values())
     pictures = read_all(recipe, data)
     made = (
@@ -173,7 +174,7 @@ def _ask(
     recipe: Recipe, data: Path, where: Path, folds: Folds, fold: int, progress: Progress
 ) -> OutOfFold:
     """What the net of a fold says of the tiles that it never saw."""
-    task = run.read_tasks(recipe, data, folds.held(fold))[recipe.data.dataset]
+    task = read_tasks(recipe, data, folds.held(fold))[recipe.data.dataset]
     held, training = task.split("val"), task.split("train")
     shift = recipe.train.logit_adjustment * samples.log_prior(training, recipe)
     net, card = load_run(where)

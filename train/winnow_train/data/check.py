@@ -22,6 +22,7 @@ from winnow_train.data.hashing import (
     correlation,
     distance,
     hashes,
+    look_alikes,
     reduced,
 )
 from winnow_train.data.listing import Listing, Row, read_listing
@@ -105,7 +106,19 @@ class Check:
             (len(self.leaking), "source in two sets"),
             (len(self.empty_classes.get("train", ())), "class without a training tile"),
         )
-        return [f"{n} x {what}" for n, what in kinds if n]
+        return [*(f"{n} x {what}" for n, what in kinds if n), *self._lacking()]
+
+    def _lacking(self) -> list[str]:
+        """What there is too little of to train and to judge a net."""
+        if not self.tiles:
+            return ["no tile at all"]
+        labels = {r.label for r in self.tiles}
+        found = [] if len(labels) > 1 else [f"one class alone ({labels.pop()})"]
+        for split in ("train", "val"):
+            if not self._has(split):
+                there = ", ".join(f"{n} in {s}" for s, n in self.sources.items())
+                found.append(f"no tile in {split} (sources: {there})")
+        return found
 
     def as_json(self) -> dict[str, Any]:
         """Everything, for `--json`."""
@@ -256,16 +269,9 @@ def _compare(
         for r in other
         if r.source in homes and homes[r.source] != r.split
     }
-    views, mine = hashes(other_pixels), hashes(pixels)[0]
-    pairs = []
     with progress.counting(f"comparing with {their.name}", len(rows)) as advance:
-        for i, row in enumerate(rows):
-            apart, view = distance(mine[i], views)
-            for j in np.flatnonzero(apart <= threshold).tolist():
-                alike = correlation(pixels[i], other_pixels[j], int(view[j]))
-                if alike >= CORRELATION:
-                    pairs.append(Pair(row, other[j], int(apart[j]), alike))
-            advance(1)
+        found = look_alikes(pixels, other_pixels, threshold, lambda: advance(1))
+        pairs = [Pair(rows[i], other[j], bits, alike) for i, j, bits, alike in found]
     names = {r.landmark: i for i, r in enumerate(rows)}
     shared = [(names[r.landmark], j) for j, r in enumerate(other) if r.landmark in names]
     same = [

@@ -216,7 +216,8 @@ def check(
     """Check a labelled set for faults: bad files, bad rows, leakage, duplicates, conflicts.
 
     Ends with exit code 3 on any fault that training refuses: a row or a file that cannot be used,
-    a source in two sets, a class without a training tile. Pictures in two sets although their
+    a source in two sets, a class without a training tile, no tile in train or in val, one class
+    alone. Pictures in two sets although their
     sources differ are listed, because they flatter the figures on val.
 
     Example: winnow data check hirise-v3 --data DATA
@@ -231,4 +232,8 @@ def check(
     else:
         print_check(found, limit)
     if refused := found.refused():
-        raise DataError(f"{name} is not fit for training: {', '.join(refused)}", where=data)
+        hint = None
+        if name == "folder" and any(words.startswith("no tile in") for words in refused):
+            hint = "`winnow new data` splits pictures by source"
+        what = f"{name} is not fit for training: {', '.join(refused)}"
+        raise DataError(what, where=data, hint=hint)

@@ -24,8 +24,7 @@ from winnow_train.data.catalogue import (
 )
 from winnow_train.data.download import Patience, download, fetch_json
 from winnow_train.data.unpack import unpack, unpacked_size
-
-PROVENANCE = "PROVENANCE.json"
+from winnow_train.datasets import PROVENANCE
 
 
 def fetch_archive(

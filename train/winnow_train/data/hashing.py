@@ -9,6 +9,8 @@ eight views of the square follow from one transform.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
@@ -74,6 +76,24 @@ def correlation(a: Reduced, b: Reduced, view: int) -> float:
     x, y = a[both] - a[both].mean(), turned[both] - turned[both].mean()
     scale = float(np.sqrt((x @ x) * (y @ y)))
     return float(x @ y) / scale if scale else 0.0
+
+
+def look_alikes(
+    some: Reduced,
+    others: Reduced,
+    threshold: int = HAMMING,
+    step: Callable[[], None] = lambda: None,
+) -> Iterator[tuple[int, int, int, float]]:
+    """Pairs of two sets of tiles, float32 [n, 32, 32] and [m, 32, 32], that look alike in one of
+    the eight views: both places, the bits in which the hashes differ, the correlation."""
+    mine, views = hashes(some)[0], hashes(others)
+    for i in range(len(some)):
+        apart, view = distance(mine[i], views)
+        for j in np.flatnonzero(apart <= threshold).tolist():
+            alike = correlation(some[i], others[j], int(view[j]))
+            if alike >= CORRELATION:
+                yield i, j, int(apart[j]), alike
+        step()
 
 
 def _inside(pixels: Reduced) -> npt.NDArray[np.bool_]:
