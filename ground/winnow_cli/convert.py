@@ -30,6 +30,9 @@ def convert(
     data: Annotated[
         Path, typer.Option(envvar="WINNOW_DATA", help="Folder that holds the data sets.")
     ],
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace the bundle that is there already.")
+    ] = False,
     cv: Annotated[
         Path | None,
         typer.Option(
@@ -114,7 +117,7 @@ def convert(
         "max_bytes": max_bytes,
         "max_mmac": max_mmac,
     }
-    _check_out(out)
+    _check_out(out, force)
     source = load_source(model)
     options = read_conversion(source.recipe_options, given, source.folder)
     if source.head == "softmax":  # a sigmoid head may say that nothing is there
@@ -256,8 +259,8 @@ def _say_if_no_background(classes: tuple[str, ...], background: tuple[str, ...])
     Progress().warn(f"no class is background, so every tile may be a detection; {hint}")
 
 
-def _check_out(out: Path) -> None:
-    """Refuse an unwritable place before minutes of work, not after."""
+def _check_out(out: Path, force: bool) -> None:
+    """Refuse an unwritable place, or a bundle that is there, before minutes of work, not after."""
     import os
 
     from winnow_edge.errors import OutputError
@@ -267,3 +270,5 @@ def _check_out(out: Path) -> None:
         raise OutputError("no such folder", where=folder, hint="create it or give another --out")
     if out.is_dir() or not os.access(folder, os.W_OK):
         raise OutputError("cannot be written", where=out, hint="give --out a writable path")
+    if out.exists() and not force:
+        raise OutputError("is there already", where=out, hint="name another --out, or add --force")

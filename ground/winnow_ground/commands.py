@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -100,6 +100,10 @@ def report_command(
     folder: Annotated[
         Path, typer.Argument(metavar="DIR", help="Folder of `winnow receive`, or of a demo.")
     ],
+    swaths: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="SWATH", help="The swaths themselves, to draw on."),
+    ] = None,
     store: Annotated[
         Path | None,
         typer.Option(
@@ -108,7 +112,7 @@ def report_command(
     ] = None,
     swath: Annotated[
         list[Path] | None,
-        typer.Option(metavar="FILE", help="The swath itself, to draw on; may be repeated."),
+        typer.Option(metavar="FILE...", help="The same; a pattern such as *.jpg may follow."),
     ] = None,
     mission: Annotated[
         Path | None,
@@ -132,16 +136,17 @@ def report_command(
     shows value against bytes for fifo and the mission's policy. Without --swath the map is a mosaic
     of the pictures that came down. Several swaths are told apart by file name.
 
-        winnow report received --store store --mission mission.toml --swath strip.jpg
+        winnow report received --store store --mission mission.toml --swath *.jpg
         winnow report demo-out
     """
     from winnow_ground.report import write_report
 
+    folder, drawn = _folder_and_swaths(folder, swath or (), swaths or ())
     with _watching("drawing the report", as_json):
         report = write_report(
             folder,
             store=store,
-            swaths=swath or (),
+            swaths=drawn,
             mission=mission,
             truths=truth or (),
             out=out,
@@ -163,6 +168,17 @@ def report_command(
     for said in report.troubles:
         print(f"note: {said}")
     print(f"report: {report.page}")
+
+
+def _folder_and_swaths(
+    folder: Path, named: Sequence[Path], bare: Sequence[Path]
+) -> tuple[Path, list[Path]]:
+    """The folder, and the swaths of `--swath` with those that a shell puts behind the first of
+    them, where the folder may come last: `report --swath *.jpg received`."""
+    rest = list(bare)
+    if rest and rest[-1].is_dir() and not folder.is_dir():
+        folder, rest = rest[-1], [folder, *rest[:-1]]
+    return folder, [*named, *rest]
 
 
 def simulate_command(

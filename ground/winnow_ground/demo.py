@@ -8,6 +8,7 @@ in, first out. The folder is made anew each time; one that holds anything else i
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 import subprocess
 import sys
@@ -292,7 +293,7 @@ class Judge:
 
 
 def summary_lines(figures: dict[str, Any]) -> list[str]:
-    """The demo in ten lines for a newcomer."""
+    """The demo in ten lines for a newcomer, and in one more the next command to type."""
     swath, run, contact = figures["swath"], figures["run"], figures["contact"]
     found, mine, fifo = figures["detections"], figures["mission"], figures["fifo"]
     known = figures["truth"] is not None
@@ -337,7 +338,23 @@ def summary_lines(figures: dict[str, Any]) -> list[str]:
         f"{mine['policy']}; {fifo['value_share']:.0%} under fifo"
     )
     out.append(f"report      {figures['report']} ({figures['seconds']:.0f} s in all)")
-    return out
+    return [*out, f"next        {_next_contact(Path(figures['out']), budget)}"]
+
+
+def _next_contact(folder: Path, budget: int) -> str:
+    """The second contact as it can be typed here: the ground's word goes up, new products come
+    down."""
+    command = [_edge_command(), "downlink", folder / "mission.toml", "--store", folder / "store"]
+    command += ["--bytes", budget, "--ack", folder / "received" / "ack.json"]
+    return shlex.join(map(str, [*command, "--out", folder / "contact-2.packets"]))
+
+
+def _edge_command() -> str:
+    """How `winnow-edge` of this very installation is called from here."""
+    own, named = Path(sys.executable).with_name("winnow-edge"), shutil.which("winnow-edge")
+    if named is not None and (not own.exists() or Path(named).samefile(own)):
+        return "winnow-edge"
+    return str(own.relative_to(Path.cwd()) if own.is_relative_to(Path.cwd()) else own)
 
 
 def _sent_line(title: str, part: dict[str, Any]) -> str:

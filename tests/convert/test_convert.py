@@ -174,10 +174,16 @@ def test_the_command_prints_json_and_maps_errors_to_one_line(
     assert report["sha256"] == open_bundle(out).sha256
     assert report["metrics"]["n"] == 45
 
-    assert _run(monkeypatch, [*command, *limits, "--max-accuracy-loss", "-1"]) == 5
+    before = out.read_bytes()
+    assert _run(monkeypatch, [*command, *limits]) == 3
+    shown = capsys.readouterr().err
+    assert shown.count("\n") == 1
+    assert "tiny.winnow: is there already; name another --out, or add --force" in shown
+    assert _run(monkeypatch, [*command, *limits, "--force", "--max-accuracy-loss", "-1"]) == 5
     assert capsys.readouterr().err.count("\n") == 1
+    assert out.read_bytes() == before
     command[2] = str(tmp_path / "absent")
-    assert _run(monkeypatch, command) == 3
+    assert _run(monkeypatch, [*command, "--force"]) == 3
     shown = capsys.readouterr().err
     assert shown.count("\n") == 1
     assert "is no trained model: no model.keras" in shown

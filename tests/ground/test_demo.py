@@ -33,14 +33,24 @@ def shown(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
 def test_it_tells_the_whole_path_in_ten_lines(shown: tuple[Path, str]) -> None:
     out, said = shown
     lines = said.splitlines()
-    assert len(lines) == 10
+    assert len(lines) == 11
     assert [line.split()[0] for line in lines[:5]] == [
         "strip", "classified", "detections", "by", "contact",
     ]  # fmt: skip
-    assert str(out / "report.html") in lines[-1]
+    assert str(out / "report.html") in lines[-2]
     made = {path.name for path in out.iterdir()}
     assert {"swath.png", "truth.json", "mission.toml", "store", "contact.packets", "received",
             "fifo", "report.html", "demo.json"} <= made  # fmt: skip
+
+
+def test_its_last_line_is_the_next_command_and_can_be_typed(shown: tuple[Path, str]) -> None:
+    out, said = shown
+    title, command = said.splitlines()[-1].split(maxsplit=1)
+    assert title == "next"
+    done = subprocess.run(command, shell=True, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert (out / "contact-2.packets").stat().st_size > 0
+    assert "contact 2: " in done.stdout
 
 
 def test_its_figures_agree_with_the_files(shown: tuple[Path, str]) -> None:
@@ -89,7 +99,7 @@ def test_any_image_can_be_shown_and_then_nothing_is_claimed_about_truth(tmp_path
     Image.fromarray(rng.integers(90, 130, (300, 400), dtype=np.uint8)).save(image)
     done = demo("--swath", str(image), "--out", str(tmp_path / "out"))
     assert done.returncode == 0, done.stderr
-    assert len(done.stdout.splitlines()) == 10
+    assert len(done.stdout.splitlines()) == 11
     assert "no truth" in done.stdout and "true features" not in done.stdout
     assert image.exists()
 

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.running import winnow
 from winnow_base.errors import DataError, PacketError
 from winnow_edge.errors import OutputError, StoreError, SwathError
 from winnow_edge.products.kinds import Box
@@ -254,6 +255,31 @@ def test_several_swaths_have_a_map_each(fly: Fly, tmp_path: Path) -> None:
     assert {p.name for p in report.pngs} >= {"report-swath-1.png", "report-swath-2.png"}
     with pytest.raises(DataError, match=r"is the swath of no swath .* there are: a\.png, b\.png"):
         write_report(tmp_path / "in", swaths=[swath_file(tmp_path / "c.png")])
+
+
+@pytest.mark.parametrize("order", ["folder first", "folder last", "repeated", "bare"])
+def test_a_shells_pattern_of_swaths_works_as_it_does_on_board(
+    fly: Fly, tmp_path: Path, order: str
+) -> None:
+    flown = fly(name="a.png")
+    flown.add_swath("b.png", seed=1, rows=6)
+    flown.contact(tmp_path / "1.bin", 40_000)
+    folder = receive([tmp_path / "1.bin"], tmp_path / "in").folder
+    a, b = swath_file(tmp_path / "a.png"), swath_file(tmp_path / "b.png", 384)
+    done = winnow(
+        "report",
+        *{
+            "folder first": (folder, "--swath", a, b),
+            "folder last": ("--swath", a, b, folder),
+            "repeated": ("--swath", a, folder, "--swath", b),
+            "bare": (folder, a, b),
+        }[order],
+    )
+    assert done.returncode == 0, done.stderr
+    # Both swaths were opened: a third one, which is of no swath, is refused by its name.
+    other = winnow("report", folder, "--swath", a, b, swath_file(tmp_path / "c.png"))
+    assert other.returncode == 3
+    assert "c.png" in other.stderr
 
 
 def test_what_cannot_be_reported_is_one_clear_line(fly: Fly, tmp_path: Path) -> None:
