@@ -221,7 +221,8 @@ def _nets_of_folds(cv: Path, source: Source, data: Path, progress: Step) -> Iter
     for fold in dict.fromkeys(sorted(found.fold.tolist())):
         net = load_source(cv / f"fold-{fold}")
         shift = found.shift[found.fold == fold][0]
-        given = (settings.prior - recipe.export.prior) * shift
+        held_prior = parse_recipe(net.description["recipe"], where=str(net.folder)).export.prior
+        given = (settings.prior - held_prior) * shift
         train, held = (read_like(net.description, data, s, progress) for s in ("train", "val"))
         yield FoldNet(net, train, held, given)
 

@@ -119,6 +119,31 @@ def test_two_groups_have_no_interval() -> None:
     assert compare(halves, halves, "likelihood")["gain"]["accuracy"]["low"] is None
 
 
+def test_a_gain_has_no_interval_where_its_figure_has_none() -> None:
+    """Macro-F1 and recalls keep to the rule of three groups as accuracy does."""
+    found = answered()
+    rng = np.random.default_rng(2)
+    other = replace(found, logits=rng.normal(0, 1, found.logits.shape).astype(np.float32))
+    assert compare(found, other, "likelihood")["gain"]["macro_f1"]["low"] is not None
+    halves = replace(found, groups=np.where(found.fold < 3, "early", "late"))
+    gain = compare(halves, replace(other, groups=halves.groups), "likelihood")["gain"]
+    for figure in (gain["accuracy"], gain["macro_f1"], *gain["recall"].values()):
+        assert figure["value"] != 0
+        assert (figure["low"], figure["high"]) == (None, None)
+    rare = np.isin(found.groups, ["s00", "s01"]) | (found.truth != 2)
+    gain = compare(found.rows(rare), other.rows(rare), "likelihood")["gain"]["recall"]
+    assert gain["dune"]["low"] is None
+    assert gain["crater"]["low"] is not None
+
+
+def test_the_bootstrap_is_named_and_the_same_every_time() -> None:
+    report = figures(answered(), "likelihood")
+    assert report["bootstrap"] == {
+        "unit": "source", "groups": 20, "draws": 2000, "level": 0.95, "seed": 0,
+    }  # fmt: skip
+    assert figures(answered(), "likelihood") == report
+
+
 def test_no_interval_no_claim() -> None:
     assert verdict({"value": 0.1, "low": None, "high": None}).startswith("within its noise")
 

@@ -14,8 +14,11 @@ import numpy as np
 import pytest
 
 from tests.running import winnow
+from winnow_base.errors import RecipeError
 from winnow_edge.bundle import open_bundle
+from winnow_train.chosen import read_chosen
 from winnow_train.crossval.outcome import load
+from winnow_train.recipe import Recipe, read_recipe
 
 WINNOW = str(Path(sys.executable).parent / "winnow")
 SHORT = ("--set", "train.epochs=1", "--folds", 2)
@@ -91,7 +94,76 @@ def test_a_model_is_compared_on_what_it_never_saw(
     done = winnow(*command, "--against", crossed / "fold-1", "--json")
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout)
-    assert report["against"]["unseen"] == report["by_fold"][0]["n"]
+    gain = report["against"]
+    assert gain["unseen"] == gain["n"] == report["by_fold"][0]["n"]
+    assert gain["its_val"] == 0  # held out: nothing was chosen there
+    assert gain["tiles"].startswith(f"{gain['n']} tiles of sources that it never learned from")
+    assert f"({150 - gain['n']} left out)" in gain["tiles"]
+
+
+def test_tiles_of_a_rivals_own_val_are_said_and_compared_apart(
+    crossed: Path, shapes: Path, recipe_file: Path, tmp_path: Path
+) -> None:
+    """A model says that it learned from two thirds of its sources and was chosen on others."""
+    rival = tmp_path / "rival"
+    shutil.copytree(crossed / "fold-1", rival, ignore=shutil.ignore_patterns("checkpoint*"))
+    card = json.loads((rival / "model.json").read_text())
+    held = sorted(card["training"].pop("held"))
+    card["training"]["sources"]["val"] = held[:4]
+    (rival / "model.json").write_text(json.dumps(card))
+    command = ("cv", recipe_file, "--data", shapes, "--out", crossed, *SHORT)
+    done = winnow(*command, "--against", rival)
+    assert done.returncode == 0, done.stderr
+    gain = json.loads((crossed / "cv.json").read_text())["against"]
+    assert 0 < gain["its_val"] < gain["unseen"]
+    assert gain["beyond_val"]["n"] == gain["unseen"] - gain["its_val"]
+    said = " ".join(done.stdout.split())
+    assert f"{gain['its_val']} are of its own val, where it was chosen" in said
+    assert f"on the {gain['beyond_val']['n']} tiles outside its val" in said
+    assert "outside its val" in (crossed / "cv.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("rival", "said"),
+    [
+        ("nowhere", "no such model"),
+        ("hirise-landmarks", "cross-validated are bar, disc, plain"),
+        ("begun", "no finished cross-validation"),
+        ("empty", "holds no model.json"),
+    ],
+)
+def test_a_rival_that_cannot_be_compared_is_refused_before_training(
+    shapes: Path, recipe_file: Path, tmp_path: Path, rival: str, said: str
+) -> None:
+    for folder in ("begun", "empty"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "begun/plan.json").write_text("{}")
+    other = tmp_path / rival if (tmp_path / rival).is_dir() else rival
+    out = tmp_path / "out"
+    done = winnow("cv", recipe_file, "--data", shapes, "--out", out, *SHORT, "--against", other)
+    assert (done.returncode, done.stdout) == (3, "")
+    assert said in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert not out.exists()
+
+
+def test_a_joined_head_is_exported_as_it_was_cross_validated(
+    crossed: Path, recipe_file: Path, tmp_path: Path
+) -> None:
+    """Prior and second views are chosen anew, but joined heads are another net."""
+
+    def recipe(*changes: str) -> Recipe:
+        return read_recipe(recipe_file, ["train.epochs=1", *changes])
+
+    assert read_chosen(crossed, recipe("export.prior=0.25")) == read_chosen(crossed, recipe())
+    along = 'data.along=["hirise-v1"]'
+    report = json.loads((crossed / "cv.json").read_text())
+    report["recipe"] = recipe(along, "export.join=0.5").as_dict()
+    (tmp_path / "cv.json").write_text(json.dumps(report))
+    assert read_chosen(tmp_path, recipe(along, "export.join=0.5")).settings.temperature > 0
+    for other in ((along,), (along, "export.join=0.25")):
+        with pytest.raises(RecipeError, match=r"export\.join differs"):
+            read_chosen(tmp_path, recipe(*other))
 
 
 def test_killed_at_any_point_it_ends_as_if_it_had_not_been(
@@ -118,9 +190,9 @@ def test_the_net_that_flies_quotes_what_was_cross_validated(
     crossed: Path, shapes: Path, recipe_file: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "flies"
-    done = winnow(
-        "train", recipe_file, "--data", shapes, "--out", out, *SHORT[:2], "--chosen", crossed
-    )
+    # What the recipe says of the prior is overruled by what was chosen, here and in convert.
+    command = ("train", recipe_file, "--data", shapes, "--out", out, *SHORT[:2])
+    done = winnow(*command, "--set", "export.prior=0", "--chosen", crossed)
     assert done.returncode == 0, done.stderr
     report = json.loads((crossed / "cv.json").read_text())
     card = json.loads((out / "model.json").read_text())
@@ -140,6 +212,10 @@ def test_the_net_that_flies_quotes_what_was_cross_validated(
     made = open_bundle(bundle)
     assert made.manifest.metrics["split"] == "cross-validated, 2 folds"
     assert made.manifest.metrics["n"] == 150
+    before = made.manifest.metrics["float"]
+    seen = report["in_sight"]["value"]
+    assert before["accuracy"] == pytest.approx(seen["accuracy"], abs=1e-4)
+    assert before["ece"] == pytest.approx(seen["ece"], abs=2e-3)
     expected = made.manifest.metrics["cross_validated"]["intervals"]["accuracy"]["value"]
     assert expected == pytest.approx(report["nested"]["value"]["accuracy"], abs=1e-4)
     assert made.manifest.metrics["quantization"]["seen_tiles"]["n"] == 150

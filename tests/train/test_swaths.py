@@ -78,7 +78,8 @@ def crater(line: int, sample: int, side: int) -> Feature:
         (hit("crater", 80, 80), "true"),
         (hit("crater", 400, 400), "false"),
         (hit("crater", 170, 80), "false"),  # shows less than half of it
-        (hit("crater", 0, 650, side=256), "beside"),  # far too small in so large a window
+        (hit("crater", 0, 650, side=256), "beside"),  # too small in so large a window
+        (hit("crater", 0, 500, side=512), "false"),  # 5 pixels of 128: nothing to be seen
         (hit("crater", 600, 600, side=64), "beside"),  # on the floor of a huge one
         (hit("spider", 80, 80), "false"),  # cannot be there
         (hit("dark dune", 80, 80), "unknown"),
@@ -333,8 +334,10 @@ def test_the_command_judges_and_writes_a_page(scenes: Path, tmp_path: Path) -> N
     assert found["n"] == 1
     assert found["classes"]["spider"]["false"] == 0
     assert found["thresholds_chosen_here"]
+    assert found["sizes"] == [11, None]  # a twelfth of the smallest window, 128 pixels
     truth = json.loads((scenes / "scene-5.truth.json").read_text())
-    craters = sum(f["class"] == "crater" for f in truth["features"])
+    sides = [max(f["lines"], f["samples"]) for f in truth["features"] if f["class"] == "crater"]
+    craters = sum(side >= 11 for side in sides)
     assert found["classes"]["crater"]["features"] == craters
     page = (tmp_path / "page" / "swaths.html").read_text()
     assert "scene-5.png" in page

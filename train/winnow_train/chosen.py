@@ -63,8 +63,9 @@ def read_chosen(folder: Path, recipe: Recipe) -> Chosen:
             where=folder,
             hint="run `winnow cv` with this --out until it ends",
         ) from error
-    for key in trained_keys(recipe):
-        if trained_keys(recipe)[key] != trained_keys(held).get(key):
+    ours, theirs = trained_keys(recipe), trained_keys(held)
+    for key in sorted(ours.keys() | theirs.keys()):
+        if ours.get(key) != theirs.get(key):
             raise RecipeError(
                 f"trains otherwise than what was cross-validated: {key} differs",
                 where=recipe.name,
@@ -79,8 +80,10 @@ def read_chosen(folder: Path, recipe: Recipe) -> Chosen:
 
 
 def trained_keys(recipe: Recipe) -> dict[str, Any]:
-    """The tables of a recipe that decide what its net learns."""
+    """The tables of a recipe that decide what its net learns, and how its heads are joined: a
+    joined head was cross-validated as such, and another weight makes another net."""
     table = recipe.as_dict()
     for key in ("name", "about", "seed", "export", "convert"):
         del table[key]
-    return table
+    # A net of one head needs no key: plans that were begun without one go on.
+    return {**table, "export.join": recipe.export.join} if recipe.export.join else table

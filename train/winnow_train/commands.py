@@ -245,7 +245,6 @@ def _evaluate_swaths(
     from winnow_base.progress import Progress
     from winnow_train.evaluate import find_model
     from winnow_train.swaths.evaluate import evaluate_swaths, print_swaths
-    from winnow_train.swaths.match import EVERY_SIZE
 
     if sizes is not None and not 0 <= sizes[0] <= sizes[1]:
         raise typer.BadParameter("give two sides, the smaller first", param_hint="--sizes")
@@ -257,7 +256,7 @@ def _evaluate_swaths(
         absent=absent,
         mission=mission,
         false_per_swath=false_per_swath,
-        sizes=sizes or EVERY_SIZE,
+        sizes=sizes,
         report=report,
     )
     if as_json:

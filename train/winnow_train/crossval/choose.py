@@ -7,6 +7,7 @@ are quoted; those in sight of the choice lean towards it.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,8 @@ from winnow_train.report_data import Judged
 PRIORS = tuple(np.round(np.arange(0.0, 2.01, 0.25), 2).tolist())
 BORDERLINE = 0.9
 CRITERIA = ("likelihood", "accuracy", "macro-f1")
+DRAWS, SEED = 2000, 0
+"""Of the bootstrap over groups, wherever a cross-validation is judged."""
 
 
 def choose(found: OutOfFold, criterion: str, views: bool | None = None) -> Settings:
@@ -68,7 +71,7 @@ def _second_views_pay(found: OutOfFold, prior: float, temperature: float) -> boo
         found.answers(prior, limit).posterior(temperature, found.head).argmax(axis=1) == found.truth
         for limit in (0.0, BORDERLINE)
     ]
-    draws = Draws.of(found.groups.tolist())
+    draws = _draws(found)
     gain = interval(draws.sums(right[1].astype(float) - right[0]) / draws.sums(np.ones(len(found))))
     return bool(gain["low"] is not None and gain["low"] > 0)
 
@@ -98,4 +101,9 @@ def judge(
     borderline: float | npt.NDArray[Any],
 ) -> Judged:
     """The answers with these settings, of all tiles or per tile ([n, 1], [n], [n])."""
-    return Judged.of(found.answers(prior, borderline), found.task(), temperature)
+    judged = Judged.of(found.answers(prior, borderline), found.task(), temperature)
+    return replace(judged, draws=_draws(found))
+
+
+def _draws(found: OutOfFold) -> Draws:
+    return Draws.of(found.groups.tolist(), seed=SEED, draws=DRAWS)

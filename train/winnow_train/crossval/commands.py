@@ -80,9 +80,12 @@ def cv(
     weighed = noise.read_weights(suspects) if suspects else {}
     quiet_backend(threads)
     from winnow_base.progress import Progress
+    from winnow_train.crossval import rival
     from winnow_train.crossval.cross import cross_validate
     from winnow_train.crossval.page import print_summary, write_page
 
+    if against is not None:
+        rival.refuse_unfit(against, wanted, data)
     progress = Progress()
     found = cross_validate(
         wanted,

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from winnow_base import metrics
-from winnow_base.bootstrap import Draws, Floats, interval, ratio
+from winnow_base.bootstrap import LEVEL, Draws, Floats, interval, ratio
 from winnow_base.calibrate import surprise
 from winnow_base.errors import DataError
 from winnow_train import report_stats as stats
 from winnow_train.chosen import Settings
-from winnow_train.crossval.choose import choose, judge, nested
+from winnow_train.crossval.choose import DRAWS, SEED, choose, judge, nested
 from winnow_train.crossval.outcome import OutOfFold
 from winnow_train.report_data import FEWEST_SOURCES, Judged
 
@@ -35,6 +36,13 @@ def figures(found: OutOfFold, criterion: str) -> dict[str, Any]:
         "n": len(found),
         "sources": len(np.unique(found.sources)),
         "groups": len(judged.draws.names),
+        "bootstrap": {
+            "unit": found.about["unit"],
+            "groups": len(judged.draws.names),
+            "draws": DRAWS,
+            "level": LEVEL,
+            "seed": SEED,
+        },
         "criterion": criterion,
         "chosen": chosen.as_dict(),
         "nested": summary(judged),
@@ -117,18 +125,15 @@ def _fold_row(found: OutOfFold, judged: Judged, fold: int, settings: Settings) -
 def compare(ours: OutOfFold, theirs: OutOfFold, criterion: str) -> dict[str, Any]:
     """`ours` minus `theirs` on the tiles that both have, paired, groups drawn together.
 
-    Both nested. `gain` holds accuracy, macro_f1 and the recall of every class, with intervals;
-    `verdict` says it in words. Raises DataError where they share no tile, or label one differently.
+    Both nested. `gain` holds accuracy, macro_f1 and the recall of every class, with intervals (none
+    of fewer than three groups); `verdict` says it in words. Raises DataError where they share no
+    tile, or label one differently.
     """
     places = {str(name): i for i, name in enumerate(theirs.names)}
     shared = [i for i, name in enumerate(ours.names) if str(name) in places]
     if not shared:
         raise DataError("the two cross-validations have no tile in common")
-    if ours.classes != theirs.classes or ours.head != theirs.head:
-        raise DataError(
-            f"the classes are {', '.join(ours.classes)} here and {', '.join(theirs.classes)} there",
-            hint="compare recipes of the same classes",
-        )
+    refuse_other_classes(ours.classes, ours.head, theirs)
     other_rows = np.array([places[str(ours.names[i])] for i in shared])
     mine, other = ours.rows(np.array(shared)), theirs.rows(other_rows)
     if not np.array_equal(mine.truth, other.truth):
@@ -139,23 +144,37 @@ def compare(ours: OutOfFold, theirs: OutOfFold, criterion: str) -> dict[str, Any
     return {"same_folds": same, **paired(mine, first, second)}
 
 
+def refuse_other_classes(classes: Sequence[str], head: str, theirs: OutOfFold) -> None:
+    """Raise DataError where another cross-validation is not of these classes and this head."""
+    if tuple(classes) != theirs.classes or head != theirs.head:
+        raise DataError(
+            f"the classes are {', '.join(classes)} ({head}) here and "
+            f"{', '.join(theirs.classes)} ({theirs.head}) there",
+            hint="compare recipes of the same classes",
+        )
+
+
 def paired(found: OutOfFold, ours: Floats, theirs: Floats) -> dict[str, Any]:
     """Two posteriors [n, K] of the same tiles: the keys of `compare` but `same_folds`."""
-    draws = Draws.of(found.groups.tolist())
+    draws = Draws.of(found.groups.tolist(), seed=SEED, draws=DRAWS)
     tiles = draws.sums(np.ones(len(found)))
     right = [draws.sums(_correct(p, found).astype(float)) / tiles for p in (ours, theirs)]
     tables = [stats.per_class(draws, *_membership(p, found)) for p in (ours, theirs)]
-    accuracy = _spread(right[0] - right[1], len(draws.names))
+    groups = len(draws.names)
+    accuracy = _spread(right[0] - right[1], groups)
+    macro = _macro(tables[0]["f1"]) - _macro(tables[1]["f1"])
+    true = _membership(ours, found)[1]
+    recall = tables[0]["recall"] - tables[1]["recall"]
     return {
         "n": len(found),
-        "groups": len(draws.names),
+        "groups": groups,
         "ours": float(right[0][0]),
         "theirs": float(right[1][0]),
         "gain": {
             "accuracy": accuracy,
-            "macro_f1": interval(_macro(tables[0]["f1"]) - _macro(tables[1]["f1"])),
+            "macro_f1": _spread(macro, groups),
             "recall": {
-                name: interval(tables[0]["recall"][:, k] - tables[1]["recall"][:, k])
+                name: _spread(recall[:, k], len(np.unique(draws.index[true[:, k]])))
                 for k, name in enumerate(found.classes)
             },
         },

@@ -19,8 +19,8 @@ from winnow_edge.files import write_file
 from winnow_train.datasets import Tile, TileSet
 from winnow_train.tasks import Task
 
-FILE = "out-of-fold.npz"
-"""In the folder of a cross-validation."""
+FILE, PLAN = "out-of-fold.npz", "plan.json"
+"""In the folder of a cross-validation: the answers of a finished one, and what it was begun as."""
 _ARRAYS = ("names", "sources", "groups", "fold", "truth", "logits", "mirrored", "shift")
 
 

@@ -114,6 +114,7 @@ def _page(report: dict[str, Any], made: dict[str, bytes], shots: list[dict[str, 
         undefined=jinja2.StrictUndefined,
     )
     environment.filters["span"] = span
+    environment.filters["units"] = units
     uris = {
         name: f"data:image/png;base64,{base64.b64encode(png).decode()}"
         for name, png in made.items()
@@ -125,6 +126,15 @@ def _page(report: dict[str, Any], made: dict[str, bytes], shots: list[dict[str, 
         shots=shots,
         made=time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
     )
+
+
+def units(unit: str) -> str:
+    """The plural of what is drawn.
+
+    >>> units("block of sols"), units("source")
+    ('blocks of sols', 'sources')
+    """
+    return "blocks of sols" if unit.startswith("block") else f"{unit}s"
 
 
 def span(figure: dict[str, Any], digits: int = 3) -> str:
@@ -167,8 +177,21 @@ def print_summary(report: dict[str, Any], out: Path, console: Console | None = N
         other = report["against"]
         gain = other["gain"]
         console.print(
-            f"against {other['folder']} on {other['n']} tiles: accuracy {other['ours']:.4f}, "
+            f"against {other['folder']} on {other['tiles']}: accuracy {other['ours']:.4f}, "
             f"theirs {other['theirs']:.4f}, gained {span(gain['accuracy'], 4)}; macro-F1 gained "
             f"{span(gain['macro_f1'], 4)}\n{other['verdict']}",
             highlight=False,
         )
+        if rest := other.get("beyond_val"):
+            console.print(
+                f"on the {rest['n']} tiles outside its val: accuracy gained "
+                f"{span(rest['gain']['accuracy'], 4)}, macro-F1 gained "
+                f"{span(rest['gain']['macro_f1'], 4)}; {rest['verdict']}",
+                highlight=False,
+            )
+    boot = report["bootstrap"]
+    console.print(
+        f"in brackets: {boot['level']:.0%} intervals, percentiles of {boot['draws']:,} draws of "
+        f"{boot['groups']} {units(boot['unit'])} with replacement; none of fewer than three",
+        highlight=False,
+    )

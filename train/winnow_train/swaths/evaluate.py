@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -11,13 +12,14 @@ from rich.console import Console
 from rich.table import Table
 
 from winnow_base.errors import DataError, ModelError
+from winnow_base.files import make_folder
 from winnow_base.progress import Progress
 from winnow_edge.bundle import SUFFIX, open_bundle
 from winnow_edge.loop.settings import Settings
 from winnow_edge.mission import load_mission
 from winnow_train.swaths import judge
 from winnow_train.swaths.fly import default_mission, fly
-from winnow_train.swaths.match import DUPLICATE, EVERY_SIZE, FALSE, TRUE, known_in, lay_over
+from winnow_train.swaths.match import DUPLICATE, FALSE, SMALLEST, TRUE, known_in, lay_over
 from winnow_train.swaths.page import CHOSEN_HERE, EVERYWHERE, sizes_in_words, write_page
 from winnow_train.windows.pictures import (
     NO_LOOKS,
@@ -41,17 +43,18 @@ def evaluate_swaths(
     absent: Sequence[str] = (),
     mission: Path | None = None,
     false_per_swath: float | None = None,
-    sizes: tuple[float, float] = EVERY_SIZE,
+    sizes: tuple[float, float] | None = None,
     report: Path | None = None,
 ) -> dict[str, Any]:
     """Figures of the bundle at `path` on the pictures of `folder` (`judge.figures`).
 
     Thresholds are the mission's, else the bundle's or, with `false_per_swath`, the lowest with
     which a class raises at most so many false alarms in a picture: `thresholds_chosen_here`, and
-    figures at them flatter. Features of other sides than `sizes` (pixels) are not judged. Also
-    `model`, `folder`, `scales`. Raises ModelError for what is no bundle, DataError for pictures and
-    truth files that do not belong together, an absent class that the bundle does not know, and
-    where nothing is known of any picture.
+    figures at them flatter. Features of other sides than `sizes` (pixels) are not judged; unless
+    told otherwise, those that are too small for every window. Also `model`, `folder`, `scales`.
+    Raises ModelError for what is no bundle, DataError for pictures and truth files that do not
+    belong together, an absent class that the bundle does not know, and where nothing is known of
+    any picture; OutputError for a `report` that cannot be written, before anything is flown.
     """
     if path.suffix != SUFFIX:
         raise ModelError(
@@ -65,6 +68,11 @@ def evaluate_swaths(
     _refuse_strangers(absent, bundle.manifest.classes)
     pictures = read_pictures(folder, _looks(folder, looks, absent))
     _refuse_ignorance(pictures, bundle.manifest.classes, folder)
+    if report is not None:
+        make_folder(report)
+    if sizes is None:
+        least = bundle.manifest.input.height * min(flown_as.tiling.scales)
+        sizes = math.ceil(SMALLEST * least), math.inf
     judged = lay_over(fly(bundle, pictures, flown_as, progress), sizes)
     if false_per_swath is not None:
         chosen = judge.choose_thresholds(judged, list(thresholds), false_per_swath)

@@ -14,7 +14,8 @@ Pascal VOC (Everingham et al. 2010, section 4.2), class by class:
   does show a feature, so `precision_shown` counts it as right.
 - A hit over nothing but features that it cannot show, or whose side is out of the range that is
   judged, is *beside* the point: neither right nor false, as COCO ignores objects out of the area
-  range. Such features out of range are not missed either.
+  range. Such features out of range are not missed either. Features under FAINTEST of the window
+  excuse no hit: they are a few pixels of the tile, and nearly every large window holds one.
 - Every other hit is *false* where its class is known in the picture, else *unknown*.
 - A *field* is shown by every window whose middle lies in it; all of these are true, as every
   detection may match a crowd in COCO.
@@ -38,6 +39,8 @@ from winnow_train.windows.pictures import Feature, Picture, read_truth, truth_pa
 MATCH_OVERLAP = 0.5
 SMALLEST, LARGEST = 1 / 12, 2.0
 """Sides of a feature that a window can show, as shares of the window's."""
+FAINTEST = 1 / 24
+"""Least side, as a share of the window's, of a feature that there is anything to see of."""
 EVERY_SIZE = (0.0, float("inf"))
 TRUE, DUPLICATE, FALSE = "true", "duplicate", "false"
 BESIDE, UNKNOWN = "beside", "unknown"
@@ -185,7 +188,8 @@ def _relations(
     counted: frozenset[int],
 ) -> tuple[Bools, Bools]:
     """Of windows [n, 4] (first line and sample, those behind the last): which features [n, m] of
-    the class they can show and are judged, and whether they lie over any other of it [n]."""
+    the class they can show and are judged, and whether they lie over any other of it [n] of which
+    there is something to see."""
     shows = np.zeros((len(windows), len(features)), bool)
     beside = np.zeros(len(windows), bool)
     size = windows[:, 2:] - windows[:, :2]
@@ -204,7 +208,7 @@ def _relations(
         side = side_of(feature.box)
         fits = (SMALLEST * window <= side) & (side <= LARGEST * window) & (number in counted)
         shows[:, number] = meets & fits
-        beside |= meets & ~fits
+        beside |= meets & ~fits & (side >= FAINTEST * window)
     return shows, beside
 
 
