@@ -99,6 +99,7 @@ def convert(
     nets of its cross-validation are quantized alike and judge the tiles of their folds. Method and
     limits come from the recipe's \\[convert] table; options override them. See docs/convert.md.
     """
+    from winnow_base.background import without_background
     from winnow_base.conversion import read_conversion
     from winnow_base.progress import Progress
     from winnow_convert import extras
@@ -120,8 +121,8 @@ def convert(
     _check_out(out, force)
     source = load_source(model)
     options = read_conversion(source.recipe_options, given, source.folder)
-    if source.head == "softmax":  # a sigmoid head may say that nothing is there
-        _say_if_no_background(source.classes, options.background)
+    if missing := without_background(source.classes, options.background, source.head):
+        Progress().warn(missing)
     larger = None if verifier is None else _verifier_for(source, verifier)
     with Progress().steps(transient=False) as progress:
         tried = _tried(source, cv, data, options, progress)
@@ -244,20 +245,6 @@ def zoo(
         typer.echo(page(), nl=False)
     else:
         write_file(out, page())
-
-
-def _say_if_no_background(classes: tuple[str, ...], background: tuple[str, ...]) -> None:
-    """Warn where every tile would be a detection of something, on board and in every figure."""
-    from winnow_base.background import proposed
-    from winnow_base.progress import Progress
-
-    if set(classes) & set(background):
-        return
-    hint = "a class of tiles with nothing of interest in them is missing"
-    if names := proposed(classes):
-        quoted = ", ".join(f'"{name}"' for name in names)
-        hint = f"set [convert] background = [{quoted}] in the recipe, and train again to export it"
-    Progress().warn(f"no class is background, so every tile may be a detection; {hint}")
 
 
 def _check_out(out: Path, force: bool) -> None:

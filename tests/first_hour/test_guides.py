@@ -94,11 +94,11 @@ def test_the_readmes_long_commands_work_too(tmp_path: Path) -> None:
 def test_the_way_from_own_pictures_has_no_failure(
     page: Path, mars_data: Path, tmp_path: Path
 ) -> None:
-    """Its scenes are pictures of the Context Camera with the craters of a catalogue."""
+    """Its scenes are pictures of the Context Camera with their craters as boxes."""
     clone = fresh_clone(tmp_path)
     scenes = clone / "scenes"
     scenes.mkdir()
-    for path in (mars_data / "ctx-craters").iterdir():
+    for path in (*mars_data.glob("ctx-craters/*"), *mars_data.glob("ctx-robbins/*")):
         if path.suffix in (".png", ".json"):
             (scenes / path.name).symlink_to(path)
     walked = walk(page, clone, has={"scenes"}, activated=True)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.running import winnow
-from winnow_base.background import proposed
+from winnow_base.background import proposed, without_background
 from winnow_base.errors import DataError
 from winnow_train.datasets import PROVENANCE, read_dataset
 
@@ -138,6 +138,11 @@ def test_a_folder_states_its_licence_or_none_is_stated(shapes: Path, tmp_path: P
 def test_which_classes_read_as_background() -> None:
     names = ["crater", "Other", "no-crater", "no ice", "NONE", "novel", "background", "negative"]
     assert proposed(names) == ("Other", "no-crater", "no ice", "NONE", "background", "negative")
+    said = without_background(["crater", "no-crater"], ("other", "edge"), "softmax")
+    assert 'set [convert] background = ["no-crater"] in the recipe' in said
+    assert "is missing" in without_background(["crater", "dune"], ("other",), "softmax")
+    assert without_background(["crater", "other"], ("other",), "softmax") == ""
+    assert without_background(["crater", "dune"], (), "sigmoid") == ""
 
 
 def test_imagenet_weights_without_a_net_are_one_line(

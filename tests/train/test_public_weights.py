@@ -107,6 +107,9 @@ def test_recipes_name_public_weights_by_either_name(tmp_path: Path) -> None:
     assert public_weights(weights.file) == weights
     with pytest.raises(WeightsError, match=r"winnow weights fetch mobilenetv2-0\.35-96, or"):
         find_weights(weights.name, tmp_path)
+    theirs = "keras_mobilenet_v1_0.5_224_imagenet_no_top.weights.h5"
+    with pytest.raises(WeightsError, match=r"""fetch mobilenet-0\.5-224 and --set 'model\."""):
+        find_weights(theirs, tmp_path)
     rows = json.loads(winnow("weights", "list", "--json").stdout)
     assert rows[weights.name]["url"].endswith(weights.path)
     assert len({row["file"] for row in rows.values()}) == len(rows)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import struct
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,8 @@ from winnow_train.data.download import Patience, download
 BASE_URL = "https://storage.googleapis.com/tensorflow/keras-applications"
 WEIGHTS_VARIABLE = "WINNOW_WEIGHTS"
 SUMS = "SHA256SUMS"
+#: Names that shipped recipes give to files of other hands.
+_OWN_NAME = re.compile(r"keras_mobilenet_v(?P<version>[12])_(?P<net>[\d.]+_\d+)_")
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
 _MOBILENET_ALPHAS = {"0.25": "2_5", "0.5": "5_0", "0.75": "7_5", "1.0": "1_0"}
 _MOBILENET_SIDES = (128, 160, 192, 224)
@@ -143,12 +146,25 @@ def find_weights(weights: str, folder: Path | None) -> str | None:
     for home in (folder, own_folder(), Path()):
         if home is not None and (home / file).is_file():
             return str(home / file)
-    first = f"winnow weights fetch {public.name}, or " if public else ""
+    first = f"winnow weights fetch {public.name}, or " if public else _public_instead(file)
     raise WeightsError(
         "no such weights file",
         where=file,
         hint=f"{first}give its folder with --weights-dir or {WEIGHTS_VARIABLE}",
     )
+
+
+def _public_instead(file: str) -> str:
+    """What a hint says of a file whose net has public weights under another name."""
+    match = _OWN_NAME.match(file)
+    name = (
+        f"mobilenet{'v2' if match['version'] == '2' else ''}-{match['net'].replace('_', '-')}"
+        if match
+        else ""
+    )
+    if name not in CATALOGUE:
+        return ""
+    return f"winnow weights fetch {name} and --set 'model.weights=\"{name}\"', or "
 
 
 def own_folder() -> Path | None:

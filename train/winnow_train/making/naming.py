@@ -116,10 +116,10 @@ def file_stems(sources: set[str]) -> dict[str, str]:
     for source in sorted(sources):
         plain = unicodedata.normalize("NFC", source)
         stem = re.sub(r"[^\w.+ -]|^[. -]", "-", plain, flags=re.ASCII)[:LONGEST].strip()
+        if source_of(f"{stem}-000000.png") != stem:  # it reads as an observation or a sol
+            stem = f"of {stem}"
         if stem.casefold() in taken or not stem.strip("-_. "):
             stem += f"-{hashlib.sha256(source.encode('utf-8', 'replace')).hexdigest()[:8]}x"
-        if source_of(f"{stem}-000000.png") != stem:
-            stem = f"of {stem}"
         taken.add(stem.casefold())
         found[source] = stem
     return found

@@ -51,8 +51,8 @@ def propose(dataset: str, root: Path) -> Proposal:
         raise DataError(f"has one class alone in train, {classes[0]}", where=root)
     steps = max(1, len(train.tiles) // BATCH)
     epochs = int(np.clip(round(STEPS / steps), 4, 40))
-    # The gate judges by whole tiles: less than two of them cannot be told from chance.
-    slack = round(min(max(0.005, 2 / len(val.tiles)), 0.1), 4)
+    # Two standard errors of the loss, if a fiftieth of the tiles changes its class.
+    slack = round(float(np.clip(2 * np.sqrt(0.02 / len(val.tiles)), 0.005, 0.1)), 4)
     return Proposal(found, side, channels, proposed(found.classes), epochs, slack)
 
 
@@ -126,7 +126,8 @@ contrast = 0.2
 [export]
 licence = {_quoted(licence)}  # of the weights; "" leaves it not stated
 
-# Background is never a detection. The gate refuses an int8 net that loses more than this on val.
+# Background is never a detection. The gate refuses an int8 net that loses more than this on val;
+# under it a loss cannot be told from chance on so few tiles.
 [convert]
 background = [{", ".join(map(_quoted, proposal.background))}]
 max_accuracy_loss = {proposal.slack}

@@ -76,6 +76,8 @@ def make_set(
     """
     part = make_folder(out.with_name(f"{out.name}.part"))
     with locked(part):
+        if not part.is_dir():
+            raise OutputError("another process has made it meanwhile", where=out)
         _begin(part, plan)
         made, notes = _make_tiles(plan, part, progress)
         made, more = _refuse_copies(made, progress, drop=drop_duplicates)
