@@ -159,13 +159,14 @@ def report_command(
                     "pngs": [str(p) for p in report.pngs],
                     "headline": [{"figure": f, "words": w} for f, w in report.headline],
                     "troubles": list(report.troubles),
+                    "cautions": list(report.cautions),
                 }
             )
         )
         return
     for figure, words in report.headline:
         print(f"{figure} {words}" if figure[0].isdigit() else f"{figure}: {words}")
-    for said in report.troubles:
+    for said in (*report.cautions, *report.troubles):
         print(f"note: {said}")
     print(f"report: {report.page}")
 

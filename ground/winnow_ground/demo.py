@@ -36,7 +36,7 @@ from winnow_edge.products.worth import utilities
 from winnow_edge.store.store import Store
 from winnow_ground.receive import receive
 from winnow_ground.received import Received
-from winnow_ground.truth import Feature, TruthOfTable, detection_boxes, load_truth
+from winnow_ground.truth import Feature, TruthOfTable, detection_boxes, load_truth, worth_of_all
 
 MISSION = "mars-browse.toml"
 MARKER = ".winnow-demo"
@@ -263,7 +263,8 @@ class Judge:
         return figures
 
     def brought(self, received: Received) -> dict[str, Any]:
-        """What came down: pictures of true features, and the share of all value on board."""
+        """What came down: pictures of true features, and the share of the value of all that is
+        there; without truth, of the value on board by the model's word."""
         place = {int(number): i for i, number in enumerate(self.table.columns["id"])}
         down = [place[p.id] for p in received.products if p.id in place]
         kinds = self.table.columns["kind"]
@@ -274,12 +275,12 @@ class Judge:
             share = float(worth[down].sum() / max(worth.sum(), 1e-12))
             return {"value_share": share, "images": len(images), "thumbnails": len(thumbnails)}
         gains = float(self.truth.gains(np.array(down, np.intp)).sum())
-        whole = float(self.truth.gains(np.arange(len(self.table))).sum())
         seen = {n for i in images for n in self.shown[i]}
         glimpsed = {n for i in (*images, *thumbnails) for n in self.shown[i]}
         assert self.features is not None
+        there = worth_of_all(self.features, self.mission)
         return {
-            "value_share": gains / max(whole, 1e-12),
+            "value_share": gains / max(there, 1e-12),
             "images": len(images),
             "thumbnails": len(thumbnails),
             "true_as_image": len(seen),
@@ -332,9 +333,9 @@ def summary_lines(figures: dict[str, Any]) -> list[str]:
             f"pictures    {mine['thumbnails']} thumbnails and {mine['images']} images came down "
             f"(fifo {fifo['thumbnails']} and {fifo['images']})"
         )
-    judge = "against truth" if known else "by the model's word"
+    whole = "of all that is there (truth)" if known else "on board, by the model's word,"
     out.append(
-        f"value       {mine['value_share']:.0%} of the value on board, {judge}, came down under "
+        f"value       {mine['value_share']:.0%} of the value {whole} came down under "
         f"{mine['policy']}; {fifo['value_share']:.0%} under fifo"
     )
     out.append(f"report      {figures['report']} ({figures['seconds']:.0f} s in all)")

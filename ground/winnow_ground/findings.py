@@ -18,7 +18,15 @@ from winnow_edge.products.worth import unit_utility, utilities, utility
 from winnow_edge.store.schema import ProductState
 from winnow_edge.store.store import Store
 from winnow_ground.received import Received, ReceivedProduct
-from winnow_ground.truth import Feature, TruthOfTable, Worth, detection_boxes, shown_by
+from winnow_ground.truth import (
+    Feature,
+    Truth,
+    TruthOfTable,
+    Worth,
+    detection_boxes,
+    shown_by,
+    spoken_of,
+)
 
 ON_BOARD = (ProductState.STORED, ProductState.SENT, ProductState.ACKNOWLEDGED)
 """States in which a product has, or had when it was sent, its data."""
@@ -35,7 +43,8 @@ class Found:
 
     `have` is one of HAVE; `number` counts pictures from 1 in the order in which they came
     down; `product` is the best that came down (None: still on board); `true` says whether truth
-    has such a feature there (None: truth is not known).
+    has such a feature there (None: truth is not known, or says nothing of the class), `shows` are
+    the features' indices.
     """
 
     swath: SwathKey
@@ -49,6 +58,7 @@ class Found:
     merged: int = 1
     product: ReceivedProduct | None = None
     true: bool | None = None
+    shows: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -160,7 +170,7 @@ def value_received(
 def find(
     received: Received,
     store: Store | None,
-    truth: Mapping[SwathKey, Sequence[Feature]] | None,
+    truth: Mapping[SwathKey, Truth] | None,
     merge: float,
 ) -> list[Found]:
     """All detections: those that came down in order of arrival, then those on board.
@@ -196,11 +206,20 @@ def find(
     all_of_them = list(best.values())
     found = _with_store(best, store) if store is not None else _merged(all_of_them, merge)
     found.sort(key=lambda f: (f.number is None, f.number or 0, HAVE.index(f.have)))
-    if truth is None:
-        return found
-    return [
-        replace(f, true=bool(shown_by(f.class_name, f.box, truth.get(f.swath, ())))) for f in found
-    ]
+    return found if truth is None else _laid_over(found, truth)
+
+
+def _laid_over(found: Sequence[Found], truth: Mapping[SwathKey, Truth]) -> list[Found]:
+    """The detections with what truth says of each."""
+    spoken = spoken_of(truth.values())
+    laid = []
+    for f in found:
+        if f.swath not in truth or not (spoken is None or f.class_name in spoken):
+            laid.append(f)
+            continue
+        shows = shown_by(f.class_name, f.box, truth[f.swath])
+        laid.append(replace(f, true=bool(shows), shows=shows))
+    return laid
 
 
 def _with_store(best: Mapping[tuple[int, int, int, int], Found], store: Store) -> list[Found]:

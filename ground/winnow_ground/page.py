@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,43 +10,48 @@ from typing import Any
 
 import jinja2
 
-from winnow_base.errors import DataError
+from winnow_base.figure import Plot
 from winnow_edge.files import write_file
+from winnow_edge.manifest import Manifest
 from winnow_edge.mission import Mission
 from winnow_edge.products.kinds import Box
 from winnow_edge.store.store import Store
-from winnow_ground import findings, plots, swath_plot
+from winnow_ground import caution, findings, headline, plots, swath_plot
+from winnow_ground.against_truth import Laid, lay
 from winnow_ground.findings import SwathKey, ValueOnBoard
+from winnow_ground.gallery import Gallery, data_url
 from winnow_ground.plots import Palette, Piece
-from winnow_ground.received import RECEIVED_FILE, Received
+from winnow_ground.received import Received
 from winnow_ground.swath_pixels import mosaic, reduced_swath
-from winnow_ground.truth import Feature
+from winnow_ground.truth import Truth, worth_of_all
+from winnow_ground.words import WORD, count, listed, size
 
 PAGE = "report.html"
-MOST_SHOTS = 150
-MOST_ROWS = 400
 _MERGE = 0.3  # Tiling's default, where no mission file is given
 
 
 @dataclass(frozen=True)
 class Report:
-    """What was written: the page and the plots (`pngs`), and its headline (figure, words) pairs."""
+    """What was written: the page and the plots (`pngs`), its headline (figure, words) pairs, what
+    went wrong, and what to bear in mind."""
 
     page: Path
     pngs: tuple[Path, ...]
     headline: tuple[tuple[str, str], ...]
     troubles: tuple[str, ...]
+    cautions: tuple[str, ...] = ()
 
 
 @dataclass
 class Inputs:
-    """Everything that a report may draw on."""
+    """Everything that a report may draw on; `manifests` are the bundles' that are at hand."""
 
     received: Received
     store: Store | None = None
     mission: Mission | None = None
     swaths: dict[SwathKey, Path] = field(default_factory=dict)
-    truth: dict[SwathKey, tuple[Feature, ...]] | None = None
+    truth: dict[SwathKey, Truth] | None = None
+    manifests: dict[SwathKey, Manifest] = field(default_factory=dict)
 
 
 class PageWriter:
@@ -61,14 +65,16 @@ class PageWriter:
             classes.update(dict.fromkeys(self.received.classes(*key)))
         merge = inputs.mission.tiling.merge if inputs.mission else _MERGE
         self.found = findings.find(self.received, inputs.store, inputs.truth, merge)
+        self.laid: Laid | None = lay(self.found, inputs.truth) if inputs.truth else None
         classes.update(dict.fromkeys(f.class_name for f in self.found))
+        classes.update(dict.fromkeys(self.laid.classes if self.laid else ()))
         self.palette = Palette(tuple(classes))
         self.pngs: list[Path] = []
         self.value: ValueOnBoard | None = None
         if inputs.store is not None and inputs.mission is not None:
             self.value = findings.value_on_board(inputs.store, inputs.mission, self._truth_by_id())
 
-    def _truth_by_id(self) -> dict[int, tuple[Feature, ...]] | None:
+    def _truth_by_id(self) -> dict[int, Truth] | None:
         truth = self.inputs.truth
         return None if truth is None else {swath: f for (_, swath), f in truth.items()}
 
@@ -79,108 +85,95 @@ class PageWriter:
         said = [str(info["mission"]) for info in received.swaths.values() if info.get("mission")]
         name = mission.name if mission else next(iter(said), "")
         heads = self._heads()
-        troubles = findings.troubles(received, self.inputs.store)
-        shots, shots_left = self._shots()
-        rows, rows_left = self._rows({shot["number"] for shot in shots})
+        troubles = findings.troubles(received, self.inputs.store) + self._blind_spots()
+        cautions = self._cautions()
+        # First the maps: they refuse a file that is not the swath's.
+        swaths = [self._swath(n, key) for n, key in enumerate(self._swath_keys(), start=1)]
+        gallery = Gallery(received, self.found, self.palette, self.inputs.swaths)
+        shots, shots_left = gallery.shots()
+        rows, rows_left = gallery.rows({shot["number"] for shot in shots})
         contacts = len(received.contacts())
-        page = _TEMPLATES.get_template("report.html.j2").render(
+        page = TEMPLATES.get_template("report.html.j2").render(
             title=f"What came down: {name}" if name else "What came down",
-            subtitle=f"{_listed(names)}; {_count(contacts, 'contact')}. "
+            subtitle=f"{listed(names)}; {count(contacts, 'contact')}. "
             "The spacecraft looked at everything, and sent the best-ranked products first.",
             heads=[{"figure": figure, "words": words} for figure, words in heads],
             troubles=troubles,
-            swaths=[self._swath(n, key) for n, key in enumerate(self._swath_keys(), start=1)],
-            counts_png=self._counts(),
+            cautions=cautions,
+            swaths=swaths,
+            counts=self._counts(),
             counts_words=self._counts_words(),
-            value_png=self._value_plot(),
+            value=self._value_plot(),
             value_words=self._value_words(),
             shots=shots,
-            shots_words=shots_left,
-            arrival_png=self._arrival(),
+            shots_words=f"{self._no_images()} {shots_left}".strip(),
+            arrival=self._arrival(),
             many_swaths=len(names) > 1,
             rows=rows,
             rows_left=rows_left,
             about=self._about(),
         )
         write_file(self.target / PAGE, page)
-        return Report(self.target / PAGE, tuple(self.pngs), tuple(heads), tuple(troubles))
+        sentences = dict.fromkeys(s for c in cautions for s in c.sentences)
+        return Report(
+            self.target / PAGE, tuple(self.pngs), tuple(heads), tuple(troubles), tuple(sentences)
+        )
 
     def _swath_keys(self) -> list[SwathKey]:
         return sorted({(p.store, p.swath) for p in self.received.products})
 
-    def _png(self, name: str, data: bytes) -> str:
+    def _plot(self, name: str, drawn: Plot, alt: str) -> dict[str, str]:
         path = self.target / name
-        write_file(path, data)
+        write_file(path, drawn.light)
         self.pngs.append(path)
-        return _data_url("image/png", data)
+        return picture(drawn, alt)
 
     def _heads(self) -> list[tuple[str, str]]:
         """The headline: (figure, words) pairs."""
-        received = self.received
-        kinds = received.kinds()
-        on_board = self._bytes_on_board()
-        share = f", {_percent(received.bytes, on_board)} of the {_size(on_board)} on board"
-        contacts = _count(len(received.contacts()), "contact")
-        pictured = sum(f.number is not None for f in self.found)
-        heads = [
-            (
-                _size(received.bytes),
-                f"of products came down in {contacts}{share if on_board else ''}",
-            ),
-            (str(pictured), f"detections have come down as pictures: {_kinds(kinds)}"),
-        ]
-        if self.value is not None and self.inputs.mission is not None:
-            heads += self._value_heads(self.value, self.inputs.mission)
+        received, inputs = self.received, self.inputs
+        heads = [headline.came_down(received, inputs.store)]
+        if self.laid is not None:
+            fifo = self.value.seen_after("fifo", received.bytes) if self.value else None
+            heads += headline.features(self.laid, fifo)
         else:
-            classes = Counter(f.class_name for f in self.found if f.number is not None)
-            if classes:
-                top = ", ".join(f"{n} {name}" for name, n in classes.most_common(4))
-                heads.append((str(len(classes)), f"classes are among the pictures: {top}"))
-        link = received.link
-        lost = received.never_arrived + link.crc_failures
-        text = (
-            f"{link.packets} received, {link.crc_failures} damaged, "
-            f"{received.never_arrived} never arrived"
-        )
-        if lost:
-            heads.append((_percent(lost, link.packets + lost), f"of the packets got lost: {text}"))
-        else:
-            heads.append(("no loss", f"on the way: packets {text}"))
-        return heads
-
-    def _value_heads(self, value: ValueOnBoard, mission: Mission) -> list[tuple[str, str]]:
-        received = self.received
-        got, seen = findings.value_received(received, mission, self.inputs.truth, self.inputs.store)
-        fifo = value.after("fifo", received.bytes)
-        heads = [
-            (
-                _percent(got, value.total),
-                f"of the value on board came down; first in, first out would have brought "
-                f"{_percent(fifo, value.total)} in as many bytes",
-            )
-        ]
-        if self.inputs.truth is not None:
-            there = sum(len(features) for features in self.inputs.truth.values())
-            by_fifo = value.seen_after("fifo", received.bytes)
+            heads += headline.detections(self.found, received)
+        if self.value is not None and inputs.mission is not None:
             heads.append(
-                (
-                    f"{seen} of {there}",
-                    f"features that are really there came down in a picture (by first in, first "
-                    f"out: {by_fifo})",
-                )
+                headline.value(self.value, inputs.mission, received, inputs.truth, inputs.store)
             )
-        return heads
+        return [*heads, headline.link(received)]
 
-    def _bytes_on_board(self) -> int:
-        if self.inputs.store is not None:
-            table = self.inputs.store.table(findings.ON_BOARD)
-            return int(table.columns["bytes"].sum())
-        # A swath's own count leaves out the product that carries it.
-        told = sum(int(info.get("bytes") or 0) for info in self.received.swaths.values())
-        more = sum(p.bytes for p in self.received.products if p.kind == "swath")
-        return told + more if told else 0
+    def _blind_spots(self) -> list[str]:
+        """Swaths of which there is no truth, where there is some of others."""
+        without = len(set(self._swath_keys()) - set(self.inputs.truth or ()))
+        if self.inputs.truth is None or not without:
+            return []
+        swaths = count(without, "swath")
+        return [f"There is no truth for {swaths}: its features and detections are not counted."]
 
-    def _swath(self, number: int, key: SwathKey) -> dict[str, str]:
+    def _cautions(self) -> list[caution.Caution]:
+        """What to bear in mind of detections that no truth has checked, once for each bundle."""
+        if self.inputs.truth is not None:
+            return []
+        bundles: dict[str, list[SwathKey]] = {}
+        for key in self._swath_keys():
+            if any(f.swath == key for f in self.found):
+                name = str(self.received.swaths.get(key, {}).get("bundle", ""))
+                bundles.setdefault(name, []).append(key)
+        found = []
+        for name, keys in bundles.items():
+            manifest = self.inputs.manifests.get(keys[0])
+            if manifest is None:
+                found.append(caution.unknown_bundle(name))
+                continue
+            counts = Counter(f.class_name for f in self.found if f.swath in keys)
+            infos = [self.received.swaths.get(key, {}) for key in keys]
+            shown = [int(i["tiles"]) - int(i["screened"]) for i in infos if "tiles" in i]
+            whole = sum(shown) if len(shown) == len(infos) else None
+            found.append(caution.of_bundle(manifest, counts, whole))
+        return found
+
+    def _swath(self, number: int, key: SwathKey) -> dict[str, Any]:
         """Name, words and plot of a swath with what was found in it."""
         name = self.received.swath_name(*key)
         info = self.received.swaths.get(key, {})
@@ -203,51 +196,61 @@ class PageWriter:
                 "down, each in its place."
             )
         marks = [
-            swath_plot.Mark(f.box, f.class_name, f.have, str(f.number) if f.number else None)
+            swath_plot.Mark(
+                f.box, f.class_name, f.have, str(f.number) if f.number else None, f.true is False
+            )
             for f in found
         ]
+        missed = self.laid.missed.get(key, ()) if self.laid else ()
+        marks += [swath_plot.Mark(f.box, f.class_name, swath_plot.MISSED) for f in missed]
         came = sum(f.number is not None for f in found)
-        title = f"{_short(name)}: {_count(len(found), 'detection')}, {came} with pictures down"
-        png = swath_plot.draw(pixels, lines, samples, marks, self.palette, title)
+        told = f"{count(len(found), 'detection')}, {came} with pictures down"
+        checked = f", {len(missed)} features missed" if self.laid else f", {WORD}"
+        drawn = swath_plot.draw(
+            pixels, lines, samples, marks, self.palette, f"{name}: {told}{checked}"
+        )
         suffix = "" if len(self._swath_keys()) == 1 else f"-{number}"
+        file = f"report-swath{suffix}.png"
+        alt = f"Map of {name} with a box around every detection"
         return {
             "name": name,
-            "words": f"{lines} lines of {samples} samples. {_count(len(found), 'detection')}; of "
+            "words": f"{lines} lines of {samples} samples. {count(len(found), 'detection')}; of "
             f"{came} a picture came down, numbered in the order in which they did.{what}"
             f"{_verdict(info)}",
-            "alt": f"Map of {name} with a box around every detection",
-            "png": self._png(f"report-swath{suffix}.png", png),
+            "plot": self._plot(file, drawn, alt),
         }
 
-    def _counts(self) -> str:
-        truth = None
-        if self.inputs.truth is not None:
-            features = (f for features in self.inputs.truth.values() for f in features)
-            truth = Counter(f.class_name for f in features)
-        counts = findings.count_by_class(self.found)
-        png = plots.class_counts(counts, self.palette, "Detections by class", truth)
-        return self._png("report-classes.png", png)
+    def _counts(self) -> dict[str, str]:
+        if self.laid is not None:
+            title = "What is there, and what of it came down"
+            drawn = plots.feature_counts(self.laid.classes, self.palette, title)
+        else:
+            counts = findings.count_by_class(self.found)
+            drawn = plots.class_counts(counts, self.palette, "Detections by class")
+        return self._plot("report-classes.png", drawn, "Bar chart by class")
 
     def _counts_words(self) -> str:
-        if self.inputs.store is None:
-            return "What stayed on board is not known here (--store)."
-        if self.inputs.truth is None:
-            return ""
-        false = sum(f.true is False for f in self.found if f.number is not None)
-        pictured = sum(f.number is not None for f in self.found)
+        unknown = "" if self.inputs.store else " What stayed on board is not known here (--store)."
+        if self.laid is None:
+            return f"Detections by class, {WORD}, and what of each came down.{unknown}"
         return (
-            f"Of the {pictured} that came down as pictures, truth has no such feature in {false}. "
-            "One detection may show several features, and one feature may be detected twice."
+            "Features by class, as truth has them, and what of each came down. A feature counts "
+            "once, however many detections show it; a detection may show several." + unknown
         )
 
-    def _value_plot(self) -> str | None:
-        if self.value is None:
+    def _value_plot(self) -> dict[str, str] | None:
+        if self.value is None or self.inputs.mission is None:
             return None
-        label = "value (utility)" if self.value.truth else "expected value (utility × posterior)"
-        png = plots.value_against_bytes(
-            self.value.curves(), self.received.bytes, "Value against bytes, by policy", label
+        truth = self.inputs.truth
+        label = "value (utility)" if truth is not None else f"value, {WORD}"
+        there = None
+        if truth is not None:
+            features = (f for some in truth.values() for f in some)
+            there = worth_of_all(features, self.inputs.mission)
+        drawn = plots.value_against_bytes(
+            self.value.curves(), self.received.bytes, "Value against bytes, by policy", label, there
         )
-        return self._png("report-value.png", png)
+        return self._plot("report-value.png", drawn, "Value against bytes, by policy")
 
     def _value_words(self) -> str:
         if self.value is None:
@@ -255,62 +258,31 @@ class PageWriter:
         if self.value.truth is None:
             return (
                 "Value as the mission file counts it: utility of the class times posterior, shared "
-                "out to record, thumbnail and image. The steeper a line starts, the better the "
-                "first bytes were spent; first in, first out sends in order of acquisition."
+                "out to record, thumbnail and image, so it is the model that grades itself. The "
+                "steeper a line starts, the better the first bytes were spent by its own lights; "
+                "first in, first out sends in order of acquisition."
             )
         return (
             "Value against truth: every feature that is really there pays the utility of its class "
-            "once, shared out to record, thumbnail and image; a false detection pays nothing. The "
-            "oracle knows the truth and always sends the product that adds most per byte."
+            "once, shared out to record, thumbnail and image; a false detection pays nothing, and "
+            "what was missed is missing from every line. The oracle knows the truth and always "
+            "sends the product that adds most per byte."
         )
 
-    def _shots(self) -> tuple[list[dict[str, Any]], str]:
-        """The gallery, and what is said about pictures that it leaves out."""
-        pictured = [f for f in self.found if f.number is not None]
-        many = len(self._swath_keys()) > 1
-        shots = []
-        for f in pictured[:MOST_SHOTS]:
-            product = f.product
-            if product is None or product.file is None:
-                continue
-            try:
-                jpeg = (self.received.folder / product.file).read_bytes()
-            except OSError as error:
-                raise DataError(
-                    f"{error.strerror or 'cannot be read'}, though {RECEIVED_FILE} names it",
-                    where=self.received.folder / product.file,
-                    hint="receive the packet files anew into an empty folder",
-                ) from error
-            shots.append(
-                {
-                    "number": f.number,
-                    "src": _data_url("image/jpeg", jpeg),
-                    "class_name": f.class_name,
-                    "colour": self.palette[f.class_name],
-                    "ink": swath_plot.text_on(self.palette[f.class_name]),
-                    "posterior": f.posterior,
-                    "verdict": {True: "really there", False: "not in truth", None: ""}[f.true],
-                    "swath": self.received.swath_name(*f.swath) if many else "",
-                    "box": f.box,
-                    "kind": "image" if f.have == "image" else "thumbnail only",
-                    "size": f"{product.bytes:,}",
-                    "contact": product.contact,
-                }
-            )
-        left = len(pictured) - len(shots)
-        return shots, f"{left} more lie in images/ and thumbnails/." if left else ""
+    def _no_images(self) -> str:
+        """Why only thumbnails came down, if so."""
+        kinds = self.received.kinds()
+        if kinds["image"] or not kinds["thumbnail"]:
+            return ""
+        mission = self.inputs.mission
+        policy = f" ({mission.ranking.policy})" if mission else ""
+        return (
+            f"No whole image came down: the ranking{policy} puts what is worth most per byte "
+            "first, and a thumbnail takes a tenth of an image's bytes. A longer contact, a "
+            "higher utility or a larger `products.image_share` brings images."
+        )
 
-    def _rows(self, shown: set[int]) -> tuple[list[dict[str, Any]], str]:
-        rows = findings.arrivals(self.received, self.found, MOST_ROWS)
-        for row in rows:
-            row["class_name"] = row.pop("class")
-            colour = self.palette[row["class_name"] or ""]
-            row["colour"], row["ink"] = colour, swath_plot.text_on(colour)
-            row["shown"] = row["number"] in shown
-        left = len(self.received.products) - (rows[-1]["last"] if rows else 0)
-        return rows, f"{left} more products are in {RECEIVED_FILE}." if left else ""
-
-    def _arrival(self) -> str:
+    def _arrival(self) -> dict[str, str]:
         pieces = [
             Piece(
                 p.cumulative_bytes - p.bytes,
@@ -321,12 +293,13 @@ class PageWriter:
             )
             for p in self.received.products
         ]
-        png = plots.arrival(pieces, self.palette, "What came down in which order")
-        return self._png("report-arrival.png", png)
+        drawn = plots.arrival(pieces, self.palette, "What came down in which order")
+        alt = "Products by bytes and kind in order of arrival"
+        return self._plot("report-arrival.png", drawn, alt)
 
     def _about(self) -> list[tuple[str, str]]:
         received, inputs = self.received, self.inputs
-        about = [("packet file", f"{r.file} ({_size(r.bytes)})") for r in received.receptions]
+        about = [("packet file", f"{r.file} ({size(r.bytes)})") for r in received.receptions]
         about += [("swath", _swath_words(info)) for info in received.swaths.values()]
         if inputs.mission is not None:
             about.append(("mission file", str(inputs.mission.path)))
@@ -336,7 +309,7 @@ class PageWriter:
         return about
 
 
-_TEMPLATES = jinja2.Environment(
+TEMPLATES = jinja2.Environment(
     loader=jinja2.PackageLoader("winnow_ground"),
     autoescape=True,
     undefined=jinja2.StrictUndefined,
@@ -345,36 +318,20 @@ _TEMPLATES = jinja2.Environment(
 )
 
 
+def picture(drawn: Plot, alt: str) -> dict[str, str]:
+    """A plot as the templates show it, for light and for dark pages."""
+    return {
+        "light": data_url("image/png", drawn.light),
+        "dark": data_url("image/png", drawn.dark),
+        "alt": alt,
+    }
+
+
 def _extent(info: Mapping[str, Any], boxes: Sequence[Box | None]) -> tuple[int, int]:
     """Lines and samples of a swath; as far as its boxes reach where it has not said."""
     lines = max((b.line + b.lines for b in boxes if b), default=1)
     samples = max((b.sample + b.samples for b in boxes if b), default=1)
     return max(int(info.get("lines") or 0), lines), max(int(info.get("samples") or 0), samples)
-
-
-def _data_url(mime: str, data: bytes) -> str:
-    return f"data:{mime};base64,{base64.b64encode(data).decode()}"
-
-
-def _size(count: float) -> str:
-    for unit, step in (("bytes", 1), ("kB", 1e3), ("MB", 1e6), ("GB", 1e9)):
-        if count < 1000 * step or unit == "GB":
-            return f"{count / step:.0f} {unit}" if unit == "bytes" else f"{count / step:.1f} {unit}"
-    raise AssertionError
-
-
-def _percent(part: float, whole: float) -> str:
-    share = 100 * part / whole if whole else 0.0
-    return f"{share:.1f} %" if share < 9.95 else f"{share:.0f} %"
-
-
-def _count(number: int, thing: str) -> str:
-    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
-
-
-def _kinds(kinds: Mapping[str, int]) -> str:
-    images, thumbnails = _count(kinds["image"], "image"), _count(kinds["thumbnail"], "thumbnail")
-    return f"{images} and {thumbnails}, beside {_count(kinds['record'], 'record')}"
 
 
 def _swath_words(info: Mapping[str, Any]) -> str:
@@ -386,12 +343,3 @@ def _swath_words(info: Mapping[str, Any]) -> str:
 def _verdict(info: Mapping[str, Any]) -> str:
     words = findings.verdict_words(info)
     return f" Verdict of the spacecraft: {words}." if words else ""
-
-
-def _listed(names: Sequence[str]) -> str:
-    shown = ", ".join(names[:4])
-    return f"{shown} and {len(names) - 4} more swaths" if len(names) > 4 else shown or "no swath"
-
-
-def _short(name: str, most: int = 48) -> str:
-    return name if len(name) <= most else f"{name[: most - 1]}…"

@@ -1,4 +1,4 @@
-"""Plots of what came down, as PNG bytes.
+"""Plots of what came down, as PNG files for light and dark pages.
 
 Every function draws on a figure of its own (matplotlib's object-oriented interface on the Agg
 canvas), so that no plot touches another's state. A class has one colour in all of them
@@ -9,15 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from matplotlib.axes import Axes
-from matplotlib.lines import Line2D
+from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
-from winnow_base.figure import INK, new_figure, plain, png
+from winnow_base.figure import INK, Plot, new_figure, plain, plot
+from winnow_ground.against_truth import ClassTally
 from winnow_ground.findings import HAVE, Curve
 
 _OKABE_ITO = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7")
@@ -52,90 +53,125 @@ class Piece:
     contact: int
 
 
-def class_counts(
-    counts: Mapping[str, Mapping[str, int]],
-    palette: Palette,
-    title: str,
-    truth: Mapping[str, int] | None = None,
-) -> bytes:
-    """Detections of each class by what of them came down.
+def class_counts(counts: Mapping[str, Mapping[str, int]], palette: Palette, title: str) -> Plot:
+    """Detections of each class by what of them came down: `counts[class][have]` for have in HAVE.
 
-    `counts[class][have]` for have in HAVE; `truth[class]` is how many features there really are.
+    Nobody has checked them.
     """
-    names = [c for c in palette.classes if sum(counts.get(c, {}).values()) or (truth or {}).get(c)]
+    names = [c for c in palette.classes if sum(counts.get(c, {}).values())]
     names = names or list(palette.classes)
-    figure = new_figure(8.6, 1.75 + 0.42 * len(names))
-    axes = figure.add_subplot()
-    fills = {"image": 1.0, "thumbnail": 0.55, "record": 0.22, "on board": 0.0}
+    figure, axes = _rows(len(names))
     for row, name in enumerate(names):
-        start, parts = 0, counts.get(name, {})
-        for have in HAVE:
-            number = parts.get(have, 0)
-            if number:
-                for face, alpha, width in ((True, fills[have], 0.0), (False, 1.0, 1.3)):
-                    axes.barh(
-                        row,
-                        number,
-                        left=start,
-                        height=0.62,
-                        facecolor=palette[name] if face else "none",
-                        edgecolor="none" if face else palette[name],
-                        linewidth=width,
-                        alpha=alpha,
-                        linestyle=":" if have == "on board" else "-",
-                    )
-            start += number
+        parts = counts.get(name, {})
+        _bar(axes, row, [(parts.get(have, 0), _FILLS[have]) for have in HAVE], palette[name])
         pictures = parts.get("image", 0) + parts.get("thumbnail", 0)
-        known = max(start, (truth or {}).get(name, 0))
-        axes.annotate(
-            f"{pictures} of {start}",
-            (known, row),
-            xytext=(9, 0),
-            textcoords="offset points",
-            va="center",
-            fontsize=10,
-        )
-        if truth is not None and truth.get(name):
-            axes.plot(truth[name], row, marker="D", color="black", markersize=7, zorder=4)
+        total = sum(parts.values())
+        _words_at(axes, row, total, f"{pictures} of {total} with a picture down")
+    _finish_rows(axes, names, title, "detections, by the model's word")
+    words = ("image came down", "only its thumbnail", "only its record", "still on board")
+    shown = [
+        (word, _FILLS[have])
+        for have, word in zip(HAVE, words, strict=True)
+        if any(parts.get(have) for parts in counts.values())
+    ]
+    _fill_legend(figure, shown)
+    return plot(figure)
+
+
+def feature_counts(tallies: Mapping[str, ClassTally], palette: Palette, title: str) -> Plot:
+    """The features of each class that are there: what of them came down, and what was missed."""
+    names = [c for c in palette.classes if c in tallies]
+    names += [c for c in tallies if c not in names]
+    figure, axes = _rows(len(names))
+    kinds = (
+        ("pictured", "a picture came down", _FILLS["image"]),
+        ("recorded", "only its record", _FILLS["record"]),
+        ("on_board", "found, still on board", _FILLS["on board"]),
+        ("missed", "missed", None),
+    )
+    for row, name in enumerate(names):
+        tally = tallies[name]
+        parts = [(getattr(tally, attribute), fill) for attribute, _, fill in kinds]
+        _bar(axes, row, parts, palette[name])
+        share = f" ({100 * tally.pictured / tally.there:.0f} %)" if tally.there else ""
+        false = f"; {tally.false} false" if tally.false else ""
+        text = f"{tally.pictured} of {tally.there} down{share}; {tally.missed} missed{false}"
+        _words_at(axes, row, tally.there, text)
+    _finish_rows(axes, names, title, "features that are there (truth); false: detections of none")
+    shown = [
+        (word, fill)
+        for attribute, word, fill in kinds
+        if any(getattr(tally, attribute) for tally in tallies.values())
+    ]
+    _fill_legend(figure, shown)
+    return plot(figure)
+
+
+_FILLS = {"image": 1.0, "thumbnail": 0.6, "record": 0.3, "on board": 0.08}
+"""How full a bar is of its colour; None is the dotted outline of what was missed."""
+
+
+def _rows(count: int) -> tuple[Figure, Axes]:
+    figure = new_figure(9.4, 1.75 + 0.42 * max(count, 1))
+    return figure, figure.add_subplot()
+
+
+def _bar(axes: Axes, row: int, parts: Sequence[tuple[int, float | None]], colour: str) -> None:
+    start = 0
+    for number, fill in parts:
+        if number and fill:
+            axes.barh(
+                row, number, left=start, height=0.62, facecolor=colour, alpha=fill, linewidth=0
+            )
+        if number:
+            axes.barh(
+                row,
+                number,
+                left=start,
+                height=0.62,
+                facecolor="none",
+                edgecolor=colour,
+                linewidth=1.3,
+                linestyle="-" if fill else ":",
+            )
+        start += number
+
+
+def _words_at(axes: Axes, row: int, x: int, text: str) -> None:
+    at = {"xytext": (8, 0), "textcoords": "offset points"}
+    axes.annotate(text, (x, row), va="center", fontsize=9.5, **at)
+
+
+def _finish_rows(axes: Axes, names: Sequence[str], title: str, label: str) -> None:
     axes.set_yticks(range(len(names)), [plain(n) for n in names])
     axes.invert_yaxis()
-    axes.set_xlabel("detections (numbers: with a picture down, of all)")
-    axes.set_ylabel("class")
+    axes.set_xlabel(label)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.set_xlim(left=0, right=max(1.0, axes.get_xlim()[1] * 1.12))
+    # The words stand to the right of the longest bar.
+    axes.set_xlim(left=0, right=max(1.0, axes.dataLim.x1) * 1.55)
     axes.set_title(plain(title), fontsize=13)
     _light_axes(axes, "x")
-    axes.legend(handles=_fill_legend(counts, fills, truth), **_BELOW, ncols=3)
-    return png(figure)
 
 
-def _fill_legend(
-    counts: Mapping[str, Mapping[str, int]],
-    fills: Mapping[str, float],
-    truth: Mapping[str, int] | None,
-) -> list[Patch | Line2D]:
-    words = ("image came down", "only its thumbnail", "only its record", "still on board")
-    handles: list[Patch | Line2D] = []
-    for have, word in zip(HAVE, words, strict=True):
-        if any(parts.get(have) for parts in counts.values()):
-            shade = 1 - fills[have] * (1 - 0x55 / 255)
-            face = (shade, shade, shade)
-            patch = Patch(facecolor=face, edgecolor="#555555", label=word)
-            patch.set_linestyle(":" if have == "on board" else "-")
-            handles.append(patch)
-    if truth is not None:
-        handles.append(
-            Line2D([], [], marker="D", color="black", linestyle="", label="really there (truth)")
+def _fill_legend(figure: Figure, shown: Sequence[tuple[str, float | None]]) -> None:
+    handles = []
+    for word, fill in shown:
+        shade = 1 - (fill or 0) * (1 - 0x55 / 255)
+        patch = Patch(facecolor=(shade, shade, shade), edgecolor="#555555", label=word)
+        patch.set_linestyle("-" if fill else ":")
+        handles.append(patch)
+    if handles:
+        figure.legend(
+            handles=handles, loc="outside lower center", ncols=len(handles), frameon=False
         )
-    return handles
 
 
-def arrival(pieces: Sequence[Piece], palette: Palette, title: str) -> bytes:
+def arrival(pieces: Sequence[Piece], palette: Palette, title: str) -> Plot:
     """What went down in which order: each product a bar as long as its bytes."""
     lanes = [
         k for k in ("image", "thumbnail", "record", "swath") if any(p.kind == k for p in pieces)
     ]
-    figure = new_figure(11, 1.9 + 0.55 * max(1, len(lanes)))
+    figure = new_figure(11, 2.1 + 0.55 * max(1, len(lanes)))
     axes = figure.add_subplot()
     total = max((p.start + p.size for p in pieces), default=1)
     # Under half a pixel a bar vanishes; a record of 24 bytes would.
@@ -173,16 +209,23 @@ def arrival(pieces: Sequence[Piece], palette: Palette, title: str) -> bytes:
     handles = [Patch(color=palette[c], label=plain(c)) for c in shown]
     if any(p.class_name not in palette.classes for p in pieces):
         handles.append(Patch(color=palette[""], label="no class"))
-    axes.legend(handles=handles, **_BELOW, ncols=min(6, max(1, len(handles))))
-    return png(figure)
+    figure.legend(
+        handles=handles, loc="outside lower center", ncols=min(6, len(handles) or 1), frameon=False
+    )
+    return plot(figure)
 
 
 def value_against_bytes(
-    curves: Sequence[Curve], received: int | None, title: str, value_label: str
-) -> bytes:
+    curves: Sequence[Curve],
+    received: int | None,
+    title: str,
+    value_label: str,
+    there: float | None = None,
+) -> Plot:
     """Value against bytes of several policies: as far as the link came, and to the end.
 
-    `received` bytes of products have come down (None: not marked).
+    `received` bytes of products have come down (None: not marked); `there` is the value of all that
+    is there by truth.
     """
     figure = new_figure(11, 4.7)
     total = max((float(c.bytes[-1]) for c in curves if len(c.bytes)), default=1.0)
@@ -210,8 +253,18 @@ def value_against_bytes(
                 textcoords="offset points",
                 fontsize=9,
                 color="#555555",
-                bbox={"facecolor": "white", "edgecolor": "none", "pad": 1, "alpha": 0.8},
             )
+        if there is not None and column == len(spans):
+            axes.axhline(there, color=_BACKGROUND, linewidth=1.2, linestyle=(0, (1, 2)))
+            axes.annotate(
+                "all that is there",
+                (0.0, there),
+                xycoords=("axes fraction", "data"),
+                xytext=(4, -11),
+                textcoords="offset points",
+                fontsize=9,
+            )
+            tops.append(there)
         axes.set_xlim(0, span / 1e3)
         axes.set_ylim(0, max(tops, default=0.0) * 1.06 or 1.0)
         axes.set_xlabel("bytes sent (kB of products)")
@@ -224,46 +277,63 @@ def value_against_bytes(
     figure.suptitle(plain(title), fontsize=13)
     handles, labels = figure.axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), frameon=False)
-    return png(figure)
+    return plot(figure)
 
 
 def contacts(
-    values: Mapping[str, Sequence[float]], starts: Sequence[str], title: str, value_label: str
-) -> bytes:
-    """Value brought down up to and including each contact, a line per policy."""
+    values: Mapping[str, Sequence[float]],
+    starts: Sequence[float],
+    title: str,
+    value_label: str,
+    epoch: str | None = None,
+) -> Plot:
+    """Value brought down up to and including each contact, a line per policy, over time.
+
+    `starts` are seconds since the reference time of the plan, which `epoch` says (None: the plan
+    has none). Value is known once a contact is over, and stands until the next.
+    """
     figure = new_figure(9.5, 4.9)
     axes = figure.add_subplot()
-    x = np.arange(len(starts) + 1)
+    unit, seconds = _time_unit(max(starts, default=0.0) - min(starts, default=0.0))
+    x = np.asarray(starts, np.float64) / seconds
+    first = x[0] - 0.04 * max(float(np.ptp(x)), 1e-9) if len(x) else 0.0
     for (name, series), (colour, style) in zip(values.items(), _POLICY_STYLES, strict=False):
         axes.plot(
-            x, [0.0, *series], color=colour, linestyle=style, marker="o", markersize=5,
-            linewidth=2.2 if style == "-" else 1.8, label=plain(name),
+            [first, *x], [0.0, *series], color=colour, linestyle=style, marker="o", markersize=5,
+            linewidth=2.2 if style == "-" else 1.8, label=plain(name), drawstyle="steps-post",
+            markevery=list(range(1, len(x) + 1)),
         )  # fmt: skip
-    every = max(1, -(-len(x) // 12))
-    ticks = [i for i in x if i % every == 0]
-    labels = ["before", *(f"{i + 1}\n{start}" for i, start in enumerate(starts))]
-    axes.set_xticks(ticks, [plain(labels[i]) for i in ticks], fontsize=8 if len(starts) > 6 else 9)
+    _number_contacts(axes, x)
     axes.set_ylim(bottom=0)
-    axes.set_xlabel("contact (number, start)")
+    since = f"since {epoch}" if epoch else "since the plan's reference time"
+    axes.set_xlabel(f"{unit} {since}; above: number of the contact")
     axes.set_ylabel(plain(value_label))
-    axes.set_title(plain(title), fontsize=13)
+    axes.set_title(plain(title), fontsize=13, pad=22)
     axes.legend(frameon=False)
-    _light_axes(axes, "y")
-    return png(figure)
+    _light_axes(axes, "both")
+    return plot(figure)
 
 
-def box_style(have: str) -> dict[str, Any]:
-    width = {"image": 2.6, "thumbnail": 1.8, "record": 1.1, "on board": 1.3}[have]
-    style = {"on board": ":", "record": "--"}.get(have, "-")
-    return {"linewidth": width, "linestyle": style}
+def _time_unit(span: float) -> tuple[str, float]:
+    """The unit in which so many seconds are read easily."""
+    for unit, seconds, least in (("days", 86_400.0, 4 * 86_400.0), ("hours", 3600.0, 7200.0)):
+        if span >= least:
+            return unit, seconds
+    return "minutes", 60.0
 
 
-_BELOW: dict[str, Any] = {
-    "loc": "upper center",
-    "bbox_to_anchor": (0.5, -0.24),
-    "frameon": False,
-    "fontsize": 10,
-}
+def _number_contacts(axes: Axes, x: npt.NDArray[np.float64]) -> None:
+    """Numbers over the contacts, as many as have room."""
+    last = -np.inf
+    for number, at in enumerate(x.tolist(), start=1):
+        if at - last < 0.025 * float(np.ptp(x)):
+            continue
+        last = at
+        axes.annotate(
+            str(number), (at, 1.0), xycoords=("data", "axes fraction"), xytext=(0, 4),
+            textcoords="offset points", ha="center", fontsize=8.5,
+        )  # fmt: skip
+        axes.axvline(at, color=_FAINT, linewidth=0.7, zorder=0)
 
 
 def _light_axes(axes: Axes, grid: str) -> None:

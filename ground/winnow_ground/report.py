@@ -12,6 +12,8 @@ from pathlib import Path
 
 from winnow_base.errors import DataError
 from winnow_base.files import make_folder
+from winnow_edge.bundle import Manifest, find_bundle, open_bundle
+from winnow_edge.errors import BundleError
 from winnow_edge.mission import load_mission
 from winnow_edge.store.store import Store
 from winnow_ground.findings import SwathKey
@@ -47,6 +49,7 @@ def write_report(
     if given.truths:
         paths = _by_swath(received, given.truths, "truth file")
         inputs.truth = {key: load_truth(path) for key, path in paths.items()}
+    inputs.manifests = _manifests(inputs)
     if given.store is None:
         return PageWriter(inputs, target).write()
     with Store.open(given.store, mission=None, read_only=True) as opened:
@@ -59,6 +62,23 @@ def write_report(
             )
         inputs.store = opened
         return PageWriter(inputs, target).write()
+
+
+def _manifests(inputs: Inputs) -> dict[SwathKey, Manifest]:
+    """The manifests of the swaths' bundles: those that the mission names, else shipped ones."""
+    known: dict[SwathKey, Manifest] = {}
+    for key, info in inputs.received.swaths.items():
+        name, mission = str(info.get("bundle", "")), inputs.mission
+        camera = mission.instruments.get(str(info.get("instrument"))) if mission else None
+        asked = [(camera.bundle, mission.path)] if mission and camera else []
+        for bundle, beside in (*asked, (Path(name).name, None)):
+            try:
+                manifest = open_bundle(find_bundle(bundle, beside=beside)).manifest
+            except BundleError:
+                continue  # it flew elsewhere; the page says that it is not here
+            if manifest.name == name:
+                known.setdefault(key, manifest)
+    return known
 
 
 @dataclass(frozen=True)

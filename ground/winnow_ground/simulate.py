@@ -32,7 +32,7 @@ from winnow_ground.contacts import Contact, ContactPlan, Downlinks, load_plan
 from winnow_ground.findings import SwathKey, value_received
 from winnow_ground.receive import acknowledgements, receive
 from winnow_ground.received import Received
-from winnow_ground.truth import Feature, load_truth
+from winnow_ground.truth import Feature, Truth, load_truth, truth_beside, worth_of_all
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +87,7 @@ class Simulation:
     runs: tuple[PolicyRun, ...]
     loss: float
     seed: int
-    truth: dict[str, tuple[Feature, ...]] | None
+    truth: dict[str, Truth] | None
     store: Path
 
     @property
@@ -95,7 +95,14 @@ class Simulation:
         """How many features there really are; None without truth."""
         return None if self.truth is None else sum(map(len, self.truth.values()))
 
-    def truth_by_id(self, store: Store) -> dict[int, tuple[Feature, ...]] | None:
+    @property
+    def worth(self) -> float | None:
+        """The value of all that is there; None without truth."""
+        if self.truth is None:
+            return None
+        return worth_of_all((f for some in self.truth.values() for f in some), self.mission)
+
+    def truth_by_id(self, store: Store) -> dict[int, Truth] | None:
         """Truth by swath id of a store."""
         truth = self.truth
         if truth is None:
@@ -114,6 +121,7 @@ class Simulation:
             "seed": self.seed,
             "value": "true" if self.features is not None else "expected",
             "features": self.features,
+            "value_there": self.worth,
             "swaths": list(self.swaths),
             "policies": {
                 run.policy: {
@@ -206,7 +214,7 @@ def swath_paths(mission: Mission, given: Sequence[str] = ()) -> list[Path]:
 
 def truth_path(swath: Path) -> Path | None:
     """The truth file of a swath, NAME.truth.json beside NAME.png, if there is one."""
-    path = swath.with_name(f"{swath.stem}.truth.json")
+    path = truth_beside(swath)
     return path if path.is_file() else None
 
 
@@ -228,9 +236,9 @@ class _Player:
         self.contacts = links.contacts[: most or None]
         self.loss = mission.link.loss if options.loss is None else options.loss
         self.seed = settings.seed if options.seed is None else options.seed
-        self.truth: dict[str, tuple[Feature, ...]] | None = None
+        self.truth: dict[str, Truth] | None = None
 
-    def play(self, paths: Sequence[Path], truths: dict[Path, tuple[Feature, ...]]) -> Simulation:
+    def play(self, paths: Sequence[Path], truths: dict[Path, Truth]) -> Simulation:
         names = _names(paths)
         # Value is counted against truth only where all of it is known.
         if len(truths) == len(paths):

@@ -14,6 +14,8 @@ from winnow_edge.store.store import Store
 from winnow_ground import plots
 from winnow_ground.findings import value_on_board
 from winnow_ground.simulate import PolicyRun, Simulation
+from winnow_ground.simulation_page import simulation_page
+from winnow_ground.words import WORD, percent
 
 
 def show(simulation: Simulation, console: Console) -> None:
@@ -81,7 +83,7 @@ def _legend(truth: bool) -> str:
     value = (
         "utility of the true features that came down so far; seen: features with a picture down"
         if truth
-        else "utility × posterior of the products that came down so far"
+        else f"utility × posterior of the products that came down so far, {WORD}"
     )
     return (
         "budget: bytes on the link. lost: packets. images, thumbs, records, down (bytes): new on "
@@ -92,43 +94,48 @@ def _legend(truth: bool) -> str:
 def verdict(simulation: Simulation) -> list[str]:
     """What it came to, a line per policy."""
     fifo = simulation.runs[0]
-    return [_verdict(run, fifo, simulation.features) for run in simulation.runs]
+    return [_verdict(run, fifo, simulation) for run in simulation.runs]
 
 
-def _verdict(run: PolicyRun, fifo: PolicyRun, features: int | None) -> str:
-    kinds = run.received.kinds()
+def _verdict(run: PolicyRun, fifo: PolicyRun, simulation: Simulation) -> str:
+    kinds, worth = run.received.kinds(), simulation.worth
+    of = f", {WORD}," if worth is None else f" ({percent(run.value, worth)} of all that is there)"
     text = (
-        f"{run.policy}: value {run.value:,.1f} in {run.received.bytes:,} bytes, "
+        f"{run.policy}: value {run.value:,.1f}{of} in {run.received.bytes:,} bytes, "
         f"{kinds['image']} images, {kinds['thumbnail']} thumbnails, {kinds['record']} records"
     )
-    if features is not None and run.contacts:
-        text += f", {run.contacts[-1].features} of {features} features seen"
+    if simulation.features is not None and run.contacts:
+        text += f", {run.contacts[-1].features} of {simulation.features} features seen"
     if run is not fifo and fifo.value > 0:
         text += f"; {run.value / fifo.value:.2f} times fifo's value"
     return text
 
 
 def write_plots(simulation: Simulation, folder: Path) -> list[Path]:
-    """Write `simulation.json`, `simulation-contacts.png` and `simulation-value.png`."""
+    """Write `simulation.html`, its two plots as PNG, and `simulation.json`."""
     truth = simulation.features is not None
-    label = "value (utility of true features)" if truth else "expected value (utility × posterior)"
-    starts = [simulation.plan.time_text(c.start) for c in simulation.runs[0].contacts]
+    label = "value (utility of true features)" if truth else f"value, {WORD}"
+    starts = [c.start for c in simulation.runs[0].contacts]
+    epoch = simulation.plan.epoch
     runs = sorted(simulation.runs, key=lambda run: run.policy == "fifo")
     by_contact = plots.contacts(
         {run.policy: [c.value for c in run.contacts] for run in runs},
         starts,
         f"{simulation.mission.name}: value on the ground after each contact",
         label,
+        f"{epoch:%Y-%m-%d %H:%M:%S} UTC" if epoch else None,
     )
     with Store.open(simulation.store, mission=simulation.mission, read_only=True) as store:
         board = value_on_board(store, simulation.mission, simulation.truth_by_id(store))
     received = max(run.received.bytes for run in runs)
     title = f"{simulation.mission.name}: value against bytes, no packet lost"
+    by_bytes = plots.value_against_bytes(
+        board.curves(), received or None, title, label, simulation.worth
+    )
     files: dict[str, bytes | str] = {
-        "simulation-contacts.png": by_contact,
-        "simulation-value.png": plots.value_against_bytes(
-            board.curves(), received or None, title, label
-        ),
+        "simulation.html": simulation_page(simulation, by_contact, by_bytes),
+        "simulation-contacts.png": by_contact.light,
+        "simulation-value.png": by_bytes.light,
         "simulation.json": json.dumps(simulation.as_json(), indent=1) + "\n",
     }
     for name, data in files.items():

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import io
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,10 @@ from PIL import Image
 
 from winnow_base.errors import DataError
 from winnow_base.pictures import open_picture
+from winnow_edge.errors import SwathError
 from winnow_edge.mission import Instrument, Mission
 from winnow_edge.products.kinds import Box
-from winnow_edge.sources.contract import fill
+from winnow_edge.sources.contract import LineSource, fill
 from winnow_edge.sources.open import open_source
 from winnow_ground.swath_plot import panels
 
@@ -35,28 +37,18 @@ def reduced_swath(
     name = str(info.get("instrument", ""))
     instrument = mission.instruments.get(name) if mission else None
     source = open_source(path, instrument=instrument or Instrument(bundle=""), samples=samples)
-    try:
-        factor = max(1, int(1 / panels(lines, samples)[1]))
-        starts = np.arange(0, samples, factor)
-        widths = np.diff(np.append(starts, samples)).astype(np.float32)
-        step = factor * max(1, _BLOCK_BYTES // (samples * factor * (source.bits // 8)))
-        dtype = np.uint8 if source.bits == 8 else np.uint16
-        shape = (step, samples) if source.channels == 1 else (step, samples, source.channels)
-        block = np.empty(shape, dtype)
-        rows: list[npt.NDArray[np.floating[Any]]] = []
-        seen = 0
-        while count := fill(source, block):
-            seen += count
-            edges = np.arange(0, count, factor)
-            heights = np.diff(np.append(edges, count)).astype(np.float32)
-            part = block[:count] if block.ndim == 2 else block[:count].mean(axis=2)
-            sums = np.add.reduceat(part.astype(np.float32), edges, axis=0)
-            sums = np.add.reduceat(sums, starts, axis=1)
-            rows.append(sums / heights[:, None] / widths[None, :])
-            if count < step:
-                break
-    finally:
-        source.close()
+    factor = max(1, int(1 / panels(lines, samples)[1]))
+    starts = np.arange(0, samples, factor)
+    widths = np.diff(np.append(starts, samples)).astype(np.float32)
+    rows: list[npt.NDArray[np.floating[Any]]] = []
+    seen = 0
+    for block in blocks(source, factor):
+        seen += len(block)
+        edges = np.arange(0, len(block), factor)
+        heights = np.diff(np.append(edges, len(block))).astype(np.float32)
+        sums = np.add.reduceat(block.astype(np.float32), edges, axis=0)
+        sums = np.add.reduceat(sums, starts, axis=1)
+        rows.append(sums / heights[:, None] / widths[None, :])
     if seen != lines and info.get("lines"):
         raise DataError(
             f"has {seen} lines, the swath that came down has {lines}",
@@ -64,10 +56,58 @@ def reduced_swath(
             hint="give the file that was flown over",
         )
     whole = np.concatenate(rows) if rows else np.zeros((1, len(starts)))
-    if dtype is np.uint16:
+    if source.bits == 16:
         low, high = np.percentile(whole, [1, 99])
         whole = (whole - low) * (255 / max(high - low, 1e-6))
     return np.clip(np.rint(whole), 0, 255).astype(np.uint8)
+
+
+def blocks(source: LineSource, multiple: int = 1) -> Iterator[npt.NDArray[Any]]:
+    """The lines of a source in blocks of a multiple of `multiple` lines but for the last, grey,
+    shape (lines, samples); the source is closed behind them."""
+    dtype = np.uint8 if source.bits == 8 else np.uint16
+    step = multiple * max(1, _BLOCK_BYTES // (source.samples * multiple * (source.bits // 8)))
+    channels = () if source.channels == 1 else (source.channels,)
+    block = np.empty((step, source.samples, *channels), dtype)
+    try:
+        while count := fill(source, block):
+            yield block[:count] if block.ndim == 2 else block[:count].mean(axis=2)
+            if count < step:
+                return
+    finally:
+        source.close()
+
+
+def cut(path: Path, boxes: Sequence[Box], side: int = 256) -> dict[Box, bytes]:
+    """What lies under each box in the picture file `path`, as JPEGs of at most `side` pixels, in
+    one pass; nothing for files of raw lines, nor for 16 bits."""
+    if not boxes:
+        return {}
+    try:
+        source = open_source(path, instrument=Instrument(bundle=""))
+    except SwathError:
+        return {}
+    if source.bits != 8:
+        source.close()
+        return {}
+    parts: dict[Box, list[npt.NDArray[Any]]] = {box: [] for box in boxes}
+    first = 0
+    for block in blocks(source):
+        for box, mine in parts.items():
+            top, end = max(box.line, first), min(box.line + box.lines, first + len(block))
+            if top < end:
+                part = block[top - first : end - first, box.sample : box.sample + box.samples]
+                mine.append(part.astype(np.uint8))
+        first += len(block)
+    return {box: _jpeg(np.concatenate(mine), side) for box, mine in parts.items() if mine}
+
+
+def _jpeg(pixels: npt.NDArray[np.uint8], side: int) -> bytes:
+    image = Image.fromarray(pixels)
+    image.thumbnail((side, side), Image.Resampling.BOX)
+    out = io.BytesIO()
+    image.save(out, "JPEG", quality=85)
+    return out.getvalue()
 
 
 def mosaic(lines: int, samples: int, pictures: Sequence[tuple[Box, Path]]) -> npt.NDArray[np.uint8]:

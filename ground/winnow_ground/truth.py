@@ -1,23 +1,24 @@
 """Known truth: which features are really there, which detections show them, what that is worth.
 
-A truth file is JSON, ``{"lines", "samples", "features": [{"class", "line", "sample", "lines",
-"samples"}]}``, boxes in full-resolution pixels of the swath.
+A truth file is JSON, ``{"lines", "samples", "classes", "features": [{"class", "line", "sample",
+"lines", "samples"}]}``, boxes in full-resolution pixels of the swath. `classes` names the classes
+whose every feature is listed, or is "all"; without it those are the classes of the features.
 """
 
 from __future__ import annotations
 
 import heapq
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, overload
 
 import numpy as np
 import numpy.typing as npt
 
 from winnow_base.errors import DataError
-from winnow_edge.mission import Mission
+from winnow_edge.mission import ClassRule, Mission
 from winnow_edge.products.encode import decode_head
 from winnow_edge.products.kinds import Box, Kind
 from winnow_edge.products.ranking import Order, order_by
@@ -38,7 +39,45 @@ class Feature:
     box: Box
 
 
-def load_truth(path: str | Path) -> tuple[Feature, ...]:
+@dataclass(frozen=True)
+class Truth(Sequence[Feature]):
+    """What is really there: a sequence of its features.
+
+    `classes` are those of which every feature is listed: "all", or names (none: the file does not
+    say).
+    """
+
+    features: tuple[Feature, ...]
+    classes: frozenset[str] | Literal["all"] = frozenset()
+
+    @overload
+    def __getitem__(self, index: int) -> Feature: ...
+    @overload
+    def __getitem__(self, index: slice) -> tuple[Feature, ...]: ...
+    def __getitem__(self, index: int | slice) -> Feature | tuple[Feature, ...]:
+        return self.features[index]
+
+    def __len__(self) -> int:
+        return len(self.features)
+
+
+def spoken_of(truths: Iterable[Truth]) -> frozenset[str] | None:
+    """The classes of which a detection that shows no feature is false; None: every class.
+
+    Those that the files state and those of their features; every class where neither is there.
+    """
+    truths = tuple(truths)
+    if any(truth.classes == "all" for truth in truths):
+        return None
+    return frozenset(c for t in truths for c in (*t.classes, *(f.class_name for f in t))) or None
+
+
+def truth_beside(picture: Path) -> Path:
+    """Where the truth file of a picture lies: NAME.truth.json beside NAME.png."""
+    return picture.with_name(f"{picture.stem}.truth.json")
+
+
+def load_truth(path: str | Path) -> Truth:
     """Read a truth file. Raises DataError naming the file and the feature."""
     path = Path(path)
     try:
@@ -50,7 +89,16 @@ def load_truth(path: str | Path) -> tuple[Feature, ...]:
     entries = raw.get("features") if isinstance(raw, dict) else None
     if not isinstance(entries, list):
         raise DataError("is no truth file: it has no list `features`", where=path)
-    return tuple(_feature(entry, f"{path}: features[{n}]") for n, entry in enumerate(entries))
+    features = tuple(_feature(entry, f"{path}: features[{n}]") for n, entry in enumerate(entries))
+    return Truth(features, _classes(raw.get("classes", []), path))
+
+
+def _classes(said: Any, path: Path) -> frozenset[str] | Literal["all"]:
+    if said == "all":
+        return "all"
+    if isinstance(said, list) and all(isinstance(name, str) for name in said):
+        return frozenset(said)
+    raise DataError('`classes` must be a list of class names, or "all"', where=path)
 
 
 def _feature(entry: Any, where: str) -> Feature:
@@ -76,6 +124,14 @@ def shown_by(class_name: str, box: Box, features: Sequence[Feature]) -> tuple[in
         for n, feature in enumerate(features)
         if feature.class_name == class_name and box.overlap(feature.box) >= MATCH_OVERLAP
     )
+
+
+def worth_of_all(features: Iterable[Feature], mission: Mission) -> float:
+    """The value of all that is there: what a link that loses and leaves nothing would bring."""
+    shares = mission.products
+    whole = shares.record_share + shares.thumbnail_share + shares.image_share
+    usual = ClassRule()
+    return whole * sum(mission.classes.get(f.class_name, usual).utility for f in features)
 
 
 def detection_boxes(store: Store) -> dict[tuple[int, int], Box]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import html
 import io
 import json
@@ -18,14 +19,17 @@ from PIL import Image
 
 from tests.running import winnow
 from winnow_base.errors import DataError, PacketError
+from winnow_edge.bundle import find_bundle, open_bundle
 from winnow_edge.errors import OutputError, StoreError, SwathError
 from winnow_edge.products.kinds import Box
 from winnow_edge.store.store import Store
-from winnow_ground import findings, plots, swath_plot
+from winnow_ground import caution, findings, plots, swath_plot
+from winnow_ground.against_truth import ClassTally, lay
+from winnow_ground.labels import Placed, place_labels
 from winnow_ground.receive import receive
 from winnow_ground.received import load_received
 from winnow_ground.report import write_report
-from winnow_ground.truth import Feature, TruthOfTable, detection_boxes, load_truth
+from winnow_ground.truth import Feature, Truth, TruthOfTable, detection_boxes, load_truth
 
 Fly = Callable[..., Any]
 
@@ -87,7 +91,9 @@ def test_the_page_stands_alone_and_shows_every_picture(fly: Fly, tmp_path: Path)
         "report-arrival.png",
     ]
     inside = [u for u in page.urls if u.startswith("data:image/png")]
-    for url, path in zip(inside, report.pngs, strict=True):
+    dark, light = inside[::2], inside[1::2]
+    assert not set(dark) & set(light)
+    for url, path in zip(light, report.pngs, strict=True):
         assert base64.b64decode(url.split(",")[1]) == path.read_bytes()
         with Image.open(path) as image:
             assert min(image.size) > 150
@@ -112,7 +118,8 @@ def test_value_against_bytes_needs_the_store_and_favours_the_policy(
     assert board.after("utility-per-byte", size) > 2 * board.after("fifo", size)
     assert board.gains["fifo"].sum() == pytest.approx(board.gains["utility-per-byte"].sum())
     words = " ".join(f"{figure} {text}" for figure, text in report.headline)
-    assert f"{100 * got / board.total:.0f} % of the value on board" in words
+    share = f"{100 * got / board.total:.0f} %"
+    assert f"{share} of the value on board came down, by the model's word" in words
 
 
 def test_a_demo_folder_is_understood_as_it_is(fly: Fly, tmp_path: Path) -> None:
@@ -124,10 +131,13 @@ def test_a_demo_folder_is_understood_as_it_is(fly: Fly, tmp_path: Path) -> None:
     assert report.page == tmp_path / "report.html"
     assert {p.name for p in report.pngs} >= {"report-swath.png", "report-value.png"}
     page = Page(report.page.read_text()).text
-    (seen,) = (f for f, words in report.headline if "features that are really there" in words)
+    (seen,) = (f for f, words in report.headline if "features that are there" in words)
     there = len(load_truth(tmp_path / "truth.json"))
     assert re.fullmatch(rf"\d+ of {there}", seen)
-    assert "really there" in page and "not in truth" in page
+    (value,) = (words for _, words in report.headline if "value" in words)
+    assert "of the value of all that is there came down" in value
+    assert "really there" in page and "false: not in truth" in page
+    assert "model's word" not in page
 
 
 def test_truth_counts_a_feature_once_and_the_oracle_is_best(fly: Fly, tmp_path: Path) -> None:
@@ -201,9 +211,11 @@ def test_class_names_that_mean_something_to_matplotlib_are_drawn_as_they_are() -
     counts = {name: dict.fromkeys(findings.HAVE, 1) for name in names}
     marks = [swath_plot.Mark(Box(0, 0, 200, 400), n, "image", "1") for n in names]
     pixels = np.zeros((300, 400), np.uint8)
+    tallies = {name: ClassTally(there=4, pictured=1, false=2) for name in names}
     for png in (
-        plots.class_counts(counts, palette, "$title_", {"_hidden": 3}),
-        swath_plot.draw(pixels, 300, 400, marks, palette, "$a_"),
+        *plots.class_counts(counts, palette, "$title_"),
+        *plots.feature_counts(tallies, palette, "$title_"),
+        *swath_plot.draw(pixels, 300, 400, marks, palette, "$a_"),
     ):
         with Image.open(io.BytesIO(png)) as image:
             assert image.width > 300
@@ -227,12 +239,15 @@ def test_any_shape_of_swath_is_laid_out_on_a_page(lines: int, samples: int) -> N
     palette = plots.Palette(("crater",))
     box = Box(lines // 2, samples // 2, max(1, lines // 9), max(1, samples // 3))
     marks = [swath_plot.Mark(box, "crater", "image", "12")]
-    png = swath_plot.draw(np.full((40, 30), 9, np.uint8), lines, samples, marks, palette, "t")
-    with Image.open(io.BytesIO(png)) as image:
-        assert image.width < 1800 and image.height < 2600
+    drawn = swath_plot.draw(np.full((40, 30), 9, np.uint8), lines, samples, marks, palette, "t")
+    for png, paper in zip(drawn, (255, 33), strict=True):
+        with Image.open(io.BytesIO(png)) as image:
+            assert image.width < 1800 and image.height < 2600
+            rgb = np.asarray(image.convert("RGB"), np.int16)
+        assert abs(rgb[0, 0] - paper).max() <= 1
         # the box is on it, in its class's colour
-        red, green, blue = (np.asarray(image.convert("RGB"), np.int16)[..., i] for i in range(3))
-    assert ((abs(red - 0xE6) < 12) & (abs(green - 0x9F) < 12) & (blue < 12)).any()
+        red, green, blue = (rgb[..., i] for i in range(3))
+        assert ((abs(red - 0xE6) < 12) & (abs(green - 0x9F) < 12) & (blue < 12)).any()
 
 
 def test_without_a_store_records_of_one_feature_are_one_detection(fly: Fly, tmp_path: Path) -> None:
@@ -320,6 +335,7 @@ def test_a_store_of_another_spacecraft_is_refused(fly: Fly, tmp_path: Path) -> N
     [
         ("{", "is not JSON"),
         ("[]", "no list `features`"),
+        ('{"features": [], "classes": "some"}', "`classes` must be a list of class names"),
         ('{"features": [1]}', r"features\[0\]: has no `class`"),
         ('{"features": [{"class": "crater", "line": 1}]}', "`sample` is None"),
         (
@@ -333,3 +349,97 @@ def test_a_malformed_truth_file_is_named(tmp_path: Path, text: str, says: str) -
     with pytest.raises(DataError, match=says) as caught:
         load_truth(tmp_path / "truth.json")
     assert "truth.json" in str(caught.value)
+
+
+def test_found_missed_and_false_are_counted_by_class(fly: Fly, tmp_path: Path) -> None:
+    flown = fly()
+    flown.contact(tmp_path / "1.bin", 12_000)
+    received = receive([tmp_path / "1.bin"], tmp_path / "in")
+    ((store_id, swath),) = received.swaths
+    with Store.open(tmp_path / "store", mission=None, read_only=True) as store:
+        everything = findings.find(received, store, None, merge=0.3)
+        right = [f for f in everything if f.class_name == "crater"][::2]
+        features = [Feature("crater", f.box) for f in right]
+        features += [Feature("crater", Box(9000, 0, 64, 64)), Feature("spider", Box(0, 0, 9, 9))]
+        truth = {(store_id, swath): Truth(tuple(features))}
+        found = findings.find(received, store, truth, merge=0.3)
+    tallies = lay(found, truth).classes
+    crater = tallies["crater"]
+    assert (crater.there, crater.missed) == (len(right) + 1, 1)
+    assert crater.found == len(right)
+    pictured = {f.tile for f in everything if f.number is not None}
+    assert crater.pictured == sum(f.tile in pictured for f in right) > 0
+    assert crater.false == sum(f.class_name == "crater" for f in everything) - len(right)
+    assert (tallies["spider"].there, tallies["spider"].missed) == (1, 1)
+    # truth names craters and spiders alone: of dunes it says nothing
+    assert all(f.true is None for f in found if f.class_name == "dark dune")
+    whole = {(store_id, swath): Truth(tuple(features), classes="all")}
+    dunes = [f for f in findings.find(received, None, whole, 0.3) if f.class_name == "dark dune"]
+    assert dunes and all(f.true is False for f in dunes)
+
+
+def test_misses_are_drawn_and_false_finds_are_crossed() -> None:
+    palette = plots.Palette(("crater", "dune"))
+    pixels = np.full((400, 400), 120, np.uint8)
+    box = Box(100, 100, 200, 200)
+
+    def drawn(*marks: swath_plot.Mark) -> Any:
+        png = swath_plot.draw(pixels, 400, 400, marks, palette, "t").light
+        with Image.open(io.BytesIO(png)) as image:
+            return np.asarray(image.convert("RGB"), np.int16)
+
+    plain = drawn(swath_plot.Mark(box, "crater", "record"))
+    crossed = drawn(swath_plot.Mark(box, "crater", "record", false=True))
+    colour = np.array([0xE6, 0x9F, 0x00])
+
+    def orange(picture: Any) -> int:
+        return int((abs(picture - colour).max(axis=2) < 30).sum())
+
+    assert orange(crossed) > 1.3 * orange(plain)
+    assert orange(drawn(swath_plot.Mark(box, "crater", swath_plot.MISSED))) > 100
+    # a dashed box shows its colour, not the dark line under it
+    high, wide = plain.shape[:2]
+    dark = (plain[high // 8 : high * 3 // 4, wide // 8 :] < 60).all(axis=2).sum()
+    assert orange(plain) > dark / 2
+
+
+def test_numbers_stand_beside_small_tiles_and_never_on_each_other() -> None:
+    rng = np.random.default_rng(3)
+    boxes = [Box(int(y), int(x), 40, 40) for y, x in rng.integers(100, 900, (30, 2))]
+    wanted = [Placed(box, str(n), "crater", "#000000") for n, box in enumerate(boxes)]
+    labels = list(place_labels(wanted, 1.0, (0, 1000, 0, 1000)))
+    assert len(labels) > 20
+    texts = {label.text for label in labels}
+    assert texts <= {str(n) for n in range(30)}  # no room for the class
+    for label in labels:
+        box = boxes[int(label.text)]
+        within_line = box.line < label.y < box.line + box.lines
+        within_sample = box.sample < label.x < box.sample + box.samples
+        assert not (within_line and within_sample)
+    spots = {(label.x, label.y) for label in labels}
+    assert len(spots) == len(labels)
+    (large,) = place_labels(
+        [Placed(Box(0, 0, 400, 400), "7", "crater", "#0")], 1.0, (0, 999, 0, 999)
+    )
+    assert large.text == "7 crater"
+
+
+def test_without_truth_a_report_says_what_its_posteriors_are_worth(
+    fly: Fly, tmp_path: Path
+) -> None:
+    fly().contact(tmp_path / "1.bin", 15_000)
+    receive([tmp_path / "1.bin"], tmp_path / "in")
+    # "b" is no bundle that is here
+    unknown = write_report(tmp_path / "in")
+    assert "neither its calibration nor the base rate" in " ".join(unknown.cautions)
+    shipped = open_bundle(find_bundle("hirise-landmarks")).manifest
+    said = caution.of_bundle(shipped, {"crater": 40}, shown=2000)
+    assert "calibration error there" in " ".join(said.sentences)
+    (row,) = said.rows
+    assert row.here_per_100 == pytest.approx(2.0)
+    assert row.right is not None and row.detections is not None and row.rarer is not None
+    # rarer ground can only make precision worse, and never as bad as guessing
+    assert 0 < row.rarer < (row.right + 1) / (row.detections + 2)
+    bare = dataclasses.replace(shipped, metrics={}, training={})
+    said = caution.of_bundle(bare, {"crater": 1}, shown=None)
+    assert "does not say" in said.sentences[0] and said.rows[0].rarer is None

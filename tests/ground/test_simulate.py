@@ -152,6 +152,7 @@ def test_everything_is_kept_in_out_and_goes_on_from_there(mission: Mission, tmp_
     with simulate(mission, Options(out=out)) as simulation:
         written = write_plots(simulation, out)
     assert [p.name for p in written] == [
+        "simulation.html",
         "simulation-contacts.png",
         "simulation-value.png",
         "simulation.json",

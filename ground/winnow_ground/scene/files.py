@@ -28,6 +28,7 @@ def truth_json(scene: Scene, name: str) -> dict[str, Any]:
         "zones": [
             {"kind": kind, "line": top, "lines": bottom - top} for kind, top, bottom in scene.zones
         ],
+        "classes": "all",
         "features": [feature.as_json() for feature in scene.features],
     }
 

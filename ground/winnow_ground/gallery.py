@@ -1,0 +1,103 @@
+"""The pictures of a report, in the order in which they came down, and the table of all products."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from winnow_base.errors import DataError
+from winnow_edge.products.kinds import Box
+from winnow_ground import findings
+from winnow_ground.findings import Found, SwathKey
+from winnow_ground.labels import text_on
+from winnow_ground.plots import Palette
+from winnow_ground.received import RECEIVED_FILE, Received
+from winnow_ground.swath_pixels import cut
+
+MOST_SHOTS = 150
+MOST_ROWS = 400
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """What is shown of the pictures that came down; `swaths` are the files of those at hand."""
+
+    received: Received
+    found: Sequence[Found]
+    palette: Palette
+    swaths: Mapping[SwathKey, Path]
+
+    def shots(self) -> tuple[list[dict[str, Any]], str]:
+        """The pictures, and what is said about those that are left out.
+
+        Where only a thumbnail came down and the swath's file is at hand, its place in the file is
+        shown beside it.
+        """
+        pictured = [f for f in self.found if f.number is not None]
+        many = len({f.swath for f in self.found}) > 1
+        chosen = [f for f in pictured[:MOST_SHOTS] if f.product and f.product.file]
+        places = self._places(chosen)
+        shots = []
+        for f in chosen:
+            product = f.product
+            assert product is not None and product.file is not None
+            path = self.received.folder / product.file
+            try:
+                jpeg = path.read_bytes()
+            except OSError as error:
+                raise DataError(
+                    f"{error.strerror or 'cannot be read'}, though {RECEIVED_FILE} names it",
+                    where=path,
+                    hint="receive the packet files anew into an empty folder",
+                ) from error
+            place = places.get((f.swath, f.box))
+            shots.append(
+                {
+                    "number": f.number,
+                    "src": data_url("image/jpeg", jpeg),
+                    "place": data_url("image/jpeg", place) if place else "",
+                    "class_name": f.class_name,
+                    "colour": self.palette[f.class_name],
+                    "ink": text_on(self.palette[f.class_name]),
+                    "posterior": f.posterior,
+                    "true": f.true,
+                    "verdict": {True: "really there", False: "false: not in truth", None: ""}[
+                        f.true
+                    ],
+                    "swath": self.received.swath_name(*f.swath) if many else "",
+                    "box": f.box,
+                    "kind": "image" if f.have == "image" else "thumbnail only",
+                    "size": f"{product.bytes:,}",
+                    "contact": product.contact,
+                }
+            )
+        left = len(pictured) - len(shots)
+        return shots, f"{left} more lie in images/ and thumbnails/." if left else ""
+
+    def _places(self, chosen: Sequence[Found]) -> dict[tuple[SwathKey, Box], bytes]:
+        """JPEGs of the places of thumbnails, from the swaths' own files."""
+        places: dict[tuple[SwathKey, Box], bytes] = {}
+        for key, path in self.swaths.items():
+            boxes = [f.box for f in chosen if f.swath == key and f.have != "image"]
+            for box, jpeg in cut(path, boxes).items():
+                places[key, box] = jpeg
+        return places
+
+    def rows(self, shown: set[int]) -> tuple[list[dict[str, Any]], str]:
+        """The table of what came down, and what is said about products that it leaves out."""
+        rows = findings.arrivals(self.received, self.found, MOST_ROWS)
+        for row in rows:
+            row["class_name"] = row.pop("class")
+            colour = self.palette[row["class_name"] or ""]
+            row["colour"], row["ink"] = colour, text_on(colour)
+            row["shown"] = row["number"] in shown
+        left = len(self.received.products) - (rows[-1]["last"] if rows else 0)
+        return rows, f"{left} more products are in {RECEIVED_FILE}." if left else ""
+
+
+def data_url(mime: str, data: bytes) -> str:
+    """The data itself as an address, so that a page needs no other file."""
+    return f"data:{mime};base64,{base64.b64encode(data).decode()}"
