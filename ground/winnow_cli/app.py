@@ -17,6 +17,7 @@ import winnow_cli.new
 import winnow_ground.commands
 import winnow_ground.deploy_commands
 import winnow_ground.feed
+import winnow_ground.look_commands
 import winnow_ground.scene_commands
 import winnow_train.commands
 from winnow_edge.errors import WinnowEdgeError
@@ -38,6 +39,7 @@ winnow_cli.new.register(app)
 winnow_ground.commands.register(app)
 winnow_ground.deploy_commands.register(app)
 winnow_ground.feed.register(app)
+winnow_ground.look_commands.register(app)
 winnow_ground.scene_commands.register(app)
 
 

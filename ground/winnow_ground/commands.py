@@ -21,12 +21,12 @@ _JSON = Annotated[bool, typer.Option("--json", help="One JSON object on standard
 
 def register(app: typer.Typer) -> None:
     """Add this package's commands to `app`."""
-    app.command("receive", help=_help(receive_command))(receive_command)
-    app.command("report", help=_help(report_command))(report_command)
-    app.command("simulate", help=_help(simulate_command))(simulate_command)
+    app.command("receive", help=help_of(receive_command))(receive_command)
+    app.command("report", help=help_of(report_command))(report_command)
+    app.command("simulate", help=help_of(simulate_command))(simulate_command)
 
 
-def _help(command: Callable[..., None]) -> str:
+def help_of(command: Callable[..., None]) -> str:
     """A docstring whose paragraphs wrap to any window; examples, indented, keep their lines."""
     parts = (inspect.getdoc(command) or "").split("\n\n")
     return "\n\n".join(p if p.startswith("    ") else " ".join(p.split()) for p in parts)

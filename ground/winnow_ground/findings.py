@@ -24,6 +24,7 @@ from winnow_ground.truth import (
     TruthOfTable,
     Worth,
     detection_boxes,
+    lies_over,
     shown_by,
     spoken_of,
 )
@@ -43,8 +44,8 @@ class Found:
 
     `have` is one of HAVE; `number` counts pictures from 1 in the order in which they came
     down; `product` is the best that came down (None: still on board); `true` says whether truth
-    has such a feature there (None: truth is not known, or says nothing of the class), `shows` are
-    the features' indices.
+    has such a feature there (None: truth is not known, says nothing of the class, or has one there
+    that is too small or too large for the tile), `shows` are the features' indices.
     """
 
     swath: SwathKey
@@ -206,10 +207,10 @@ def find(
     all_of_them = list(best.values())
     found = _with_store(best, store) if store is not None else _merged(all_of_them, merge)
     found.sort(key=lambda f: (f.number is None, f.number or 0, HAVE.index(f.have)))
-    return found if truth is None else _laid_over(found, truth)
+    return found if truth is None else laid_over(found, truth)
 
 
-def _laid_over(found: Sequence[Found], truth: Mapping[SwathKey, Truth]) -> list[Found]:
+def laid_over(found: Sequence[Found], truth: Mapping[SwathKey, Truth]) -> list[Found]:
     """The detections with what truth says of each."""
     spoken = spoken_of(truth.values())
     laid = []
@@ -217,8 +218,11 @@ def _laid_over(found: Sequence[Found], truth: Mapping[SwathKey, Truth]) -> list[
         if f.swath not in truth or not (spoken is None or f.class_name in spoken):
             laid.append(f)
             continue
-        shows = shown_by(f.class_name, f.box, truth[f.swath])
-        laid.append(replace(f, true=bool(shows), shows=shows))
+        features = truth[f.swath]
+        shows = shown_by(f.class_name, f.box, features)
+        # Over a feature too small or too large for the tile it is neither right nor false.
+        beside = not shows and lies_over(f.class_name, f.box, features)
+        laid.append(replace(f, true=None if beside else bool(shows), shows=shows))
     return laid
 
 

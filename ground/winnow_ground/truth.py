@@ -28,7 +28,10 @@ from winnow_edge.store.schema import ProductState
 from winnow_edge.store.store import Store
 
 MATCH_OVERLAP = 0.5
-"""A detection shows a feature of its class where they share half of the smaller of the two."""
+SMALLEST, LARGEST = 1 / 12, 2.0
+"""A detection shows a feature of its class where they share half of the smaller of the two, and the
+feature's longer side is this share of the detection's: a tile does not show what is a speck in it,
+nor what it is a speck of. As `winnow evaluate --swaths` has it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +40,11 @@ class Feature:
 
     class_name: str
     box: Box
+
+    @property
+    def side(self) -> int:
+        """The longer side, in pixels of the swath."""
+        return max(self.box.lines, self.box.samples)
 
 
 @dataclass(frozen=True)
@@ -119,11 +127,21 @@ def _feature(entry: Any, where: str) -> Feature:
 
 def shown_by(class_name: str, box: Box, features: Sequence[Feature]) -> tuple[int, ...]:
     """Indices of the features that a detection of `class_name` at `box` shows."""
+    tile = max(box.lines, box.samples)
     return tuple(
         n
         for n, feature in enumerate(features)
-        if feature.class_name == class_name and box.overlap(feature.box) >= MATCH_OVERLAP
+        if SMALLEST * tile <= feature.side <= LARGEST * tile and _meets(class_name, box, feature)
     )
+
+
+def lies_over(class_name: str, box: Box, features: Sequence[Feature]) -> bool:
+    """Whether a detection lies over a feature of its class at all, of whatever size."""
+    return any(_meets(class_name, box, feature) for feature in features)
+
+
+def _meets(class_name: str, box: Box, feature: Feature) -> bool:
+    return feature.class_name == class_name and box.overlap(feature.box) >= MATCH_OVERLAP
 
 
 def worth_of_all(features: Iterable[Feature], mission: Mission) -> float:
