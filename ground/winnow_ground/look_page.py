@@ -21,7 +21,7 @@ from winnow_ground.against_truth import ClassTally
 from winnow_ground.gallery import data_url
 from winnow_ground.labels import text_on
 from winnow_ground.look import MADE, Failed, Looked
-from winnow_ground.page import TEMPLATES, picture
+from winnow_ground.page import TEMPLATES, marks_of, picture
 from winnow_ground.plots import Palette
 from winnow_ground.swath_pixels import cut, reduced_swath
 from winnow_ground.words import WORD, by_class, count, listed, percent
@@ -110,12 +110,8 @@ class LookWriter:
         return [caution.of_bundle(self.manifest, counts, shown)]
 
     def _map(self, one: Looked, palette: Palette) -> Plot:
-        marks = [
-            swath_plot.Mark(f.box, f.class_name, "image", str(f.number), f.true is False)
-            for f in one.found
-        ]
         missed = [f for some in one.laid.missed.values() for f in some] if one.laid else []
-        marks += [swath_plot.Mark(f.box, f.class_name, swath_plot.MISSED) for f in missed]
+        marks = marks_of(one.found, missed)
         classes = (*palette.classes, *(f.class_name for f in missed))
         lines, samples = one.summary.lines, one.summary.samples
         return swath_plot.draw(

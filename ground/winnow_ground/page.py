@@ -18,12 +18,12 @@ from winnow_edge.products.kinds import Box
 from winnow_edge.store.store import Store
 from winnow_ground import caution, findings, headline, plots, swath_plot
 from winnow_ground.against_truth import Laid, lay
-from winnow_ground.findings import SwathKey, ValueOnBoard
+from winnow_ground.findings import Found, SwathKey, ValueOnBoard
 from winnow_ground.gallery import Gallery, data_url
 from winnow_ground.plots import Palette, Piece
 from winnow_ground.received import Received
 from winnow_ground.swath_pixels import mosaic, reduced_swath
-from winnow_ground.truth import Truth, worth_of_all
+from winnow_ground.truth import Feature, Truth, worth_of_all
 from winnow_ground.words import WORD, count, listed, size
 
 PAGE = "report.html"
@@ -195,14 +195,8 @@ class PageWriter:
                 " The swath itself stayed on board, so the map shows only the pictures that came "
                 "down, each in its place."
             )
-        marks = [
-            swath_plot.Mark(
-                f.box, f.class_name, f.have, str(f.number) if f.number else None, f.true is False
-            )
-            for f in found
-        ]
         missed = self.laid.missed.get(key, ()) if self.laid else ()
-        marks += [swath_plot.Mark(f.box, f.class_name, swath_plot.MISSED) for f in missed]
+        marks = marks_of(found, missed)
         came = sum(f.number is not None for f in found)
         told = f"{count(len(found), 'detection')}, {came} with pictures down"
         checked = f", {len(missed)} features missed" if self.laid else f", {WORD}"
@@ -316,6 +310,17 @@ TEMPLATES = jinja2.Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
+
+
+def marks_of(found: Sequence[Found], missed: Sequence[Feature]) -> list[swath_plot.Mark]:
+    """What a map shows: every detection, and dotted what truth knows and none of them shows."""
+    marks = [
+        swath_plot.Mark(
+            f.box, f.class_name, f.have, str(f.number) if f.number else None, f.true is False
+        )
+        for f in found
+    ]
+    return [*marks, *(swath_plot.Mark(f.box, f.class_name, swath_plot.MISSED) for f in missed)]
 
 
 def picture(drawn: Plot, alt: str) -> dict[str, str]:

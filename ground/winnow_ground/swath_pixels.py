@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from winnow_base.appearance import Measured
 from winnow_base.errors import DataError
 from winnow_base.pictures import open_picture
 from winnow_edge.errors import SwathError
@@ -76,6 +77,34 @@ def blocks(source: LineSource, multiple: int = 1) -> Iterator[npt.NDArray[Any]]:
                 return
     finally:
         source.close()
+
+
+def measure(
+    path: Path, samples: int, tile: int, scales: Sequence[int], camera: Instrument | None = None
+) -> Measured | None:
+    """Brightness and contrast of the tiles of a swath, side by side at every scale.
+
+    Tiles with nodata (zeros, if `camera` does not say) are left out. None for 16 bits, whose
+    stretch is decided on board, and for swaths that are no tile wide. Raises SwathError.
+    """
+    source = open_source(path, instrument=camera or Instrument(bundle=""), samples=samples)
+    nodata = 0 if camera is None or camera.nodata is None else camera.nodata
+    if source.bits != 8 or samples < tile:
+        source.close()
+        return None
+    parts = []
+    for block in blocks(source, tile * max(scales)):
+        for scale in scales:
+            side = tile * scale
+            rows, columns = len(block) // side, samples // side
+            if not rows or not columns:
+                continue
+            whole = block[: rows * side, : columns * side]
+            shape = (rows, tile, scale, columns, tile, scale)
+            tiles = whole.reshape(shape).mean(axis=(2, 5)).swapaxes(1, 2).reshape(-1, tile, tile)
+            empty = (whole == nodata).reshape(rows, side, columns, side).mean(axis=(1, 3)) > 0.01
+            parts.append(Measured.of(np.rint(tiles[~empty.ravel()]).astype(np.uint8)))
+    return Measured.joined(parts)
 
 
 def cut(path: Path, boxes: Sequence[Box], side: int = 256) -> dict[Box, bytes]:

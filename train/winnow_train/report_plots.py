@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from matplotlib import colormaps
 from matplotlib.axes import Axes
 from sklearn.metrics import precision_recall_curve, roc_curve
 
@@ -13,6 +14,8 @@ from winnow_base.figure import INK, new_figure, plain, png
 
 MANY_CLASSES = 12
 _BLUE, _RED, _GREEN, _GREY = "#0072B2", "#D55E00", "#009E73", "#8C8C8C"
+_NEVER = "#F1F1F1"
+"""Of pairs of classes that were never taken for each other."""
 
 
 def intervals(detail: Mapping[str, Any]) -> bytes:
@@ -42,7 +45,11 @@ def intervals(detail: Mapping[str, Any]) -> bytes:
 
 
 def confusion(matrix: Sequence[Sequence[int]], classes: Sequence[str]) -> bytes:
-    """Counts, shaded by their share of the true class, mistakes in red."""
+    """Counts, the darker the larger their share of the true class; mistakes are bold.
+
+    Cividis is perceptually uniform and looks alike to the colour-blind (Nunez, Anderton and Renslow
+    2018, "Optimizing colormaps with consideration for color vision deficiency").
+    """
     counts = np.asarray(matrix)
     share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     # The page is some eleven inches wide: many classes get small cells, not small print.
@@ -51,14 +58,15 @@ def confusion(matrix: Sequence[Sequence[int]], classes: Sequence[str]) -> bytes:
     size = 3.2 + cell * len(classes)
     figure = new_figure(size + 0.8, size)
     axes = figure.add_subplot()
-    axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
+    shades = colormaps["cividis_r"].with_extremes(bad=_NEVER)
+    axes.imshow(np.ma.masked_equal(share, 0), cmap=shades, vmin=0, vmax=1)
     for i, j in zip(*np.nonzero(counts), strict=True):
-        right = "white" if share[i, j] > 0.55 else INK
-        ink = right if i == j else ("#FFD9C2" if share[i, j] > 0.55 else _RED)
-        weight = "normal" if i == j else "bold"
+        red, green, blue, _ = shades(share[i, j])
+        light = 0.2126 * red + 0.7152 * green + 0.0722 * blue > 0.45
         axes.text(
-            j, i, str(counts[i, j]), ha="center", va="center", color=ink, fontsize=9, weight=weight
-        )
+            j, i, str(counts[i, j]), ha="center", va="center", color=INK if light else "white",
+            fontsize=9, weight="normal" if i == j else "bold",
+        )  # fmt: skip
     names = [plain(c) for c in classes]
     axes.set_xticks(
         range(len(names)),
