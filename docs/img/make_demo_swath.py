@@ -49,7 +49,7 @@ def main(folder: Path) -> None:
         height=HEIGHT,
     )
     with Image.open(io.BytesIO(drawn.light)) as image:
-        image.convert("RGB").save(OUT, quality=90, optimize=True, progressive=True)
+        image.convert("RGB").save(OUT, quality=74, optimize=True, progressive=True)
 
 
 main(Path(sys.argv[1] if len(sys.argv) > 1 else "demo-out"))

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import io
 import warnings
-from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from matplotlib.artist import Artist
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -86,8 +85,8 @@ def _darken(artist: Artist) -> None:
         artist.set_facecolor(_turned(artist.get_facecolor()))
 
 
-def _turned(colour: object) -> Sequence[float]:
-    red, green, blue, alpha = to_rgba(colour)  # type: ignore[arg-type]
+def _turned(colour: Any) -> Any:
+    red, green, blue, alpha = to_rgba(colour)
     if max(red, green, blue) - min(red, green, blue) < 0.02:
         red = green = blue = _CHALK + (_PAPER - _CHALK) * red
     return red, green, blue, alpha
