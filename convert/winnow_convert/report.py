@@ -7,7 +7,7 @@ from typing import Any
 
 from rich.table import Table
 
-from winnow_base.console import report_console
+from winnow_base.console import report_console, show_table
 from winnow_convert.convert import Converted
 from winnow_edge.bundle import Bundle
 
@@ -65,7 +65,7 @@ def print_comparison(tried: dict[str, Converted]) -> None:
             f"{row['model_bytes'] / 1000:.0f}",
             "passed" if row["passed"] else "failed",
         )
-    report_console().print(table)
+    show_table(report_console(), table)
 
 
 def _verifier_row(converted: Converted) -> dict[str, Any]:
@@ -118,7 +118,7 @@ def print_report(converted: Converted, bundle: Bundle | None) -> None:
             f"{now['recall']:.4f}",
             f"{now['recall'] - was['recall']:+.4f}{spread}",
         )
-    console.print(table)
+    show_table(console, table)
     if unseen := [name for name, was in rows.items() if not was["support"]]:
         console.print(f"[bold]no such tile[/bold]  {', '.join(unseen)}", highlight=False)
     moved = change["posterior_change"]

@@ -8,6 +8,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from winnow_base.console import show_table
 from winnow_convert.edgetpu import CompilerLog
 from winnow_convert.layers import LayerNoise
 from winnow_convert.profile import BOARDS, Profile
@@ -32,7 +33,7 @@ def print_layers(console: Console, layers: list[LayerNoise]) -> None:
             weights,
             f"{layer.saturated:.1%}",
         )
-    console.print(table)
+    show_table(console, table)
 
 
 def plot_layers(layers: list[LayerNoise], path: Path) -> None:
@@ -82,7 +83,7 @@ def print_profile(console: Console, found: Profile) -> None:
         f"{found.arena_bytes / 1e3:.0f}",
         *(f"{1e3 * found.milliseconds[name]:.0f}" for name in boards),
     )
-    console.print(table)
+    show_table(console, table)
     for board in BOARDS:
         slow = ", ".join(
             f"{p.op.index} {short_name(p.op.outputs[0].name)} "

@@ -9,11 +9,23 @@ import tempfile
 from collections.abc import Iterator
 
 from rich.console import Console
+from rich.table import Table
+from rich.text import Text
 
 
 def report_console() -> Console:
     """Standard output, 100 columns wide where it is no terminal."""
     return Console(width=None if Console().is_terminal else 100)
+
+
+def show_table(console: Console, table: Table) -> None:
+    """Print a table whose names are whole: in a narrow window they go on in the next line, and
+    brackets in them are theirs, not Rich's markup."""
+    for column in table.columns:
+        column.overflow, column.no_wrap = "fold", False
+    if isinstance(table.title, str):
+        table.title = Text(table.title, style="table.title")
+    console.print(table, markup=False)
 
 
 @contextlib.contextmanager

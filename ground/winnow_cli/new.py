@@ -158,7 +158,7 @@ def _show(plan: Plan, title: str) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from winnow_base.console import report_console
+    from winnow_base.console import report_console, show_table
 
     seen = Counter((plan.folders[t.class_name], plan.set_of(t)) for t in plan.tiles)
     sources = Counter(plan.sets.values())
@@ -171,7 +171,7 @@ def _show(plan: Plan, title: str) -> None:
     table.add_section()
     table.add_row("sources", *(str(sources[s]) for s in ("train", "val")))
     console = report_console()
-    console.print(table)
+    show_table(console, table)
     typer.echo(f"source: {plan.rule}")
     held = sorted(s for s, where in plan.sets.items() if where == "val")
     shown = ", ".join(held[:8]) + (f" and {len(held) - 8} more" if len(held) > 8 else "")

@@ -9,6 +9,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from winnow_base.console import show_table
 from winnow_edge.files import write_file
 from winnow_edge.store.store import Store
 from winnow_ground import plots
@@ -73,7 +74,7 @@ def show(simulation: Simulation, console: Console) -> None:
             )
     for note in simulation.downlinks.notes:
         console.print(f"note: {note}", soft_wrap=True)
-    console.print(table)
+    show_table(console, table)
     console.print(_legend(truth), style="dim")
     for line in verdict(simulation):
         console.print(line, soft_wrap=True)

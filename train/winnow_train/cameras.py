@@ -18,6 +18,7 @@ from rich.table import Table
 
 from winnow_base import metrics
 from winnow_base.bootstrap import Draws, interval
+from winnow_base.console import show_table
 from winnow_base.errors import DataError, ModelError
 from winnow_base.progress import Progress
 from winnow_base.views import Infer
@@ -191,7 +192,7 @@ def print_cameras(found: dict[str, Any], console: Console | None = None) -> None
             theirs = other["instruments"][camera]["accuracy"]
             cells += [f"{theirs:.4f}", _gain(other["difference"][camera])]
         table.add_row(camera, *cells)
-    console.print(table)
+    show_table(console, table)
     if other:
         console.print(
             f"against {other['model']}: accuracy {other['accuracy']:.4f}   macro-F1 "

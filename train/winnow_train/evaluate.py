@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from winnow_base import metrics, views
+from winnow_base.console import show_table
 from winnow_base.errors import ModelError
 from winnow_base.progress import Progress
 from winnow_base.views import Answers, Infer
@@ -171,9 +172,9 @@ def print_table(found: dict[str, Any], console: Console | None = None) -> None:
         column.justify = "right"
     for name, row in found["per_class"].items():
         table.add_row(name, *(f"{row[k]:.3f}" for k in columns), str(row["support"]))
-    console.print(table)
+    show_table(console, table)
     sets = found.get("label_sets", {"names": found["classes"], "confusion": found["confusion"]})
-    console.print(_confusion_table(sets["names"], np.array(sets["confusion"])))
+    show_table(console, _confusion_table(sets["names"], np.array(sets["confusion"])))
 
 
 def _confusion_table(classes: list[str], confusion: np.ndarray) -> Table:

@@ -31,7 +31,7 @@ def show(
     """
     from rich.table import Table
 
-    from winnow_base.console import report_console
+    from winnow_base.console import report_console, show_table
     from winnow_train.weights import BASE_URL, CATALOGUE
 
     if as_json:
@@ -52,7 +52,7 @@ def show(
     for w in CATALOGUE.values():
         alpha = f"{w.alpha:g}" if w.alpha else "-"
         table.add_row(w.name, w.backbone, alpha, f"{w.side} pixels", w.md5 or "none published")
-    report_console().print(table)
+    show_table(report_console(), table)
     typer.echo("ImageNet weights of keras.applications, Apache-2.0. winnow weights fetch NAME")
 
 

@@ -18,6 +18,7 @@ from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
+from winnow_base.console import show_table
 from winnow_base.progress import Progress
 from winnow_edge.files import write_file
 from winnow_train import report_plots as plots
@@ -166,7 +167,7 @@ def print_summary(report: dict[str, Any], out: Path, console: Console | None = N
     for name, row in report["nested"]["classes"].items():
         cells = [span(row[k]) for k in ("precision", "recall", "f1")]
         table.add_row(name, str(row["support"]), *cells)
-    console.print(table)
+    show_table(console, table)
     console.print(
         f"chosen on all folds by {report['criterion']}: temperature {chosen['temperature']:.3f}, "
         f"prior {chosen['prior']:g}, second views under {chosen['borderline']:g}; "

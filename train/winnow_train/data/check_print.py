@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.table import Table
 
+from winnow_base.console import show_table
 from winnow_train.data.check import Check, Pair
 
 
@@ -22,7 +23,7 @@ def print_check(found: Check, limit: int) -> None:
     table.add_section()
     table.add_row("tiles", *(str(sum(c.values())) for c in found.counts.values()))
     table.add_row("sources", *(str(n) for n in found.sources.values()))
-    console.print(table)
+    show_table(console, table)
 
     def kind(what: str, lines: Sequence[str]) -> None:
         console.print(f"{what}: {len(lines)}", highlight=False, markup=False)

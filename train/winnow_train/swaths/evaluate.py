@@ -11,6 +11,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from winnow_base.console import show_table
 from winnow_base.errors import DataError, ModelError
 from winnow_base.files import make_folder
 from winnow_base.progress import Progress
@@ -141,7 +142,8 @@ def print_swaths(found: dict[str, Any], console: Console | None = None) -> None:
         f"{found['bootstrap']['sources']} sources, {found['windows']} windows at scales {scales}"
     )
     say(sizes_in_words(found["sizes"]))
-    console.print(_features_table(found), _hits_table(found), _sizes_table(found), sep="")
+    for table in (_features_table(found), _hits_table(found), _sizes_table(found)):
+        show_table(console, table)
     for k, row in found["first"].items():
         say(
             f"first {k} of each: {row[TRUE]} true, {row[DUPLICATE]} duplicates, {row[FALSE]} "
