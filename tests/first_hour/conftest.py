@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.first_hour.guides import ROOT, fresh_clone
+from tests.first_hour.guides import fresh_clone, is_checkout
 
 
 @pytest.fixture(scope="module")
 def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A fresh clone, installed; skips where this tree is no checkout."""
-    if not (ROOT / ".git").exists():
+    if not is_checkout():
         pytest.skip("this tree is no git checkout that could be cloned")
     return fresh_clone(tmp_path_factory.mktemp("first-hour"))

@@ -165,12 +165,15 @@ def fresh_clone(folder: Path) -> Path:
     return clone
 
 
+def is_checkout() -> bool:
+    """Whether git is here and knows the files of this tree."""
+    return shutil.which("git") is not None and _listed().returncode == 0
+
+
 def _files() -> list[str]:
-    listed = subprocess.run(
-        ["git", "ls-files", "-co", "--exclude-standard", "-z"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    return [name for name in listed.stdout.split("\0") if name and (ROOT / name).is_file()]
+    return [name for name in _listed().stdout.split("\0") if name and (ROOT / name).is_file()]
+
+
+def _listed() -> subprocess.CompletedProcess[str]:
+    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)

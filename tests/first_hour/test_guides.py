@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.first_hour.guides import ROOT, Walk, blocks, fresh_clone, walk
+from tests.first_hour.guides import ROOT, Walk, blocks, fresh_clone, is_checkout, walk
 
 README = ROOT / "README.md"
 GUIDES = sorted((ROOT / "docs").glob("*.md"))
@@ -82,7 +82,7 @@ def test_commands_that_cannot_be_pasted_here_are_skipped_with_a_reason(
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not (ROOT / ".git").exists(), reason="this tree is no git checkout")
+@pytest.mark.skipif(not is_checkout(), reason="this tree is no git checkout")
 def test_the_readmes_long_commands_work_too(tmp_path: Path) -> None:
     walked = walk(README, fresh_clone(tmp_path), has={"minutes"})
     assert [(one.command, one.said) for one in walked.failed] == []
