@@ -190,7 +190,7 @@ def _converted_verifier(second: Source, given: dict[str, Any], progress: Step) -
 
 
 def _refuse_seen(source: Source) -> None:
-    if source.description.get("training", {}).get("held") is not None:
+    if source.description.get("training", {}).get("held") == []:
         raise ModelError(
             "learned from every labelled tile, so val says nothing",
             where=source.folder,
@@ -222,8 +222,7 @@ def _nets_of_folds(cv: Path, source: Source, data: Path, progress: Step) -> Iter
     for fold in dict.fromkeys(sorted(found.fold.tolist())):
         net = load_source(cv / f"fold-{fold}")
         shift = found.shift[found.fold == fold][0]
-        held_prior = parse_recipe(net.description["recipe"], where=str(net.folder)).export.prior
-        given = (settings.prior - held_prior) * shift
+        given = (settings.prior - net.description["training"]["prior"]) * shift
         train, held = (read_like(net.description, data, s, progress) for s in ("train", "val"))
         yield FoldNet(net, train, held, given)
 

@@ -269,7 +269,7 @@ def test_bad_input_is_one_line(
 
 @pytest.mark.parametrize(
     ("change", "said"),
-    [(("--set", "train.batch=8"), "another recipe"), (("--seed", 1), "another fold")],
+    [(("--set", "train.batch=8"), "another recipe"), (("--seed", 1), "other folds")],
 )
 def test_another_recipe_or_other_folds_do_not_go_on(
     crossed: Path, shapes: Path, recipe_file: Path, change: tuple, said: str
@@ -293,3 +293,32 @@ def test_teachers_are_trained_anew_in_every_fold(
     taught = json.loads((out / "fold-1/teachers/elder/model.json").read_text())
     assert taught["training"]["held"] == held
     assert not set(held) & set(taught["lineage"]["sources"])
+
+
+def test_a_given_teacher_serves_all_folds_and_its_own_sources_are_not_judged(
+    shapes: Path, recipe_file: Path, tmp_path: Path
+) -> None:
+    elder, out = tmp_path / "elder", tmp_path / "cv"
+    done = winnow("train", recipe_file, "--data", shapes, "--out", elder, *SHORT[:2])
+    assert done.returncode == 0, done.stderr
+    seen = set(json.loads((elder / "model.json").read_text())["lineage"]["sources"])
+    student = tmp_path / "student.toml"
+    text = recipe_file.read_text().replace("epochs = 3", "epochs = 1")
+    student.write_text(text + "[distill]\nweight = 0.5\nstart = true\n")
+    command = ("cv", student, "--data", shapes, "--out", out, "--folds", 2)
+    done = winnow(*command, "--teacher", elder)
+    assert done.returncode == 0, done.stderr
+    found = load(out)
+    assert len(found.sources) and not seen & set(found.sources)
+    for fold in (1, 2):
+        card = json.loads((out / f"fold-{fold}/model.json").read_text())
+        assert seen <= set(card["lineage"]["sources"])
+        assert not set(card["training"]["held"]) & set(card["lineage"]["sources"])
+    rows = (out / "folds.csv").read_text().splitlines()[1:]
+    judged = "".join(f"{row[:-1]}1\n" for row in rows)
+    (tmp_path / "folds.csv").write_text("source,group,fold\n" + judged)
+    (elder / "model.keras").write_bytes(b"another")
+    done = winnow(*command, "--teacher", elder)
+    assert "was begun with other teachers" in done.stderr
+    done = winnow(*command, "--teacher", elder, "--fold-file", tmp_path / "folds.csv")
+    assert "but a teacher learned from it" in done.stderr

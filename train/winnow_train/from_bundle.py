@@ -42,7 +42,7 @@ def unpack(path: Path, folder: Path, tiles: np.ndarray) -> Path:
     net = _net_of(bundle, recipe, path)
     _measure(net, tiles)
     make_folder(folder)
-    bias = recipe.export.prior * _shift(bundle, recipe)
+    bias = _shift(bundle, recipe)
     model.export(net, recipe.data.dataset, bias if bias.any() else None).save(folder / MODEL)
     weights = {f"weight-{i}": np.asarray(w) for i, w in enumerate(net.get_weights())}
     meta = {"recipe": trained_part(recipe), "data": bundle.sha256, "history": []}
@@ -67,7 +67,7 @@ def _net_of(bundle: Bundle, recipe: Recipe, path: Path) -> keras.Model:
         if number == 0:
             kernel = kernel * model.PIXEL_SCALE
         if number == len(norms):
-            layer.set_weights([kernel, bias - recipe.export.prior * _shift(bundle, recipe)])
+            layer.set_weights([kernel, bias - _shift(bundle, recipe)])
             break
         layer.set_weights([kernel])
         norm, ones = norms[number], np.ones(len(bias))
@@ -124,12 +124,15 @@ def _measure(net: keras.Model, tiles: np.ndarray) -> None:
 
 
 def _shift(bundle: Bundle, recipe: Recipe) -> np.ndarray:
-    """What the recipe's logit adjustment took out of the logits, float64 [K]."""
-    counts = bundle.manifest.training["counts"]["train"]
+    """The part of the log prior that is in the bundle's bias, float64 [K]: what was chosen by
+    cross-validation, else what the recipe says."""
+    training = bundle.manifest.training
+    counts = training["counts"]["train"]
     each = np.array([counts[c] for c in bundle.manifest.classes], float)
     if bundle.manifest.head == "sigmoid":
         return np.zeros(len(each))
-    return np.asarray(recipe.train.logit_adjustment * np.log(each / each.sum()))
+    prior = training.get("prior", recipe.export.prior) * recipe.train.logit_adjustment
+    return np.asarray(prior * np.log(each / each.sum()))
 
 
 def _card(bundle: Bundle, recipe: Recipe) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from typing import Any
 
 from winnow_base.errors import DataError, ModelError
 from winnow_base.progress import Progress
+from winnow_edge.bundle import SUFFIX, open_bundle
 from winnow_train.preflight import refuse_wrong_number
 from winnow_train.recipe import Recipe
 from winnow_train.runs import CHECKPOINT, MODEL, read_card
@@ -43,8 +44,14 @@ def refuse_leaks(teachers: tuple[Path, ...], tasks: dict[str, Task]) -> None:
 def sources_of(run: Path) -> set[str]:
     """Every source that a run learned from with all its heads, and its teachers before it.
 
-    Of runs whose description has no lineage (they are older) only their own are known.
+    Of bundles, and of runs whose description has no lineage (they are older), only their own are
+    known.
     """
+    if run.suffix == SUFFIX:
+        try:
+            return set(open_bundle(run).manifest.training["sources"]["train"])
+        except (KeyError, TypeError) as error:
+            raise ModelError("does not name its training sources", where=run) from error
     card = read_card(run)
     cards = [card] if "lineage" in card else [card, *map(read_card, sorted(run.glob("along-*")))]
     try:
@@ -53,6 +60,15 @@ def sources_of(run: Path) -> set[str]:
         return {s for c in cards for s in c["training"]["sources"]["train"]}
     except (KeyError, TypeError) as error:
         raise ModelError("does not name its training sources", where=run) from error
+
+
+def digest_of(teacher: Path) -> str:
+    """SHA-256 of a bundle, or of a run folder's model, in hexadecimal."""
+    held = teacher if teacher.suffix == SUFFIX else teacher / MODEL
+    try:
+        return hashlib.sha256(held.read_bytes()).hexdigest()
+    except OSError as error:
+        raise ModelError(f"cannot be read: {error.strerror}", where=held) from error
 
 
 def describe(training: dict[str, Task], teachers: tuple[Path, ...]) -> dict[str, Any]:

@@ -28,6 +28,7 @@ from winnow_edge.bundle import SUFFIX, open_bundle
 from winnow_edge.errors import OutputError
 from winnow_train import checkpoints, distill, fit, frozen, lineage, model, samples
 from winnow_train.chosen import Chosen
+from winnow_train.datasets import read_dataset
 from winnow_train.from_bundle import unpack
 from winnow_train.preflight import read_tasks, refuse_unlearnable
 from winnow_train.recipe import Recipe
@@ -60,7 +61,7 @@ def train(
     With `held` the net learns from all labelled tiles of train and val but those of the `held`
     sources, and is judged on none: its temperature is 1, or `chosen`'s, as are prior and second
     views; `suspects` are weights of tiles, by `Tile.key`, that look mislabelled (`crossval.noise`).
-    Pictures of held-out or val sources give no windows.
+    Pictures of held-out, val or test sources give no windows.
     Raises the errors of reading the recipe, data, weights and teachers, each as one line.
     """
     tasks = read_tasks(recipe, data, held)
@@ -79,9 +80,7 @@ def train(
             h: samples.validation_of(recipe, t, _pixels(t, recipe, progress))
             for h, t in judged.items()
         }
-    barred = {t.source for task in tasks.values() for t in task.tiles.tiles if t.split == "val"}
-    barred |= set(held or ())
-    pictures = [p for p in read_all(recipe, data) if p.source not in barred]
+    pictures = _pictures(recipe, data, tasks, held or ())
     digest = fingerprint(tasks, suspects or {}) + fingerprint_of(pictures)
     heads = {h: len(t.classes) for h, t in tasks.items()}
     done = checkpoints.finished_weights(out / CHECKPOINT, recipe, digest)
@@ -110,6 +109,19 @@ def train(
             net, recipe, task, training[head], val.get(head), folder, came_from, mine
         )
     return cards[recipe.data.dataset]
+
+
+def _pictures(
+    recipe: Recipe, data: Path, tasks: dict[str, Task], held: Collection[str]
+) -> list[Picture]:
+    """The pictures that may give windows: none of a source that is held out, in val or in test."""
+    found = read_all(recipe, data)
+    if not found:
+        return []
+    barred = {t.source for task in tasks.values() for t in task.tiles.tiles if t.split != "train"}
+    for name in tasks:  # a task that is split anew has lost its test tiles
+        barred |= {t.source for t in read_dataset(name, data).tiles if t.split == "test"}
+    return [p for p in found if p.source not in barred | set(held)]
 
 
 def _as_runs(
@@ -224,7 +236,10 @@ def _finish(
         },
         "temperature": temperature,
         "borderline": borderline,
-        "training": _described(head, task, bool(val), came_from["held"], chosen),
+        "training": {
+            **_described(head, task, bool(val), came_from["held"], chosen),
+            "prior": prior,
+        },
         "lineage": came_from["lineage"],
         "metrics": figures,
         "seed": recipe.seed,

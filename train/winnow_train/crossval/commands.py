@@ -51,6 +51,14 @@ def cv(
         Path | None,
         typer.Option("--weights-dir", help="Folder of the backbones' weights files."),
     ] = None,
+    teacher: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--teacher",
+            help="Run folder or bundle that teaches every fold as it is, instead of teachers "
+            "trained anew; its own sources are not judged; may be repeated.",
+        ),
+    ] = None,
     changes: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Change a key of the recipe."),
@@ -80,8 +88,9 @@ def cv(
     weighed = noise.read_weights(suspects) if suspects else {}
     quiet_backend(threads)
     from winnow_base.progress import Progress
+    from winnow_train.chosen import Settings
     from winnow_train.crossval import rival
-    from winnow_train.crossval.cross import cross_validate
+    from winnow_train.crossval.cross import cross_validate, export_chosen
     from winnow_train.crossval.page import print_summary, write_page
 
     if against is not None:
@@ -97,10 +106,14 @@ def cv(
         fold_file=fold_file,
         suspects=weighed,
         weights_dir=weights_dir,
+        teachers=tuple(teacher or ()),
         recipes=path.parent,
         progress=progress,
     )
     report = write_page(found, out, criterion, data=data, against=against, progress=progress)
+    settings = Settings(**report["chosen"])
+    teachers = tuple(teacher or ())
+    export_chosen(wanted, data, out, settings, teachers=teachers, progress=progress)
     if as_json:
         typer.echo(json.dumps(report))
     else:

@@ -20,16 +20,22 @@ from winnow_base.errors import DataError, RecipeError
 from winnow_base.files import make_folder
 from winnow_base.progress import Progress
 from winnow_edge.files import write_file
-from winnow_train import model, run, samples
-from winnow_train.chosen import trained_keys
+from winnow_train import lineage, model, run, samples
+from winnow_train.chosen import Chosen, Settings, trained_keys
 from winnow_train.crossval.outcome import FILE, OutOfFold, join, load
-from winnow_train.crossval.splits import SOLS_PER_BLOCK, Folds, make_folds, notices, read_folds
+from winnow_train.crossval.splits import (
+    NEVER,
+    SOLS_PER_BLOCK,
+    Folds,
+    make_folds,
+    notices,
+    read_folds,
+)
 from winnow_train.preflight import read_tasks
 from winnow_train.recipe import Recipe, find_recipe, read_recipe
 from winnow_train.runs import load_run
-from winnow_train.tasks import Task
 from winnow_train.tiles import decode_all, to_input
-from winnow_train.windows.join import read_all
+from winnow_train.windows.join import fingerprint_of, read_all
 
 PLAN, FOLDS, HELD = "plan.json", "folds.csv", "held.npz"
 
@@ -45,6 +51,7 @@ def cross_validate(
     fold_file: Path | None = None,
     suspects: Mapping[str, float] | None = None,
     weights_dir: Path | None = None,
+    teachers: tuple[Path, ...] = (),
     recipes: Path | None = None,
     progress: Progress,
 ) -> OutOfFold:
@@ -53,18 +60,22 @@ def cross_validate(
     `seed` assigns the sources; the nets are trained with the recipe's. `sols` is the width of a
     block of rover sols; `fold_file` takes the folds from a file instead. Teachers that the recipe
     names are trained anew in every fold, from their recipes in `recipes` or the shipped ones, since
-    a teacher that had seen a fold would tell. Raises DataError for too few sources, and where `out`
-    holds a cross-validation of another recipe, data or folds.
+    a teacher that had seen a fold would tell. Given `teachers`, run folders or bundles, serve all
+    folds as they are; the sources they learned from train every net and are judged by none. Raises
+    DataError for too few sources, and where `out` holds a cross-validation of another recipe, data,
+    teachers or folds.
     """
     _refuse_unfit(recipe)
     tasks = read_tasks(recipe, data, held=())
     whole = list(tasks.values())
     pictures = read_all(recipe, data)
+    taught = frozenset(s for teacher in teachers for s in lineage.sources_of(teacher))
     made = (
         read_folds(fold_file, whole)
         if fold_file
-        else make_folds(whole, folds, seed, sols, pictures)
+        else make_folds(whole, folds, seed, sols, pictures, taught)
     )
+    _refuse_taught(made, taught, fold_file)
     own = tasks[recipe.data.dataset]
     about: dict[str, Any] = {
         "recipe": recipe.as_dict(),
@@ -74,7 +85,14 @@ def cross_validate(
         "notices": notices(own, made),
     }
     make_folder(out)
-    _keep_plan(out, recipe, made, tasks, about)
+    if taught:
+        about["teachers"] = [teacher.name for teacher in teachers]
+    known = {
+        "data": run.fingerprint(tasks, about["weights"]) + fingerprint_of(pictures),
+        "weights": about["weights"],
+        "teachers": _teachers(recipe, teachers, recipes),
+    }
+    _keep_plan(out, recipe, made, known)
     for notice in about["notices"]:
         progress.warn(notice)
     parts = []
@@ -86,13 +104,44 @@ def cross_validate(
         progress.note(f"{recipe.name}: fold {fold} of {made.count}")
         held = made.held(fold)
         trainer = _Trainer(data, held, weights_dir, recipes, progress)
-        trainer.train(recipe, where, suspects or {})
+        trainer.train(recipe, where, suspects or {}, teachers)
         part = _ask(recipe, data, where, made, fold, progress)
         part.save(where / HELD)
         parts.append(part)
     found = join(parts, about)
     found.save(out / FILE)
     return found
+
+
+def export_chosen(
+    recipe: Recipe,
+    data: Path,
+    out: Path,
+    settings: Settings,
+    *,
+    teachers: tuple[Path, ...] = (),
+    progress: Progress,
+) -> None:
+    """Give the nets of all folds the temperature, prior and second views that were chosen.
+
+    Bundles of the folds then answer as the net that flies would, on what they never saw.
+    """
+    nothing = {"split": "none: the net of a fold"}
+    chosen = Chosen(settings, nothing, "temperature, prior and second views as chosen on all folds")
+    made = read_folds(out / FOLDS, list(read_tasks(recipe, data, held=()).values()))
+    for fold in made.numbers:
+        where = out / f"fold-{fold}"
+        trained = tuple(where / "teachers" / name for name in recipe.distill.teachers)
+        run.train(
+            recipe,
+            data,
+            where,
+            teachers=teachers or trained,
+            progress=progress,
+            held=made.held(fold),
+            chosen=chosen,
+            suspects=json.loads((out / PLAN).read_text(encoding="utf-8"))["weights"],
+        )
 
 
 def _refuse_unfit(recipe: Recipe) -> None:
@@ -104,30 +153,57 @@ def _refuse_unfit(recipe: Recipe) -> None:
         )
 
 
-def _keep_plan(
-    out: Path, recipe: Recipe, folds: Folds, tasks: Mapping[str, Task], about: dict[str, Any]
-) -> None:
+def _refuse_taught(folds: Folds, taught: frozenset[str], fold_file: Path | None) -> None:
+    """A fold file must not judge what a given teacher learned from."""
+    for source in sorted(taught & set(folds.fold_of)):
+        if folds.fold_of[source] != NEVER:
+            raise DataError(
+                f"{source} is in fold {folds.fold_of[source]}, but a teacher learned from it",
+                where=fold_file,
+                hint="give it fold 0, or train the teacher anew by leaving --teacher out",
+            )
+
+
+def _teachers(
+    recipe: Recipe, given: tuple[Path, ...], recipes: Path | None
+) -> dict[str, Any] | list[str]:
+    """What the teachers are: digests of those given, else how those named are trained, whole."""
+    if given:
+        return [lineage.digest_of(teacher) for teacher in given]
+    found = {}
+    for name in recipe.distill.teachers:
+        theirs = read_recipe(_find(name, recipes))
+        found[name] = [trained_keys(theirs), theirs.seed, _teachers(theirs, (), recipes)]
+    return found
+
+
+def _find(name: str, recipes: Path | None) -> Path:
+    """A recipe beside the one that names it, else a shipped one."""
+    beside = recipes / f"{name}.toml" if recipes else None
+    return beside if beside and beside.is_file() else find_recipe(name)
+
+
+def _keep_plan(out: Path, recipe: Recipe, folds: Folds, known: Mapping[str, Any]) -> None:
     """Write the plan, or refuse to go on with another one than `out` was begun with."""
     plan = {
         "recipe": {**trained_keys(recipe), "seed": recipe.seed},
-        "data": run.fingerprint(dict(tasks), about["weights"]),
+        **known,
         "folds": folds.as_csv(),
     }
     path = out / PLAN
     if path.is_file():
         try:
             begun = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise DataError(f"cannot be read: {error}", where=path) from error
-        for key, value in plan.items():
-            if begun.get(key) != json.loads(json.dumps(value)):
-                raise DataError(
-                    f"was begun with another {key.removesuffix('s')}"
-                    if key != "data"
-                    else "was begun with other data",
-                    where=out,
-                    hint="choose another --out, or remove it to start anew",
-                )
+            changed = [k for k, v in plan.items() if begun[k] != json.loads(json.dumps(v))]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise DataError("holds no plan of a cross-validation", where=path) from error
+        if changed:
+            other = "another " if changed[0] == "recipe" else "other "
+            raise DataError(
+                f"was begun with {other}{changed[0]}",
+                where=out,
+                hint="choose another --out, or remove it to start anew",
+            )
         return
     write_file(out / FOLDS, folds.as_csv())
     write_file(path, json.dumps(plan, indent=1) + "\n")
@@ -147,12 +223,18 @@ class _Trainer:
         self._data, self._held, self._weights_dir = data, held, weights_dir
         self._recipes, self._progress = recipes, progress
 
-    def train(self, recipe: Recipe, out: Path, suspects: Mapping[str, float]) -> None:
-        """Train the teachers first, each in a folder of its own under `out`."""
-        teachers = []
-        for name in recipe.distill.teachers:
+    def train(
+        self,
+        recipe: Recipe,
+        out: Path,
+        suspects: Mapping[str, float],
+        given: tuple[Path, ...] = (),
+    ) -> None:
+        """Train the teachers first, each in a folder of its own under `out`, unless given."""
+        teachers = list(given)
+        for name in recipe.distill.teachers if not given else ():
             where = out / "teachers" / name
-            self.train(read_recipe(self._find(name)), where, {})
+            self.train(read_recipe(_find(name, self._recipes)), where, {})
             teachers.append(where)
         run.train(
             recipe,
@@ -164,10 +246,6 @@ class _Trainer:
             held=self._held,
             suspects=suspects,
         )
-
-    def _find(self, name: str) -> Path:
-        beside = self._recipes / f"{name}.toml" if self._recipes else None
-        return beside if beside and beside.is_file() else find_recipe(name)
 
 
 def _ask(
@@ -188,7 +266,9 @@ def _ask(
             parts.append(views.ask(lambda t: model.predict(net, t), pixels, 1.0))
             advance(len(tiles))
     said = views.join(parts)
-    given = recipe.export.prior * shift  # the run folder's net has this much of it in its bias
+    given = (
+        card["training"]["prior"] * shift
+    )  # the run folder's net has this much of it in its bias
     sources = [t.source for t in held.tiles.tiles]
     return OutOfFold(
         dataset=recipe.data.dataset,

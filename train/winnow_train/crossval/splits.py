@@ -11,7 +11,7 @@ import csv
 import io
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -62,29 +62,36 @@ def make_folds(
     seed: int,
     sols: int = SOLS_PER_BLOCK,
     pictures: Sequence[Picture] = (),
+    never: Collection[str] = (),
 ) -> Folds:
     """Folds over the sources of all tasks and of the `pictures` that windows are cut from, each
     class in every fold where that can be; a folder of pictures counts as a class of its own.
 
-    Raises DataError for fewer sources, or blocks of sols, than folds.
+    Sources of `never`, and those held out with them, are in no fold. Raises DataError for fewer
+    sources, or blocks of sols, than folds.
     """
     sources = sorted(
         {t.source for task in tasks for t in task.tiles.tiles} | {p.source for p in pictures}
     )
     group_of = groups(sources, sols)
     held = counts(tasks, group_of)
+    kept = {group_of[source] for source in sources if source in never}
     for picture in pictures:
         shown = {f"{f.class_name} in pictures" for f in picture.features}
         home = held.setdefault(group_of[picture.source], Counter())
         home.update({f"pictures of {picture.path.parent.name}", *shown})
+    held = {group: of for group, of in held.items() if group not in kept}
     if len(held) < count:
         blocks = "blocks of sols" if sources and _SOL.match(sources[0]) else "sources"
         raise DataError(
-            f"{len(held)} {blocks} are too few for {count} folds",
+            f"{len(held)} {blocks}"
+            + (" that no teacher learned from" if kept else "")
+            + f" are too few for {count} folds",
             hint="make fewer folds" + (", or narrower blocks" if blocks != "sources" else ""),
         )
     homes = assign(held, count, seed, strict=False)
-    return Folds(count, {s: homes[group_of[s]] + 1 for s in sources}, group_of)
+    fold_of = {s: NEVER if group_of[s] in kept else homes[group_of[s]] + 1 for s in sources}
+    return Folds(count, fold_of, group_of)
 
 
 def groups(sources: Iterable[str], sols: int) -> dict[str, str]:
