@@ -44,3 +44,19 @@ def test_joining_needs_a_head_trained_along() -> None:
     table = {"name": "x", "data": {"dataset": "hirise-v1"}, "export": {"join": 0.5}}
     with pytest.raises(RecipeError, match=r"`export\.join` is 0\.5"):
         parse_recipe(table)
+
+
+def test_centred_logits_sum_to_nothing_and_their_posterior_stays() -> None:
+    keras.utils.set_random_seed(5)
+    pixels = keras.Input((8, 8, 1))
+    pooled = layers.GlobalAveragePooling2D(keepdims=True)(layers.Conv2D(5, 3)(pixels))
+    drifted = keras.initializers.Constant(-250.0)
+    head = layers.Conv2D(3, 1, name="head-x", bias_initializer=drifted)(pooled)
+    net = keras.Model(pixels, {"x": layers.Reshape((3,))(head)})
+    exported = model.export(net, "x")
+    tiles = np.random.default_rng(0).integers(0, 256, (4, 8, 8, 1), np.uint8)
+    before = model.predict(exported, tiles)
+    model.centre(exported, "x")
+    after = model.predict(exported, tiles)
+    np.testing.assert_allclose(after.sum(axis=1), 0, atol=1e-4)
+    np.testing.assert_allclose(after - after[:, :1], before - before[:, :1], rtol=1e-3, atol=1e-3)

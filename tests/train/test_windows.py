@@ -317,6 +317,29 @@ def test_an_impossible_class_costs_its_posterior_and_nothing_else() -> None:
     assert each == pytest.approx([-np.log(0.3), -np.log(0.3), 0.0], abs=1e-5)
 
 
+def test_a_window_of_no_class_moves_its_impossible_classes_alone() -> None:
+    loss = fit.AdjustedCrossEntropy(np.zeros(3), "softmax")
+    posterior = np.array([[0.5, 0.3, 0.2]], np.float32)
+    logits = keras.Variable(np.log(posterior))
+    keras.optimizers.SGD(1.0).apply_gradients(
+        [(gradient(loss, np.array([[-1, 0, 0]], np.float32), logits), logits)]
+    )
+    moved = np.asarray(logits) - np.log(posterior)
+    # d/dz of -log(1 - p0): p0 for the impossible class, -p0 pk / (1 - p0) for the others.
+    assert moved[0] == pytest.approx([-0.5, 0.3, 0.2], abs=1e-5)
+    unknown = np.zeros((1, 3), np.float32)
+    assert np.asarray(gradient(loss, unknown, logits)) == pytest.approx(0, abs=1e-6)
+
+
+def gradient(loss: keras.losses.Loss, target: np.ndarray, logits: keras.Variable) -> Any:
+    """Of the loss by the logits, on the backend that trains."""
+    import tensorflow as tf
+
+    with tf.GradientTape() as tape:
+        value = loss(target, logits)
+    return tape.gradient(value, logits.value)
+
+
 def test_hard_negatives_are_drawn_more_often_within_their_group() -> None:
     target = np.array([[1, 0, 0], [0, -1, -1], [0, -1, -1], [1, 0, 0]], np.float32)
     logits = np.log(

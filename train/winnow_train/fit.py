@@ -113,9 +113,12 @@ class AdjustedCrossEntropy(keras.losses.Loss):
             each = keras.ops.binary_crossentropy(y_true, y_pred, from_logits=True)
             return keras.ops.mean(each, axis=-1)
         logits, ops = y_pred + self._shift, keras.ops
-        hard = ops.categorical_crossentropy(ops.maximum(y_true, 0.0), logits, from_logits=True)
+        # The backends' fused cross-entropy takes every target to sum to 1: its gradient for a
+        # target of nothing but zeros would lower all logits.
+        whole = ops.logsumexp(logits, axis=-1, keepdims=True)
+        hard = -ops.sum(ops.maximum(y_true, 0.0) * (logits - whole), axis=-1)
         possible = ops.where(y_true < 0, ops.full_like(logits, -1e9), logits)
-        return hard + ops.logsumexp(logits, axis=-1) - ops.logsumexp(possible, axis=-1)
+        return hard + whole[..., 0] - ops.logsumexp(possible, axis=-1)
 
 
 def fit(

@@ -43,7 +43,8 @@ def unpack(path: Path, folder: Path, tiles: np.ndarray) -> Path:
     _measure(net, tiles)
     make_folder(folder)
     bias = _shift(bundle, recipe)
-    model.export(net, recipe.data.dataset, bias if bias.any() else None).save(folder / MODEL)
+    exported = model.export(net, recipe.data.dataset, bias if bias.any() else None)
+    exported.save(folder / MODEL)
     weights = {f"weight-{i}": np.asarray(w) for i, w in enumerate(net.get_weights())}
     meta = {"recipe": trained_part(recipe), "data": bundle.sha256, "history": []}
     np.savez(folder / CHECKPOINT, meta=np.array(json.dumps(meta)), **weights)

@@ -155,6 +155,13 @@ def export(model: keras.Model, head: str, bias: np.ndarray | None = None) -> ker
     return in_dtype(folded, "float32")
 
 
+def centre(exported: keras.Model, head: str) -> None:
+    """Make the logits of every tile sum to 0. A softmax has no use for what logits share; it
+    drifts in training, and would take most of the range that int8 has for them."""
+    last = exported.get_layer(f"head-{head}")
+    last.set_weights([v - v.mean(axis=-1, keepdims=True) for v in last.get_weights()])
+
+
 def _foldable(
     net: keras.Model,
 ) -> tuple[dict[str, layers.BatchNormalization], dict[str, layers.ZeroPadding2D]]:
