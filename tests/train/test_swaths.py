@@ -17,6 +17,7 @@ from winnow_cli.app import app
 from winnow_edge.bundle import find_bundle, open_bundle
 from winnow_edge.mission import parse_mission
 from winnow_edge.products.kinds import Box
+from winnow_edge.testing.probe import probe_bundle, write_probe
 from winnow_ground.scene import render_scene
 from winnow_train.swaths.evaluate import evaluate_swaths
 from winnow_train.swaths.fly import FLOOR, Flown, Hit, default_mission, fly
@@ -361,16 +362,16 @@ def noise(path: Path) -> None:
 def test_pictures_of_which_nothing_is_known_are_refused(tmp_path: Path) -> None:
     noise(tmp_path / "a.png")
     with pytest.raises(DataError, match="nothing is known of these pictures"):
-        evaluate_swaths(BUNDLE, tmp_path, Progress())
+        evaluate_swaths([BUNDLE], tmp_path, Progress())
     with pytest.raises(DataError, match="none of the bundle's classes"):
-        evaluate_swaths(BUNDLE, tmp_path, Progress(), absent=["volcano"])
+        evaluate_swaths([BUNDLE], tmp_path, Progress(), absent=["volcano"])
 
 
 def test_the_truth_of_another_picture_is_refused(tmp_path: Path) -> None:
     noise(tmp_path / "a.png")
     (tmp_path / "a.truth.json").write_text('{"lines": 99, "samples": 160, "features": []}')
     with pytest.raises(DataError, match="truth of another picture"):
-        evaluate_swaths(BUNDLE, tmp_path, Progress(), absent=["spider"])
+        evaluate_swaths([BUNDLE], tmp_path, Progress(), absent=["spider"])
 
 
 def test_a_box_outside_the_picture_is_refused(tmp_path: Path) -> None:
@@ -379,7 +380,7 @@ def test_a_box_outside_the_picture_is_refused(tmp_path: Path) -> None:
     box = {"class": "crater", "line": 160, "sample": 0, "lines": 20, "samples": 20}
     (tmp_path / "a.truth.json").write_text(json.dumps({"features": [box]}))
     with pytest.raises(DataError, match="box of crater at line 160, sample 0 lies outside"):
-        evaluate_swaths(BUNDLE, tmp_path, Progress())
+        evaluate_swaths([BUNDLE], tmp_path, Progress())
 
 
 def test_misfits_are_refused_before_anything_is_flown(
@@ -394,7 +395,7 @@ def test_misfits_are_refused_before_anything_is_flown(
     (tmp_path / "b.truth.json").write_text('{"lines": 99, "samples": 160, "features": []}')
     stamp = temporary.stat().st_mtime_ns
     with pytest.raises(DataError, match="truth of another picture"):
-        evaluate_swaths(BUNDLE, tmp_path, Progress(), absent=["spider"])
+        evaluate_swaths([BUNDLE], tmp_path, Progress(), absent=["spider"])
     assert temporary.stat().st_mtime_ns == stamp
 
 
@@ -403,25 +404,25 @@ def test_a_bundle_of_other_classes_is_refused(tmp_path: Path) -> None:
     box = {"class": "volcano", "line": 1, "sample": 1, "lines": 20, "samples": 20}
     (tmp_path / "a.truth.json").write_text(json.dumps({"features": [box]}))
     with pytest.raises(DataError, match="truth is of volcano, none of the bundle's classes"):
-        evaluate_swaths(BUNDLE, tmp_path, Progress())
+        evaluate_swaths([BUNDLE], tmp_path, Progress())
     (tmp_path / "a.truth.json").write_text('{"features": []}')
     with pytest.raises(DataError, match="nothing is known of these pictures"):
-        evaluate_swaths(BUNDLE, tmp_path, Progress())
+        evaluate_swaths([BUNDLE], tmp_path, Progress())
 
 
 def test_an_absent_class_that_is_misspelt_is_refused(tmp_path: Path) -> None:
     noise(tmp_path / "a.png")
     with pytest.raises(DataError, match="--absent names 'spidr'"):
-        evaluate_swaths(BUNDLE, tmp_path, Progress(), absent=["spider", "spidr"])
+        evaluate_swaths([BUNDLE], tmp_path, Progress(), absent=["spider", "spidr"])
 
 
 def test_what_cannot_be_judged_is_refused_in_one_line(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="holds no picture"):
-        evaluate_swaths(BUNDLE, tmp_path, Progress())
+        evaluate_swaths([BUNDLE], tmp_path, Progress())
     with pytest.raises(DataError, match="no such folder"):
-        evaluate_swaths(BUNDLE, tmp_path / "gone", Progress())
+        evaluate_swaths([BUNDLE], tmp_path / "gone", Progress())
     with pytest.raises(ModelError, match="only bundles fly"):
-        evaluate_swaths(tmp_path, tmp_path, Progress())
+        evaluate_swaths([tmp_path], tmp_path, Progress())
     (tmp_path / "bad.png").write_bytes(b"no picture")
     told = winnow("evaluate", BUNDLE, "--swaths", tmp_path, "--absent", "spider")
     assert told.returncode == 3
@@ -441,3 +442,43 @@ def test_what_cannot_be_judged_is_refused_in_one_line(tmp_path: Path) -> None:
 )
 def test_options_that_do_not_go_together_are_usage_errors(wrong: list[str]) -> None:
     assert CliRunner().invoke(app, wrong).exit_code == 2
+
+
+def held_out(folder: Path, *sources: str) -> Path:
+    """A bundle that says of its training only which sources it held out."""
+    folder.mkdir()
+    return probe_bundle(folder, training={"held": list(sources)}).path
+
+
+def test_each_picture_is_flown_by_the_bundle_that_held_it_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scenes = tmp_path / "scenes"
+    scenes.mkdir()
+    for name in "abc":
+        noise(scenes / f"{name}.png")
+    first, second = held_out(tmp_path / "1", "a"), held_out(tmp_path / "2", "b", "x")
+    said: list[str] = []
+    monkeypatch.setattr(Progress, "warn", lambda self, text: said.append(text))
+    absent = list(open_bundle(first).manifest.thresholds)[:1]
+    mission = write_probe(tmp_path)
+    found = evaluate_swaths([first, second], scenes, Progress(), absent=absent, mission=mission)
+    assert [row["swath"] for row in found["swaths"]] == ["a.png", "b.png"]
+    assert said == ["1 pictures were held out by none, e.g. c.png"]
+
+
+def test_bundles_that_are_no_folds_of_one_cross_validation_are_refused(tmp_path: Path) -> None:
+    noise(tmp_path / "a.png")
+    first, again = held_out(tmp_path / "1", "a"), held_out(tmp_path / "2", "a", "b")
+    elsewhere, whole = held_out(tmp_path / "3", "b"), held_out(tmp_path / "4")
+    absent = list(open_bundle(first).manifest.thresholds)[:1]
+    for others, wrong in (
+        ([first, whole], "held out no source"),
+        ([first, again], "a is held out by"),
+        ([BUNDLE, first], "has other classes|held out no source"),
+    ):
+        with pytest.raises(ModelError, match=wrong):
+            evaluate_swaths(others, tmp_path, Progress(), absent=absent)
+    far = held_out(tmp_path / "5", "c")
+    with pytest.raises(DataError, match="seen in training, or is of no fold"):
+        evaluate_swaths([elsewhere, far], tmp_path, Progress(), absent=absent)

@@ -183,12 +183,17 @@ def evaluate(
     --by-instrument --against SINGLE --dataset msl --data DATA
 
     Whole swaths, each NAME.truth.json beside its picture: winnow evaluate BUNDLE --swaths FOLDER
+
+    Pictures that a cross-validation held out, each flown by the bundle of its fold: winnow evaluate
+    cv/fold-1.winnow cv/fold-2.winnow cv/fold-3.winnow --swaths FOLDER
     """
     if swaths is not None:
-        if len(models) > 1 or dataset or by_instrument or against is not None:
-            raise typer.BadParameter("takes one bundle, and no --dataset", param_hint="--swaths")
+        if dataset or by_instrument or against is not None:
+            raise typer.BadParameter(
+                "takes no --dataset, --by-instrument or --against", param_hint="--swaths"
+            )
         _evaluate_swaths(
-            models[0], swaths, looks, absent or [], mission, false_per_swath, sizes, as_json, report
+            models, swaths, looks, absent or [], mission, false_per_swath, sizes, as_json, report
         )
         return
     if looks or absent or any(x is not None for x in (mission, false_per_swath, sizes)):
@@ -232,7 +237,7 @@ def evaluate(
 
 
 def _evaluate_swaths(
-    model: Path,
+    models: list[Path],
     folder: Path,
     looks: str,
     absent: list[str],
@@ -249,7 +254,7 @@ def _evaluate_swaths(
     if sizes is not None and not 0 <= sizes[0] <= sizes[1]:
         raise typer.BadParameter("give two sides, the smaller first", param_hint="--sizes")
     found = evaluate_swaths(
-        find_model(model),
+        [find_model(model) for model in models],
         folder,
         Progress(),
         looks=looks,

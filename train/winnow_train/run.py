@@ -222,7 +222,9 @@ def _finish(
     prior = chosen.settings.prior if chosen else recipe.export.prior
     borderline = chosen.settings.borderline if chosen else recipe.export.borderline
     bias = prior * recipe.train.logit_adjustment * samples.log_prior(training, recipe)
-    exported = model.export(net, head, bias if bias.any() else None, centre=task.head == "softmax")
+    exported = model.export(net, head, bias if bias.any() else None)
+    if task.head == "softmax":
+        model.centre(exported, head)
     temperature, figures = _figures(exported, task, val, borderline, chosen)
     card = {
         "recipe": recipe.as_dict(),

@@ -22,7 +22,7 @@ from winnow_base.progress import Progress
 from winnow_edge.files import write_file
 from winnow_train import lineage, model, run, samples
 from winnow_train.chosen import Chosen, Settings, trained_keys
-from winnow_train.crossval.outcome import FILE, OutOfFold, join, load
+from winnow_train.crossval.outcome import FILE, PLAN, OutOfFold, join, load
 from winnow_train.crossval.splits import (
     NEVER,
     SOLS_PER_BLOCK,
@@ -37,7 +37,7 @@ from winnow_train.runs import load_run
 from winnow_train.tiles import decode_all, to_input
 from winnow_train.windows.join import fingerprint_of, read_all
 
-PLAN, FOLDS, HELD = "plan.json", "folds.csv", "held.npz"
+FOLDS, HELD = "folds.csv", "held.npz"
 
 
 def cross_validate(

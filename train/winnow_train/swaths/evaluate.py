@@ -15,11 +15,11 @@ from winnow_base.console import show_table
 from winnow_base.errors import DataError, ModelError
 from winnow_base.files import make_folder
 from winnow_base.progress import Progress
-from winnow_edge.bundle import SUFFIX, open_bundle
+from winnow_edge.bundle import SUFFIX, Bundle, open_bundle
 from winnow_edge.loop.settings import Settings
-from winnow_edge.mission import load_mission
+from winnow_edge.mission import Mission, load_mission
 from winnow_train.swaths import judge
-from winnow_train.swaths.fly import default_mission, fly
+from winnow_train.swaths.fly import Flown, default_mission, fly
 from winnow_train.swaths.match import DUPLICATE, FALSE, SMALLEST, TRUE, known_in, lay_over
 from winnow_train.swaths.page import CHOSEN_HERE, EVERYWHERE, sizes_in_words, write_page
 from winnow_train.windows.pictures import (
@@ -36,7 +36,7 @@ LOOKS = "looks.json"
 
 
 def evaluate_swaths(
-    path: Path,
+    paths: Sequence[Path],
     folder: Path,
     progress: Progress,
     *,
@@ -47,48 +47,116 @@ def evaluate_swaths(
     sizes: tuple[float, float] | None = None,
     report: Path | None = None,
 ) -> dict[str, Any]:
-    """Figures of the bundle at `path` on the pictures of `folder` (`judge.figures`).
+    """Figures of the bundles at `paths` on the pictures of `folder` (`judge.figures`).
 
-    Thresholds are the mission's, else the bundle's or, with `false_per_swath`, the lowest with
-    which a class raises at most so many false alarms in a picture: `thresholds_chosen_here`, and
-    figures at them flatter. Features of other sides than `sizes` (pixels) are not judged; unless
-    told otherwise, those that are too small for every window. Also `model`, `folder`, `scales`.
-    Raises ModelError for what is no bundle, DataError for pictures and truth files that do not
-    belong together, an absent class that the bundle does not know, and where nothing is known of
+    Of several bundles, the nets of the folds of a cross-validation, each flies the pictures whose
+    source its training held out; pictures that none held out are left aside, with a warning.
+    Thresholds are the mission's, else the bundles' (of several the highest) or, with
+    `false_per_swath`, the lowest with which a class raises at most so many false alarms in a
+    picture: `thresholds_chosen_here`, and figures at them flatter. Features of other sides than
+    `sizes` (pixels) are not judged; unless told otherwise, those that are too small for every
+    window. Also `model`, `folder`, `scales`. Raises ModelError for what is no bundle, and for
+    several that are of no cross-validation; DataError for pictures and truth files that do not
+    belong together, an absent class that the bundles do not know, and where nothing is known of
     any picture; OutputError for a `report` that cannot be written, before anything is flown.
     """
-    if path.suffix != SUFFIX:
-        raise ModelError(
-            "only bundles fly", where=path, hint="make one with winnow convert, then judge it"
-        )
-    bundle = open_bundle(path)
-    flown_as = load_mission(mission) if mission else default_mission(bundle)
-    cameras = {n: replace(c, bundle=str(path.resolve())) for n, c in flown_as.instruments.items()}
-    flown_as = replace(flown_as, instruments=cameras)
-    thresholds = Settings.of(flown_as, next(iter(cameras)), bundle).thresholds
-    _refuse_strangers(absent, bundle.manifest.classes)
+    bundles = [_open(path) for path in paths]
+    classes = bundles[0].manifest.classes
+    missions = [_mission_for(bundle, mission) for bundle in bundles]
+    thresholds = _highest(missions, bundles)
+    _refuse_strangers(absent, classes)
     pictures = read_pictures(folder, _looks(folder, looks, absent))
-    _refuse_ignorance(pictures, bundle.manifest.classes, folder)
+    _refuse_ignorance(pictures, classes, folder)
     if report is not None:
         make_folder(report)
     if sizes is None:
-        least = bundle.manifest.input.height * min(flown_as.tiling.scales)
+        least = bundles[0].manifest.input.height * min(missions[0].tiling.scales)
         sizes = math.ceil(SMALLEST * least), math.inf
-    judged = lay_over(fly(bundle, pictures, flown_as, progress), sizes)
+    shares = _shared_out(bundles, pictures, progress)
+    flown: list[Flown] = []
+    for bundle, flown_as, mine in zip(bundles, missions, shares, strict=True):
+        if mine:
+            flown += fly(bundle, mine, flown_as, progress)
+    judged = lay_over(flown, sizes)
     if false_per_swath is not None:
         chosen = judge.choose_thresholds(judged, list(thresholds), false_per_swath)
         thresholds = {**thresholds, **chosen}
     found = {
         **judge.figures(judged, thresholds, sizes),
-        "model": str(path),
+        "model": ", ".join(map(str, paths)),
         "folder": str(folder),
-        "scales": list(flown_as.tiling.scales),
+        "scales": list(missions[0].tiling.scales),
         "thresholds": thresholds,
         "thresholds_chosen_here": false_per_swath is not None,
     }
     if report is not None:
-        write_page(judged, found, f"{bundle.manifest.name} on {folder.name}", report)
+        names = " and ".join(dict.fromkeys(b.manifest.name for b in bundles))
+        write_page(judged, found, f"{names} on {folder.name}", report)
     return found
+
+
+def _open(path: Path) -> Bundle:
+    if path.suffix != SUFFIX:
+        raise ModelError(
+            "only bundles fly", where=path, hint="make one with winnow convert, then judge it"
+        )
+    return open_bundle(path)
+
+
+def _mission_for(bundle: Bundle, mission: Path | None) -> Mission:
+    found = load_mission(mission) if mission else default_mission(bundle)
+    own = str(bundle.path.resolve())
+    cameras = {n: replace(c, bundle=own) for n, c in found.instruments.items()}
+    return replace(found, instruments=cameras)
+
+
+def _highest(missions: Sequence[Mission], bundles: Sequence[Bundle]) -> dict[str, float]:
+    """The highest threshold of every class, over the bundles. Raises ModelError where their classes
+    differ."""
+    found: dict[str, float] = {}
+    for mission, bundle in zip(missions, bundles, strict=True):
+        if bundle.manifest.classes != bundles[0].manifest.classes:
+            raise ModelError(f"has other classes than {bundles[0].path.name}", where=bundle.path)
+        camera = next(iter(mission.instruments))
+        for name, threshold in Settings.of(mission, camera, bundle).thresholds.items():
+            found[name] = max(threshold, found.get(name, 0.0))
+    return found
+
+
+def _shared_out(
+    bundles: Sequence[Bundle], pictures: Sequence[Picture], progress: Progress
+) -> list[list[Picture]]:
+    """The pictures that each bundle flies: all, or those that its training held out."""
+    if len(bundles) == 1:
+        return [list(pictures)]
+    home: dict[str, int] = {}
+    for number, bundle in enumerate(bundles):
+        held = bundle.manifest.training.get("held")
+        if not held:
+            raise ModelError(
+                "held out no source, so it cannot be judged beside others",
+                where=bundle.path,
+                hint="give one bundle, or those of the folds of a `winnow cv`",
+            )
+        for source in held:
+            if home.setdefault(source, number) != number:
+                raise ModelError(
+                    f"{source} is held out by {bundles[home[source]].path.name} too",
+                    where=bundle.path,
+                    hint="give the bundles of one cross-validation",
+                )
+    shares: list[list[Picture]] = [[] for _ in bundles]
+    aside = []
+    for picture in pictures:
+        number = home.get(picture.source, -1)
+        (shares[number] if number >= 0 else aside).append(picture)
+    if aside and len(aside) == len(pictures):
+        raise DataError(
+            "every picture was seen in training, or is of no fold", where=pictures[0].path.parent
+        )
+    if aside:
+        progress.warn(f"{len(aside)} pictures were held out by none, e.g. {aside[0].path.name}")
+    return shares
 
 
 def _looks(folder: Path, name: str, absent: Sequence[str]) -> Looks:
