@@ -37,7 +37,7 @@ class Measured:
     def of(cls, tiles: npt.NDArray[np.uint8]) -> Measured:
         """Of tiles uint8 [n, H, W] or [n, H, W, C]."""
         grey = tiles if tiles.ndim == 3 else tiles.mean(axis=3)
-        flat = grey.reshape(len(grey), -1).astype(np.float64)
+        flat = grey.reshape(len(grey), grey.shape[1] * grey.shape[2]).astype(np.float64)
         return cls(flat.mean(axis=1), flat.std(axis=1))
 
     @classmethod

@@ -93,7 +93,7 @@ def look_command(
                 tiles = f"{one.tiles:,} tiles in {seconds:.1f} s"
                 print(f"{one.name}: {told(one)}; {tiles}", flush=True)
     page = writer.write()
-    cautions = [line for c in writer.cautions() for line in c.sentences]
+    cautions = [line for c in writer.cautions() for line in c.sentences] + writer.notices()
     if as_json:
         print(json.dumps(_json(writer.looked, writer.pngs, page, cautions)))
     else:

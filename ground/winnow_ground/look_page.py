@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from winnow_base import appearance
+from winnow_base.appearance import Measured
 from winnow_base.figure import Plot
 from winnow_base.pictures import open_picture
 from winnow_edge.files import write_file
@@ -23,7 +25,7 @@ from winnow_ground.labels import text_on
 from winnow_ground.look import MADE, Failed, Looked
 from winnow_ground.page import TEMPLATES, marks_of, picture
 from winnow_ground.plots import Palette
-from winnow_ground.swath_pixels import cut, reduced_swath
+from winnow_ground.swath_pixels import cut, measure, reduced_swath
 from winnow_ground.words import WORD, by_class, count, listed, percent
 
 PAGE = "look.html"
@@ -92,6 +94,7 @@ class LookWriter:
             subtitle=f"Bundle {self.manifest.name}; scales {scales}",
             heads=[{"figure": f, "words": w} for f, w in heads(self.looked)],
             cautions=self.cautions(),
+            notices=self.notices(),
             failed=[str(one.error) for one in self.failed],
             parts=self._parts,
             many=len(self._parts) > 1,
@@ -108,6 +111,21 @@ class LookWriter:
             return []
         shown = sum(one.tiles for one in unchecked)
         return [caution.of_bundle(self.manifest, counts, shown)]
+
+    def notices(self) -> list[str]:
+        """How the pictures differ from what the bundle was trained on."""
+        if not self.looked:
+            return []
+        parts = []
+        for one in self.looked:
+            camera = self.mission.instruments[one.summary.instrument]
+            if camera.frame or "appearance" not in self.manifest.training:
+                continue
+            tile, scales = self.manifest.input.width, self.mission.tiling.scales
+            found = measure(one.path, one.summary.samples, tile, scales, camera)
+            parts += [found] if found is not None else []
+        measured = Measured.joined(parts) if parts else None
+        return appearance.notices(self.manifest.training, measured, self.manifest.name)
 
     def _map(self, one: Looked, palette: Palette) -> Plot:
         missed = [f for some in one.laid.missed.values() for f in some] if one.laid else []

@@ -10,6 +10,7 @@ from typing import Any
 
 import jinja2
 
+from winnow_base import appearance
 from winnow_base.figure import Plot
 from winnow_edge.files import write_file
 from winnow_edge.manifest import Manifest
@@ -22,7 +23,7 @@ from winnow_ground.findings import Found, SwathKey, ValueOnBoard
 from winnow_ground.gallery import Gallery, data_url
 from winnow_ground.plots import Palette, Piece
 from winnow_ground.received import Received
-from winnow_ground.swath_pixels import mosaic, reduced_swath
+from winnow_ground.swath_pixels import measure, mosaic, reduced_swath
 from winnow_ground.truth import Feature, Truth, worth_of_all
 from winnow_ground.words import WORD, count, listed, size
 
@@ -86,7 +87,7 @@ class PageWriter:
         name = mission.name if mission else next(iter(said), "")
         heads = self._heads()
         troubles = findings.troubles(received, self.inputs.store) + self._blind_spots()
-        cautions = self._cautions()
+        cautions, notices = self._cautions(), self._notices()
         # First the maps: they refuse a file that is not the swath's.
         swaths = [self._swath(n, key) for n, key in enumerate(self._swath_keys(), start=1)]
         gallery = Gallery(received, self.found, self.palette, self.inputs.swaths)
@@ -100,6 +101,7 @@ class PageWriter:
             heads=[{"figure": figure, "words": words} for figure, words in heads],
             troubles=troubles,
             cautions=cautions,
+            notices=notices,
             swaths=swaths,
             counts=self._counts(),
             counts_words=self._counts_words(),
@@ -114,7 +116,7 @@ class PageWriter:
             about=self._about(),
         )
         write_file(self.target / PAGE, page)
-        sentences = dict.fromkeys(s for c in cautions for s in c.sentences)
+        sentences = dict.fromkeys([*(s for c in cautions for s in c.sentences), *notices])
         return Report(
             self.target / PAGE, tuple(self.pngs), tuple(heads), tuple(troubles), tuple(sentences)
         )
@@ -172,6 +174,20 @@ class PageWriter:
             whole = sum(shown) if len(shown) == len(infos) else None
             found.append(caution.of_bundle(manifest, counts, whole))
         return found
+
+    def _notices(self) -> list[str]:
+        """How swaths whose files are at hand differ from what their bundles were trained on."""
+        said: list[str] = []
+        for key, manifest in self.inputs.manifests.items():
+            path, info = self.inputs.swaths.get(key), self.received.swaths[key]
+            mission, measured = self.inputs.mission, None
+            camera = mission.instruments.get(str(info.get("instrument"))) if mission else None
+            if path is not None and "appearance" in manifest.training:
+                scales = [int(scale) for scale in info.get("scales") or (1,)]
+                samples = int(info.get("samples") or 0)
+                measured = measure(path, samples, manifest.input.width, scales, camera)
+            said += appearance.notices(manifest.training, measured, manifest.name)
+        return list(dict.fromkeys(said))
 
     def _swath(self, number: int, key: SwathKey) -> dict[str, Any]:
         """Name, words and plot of a swath with what was found in it."""

@@ -44,5 +44,6 @@ def listed(names: Sequence[str]) -> str:
 def by_class(counts: Mapping[str, int], most: int = 4) -> str:
     """`37 dark dune, 6 slope streak`, the most frequent first."""
     ordered = sorted(counts.items(), key=lambda item: -item[1])
-    rest = f" and {len(ordered) - most} more classes" if len(ordered) > most else ""
+    left = len(ordered) - most
+    rest = f" and {left} more class{'es' * (left > 1)}" if left > 0 else ""
     return ", ".join(f"{n:,} {name}" for name, n in ordered[:most]) + rest

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from html.parser import HTMLParser
 from pathlib import Path
@@ -12,6 +13,8 @@ import pytest
 from PIL import Image
 
 from tests.running import winnow
+from winnow_base.appearance import Measured, describe
+from winnow_edge.bundle import find_bundle, open_bundle, write_bundle
 from winnow_edge.loop.flight import Flight
 from winnow_edge.mission import parse_mission
 from winnow_ground.scene import render_scene
@@ -117,6 +120,28 @@ def test_thresholds_and_scales_are_options(strip: Path, tmp_path: Path) -> None:
         "pictures"
     ]
     assert set(picture["by_class"]) == {"crater"}
+
+
+def test_pictures_unlike_the_training_tiles_are_told_of(strip: Path, tmp_path: Path) -> None:
+    shipped = open_bundle(find_bundle("hirise-landmarks"))
+    assert "appearance" not in shipped.manifest.training
+    (said,) = looked(tmp_path / "o", strip, "--threshold", "1")["cautions"]
+    assert "does not say what its training tiles look like" in said
+    bright = np.full((9, 64, 64), 230, np.uint8)
+    training = {"appearance": describe(Measured.of(bright))}
+    manifest = dataclasses.replace(shipped.manifest, training=training)
+    write_bundle(
+        tmp_path / "own.winnow",
+        manifest,
+        model=shipped.model,
+        golden=shipped.golden,
+        card=shipped.card,
+    )
+    (light, contrast) = looked(
+        tmp_path / "o", strip, "--threshold", "1", "--bundle", tmp_path / "own.winnow"
+    )["cautions"]
+    assert "brightness" in light and "contrast" in contrast
+    assert "Like what it was trained on?" in Page(tmp_path / "o" / "look.html").text
 
 
 def test_a_folder_is_looked_at_as_a_whole(tmp_path: Path) -> None:

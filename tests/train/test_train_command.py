@@ -43,6 +43,10 @@ def test_a_run_folder_says_what_it_holds(trained: Path) -> None:
     assert card["head"] == "softmax"
     assert card["input"] == {"height": 32, "width": 32, "channels": 1}
     assert card["training"]["counts"]["val"] == {"bar": 10, "disc": 10, "plain": 10}
+    looks = card["training"]["appearance"]
+    assert (
+        looks["tiles"] > 0 and 0 <= looks["brightness"]["p1"] <= looks["brightness"]["p99"] <= 255
+    )
     assert card["recipe"]["train"]["epochs"] == 3
     assert card["seed"] == 5
     assert card["licence"] == ""  # neither the recipe nor the data state one

@@ -27,6 +27,7 @@ from winnow_base.progress import Progress
 from winnow_edge.bundle import SUFFIX, open_bundle
 from winnow_edge.errors import OutputError
 from winnow_train import checkpoints, distill, fit, frozen, lineage, model, samples
+from winnow_train.appearance import appearance_of
 from winnow_train.chosen import Chosen
 from winnow_train.datasets import read_dataset
 from winnow_train.from_bundle import unpack
@@ -99,6 +100,7 @@ def train(
         "lineage": lineage.describe(training, teachers),
         "origin": _origin(recipe, teachers),
         "held": None if held is None else sorted(held),
+        "pictures": pictures,
     }
     cards = {}
     for head, task in tasks.items():
@@ -219,6 +221,7 @@ def _finish(
     chosen: Chosen | None,
 ) -> dict[str, Any]:
     head = task.tiles.dataset
+    own = head == recipe.data.dataset
     prior = chosen.settings.prior if chosen else recipe.export.prior
     borderline = chosen.settings.borderline if chosen else recipe.export.borderline
     bias = prior * recipe.train.logit_adjustment * samples.log_prior(training, recipe)
@@ -228,7 +231,7 @@ def _finish(
     temperature, figures = _figures(exported, task, val, borderline, chosen)
     card = {
         "recipe": recipe.as_dict(),
-        "name": recipe.name if head == recipe.data.dataset else f"{recipe.name}-along-{head}",
+        "name": recipe.name if own else f"{recipe.name}-along-{head}",
         "classes": list(task.classes),
         "head": task.head,
         "input": {
@@ -241,6 +244,7 @@ def _finish(
         "training": {
             **_described(head, task, bool(val), came_from["held"], chosen),
             "prior": prior,
+            "appearance": appearance_of(training, recipe, came_from["pictures"] if own else ()),
         },
         "lineage": came_from["lineage"],
         "metrics": figures,
