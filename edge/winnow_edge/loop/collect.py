@@ -57,6 +57,7 @@ class Collector:
             fresh = self._decide(decided)
         if last:
             fresh += self._keep(self.progress.merger.advance(math.inf))
+        self._tally.cut += self.progress.merger.take_cut()
         self._tally.products += len(fresh)
         self._tally.bytes += sum(len(product.data) for product in fresh)
         return fresh

@@ -1,20 +1,30 @@
 """Merging: one detection per feature, decided while the swath goes by.
 
-Tiles overlap and so do scales, so one feature is found several times. Greedy non-maximum
-suppression keeps, class by class, the detection with the highest posterior and drops those whose
-box shares more than `limit` of the smaller box with one that is kept (intersection over smaller
-area, as in SAHI), then goes on with the next. That is a rule about the whole swath; `Merger`
-reaches the same result in one pass. A detection is *closed* when no tile still to come can touch
-its box. It is kept as soon as it is closed and no undecided detection of higher rank touches it,
-and dropped as soon as one that is kept does. What is open or undecided is all the state there is.
+Tiles overlap and so do scales, so one feature is found several times. Class by class the detection
+with the highest posterior is kept and those that are of its feature are dropped, then the next
+(greedy non-maximum suppression). Of one feature are two detections
+
+- that *touch*: they share more than `limit` of the smaller box (intersection over smaller area, as
+  in SAHI);
+- or that lie *beside* each other, sharing more than half of that, as diagonal neighbours do, where
+  at least `BETWEEN` others touch both and each of these has `CLEARLY` times the odds of the lower
+  one: then that one is on the slope of a peak. Where the posterior dips between, both are peaks.
+
+That is a rule about the whole swath; `Merger` reaches the same result in one pass. A detection is
+*closed* when no tile still to come can touch its box. It is decided as soon as it is closed and
+nothing of higher rank near it is undecided, and given out when it is also known which of the
+dropped ones are its own: each belongs to the highest that dropped it. What is open, undecided or
+not given out is all the state there is. `PATIENCE` bounds it: chains of ever higher posteriors are
+cut there.
 """
 
 from __future__ import annotations
 
+import enum
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -22,91 +32,144 @@ import numpy.typing as npt
 from winnow_edge.products.kinds import Box, Detection, Window
 
 Rank = tuple[float, int]
+BETWEEN, CLEARLY = 2, 4.0
+LIKELY, EXTENT = 0.6, 0.7
+"""An outline holds the middle `EXTENT` each way of every tile of the feature that is no coarser
+than the one that is kept and has at least `LIKELY` times its odds."""
+PATIENCE = 16
+"""A detection is decided and given out at the latest when the swath is so many times the height of
+its tile past its end."""
+_NO_PIXELS: npt.NDArray[np.uint8] = np.empty((0, 0), np.uint8)
+
+
+class _State(enum.IntEnum):
+    UNDECIDED = 0
+    KEPT = 1
+    """Not given out yet."""
+    DONE = 2
+    """Dropped, or given out."""
 
 
 @dataclass(eq=False, slots=True)
 class _Candidate:
     detection: Detection
     rank: Rank
-    lower: list[_Candidate] = field(default_factory=list)
-    """Detections of lower rank that touch this one."""
-    undecided_higher: int = 0
-    dropped: bool = False
+    end: int
+    """First line after it."""
+    touched: list[_Candidate] = field(default_factory=list)
+    """Those of lower rank that it touches."""
+    beside: list[_Pair] = field(default_factory=list)
+    """Those of lower rank beside it."""
+    waits: int = 0
+    """Of higher rank and near it, and undecided."""
+    state: _State = _State.UNDECIDED
+    owner: _Candidate | None = None
+    """The highest that dropped it."""
+
+    @property
+    def overdue(self) -> float:
+        """Horizon at which it has been waited for long enough."""
+        return self.end + PATIENCE * self.detection.box.lines
+
+    def own(self) -> Iterator[_Candidate]:
+        """Those of lower rank that are of its feature, if it is kept."""
+        yield from self.touched
+        for pair in self.beside:
+            if pair.between >= BETWEEN:
+                yield pair.low
+
+
+@dataclass(eq=False, slots=True)
+class _Pair:
+    """Two detections beside each other, and how many clearly higher ones than the lower touch
+    both."""
+
+    high: _Candidate
+    low: _Candidate
+    between: int
 
 
 class Merger:
-    """Streaming greedy non-maximum suppression with `Box.overlap` above `limit`."""
+    """Streaming non-maximum suppression with `Box.overlap` above `limit`, or beside each other."""
 
     def __init__(self, limit: float) -> None:
-        self._limit = limit
+        self._limit, self._near = limit, limit / 2 if limit < 1 else limit
         self._open: defaultdict[int, list[_Candidate]] = defaultdict(list)
-        self._undecided: list[_Candidate] = []
+        self._pairs: defaultdict[int, list[_Pair]] = defaultdict(list)
+        """Those of which both are open."""
+        self._live: list[_Candidate] = []
+        """Undecided, or kept and not given out."""
         self._dropped: list[tuple[int, int]] = []
+        self._cut = 0
 
     def __len__(self) -> int:
-        """Detections that are not decided yet."""
-        return len(self._undecided)
+        """Detections that are not decided, or not given out yet."""
+        return len(self._live)
 
     def add(self, detections: Sequence[Detection]) -> None:
         """Take in the detections of a row of tiles."""
         by_class: defaultdict[int, list[_Candidate]] = defaultdict(list)
         for detection in detections:
-            by_class[detection.class_index].append(_Candidate(detection, _rank(detection)))
+            by_class[detection.class_index].append(_candidate(detection))
         for class_index, fresh in by_class.items():
-            known = self._open[class_index]
-            self._relate(fresh, known)
-            known += fresh
-            self._undecided += fresh
+            self._relate(fresh, class_index)
+            self._open[class_index] += fresh
+            self._live += fresh
 
     def advance(self, horizon: float) -> list[Detection]:
         """Decide what can be decided when every tile to come begins at or after line `horizon`.
 
-        Returns the detections that are kept, by tile and class; `merged` counts those that touch
-        them and rank lower, themselves included.
+        Returns the detections that are kept and whose feature is known, by tile and class; `merged`
+        counts those of the feature, itself included, and `outline` says where it lies.
         """
-        if not self._undecided and not any(self._open.values()):
+        if not self._live and not any(self._open.values()):
             return []
         for class_index, known in self._open.items():
-            if any(_end(c) <= horizon for c in known):
-                self._open[class_index] = [c for c in known if _end(c) > horizon]
-        kept: list[Detection] = []
+            if any(c.end <= horizon for c in known):
+                self._open[class_index] = [c for c in known if c.end > horizon]
+                self._pairs[class_index] = [
+                    p for p in self._pairs[class_index] if min(p.high.end, p.low.end) > horizon
+                ]
         # Higher ranks first: what they decide is known when the lower ones are looked at.
-        for candidate in sorted(self._undecided, key=_rank_of):
-            if candidate.dropped or candidate.undecided_higher or _end(candidate) > horizon:
+        for candidate in sorted(self._live, key=_rank_of):
+            if candidate.state is not _State.UNDECIDED or candidate.end > horizon:
                 continue
-            kept.append(replace(candidate.detection, merged=1 + len(candidate.lower)))
-            self._dropped += [
-                (other.detection.tile_index, other.detection.class_index)
-                for other in candidate.lower
-                if _drop(other)
-            ]
-            candidate.dropped = True  # decided; leaves the list below
-        self._undecided = [c for c in self._undecided if not c.dropped]
-        return sorted(kept, key=lambda d: (d.tile_index, d.class_index))
+            if not candidate.waits or candidate.overdue <= horizon:
+                self._cut += candidate.waits > 0
+                self._keep(candidate)
+        given = [
+            c
+            for c in self._live
+            if c.state is _State.KEPT
+            and (c.overdue <= horizon or all(o.end <= horizon and not o.waits for o in c.own()))
+        ]
+        result = [_feature(c) for c in given]
+        for candidate in given:
+            _close(candidate)
+        self._live = [c for c in self._live if c.state is not _State.DONE]
+        return sorted(result, key=lambda d: (d.tile_index, d.class_index))
 
     def take_dropped(self) -> list[tuple[int, int]]:
         """Tile index and class of the detections that were dropped since this was last asked."""
         dropped, self._dropped = self._dropped, []
         return dropped
 
+    def take_cut(self) -> int:
+        """Detections kept since this was last asked for that were waited for long enough."""
+        cut, self._cut = self._cut, 0
+        return cut
+
     def save(self) -> list[dict[str, Any]]:
         """The state as JSON values, without pixels, which `restore` asks for again."""
-        live = {id(c): c for c in self._undecided}
+        live = {id(c): c for c in self._live}
         for known in self._open.values():
             live.update((id(c), c) for c in known)
-        for candidate in self._undecided:
-            live.update((id(c), c) for c in candidate.lower)
-        return [
-            {
-                "tile": c.detection.tile_index,
-                "box": [getattr(c.detection.box, n) for n in Box.__slots__],
-                "scale": c.detection.scale,
-                "class": c.detection.class_index,
-                "posterior": c.detection.posterior,
-                "dropped": c.dropped,
-            }
-            for c in sorted(live.values(), key=lambda c: c.detection.tile_index)
-        ]
+        for candidate in self._live:
+            live.update((id(c), c) for c in candidate.touched)
+            live.update((id(p.low), p.low) for p in candidate.beside)
+        chosen = sorted(live.values(), key=lambda c: (c.detection.tile_index, c.rank))
+        places = {id(c): n for n, c in enumerate(chosen)}
+        return [_saved(c, places) for c in chosen]
 
     def restore(
         self,
@@ -116,80 +179,188 @@ class Merger:
     ) -> None:
         """Take up a saved state; `pixels` holds the tile of every detection that is not dropped,
         `windows` its surroundings where there is a second stage."""
-        empty = np.empty((0, 0), np.uint8)
-        by_class: defaultdict[int, list[_Candidate]] = defaultdict(list)
-        for entry in state:
-            tile = empty if entry["dropped"] else pixels[entry["tile"]]
-            detection = Detection(
-                entry["tile"],
-                Box(*entry["box"]),
-                entry["scale"],
-                entry["class"],
-                entry["posterior"],
-                tile,
-                window=windows.get(entry["tile"]) if windows else None,
-            )
-            candidate = _Candidate(detection, _rank(detection), dropped=entry["dropped"])
-            by_class[detection.class_index].append(candidate)
-        for class_index, fresh in by_class.items():
-            self._relate(fresh, [])
-            self._open[class_index] = fresh  # those that are closed leave with the next advance
-            self._undecided += [c for c in fresh if not c.dropped]
+        entries = list(state)
+        found = [_restored(entry, pixels, windows) for entry in entries]
+        for entry, candidate in zip(entries, found, strict=True):
+            candidate.touched = [found[n] for n in entry.get("touched", ())]
+            candidate.beside = [
+                _Pair(candidate, found[n], between) for n, between in entry.get("beside", ())
+            ]
+            if (owner := entry.get("owner")) is not None:
+                candidate.owner = found[owner]
+            class_index = candidate.detection.class_index
+            # Those that are closed leave with the next advance.
+            self._open[class_index].append(candidate)
+            self._pairs[class_index] += candidate.beside
+            if candidate.state is not _State.DONE:
+                self._live.append(candidate)
 
-    def _relate(self, fresh: list[_Candidate], known: list[_Candidate]) -> None:
-        """Note which of `fresh` touch which of `known` and of each other."""
+    def _keep(self, candidate: _Candidate) -> None:
+        """Keep a candidate and drop what is of its feature."""
+        candidate.state = _State.KEPT
+        _decided(candidate)
+        for other in candidate.own():
+            if other.owner is None or candidate.rank < other.owner.rank:
+                other.owner = candidate
+            if other.state is _State.UNDECIDED:
+                _decided(other)
+                _close(other)
+                self._dropped.append((other.detection.tile_index, other.detection.class_index))
+
+    def _relate(self, fresh: list[_Candidate], class_index: int) -> None:
+        """Note which of `fresh` touch, or lie beside, which of the open ones and of each other."""
+        known = self._open[class_index]
         everyone = known + fresh
-        touching = _overlaps(fresh, everyone) > self._limit
-        for number, candidate in enumerate(fresh):
-            # Each pair once: with all known ones, and with the fresh ones before it.
-            for index in np.flatnonzero(touching[number, : len(known) + number]):
-                other = everyone[index]
-                high, low = (
-                    (candidate, other) if candidate.rank < other.rank else (other, candidate)
-                )
-                high.lower.append(low)
-                if not high.dropped:
-                    low.undecided_higher += 1
+        shared = _overlaps(everyone)
+        touching = shared > self._limit
+        np.fill_diagonal(touching, False)
+        near = shared > self._near
+        clearly = _clearly_higher(everyone)
+        pairs = self._pairs[class_index]
+        if pairs:
+            places = {id(c): n for n, c in enumerate(known)}
+            at = np.array([(places[id(p.high)], places[id(p.low)]) for p in pairs])
+            both = touching[len(known) :, at[:, 0]] & touching[len(known) :, at[:, 1]]
+            more = np.count_nonzero(both & clearly[len(known) :, at[:, 1]], axis=0)
+            for pair, count in zip(pairs, more.tolist(), strict=True):
+                pair.between += count
+        # Each pair once: with all known ones, and with the fresh ones before it.
+        some = np.tril(near, -1)
+        some[: len(known)] = False
+        for first, second in np.argwhere(some).tolist():
+            one, other = everyone[first], everyone[second]
+            if other.rank < one.rank:
+                first, second, one, other = second, first, other, one
+            if touching[first, second]:
+                one.touched.append(other)
+            else:
+                between = touching[first] & touching[second] & clearly[:, second]
+                pair = _Pair(one, other, int(np.count_nonzero(between)))
+                one.beside.append(pair)
+                pairs.append(pair)
+            if one.state is _State.UNDECIDED:
+                other.waits += 1
 
 
-def _drop(candidate: _Candidate) -> bool:
-    """Drop a candidate; False if it was before."""
-    if candidate.dropped:
-        return False
-    candidate.dropped = True
-    # Its place still counts for `merged`; its pixels are not needed any more.
-    nothing = np.empty((0, 0), np.uint8)
-    candidate.detection = replace(candidate.detection, pixels=nothing, window=None)
-    for other in candidate.lower:
-        other.undecided_higher -= 1
-    return True
+def _decided(candidate: _Candidate) -> None:
+    """What waits for it waits no longer."""
+    for other in candidate.touched:
+        other.waits -= 1
+    for pair in candidate.beside:
+        pair.low.waits -= 1
 
 
-def _overlaps(some: list[_Candidate], others: list[_Candidate]) -> npt.NDArray[np.float64]:
-    """`Box.overlap` of each with each, shape (len(some), len(others))."""
-    a, b = _corners(some)[:, None], _corners(others)[None]
-    sides = np.minimum(a[..., 2:], b[..., 2:]) - np.maximum(a[..., :2], b[..., :2])
-    shared = np.prod(np.maximum(sides, 0), axis=-1)
-    area_a = np.prod(a[..., 2:] - a[..., :2], axis=-1)
-    area_b = np.prod(b[..., 2:] - b[..., :2], axis=-1)
-    result: npt.NDArray[np.float64] = shared / np.minimum(area_a, area_b)
+def _close(candidate: _Candidate) -> None:
+    """It is dropped or given out: its place still counts, its pixels are not needed any more."""
+    candidate.state = _State.DONE
+    candidate.detection = replace(candidate.detection, pixels=_NO_PIXELS, window=None)
+
+
+def _feature(candidate: _Candidate) -> Detection:
+    """The detection that stands for all of its feature."""
+    found = candidate.detection
+    own = [c.detection for c in candidate.own() if c.owner is candidate]
+    return replace(found, merged=1 + len(own), outline=outline_of([found, *own]))
+
+
+class Told(NamedTuple):
+    """What an outline is made of; a `Detection` has it all."""
+
+    box: Box
+    scale: int
+    posterior: float
+
+
+def outline_of(tiles: Sequence[Told | Detection]) -> Box:
+    """The outline of a feature from its tiles, the one that is kept first."""
+    best = tiles[0]
+    middles = [
+        tile.box.middle(EXTENT)
+        for tile in tiles
+        # Coarser tiles say less of where it ends. Odds are compared without a division.
+        if tile.scale <= best.scale
+        and tile.posterior * (1 - best.posterior) >= LIKELY * best.posterior * (1 - tile.posterior)
+    ]
+    line, sample = min(m.line for m in middles), min(m.sample for m in middles)
+    end_line = max(m.line + m.lines for m in middles)
+    end_sample = max(m.sample + m.samples for m in middles)
+    return Box(line, sample, end_line - line, end_sample - sample)
+
+
+def _clearly_higher(some: list[_Candidate]) -> npt.NDArray[np.bool_]:
+    """Whether the first has `CLEARLY` times the odds of the second: bool (n, n)."""
+    posterior = np.array([c.detection.posterior for c in some])
+    high, low = posterior[:, None], posterior[None]
+    result: npt.NDArray[np.bool_] = high * (1 - low) >= CLEARLY * low * (1 - high)
     return result
 
 
-def _corners(candidates: list[_Candidate]) -> npt.NDArray[np.int64]:
-    boxes = [c.detection.box for c in candidates]
-    rows = [(b.line, b.sample, b.line + b.lines, b.sample + b.samples) for b in boxes]
-    return np.array(rows, np.int64).reshape(-1, 4)
+def _overlaps(some: list[_Candidate]) -> npt.NDArray[np.float64]:
+    """`Box.overlap` of each with each, shape (n, n)."""
+    boxes = [c.detection.box for c in some]
+    rows = [(b.line, b.sample, b.lines, b.samples) for b in boxes]
+    line, sample, lines, samples = np.array(rows, np.int64).T
+    height = _shared(line, line + lines)
+    height *= _shared(sample, sample + samples)
+    area = lines * samples
+    result: npt.NDArray[np.float64] = height / np.minimum(area[:, None], area)
+    return result
 
 
-def _end(candidate: _Candidate) -> int:
-    box = candidate.detection.box
-    return box.line + box.lines
+def _shared(first: npt.NDArray[np.int64], end: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """What two intervals share, each with each."""
+    sides = np.minimum(end[:, None], end)
+    sides -= np.maximum(first[:, None], first)
+    return np.maximum(sides, 0, out=sides)
 
 
-def _rank(detection: Detection) -> Rank:
-    """Sorts the higher posterior first, then the earlier tile."""
-    return (-detection.posterior, detection.tile_index)
+def _saved(candidate: _Candidate, places: Mapping[int, int]) -> dict[str, Any]:
+    found = candidate.detection
+    entry: dict[str, Any] = {
+        "tile": found.tile_index,
+        "box": [getattr(found.box, n) for n in Box.__slots__],
+        "scale": found.scale,
+        "class": found.class_index,
+        "posterior": found.posterior,
+    }
+    more: dict[str, Any] = {
+        "dropped": candidate.state is _State.DONE,
+        "kept": candidate.state is _State.KEPT,
+        "waits": candidate.waits,
+    }
+    if candidate.state is not _State.DONE:
+        more["touched"] = [places[id(c)] for c in candidate.touched]
+        more["beside"] = [[places[id(p.low)], p.between] for p in candidate.beside]
+    elif candidate.owner is not None and id(candidate.owner) in places:
+        entry["owner"] = places[id(candidate.owner)]
+    return entry | {key: value for key, value in more.items() if value}
+
+
+def _restored(
+    entry: Mapping[str, Any],
+    pixels: Mapping[int, npt.NDArray[np.uint8]],
+    windows: Mapping[int, Window] | None,
+) -> _Candidate:
+    dropped, tile = "dropped" in entry, entry["tile"]
+    detection = Detection(
+        tile,
+        Box(*entry["box"]),
+        entry["scale"],
+        entry["class"],
+        entry["posterior"],
+        _NO_PIXELS if dropped else pixels[tile],
+        window=windows.get(tile) if windows and not dropped else None,
+    )
+    state = _State.DONE if dropped else _State.KEPT if "kept" in entry else _State.UNDECIDED
+    candidate = _candidate(detection)
+    candidate.waits, candidate.state = entry.get("waits", 0), state
+    return candidate
+
+
+def _candidate(detection: Detection) -> _Candidate:
+    # The higher posterior first, then the earlier tile.
+    rank = (-detection.posterior, detection.tile_index)
+    return _Candidate(detection, rank, detection.box.line + detection.box.lines)
 
 
 def _rank_of(candidate: _Candidate) -> Rank:

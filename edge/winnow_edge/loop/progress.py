@@ -26,6 +26,9 @@ from winnow_edge.products.kinds import Product, Window
 from winnow_edge.store.store import Store
 from winnow_edge.store.writer import SwathWriter, begin_swath
 
+STATE = 2
+"""Version of what is saved between blocks: another version's swath cannot be gone on with."""
+
 
 class Progress:
     """The counts of a swath, its open detections, and what is committed of it."""
@@ -47,6 +50,11 @@ class Progress:
         self._windows: dict[int, Window] = {}
         if writer.pending:
             self._saved = json.loads(writer.pending)
+            if self._saved.get("state") != STATE:
+                raise SwathKnownError(
+                    f"swath {name!r} was left unfinished by another version of winnow-edge",
+                    hint="give it another --name",
+                )
             self.tally = Tally(**self._saved["tally"])
             self.votes = Votes(**self._saved["votes"])
             self.verified = Verified(**self._saved.get("verified", {}))
@@ -126,7 +134,7 @@ class Progress:
             return
         for entry in self._saved["merger"]:
             tile = entry["tile"]
-            if row.first <= tile < row.end and not entry["dropped"]:
+            if row.first <= tile < row.end and "dropped" not in entry:
                 self._pixels[tile] = row.pixels(tile - row.first)
                 if (window := row.window(tile - row.first)) is not None:
                     self._windows[tile] = window
@@ -146,6 +154,7 @@ class Progress:
     ) -> None:
         """Commit products and the state behind them; with a `summary` the swath is complete."""
         state = {
+            "state": STATE,
             "tally": vars(self.tally),
             "votes": vars(self.votes),
             "merger": self.merger.save(),

@@ -21,6 +21,8 @@ class Tally:
     products: int = 0
     bytes: int = 0
     by_class: dict[str, int] = field(default_factory=dict)
+    cut: int = 0
+    """Features that were closed before the swath had told all of them (`merging.PATIENCE`)."""
 
     @property
     def detections(self) -> int:
@@ -86,6 +88,8 @@ class SwathSummary:
                 f"\n  verified {second.verified:,}: {second.refused:,} refused, "
                 f"{second.relabelled:,} of another class"
             )
+        if tally.cut:
+            text += f"\n  features closed early, as they ran on and on: {tally.cut:,}"
         if self.verdict:
             text += f"\n  verdict: {as_words(self.verdict)}"
         if self.truncated:
@@ -107,6 +111,7 @@ class SwathSummary:
             **(vars(self.verified) if self.verified is not None else {}),
             "detections": tally.detections,
             "by_class": dict(sorted(tally.by_class.items())),
+            **({"cut": tally.cut} if tally.cut else {}),
             "products": tally.products,
             "bytes": tally.bytes,
             "runtime": self.runtime,
@@ -128,7 +133,7 @@ class SwathSummary:
         stretch = known["stretch"]
         second = {key: known[key] for key in vars(Verified()) if key in known}
         return cls(
-            tally=Tally(**{key: known[key] for key in counts}),
+            tally=Tally(**{key: known[key] for key in counts}, cut=known.get("cut", 0)),
             seconds=0.0,
             threads=threads,
             stretch=tuple(stretch) if stretch else None,

@@ -30,6 +30,12 @@ class u8, posterior u16 (65535 = 1), flags u8, merged u8."""
 _FLAGS_AT: Final = HEAD.size - 2
 _CLASS: Final = struct.Struct(">BH")
 _CLASS_AT: Final = _FLAGS_AT - _CLASS.size
+_OUTLINE: Final = struct.Struct(">2shhHH")
+"""The comment of a JPEG whose feature is told by several tiles: "WN", then from the tile's first
+corner to the outline's, lines and samples i16, and its lines - 1 and samples - 1 u16; all in pixels
+of the tile, rounded outwards."""
+_OUTLINE_MARK: Final = b"WN"
+_COMMENT, _SCAN = 0xFE, 0xDA  # markers (ITU-T T.81, table B.1)
 POSTERIOR_MAX: Final = 65_535
 MERGED_MAX: Final = 255
 SWATH_TILE: Final = -1
@@ -51,10 +57,12 @@ class Head:
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """A decoded thumbnail or image: its head and its JPEG file as it came down."""
+    """A decoded thumbnail or image: its head and its JPEG file as it came down; `outline` is where
+    its feature lies, if several tiles told (None: its tile alone does)."""
 
     head: Head
     jpeg: bytes
+    outline: Box | None = None
 
 
 def encode_head(head: Head) -> bytes:
@@ -122,7 +130,39 @@ def decode_picture(data: bytes) -> Picture:
     head = decode_head(data)
     if len(data) == HEAD.size:
         raise PacketError("a picture ends after its head")
-    return Picture(head, bytes(data[HEAD.size :]))
+    jpeg = bytes(data[HEAD.size :])
+    return Picture(head, jpeg, _outline_of(head.record, jpeg))
+
+
+def _outline_of(record: TileRecord, jpeg: bytes) -> Box | None:
+    """The outline in the comment of a JPEG, whatever the sender wrote there."""
+    at = 2
+    while at + 4 <= len(jpeg) and jpeg[at] == 0xFF and jpeg[at + 1] != _SCAN:
+        length = int.from_bytes(jpeg[at + 2 : at + 4], "big")
+        said = jpeg[at + 4 : at + 2 + length]
+        if jpeg[at + 1] == _COMMENT and len(said) == _OUTLINE.size and said[:2] == _OUTLINE_MARK:
+            _, line, sample, lines, samples = _OUTLINE.unpack(said)
+            box, scale = record.box, record.scale
+            line, sample = box.line + line * scale, box.sample + sample * scale
+            # Rounded outwards it may begin before the swath.
+            lines = (lines + 1) * scale + min(line, 0)
+            samples = (samples + 1) * scale + min(sample, 0)
+            good = lines > 0 and samples > 0
+            return Box(max(line, 0), max(sample, 0), lines, samples) if good else None
+        at += 2 + length
+    return None
+
+
+def _outline_comment(detection: Detection) -> bytes:
+    """The JPEG comment that `_outline_of` reads; empty where the detection stands for itself."""
+    box, outline, scale = detection.box, detection.outline, detection.scale
+    if outline is None or detection.merged == 1:
+        return b""
+    line, sample = (outline.line - box.line) // scale, (outline.sample - box.sample) // scale
+    last_line = -((box.line - outline.line - outline.lines) // scale)
+    last_sample = -((box.sample - outline.sample - outline.samples) // scale)
+    sides = last_line - line - 1, last_sample - sample - 1
+    return _OUTLINE.pack(_OUTLINE_MARK, line, sample, *sides)
 
 
 def encode_thumbnail(detection: Detection, products: Products, swath_id: int) -> bytes:
@@ -153,7 +193,10 @@ def _picture(detection: Detection, image: Image.Image, quality: int, swath_id: i
     out = io.BytesIO()
     out.write(encode_head(Head(swath_id, record, detection.merged)))
     # Huffman tables of the picture's own: over a third less for a thumbnail.
-    image.save(out, "JPEG", quality=quality, optimize=True)
+    comment = _outline_comment(detection)
+    image.save(
+        out, "JPEG", quality=quality, optimize=True, **({"comment": comment} if comment else {})
+    )
     return out.getvalue()
 
 

@@ -62,6 +62,16 @@ class Box:
         smaller = min(self.lines * self.samples, other.lines * other.samples)
         return height * width / smaller
 
+    def middle(self, share: float) -> Box:
+        """Its middle `share` each way.
+
+        >>> Box(100, 0, 128, 64).middle(0.5)
+        Box(line=132, sample=16, lines=64, samples=32)
+        """
+        down, right = round(self.lines * (1 - share) / 2), round(self.samples * (1 - share) / 2)
+        lines, samples = self.lines - 2 * down, self.samples - 2 * right
+        return Box(self.line + down, self.sample + right, lines, samples)
+
 
 @dataclass(frozen=True, slots=True)
 class TileRecord:
@@ -92,7 +102,8 @@ class Detection:
     """A tile that passed the threshold of a class, with the pixels that the net saw.
 
     `tile_index` is its record's index; `pixels` uint8, shape (tile, tile) or (tile, tile, 3).
-    `merged` counts the detections of the same feature that it stands for, itself included.
+    `merged` counts the detections of the same feature that it stands for, itself included;
+    `outline` is where the feature lies, as far as they tell (None: not merged yet).
     `window` gives its surroundings (None: there is no second stage to be shown them).
     """
 
@@ -103,6 +114,7 @@ class Detection:
     posterior: float
     pixels: npt.NDArray[np.uint8]
     merged: int = 1
+    outline: Box | None = None
     window: Window | None = None
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 from contextlib import suppress
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -156,6 +157,48 @@ def test_pictures_stand_alone(channels: int) -> None:
         found.pixels.reshape(32, 4, 32, 4, -1).mean(axis=(1, 3)).reshape(pixels_of(thumbnail).shape)
     )
     assert np.abs(pixels_of(thumbnail) - means).mean() < 6
+
+
+COMMENT = bytes.fromhex(
+    "fffe000c"  # a comment of 10 octets
+    "574e"  # "WN"
+    "fff6"  # begins 10 pixels before the tile
+    "0006"  # and 6 to its right
+    "0063"  # 100 lines
+    "00c7"  # 200 samples
+)
+
+
+@pytest.mark.parametrize(
+    ("scale", "outline", "comes_back"),
+    [
+        (1, Box(246, 518, 100, 200), Box(246, 518, 100, 200)),
+        (2, Box(237, 525, 199, 400), Box(236, 524, 200, 402)),  # rounded outwards
+        (2, Box(0, 0, 256, 512), Box(0, 0, 256, 512)),
+    ],
+)
+def test_the_outline_of_a_feature_comes_down_with_its_pictures(
+    scale: int, outline: Box, comes_back: Box
+) -> None:
+    one = detection(128)
+    box = Box(256, 512, 128 * scale, 128 * scale)
+    found = replace(one, box=box, scale=scale, merged=3, outline=outline)
+    products = landmark_mission().products
+    for data in (encode_thumbnail(found, products, 1), encode_image(found, products, 1)):
+        picture = decode_picture(data)
+        assert picture.outline == comes_back
+        assert (COMMENT in picture.jpeg) == (scale == 1)
+        assert pixels_of(picture).ndim == 2
+    alone = encode_image(replace(found, merged=1), products, 1)
+    assert decode_picture(alone).outline is None
+    assert len(data) == len(alone) + len(COMMENT)
+
+
+@pytest.mark.parametrize("said", [b"", b"WN", b"WN" + b"\x80\0" * 2 + b"\0\0" * 2, b"hello, you"])
+def test_a_comment_of_another_kind_is_no_outline(said: bytes) -> None:
+    out = io.BytesIO()
+    Image.new("L", (8, 8)).save(out, "JPEG", comment=said or b"x")
+    assert decode_picture(GOLDEN + out.getvalue()).outline is None
 
 
 def test_thumbnails_keep_to_about_a_kilobyte() -> None:
