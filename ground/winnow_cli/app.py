@@ -12,6 +12,7 @@ from typing import Annotated
 
 import typer
 
+import winnow_cli.bench
 import winnow_cli.convert
 import winnow_cli.new
 import winnow_ground.commands
@@ -36,6 +37,7 @@ app = typer.Typer(
 winnow_train.commands.register(app)
 winnow_cli.convert.register(app)
 winnow_cli.new.register(app)
+winnow_cli.bench.register(app)
 winnow_ground.commands.register(app)
 winnow_ground.deploy_commands.register(app)
 winnow_ground.feed.register(app)
