@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import importlib
 import math
+import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -193,7 +194,10 @@ def _unpack(flatbuffer: bytes) -> Any:
     schema = importlib.import_module("ai_edge_litert.schema_py_generated")
     if len(flatbuffer) < 8 or flatbuffer[4:8] != b"TFL3":
         raise ModelError("is not a TFLite flatbuffer")
-    model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(flatbuffer, 0))
+    try:
+        model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(flatbuffer, 0))
+    except (struct.error, ValueError, TypeError, IndexError, UnicodeDecodeError) as error:
+        raise ModelError(f"is a damaged flatbuffer ({error})") from None
     for buffer in model.buffers:
         if buffer.offset > 1:  # from the start of the file; 0 and 1 say that there is no such data
             outside = flatbuffer[buffer.offset : buffer.offset + buffer.size]

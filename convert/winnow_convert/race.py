@@ -146,7 +146,10 @@ def _flatbuffer(path: Path) -> Net:
     if data[4:8] != _IDENTIFIER:
         hint = "give a bundle, a .tflite file or the run folder of `winnow train`"
         raise ModelError("is no TFLite flatbuffer", where=path, hint=hint)
-    graph = read_graph(data)
+    try:
+        graph = read_graph(data)
+    except ModelError as error:
+        raise ModelError(error.what, where=path, hint="make or fetch it anew") from None
     if len(graph.inputs) != 1 or graph.inputs[0].dtype not in ("FLOAT32", "INT8", "UINT8"):
         raise ModelError("has not one input of float32, int8 or uint8", where=path)
     work = [op.outputs[0].dtype for op in graph.ops if op.macs]

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from winnow_edge.loop.merging import EXTENT
 from winnow_edge.loop.verdict import as_words
 from winnow_edge.mission import Mission
 from winnow_edge.products.kinds import NO_CLASS, Box, Kind, Product
@@ -60,6 +61,13 @@ class Found:
     product: ReceivedProduct | None = None
     true: bool | None = None
     shows: tuple[int, ...] = ()
+
+    @property
+    def drawn(self) -> Box:
+        """What is drawn around it: the outline of its feature where that has come down, else what a
+        tile alone outlines."""
+        outline = self.product.outline if self.product is not None else None
+        return outline or self.box.middle(EXTENT)
 
 
 @dataclass(frozen=True)

@@ -332,7 +332,7 @@ def marks_of(found: Sequence[Found], missed: Sequence[Feature]) -> list[swath_pl
     """What a map shows: every detection, and dotted what truth knows and none of them shows."""
     marks = [
         swath_plot.Mark(
-            f.box, f.class_name, f.have, str(f.number) if f.number else None, f.true is False
+            f.drawn, f.class_name, f.have, str(f.number) if f.number else None, f.true is False
         )
         for f in found
     ]

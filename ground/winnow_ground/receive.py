@@ -248,10 +248,10 @@ class _Receiver:
             received.products.append(dataclasses.replace(product, swath=number))
             return
         if item.kind is Kind.RECORD:
-            head, file = decode_record(item.data), None
+            head, file, outline = decode_record(item.data), None, None
         else:
             picture = decode_picture(item.data)
-            head = picture.head
+            head, outline = picture.head, picture.outline
             name = f"{product.order:05d}-s{head.swath_id}-t{head.record.index:06d}.jpg"
             file = f"{product.kind}s/{name}"
             write_file(received.folder / file, picture.jpeg, durable=False)
@@ -271,6 +271,7 @@ class _Receiver:
                 box=record.box,
                 scale=record.scale,
                 merged=head.merged,
+                outline=outline,
                 file=file,
             )
         )

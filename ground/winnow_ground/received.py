@@ -31,7 +31,8 @@ class ReceivedProduct:
     `order` counts products from 1 over all that ever came down here; `store`, `contact`,
     `container`, `id` are the numbers it was sent under; `kind` is swath, record, thumbnail or
     image; `cumulative_bytes` what had come down with it, headers not counted; `file` where its
-    picture lies in the folder. A swath's product has no tile, class, box or posterior.
+    picture lies in the folder; `outline` is where the feature of a picture lies, where several
+    tiles told. A swath's product has no tile, class, box or posterior.
     """
 
     order: int
@@ -52,6 +53,7 @@ class ReceivedProduct:
     box: Box | None = None
     scale: int | None = None
     merged: int | None = None
+    outline: Box | None = None
     file: str | None = None
 
 
@@ -179,12 +181,13 @@ class Received:
         values = {
             f.name: getattr(product, f.name)
             for f in dataclasses.fields(product)
-            if f.name != "box" and getattr(product, f.name) is not None
+            if f.name not in ("box", "outline") and getattr(product, f.name) is not None
         }
         if product.class_index is not None:
             values["class"] = self.class_name(product)
-        if product.box is not None:
-            values["box"] = dataclasses.astuple(product.box)
+        for key, box in (("box", product.box), ("outline", product.outline)):
+            if box is not None:
+                values[key] = dataclasses.astuple(box)
         return values
 
     def _csv(self) -> str:
@@ -238,8 +241,9 @@ _RECEIVE_AGAIN = "receive the packet files anew into an empty folder"
 def _from_json(folder: Path, raw: dict[str, Any]) -> Received:
     def product(entry: dict[str, Any]) -> ReceivedProduct:
         values = {k: v for k, v in entry.items() if k != "class"}
-        if "box" in values:
-            values["box"] = Box(*map(int, values["box"]))
+        for key in ("box", "outline"):
+            if key in values:
+                values[key] = Box(*map(int, values[key]))
         return ReceivedProduct(**values)
 
     return Received(

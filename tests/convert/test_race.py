@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 
 import pytest
-from running import winnow
 
+from tests.running import winnow
 from winnow_convert.flatbuffer import read_graph
 from winnow_convert.profile import profile
 from winnow_convert.ptq import to_float

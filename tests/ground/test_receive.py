@@ -17,11 +17,11 @@ from PIL import Image
 from winnow_base.errors import PacketError
 from winnow_edge.downlink.acknowledgements import acknowledge, load_ack
 from winnow_edge.errors import OutputError
-from winnow_edge.products.kinds import Kind
+from winnow_edge.products.kinds import Box, Kind
 from winnow_edge.store.schema import ProductState
 from winnow_edge.store.store import Store
 from winnow_ground.receive import receive
-from winnow_ground.received import load_received
+from winnow_ground.received import Received, ReceivedProduct, load_received
 
 Fly = Callable[..., Any]
 
@@ -325,3 +325,13 @@ def test_a_damaged_packet_is_not_counted_as_missing_too(fly: Fly, tmp_path: Path
     received = receive([tmp_path / "2.bin"], tmp_path / "in")
     assert (received.link.crc_failures, received.link.missing) == (1, 3)
     assert received.never_arrived == 2
+
+
+def test_outlines_are_kept_with_what_was_received(tmp_path: Path) -> None:
+    box, outline = Box(100, 64, 128, 128), Box(90, 70, 100, 200)
+    numbers = {"order": 1, "store": 1, "contact": 1, "container": 1, "id": 1, "swath": 1}
+    sizes = {"bytes": 900, "cumulative_bytes": 900}
+    told = ReceivedProduct(**numbers, **sizes, kind="image", tile=3, box=box, outline=outline)
+    alone = ReceivedProduct(**numbers, **sizes, kind="image", tile=4, box=box)
+    Received(tmp_path, products=[told, alone]).save()
+    assert load_received(tmp_path).products == [told, alone]
