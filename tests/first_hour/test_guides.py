@@ -90,6 +90,7 @@ def test_the_readmes_long_commands_work_too(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.data
+@pytest.mark.timeout(7200)  # some three minutes of two cores, which others may want too
 @pytest.mark.parametrize("page", OWN_PICTURES, ids=lambda page: page.name)
 def test_the_way_from_own_pictures_has_no_failure(
     page: Path, mars_data: Path, tmp_path: Path
