@@ -39,9 +39,10 @@ def parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run `winnow-edge` and return its exit code; an expected error is one line on stderr."""
+    code = EXIT_OK
     try:
         with checked_stdout():
-            return _run(arguments)
+            code = _run(arguments)
     except WinnowEdgeError as error:
         tell(f"winnow-edge: {error}")
         return error.exit_code
@@ -52,7 +53,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         tell("winnow-edge: out of memory; committed products are safe")
         return EXIT_RUNTIME
     except BrokenPipeError:
-        return EXIT_OK  # the reader of our results is gone: nobody to tell, and nothing was lost
+        return code  # the reader of our results is gone: nobody to tell, and nothing was lost
+    return code
 
 
 def _run(arguments: Sequence[str] | None) -> int:

@@ -18,6 +18,23 @@ from winnow_edge.errors import OutputError
 _HINT: Final = "free some space or name another place"
 
 
+def printable(name: str) -> str:
+    """A file's name as text that any terminal, file and database takes: octets that are not UTF-8
+    and characters that do not print as escapes.
+
+    >>> printable(os.fsdecode(b"m\\xff\\x1b.jpg"))
+    'm\\\\xff\\\\x1b.jpg'
+    """
+    text = name.encode("utf-8", "surrogateescape" if _escaped(name) else "backslashreplace")
+    shown = text.decode("utf-8", "backslashreplace")
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in shown)
+
+
+def _escaped(name: str) -> bool:
+    """Whether every surrogate stands for an octet, as in names of the system."""
+    return not any("\ud800" <= c <= "\udfff" and not "\udc80" <= c <= "\udcff" for c in name)
+
+
 @contextmanager
 def write_aside(
     path: str | Path, *, replace: bool = True, durable: bool = True, hint: str = _HINT

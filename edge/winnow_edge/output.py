@@ -7,6 +7,7 @@ file, and none of them is a traceback.
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import sys
 from collections.abc import Iterator
@@ -24,6 +25,9 @@ def checked_stdout() -> Iterator[None]:
     if sys.stdout is None:  # closed by who started us: print() itself is silent then
         yield
         return
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A name that the terminal's encoding lacks comes out as escapes, as on standard error.
+        sys.stdout.reconfigure(errors="backslashreplace")
     out = _Checked(sys.stdout)
     with contextlib.redirect_stdout(cast(TextIO, out)):
         try:
@@ -43,6 +47,22 @@ def tell(message: str) -> None:
     if sys.stderr is not None:
         with contextlib.suppress(OSError):
             print(message, file=sys.stderr, flush=True)
+
+
+class Results:
+    """Results that are printed as they come; where they cannot be, work goes on without them, and
+    `fault` (None: all got out) says why."""
+
+    def __init__(self) -> None:
+        self.fault: BrokenPipeError | OutputError | None = None
+
+    def say(self, text: str) -> None:
+        """One result."""
+        if self.fault is None:
+            try:
+                print(text, flush=True)
+            except (BrokenPipeError, OutputError) as error:
+                self.fault = error
 
 
 class _Checked:

@@ -43,7 +43,7 @@ def units(options: Options, facts: Facts, cargo: Cargo, manager: str, kind: str)
     mission = f"{prefix}/current/flight/{cargo.mission_name}"
     command = f"exec {prefix}/current/venv/bin/winnow-edge run {mission} "
     command += {
-        "folder": f"{source}/*",
+        "folder": f"--incoming {source}",
         "listener": f'"{source}" --name pass --passes all',
     }.get(kind, f'"{source}" --name "$$INVOCATION_ID"')
     command += f" --store {prefix}/store"
@@ -67,8 +67,6 @@ def units(options: Options, facts: Facts, cargo: Cargo, manager: str, kind: str)
         "memory": MEMORY_MAX,
         # A stream ends with its swath, and the next is waited for.
         "restart": "on-failure" if kind == "folder" else "always",
-        # Of files, bad input stays bad; a bad pass of a stream must not end the passes after it.
-        "final": "2 3" if kind == "folder" else "2",
         "condition": f"ConditionDirectoryNotEmpty={source}\n" if kind == "folder" else "",
         "user": f"User={facts.user}" if manager == "system" else "",
         "target": "multi-user.target" if manager == "system" else "default.target",
@@ -97,6 +95,8 @@ def _walls(source: str, kind: str, facts: Facts, store: str, manager: str) -> di
         walls += ["DeviceAllow=char-apex rw", "DeviceAllow=char-usb_device rw"]
     elif "AF_INET" not in families:
         walls.append("PrivateNetwork=yes")
+    if kind == "folder":
+        writes.append(source)
     if kind == "device":
         walls.append(f"DeviceAllow={source} r")
     if kind != "device" and not facts.edgetpu:

@@ -425,7 +425,10 @@ def test_a_service_reaches_what_its_input_needs_and_no_more(tmp_path: Path, miss
     folder = made("incoming", "folder")
     assert folder["RestrictAddressFamilies"] == ["AF_UNIX"]
     assert folder["PrivateNetwork"] == folder["PrivateDevices"] == ["yes"]
-    assert folder["ReadWritePaths"] == [store] and folder["CapabilityBoundingSet"] == [""]
+    incoming = f"{tmp_path}/winnow/incoming"  # finished files are moved
+    assert folder["ReadWritePaths"] == [f"{store} {incoming}"] and folder[
+        "CapabilityBoundingSet"
+    ] == [""]
     for source, kind in (
         ("tcp://camera:5000", "socket"),
         ("tcp-listen://0.0.0.0:5000", "listener"),

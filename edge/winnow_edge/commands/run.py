@@ -15,9 +15,15 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
-from winnow_edge.errors import EXIT_OK, EXIT_USAGE, SwathError, SwathKnownError
+from winnow_edge.errors import (
+    EXIT_OK,
+    EXIT_USAGE,
+    SwathError,
+    SwathKnownError,
+    WinnowEdgeError,
+)
 from winnow_edge.mission import RUNTIMES, Mission
-from winnow_edge.output import tell
+from winnow_edge.output import Results, tell
 
 if TYPE_CHECKING:
     from winnow_edge.loop.flight import Flight
@@ -29,6 +35,7 @@ _EXAMPLES = """\
 examples:
   winnow-edge run mission.toml strip.jpg
   winnow-edge run mission.toml *.jpg --store passes/7 --json
+  winnow-edge run mission.toml --incoming /data/incoming
   camera | winnow-edge run mission.toml - --samples 2048 --name pass-12
   winnow-edge run mission.toml tcp://camera.local:5000 --samples 2048 --name pass-13 --stall 30
   winnow-edge run mission.toml tcp-listen://0.0.0.0:5000 --samples 2048 --name pass --passes all
@@ -60,10 +67,16 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     p.add_argument(
         "swaths",
         metavar="SWATH",
-        nargs="+",
+        nargs="*",
         help="PNG, JPEG, PGM or raw lines. Raw lines also come from - (standard input), a "
         "named pipe, tcp://HOST:PORT or unix:PATH; tcp-listen://HOST:PORT and "
         "unix-listen:PATH wait for a peer",
+    )
+    p.add_argument(
+        "--incoming",
+        metavar="DIR",
+        help="instead of SWATH: all files of a folder, those too that come meanwhile. A finished "
+        "file is moved to DIR/done, one that fails twice to DIR/set-aside",
     )
     p.add_argument("--store", default="winnow-store", metavar="DIR", help="default: %(default)s")
     p.add_argument("--json", action="store_true", help="one JSON object per swath on stdout")
@@ -104,7 +117,10 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 def run(args: argparse.Namespace) -> int:
     """Run the swaths one after the other. A bad one does not keep the next from being run."""
-    if args.name is not None and len(args.swaths) > 1:
+    if bool(args.swaths) == bool(args.incoming):
+        tell("winnow-edge run: give either swaths or --incoming, a folder of them")
+        return EXIT_USAGE
+    if args.name is not None and (args.incoming or len(args.swaths) > 1):
         tell("winnow-edge run: --name is for a single swath")
         return EXIT_USAGE
     from winnow_edge.sources.sockets import is_listening
@@ -119,34 +135,87 @@ def run(args: argparse.Namespace) -> int:
     from winnow_edge.mission import load_mission
 
     mission = with_overrides(load_mission(args.mission), args)
-    code = EXIT_OK
     with _sigterm() as stopped, Flight(mission, args.store) as flight:
         notify("READY=1")
         stop = watched(stopped)
-        for path, name, link in _swaths(args, flight, stop):
-            if stop():
-                break
-            try:
-                summary = flight.run(
-                    path,
-                    instrument=args.instrument,
-                    samples=args.samples,
-                    bits=args.bits,
-                    name=name,
-                    progress=_progress(path),
-                    stop=stop,
-                    link=link,
-                )
-            except (SwathError, SwathKnownError) as error:
-                if len(args.swaths) == 1 and (link is None or args.passes == 1):
-                    raise
-                tell(f"winnow-edge: {error}")
-                # Of passes without end a bad one is not how the run ended.
-                code = code if link is not None and args.passes == ALL else error.exit_code
-                continue
-            text = json.dumps(summary.as_json()) if args.json else summary.as_text()
-            print(text, flush=True)
+        results = Results()
+        if args.incoming:
+            code = _take_in(args, flight, stop, results)
+        else:
+            code = _run_all(args, flight, stop, results)
+    if results.fault is not None and code == EXIT_OK:
+        raise results.fault
     return code
+
+
+def _run_all(
+    args: argparse.Namespace, flight: Flight, stop: Callable[[], bool], results: Results
+) -> int:
+    """The swaths that were named, and the exit code."""
+    code = EXIT_OK
+    for path, name, link in _swaths(args, flight, stop):
+        if stop():
+            break
+        try:
+            _run_one(args, flight, stop, results, path, name, link)
+        except (SwathError, SwathKnownError) as error:
+            if len(args.swaths) == 1 and (link is None or args.passes == 1):
+                raise
+            tell(f"winnow-edge: {error}")
+            # Of passes without end a bad one is not how the run ended.
+            code = code if link is not None and args.passes == ALL else error.exit_code
+    return code
+
+
+def _take_in(
+    args: argparse.Namespace, flight: Flight, stop: Callable[[], bool], results: Results
+) -> int:
+    """The files of a folder. A bad file is moved aside and told of: it is not how the run ended."""
+    from winnow_edge.board.incoming import Incoming, committed_lines
+
+    incoming = Incoming(args.incoming, args.store)
+    for path in incoming.files():
+        while not stop() and incoming.begin(path, committed_lines(flight.store.swath, path)):
+            try:
+                complete = _run_one(args, flight, stop, results, str(path), None, None)
+            except (SwathError, SwathKnownError) as error:
+                if incoming.failed(path, str(error)):
+                    continue
+            except WinnowEdgeError:
+                incoming.forget()
+                raise
+            else:
+                if complete:
+                    incoming.done(path)
+                incoming.forget()
+            break
+        if stop():
+            break
+    return EXIT_OK
+
+
+def _run_one(
+    args: argparse.Namespace,
+    flight: Flight,
+    stop: Callable[[], bool],
+    results: Results,
+    path: str,
+    name: str | None,
+    link: socket.socket | None,
+) -> bool:
+    """Run a swath and print its counts; whether it is complete."""
+    summary = flight.run(
+        path,
+        instrument=args.instrument,
+        samples=args.samples,
+        bits=args.bits,
+        name=name,
+        progress=_progress(path),
+        stop=stop,
+        link=link,
+    )
+    results.say(json.dumps(summary.as_json()) if args.json else summary.as_text())
+    return summary.complete
 
 
 def _swaths(
@@ -235,7 +304,7 @@ def _sigterm() -> Iterator[Callable[[], bool]]:
 
 def _progress(path: str) -> Callable[..., None] | None:
     """A line on stderr that is written over, if anybody watches."""
-    if not sys.stderr.isatty():
+    if sys.stderr is None or not sys.stderr.isatty():
         return None
     started = time.monotonic()
     shown = 0.0

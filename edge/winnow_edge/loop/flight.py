@@ -10,6 +10,7 @@ from pathlib import Path
 from types import TracebackType
 
 from winnow_edge.bundle import Bundle, find_bundle, open_bundle
+from winnow_edge.files import printable
 from winnow_edge.loop.interpreters import Interpreters
 from winnow_edge.loop.run import Show, run_swath
 from winnow_edge.loop.settings import Settings
@@ -48,7 +49,9 @@ class Flight:
         link: socket.socket | None = None,
     ) -> SwathSummary:
         """Open a swath and run it (see `open_lines` and `run_swath`)."""
-        label = name or (os.fspath(path) if os.fspath(path) == STDIN else Path(path).name)
+        label = printable(
+            name or (os.fspath(path) if os.fspath(path) == STDIN else Path(path).name)
+        )
         chosen, camera = self.mission.instrument_for(label, instrument)
         settings = self._settings_of(chosen)
         # Opened, and decoded where that must be done at once, before interpreters take memory.
@@ -67,7 +70,7 @@ class Flight:
                 settings,
                 self.store,
                 self._pool(settings.bundle),
-                name=name,
+                name=label if name else printable(lines.name),
                 progress=progress,
                 stop=stop,
             )

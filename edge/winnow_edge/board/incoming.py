@@ -1,0 +1,163 @@
+"""A folder of swaths that is worked off: no file in it keeps the others from being run.
+
+A finished file is moved to `done`, one that failed twice to `set-aside`, where `events.jsonl` says
+why. A try is on the disk before the file is opened, so that a file which kills or hangs its run is
+known when the service manager has started the run again.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from winnow_edge.errors import OutputError
+from winnow_edge.files import printable, write_file
+from winnow_edge.output import tell
+
+DONE: Final = "done"
+SET_ASIDE: Final = "set-aside"
+EVENTS_FILE: Final = "events.jsonl"
+TRIES_FILE: Final = "tries.json"
+MOST_TRIES: Final = 2
+_TRIES_BYTES: Final = 65_536
+_KILLED: Final = "the run was killed, hung or failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Tries:
+    """How often the `file` was begun since it had `lines` lines in the store."""
+
+    file: str
+    lines: int
+    tries: int
+
+    @classmethod
+    def load(cls, path: Path) -> Tries | None:
+        """From a file; None where there is none, or none that makes sense."""
+        try:
+            with path.open("rb") as stream:
+                raw: Any = json.loads(stream.read(_TRIES_BYTES))
+        except (OSError, ValueError, RecursionError):
+            return None
+        wanted = {"file": str, "lines": int, "tries": int}
+        if not isinstance(raw, dict) or {k: type(v) for k, v in raw.items()} != wanted:
+            return None
+        return cls(**raw)
+
+
+class Incoming:
+    """The files of `folder`, by name, those too that come while it is worked off.
+
+    Tries are counted in `TRIES_FILE` in the folder `state`. Raises OutputError where files cannot
+    be moved.
+    """
+
+    def __init__(self, folder: str | Path, state: str | Path) -> None:
+        self._folder, self._state = Path(folder), Path(state) / TRIES_FILE
+        try:
+            for name in (DONE, SET_ASIDE):
+                (self._folder / name).mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise _unwritable(self._folder, error) from error
+
+    def files(self) -> Iterator[Path]:
+        """What is there, and then what has come meanwhile. The caller moves each file away."""
+        while names := self._names():
+            for name in names:
+                path = self._folder / name
+                if path.is_file():
+                    yield path
+                elif os.path.lexists(path):
+                    self.set_aside(path, 0, "is no file")
+
+    def begin(self, path: Path, lines: int) -> bool:
+        """Count a try of a file of which `lines` lines are committed; False: it was set aside.
+
+        Tries between which lines were committed are not held against the file: a board may lose
+        its power more than once in a swath.
+        """
+        known = Tries.load(self._state)
+        name = printable(path.name)
+        same = known is not None and (known.file, known.lines) == (name, lines)
+        tries = known.tries if known is not None and same else 0
+        if tries >= MOST_TRIES:
+            self.set_aside(path, tries, _KILLED)
+            return False
+        write_file(self._state, json.dumps(asdict(Tries(name, lines, tries + 1))))
+        return True
+
+    def failed(self, path: Path, why: str) -> bool:
+        """A try ended with an error; whether there is another one."""
+        known = Tries.load(self._state)
+        tries = known.tries if known is not None else MOST_TRIES
+        if tries < MOST_TRIES:
+            return True
+        self.set_aside(path, tries, why)
+        return False
+
+    def forget(self) -> None:
+        """The run ended for another reason than its file, such as a full disk."""
+        self._state.unlink(missing_ok=True)
+
+    def done(self, path: Path) -> None:
+        """The file is finished."""
+        self._move(path, self._folder / DONE / path.name)
+
+    def set_aside(self, path: Path, tries: int, why: str) -> None:
+        """Move a file out of the way, tell so, and keep the event."""
+        target = self._folder / SET_ASIDE / path.name
+        number = 1
+        while os.path.lexists(target):
+            number += 1
+            target = target.with_name(f"{path.name}.{number}")
+        self._move(path, target)
+        self.forget()
+        told = printable(target.name)
+        tell(f"winnow-edge: set aside as {SET_ASIDE}/{told} after {tries} tries: {why}")
+        event = {
+            "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            "file": told,
+            "tries": tries,
+            "why": why,
+        }
+        try:
+            with (self._folder / SET_ASIDE / EVENTS_FILE).open("a", encoding="utf-8") as events:
+                events.write(json.dumps(event) + "\n")
+        except OSError as error:  # the file is out of the way, and standard error has the event
+            tell(f"winnow-edge: {EVENTS_FILE} cannot be written: {error.strerror}")
+
+    def _names(self) -> list[str]:
+        """By name; hidden files are those that are still being written."""
+        try:
+            with os.scandir(self._folder) as entries:
+                names = (e.name for e in entries if not e.is_dir(follow_symlinks=False))
+                return sorted(name for name in names if not name.startswith("."))
+        except OSError as error:
+            raise _unwritable(self._folder, error) from error
+
+    def _move(self, path: Path, target: Path) -> None:
+        try:
+            path.replace(target)
+        except FileNotFoundError:
+            pass  # its owner took it back
+        except OSError as error:
+            raise _unwritable(path, error) from error
+
+
+def _unwritable(path: Path, error: OSError) -> OutputError:
+    return OutputError(
+        f"cannot be moved or listed: {error.strerror or error}",
+        where=printable(str(path)),
+        hint="this user must be able to write in the folder of swaths",
+    )
+
+
+def committed_lines(known: Callable[[str], Any], path: Path) -> int:
+    """Lines of a file's swath that a store has; -1 where `known`, by name, has no such swath."""
+    swath = known(printable(path.name))
+    return -1 if swath is None else int(swath.next_line)

@@ -1,0 +1,202 @@
+"""`winnow-edge run --incoming`: a folder that is worked off, whatever lies in it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from winnow_edge.board.incoming import Incoming
+from winnow_edge.store.store import Store
+from winnow_edge.testing import painted_swath, write_probe
+
+DIES = """
+import os, signal, sys
+from winnow_edge.cli import main
+from winnow_edge.sources import picture
+opened = picture.open_picture
+def open_picture(path, **more):
+    if "bomb" in path.name:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return opened(path, **more)
+picture.open_picture = open_picture
+sys.exit(main())
+"""
+"""A board on which a picture of that name ends the process, as the kernel does for memory."""
+
+
+@pytest.fixture
+def flight(tmp_path: Path) -> Path:
+    """A folder with a mission on the fake runtime, and `incoming` with two swaths."""
+    write_probe(tmp_path)
+    (tmp_path / "incoming").mkdir()
+    for number, name in enumerate(("b.png", "z.pgm")):
+        picture = Image.fromarray(painted_swath(300, 200, seed=number))
+        picture.save(tmp_path / "incoming" / name)
+    return tmp_path
+
+
+def run(flight: Path, *more: str, program: str | None = None) -> subprocess.CompletedProcess[bytes]:
+    start = ["-c", program] if program else ["-m", "winnow_edge.cli"]
+    arguments = ["run", "mission.toml", "--incoming", "incoming", "--store", "store", *more]
+    return subprocess.run(
+        [sys.executable, *start, *arguments], cwd=flight, capture_output=True, check=False
+    )
+
+
+def swaths(flight: Path) -> list[str]:
+    """The complete swaths of the store, in the order in which they were begun."""
+    with Store.open(flight / "store", mission=None, read_only=True) as store:
+        return [swath.name for swath in store.swaths() if swath.complete]
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_finished_files_are_moved_and_a_second_start_finds_nothing(flight: Path) -> None:
+    done = run(flight, "--json")
+    assert done.returncode == 0, done.stderr
+    assert [json.loads(line)["swath"] for line in done.stdout.splitlines()] == ["b.png", "z.pgm"]
+    assert names(flight / "incoming") == ["done", "set-aside"]
+    assert names(flight / "incoming" / "done") == ["b.png", "z.pgm"]
+    again = run(flight, "--json")
+    assert (again.returncode, again.stdout) == (0, b"")
+
+
+def test_a_bad_file_is_set_aside_with_an_event_and_the_next_is_taken(flight: Path) -> None:
+    incoming = flight / "incoming"
+    (incoming / "a.png").write_bytes(b"no picture at all")
+    os.mkfifo(incoming / "c.pipe")
+    (incoming / ".later.png").write_bytes(b"is still being written")
+    done = run(flight)
+    assert done.returncode == 0, done.stderr
+    assert swaths(flight) == ["b.png", "z.pgm"]
+    assert names(incoming) == [".later.png", "done", "set-aside"]
+    aside = incoming / "set-aside"
+    assert names(aside) == ["a.png", "c.pipe", "events.jsonl"]
+    events = [json.loads(line) for line in (aside / "events.jsonl").read_text().splitlines()]
+    assert [(event["file"], event["tries"]) for event in events] == [("a.png", 2), ("c.pipe", 0)]
+    assert "is not PNG, JPEG or PGM" in events[0]["why"]
+    assert b"set aside as set-aside/a.png after 2 tries" in done.stderr
+
+
+def test_a_file_that_kills_the_run_is_set_aside_at_the_third_start(flight: Path) -> None:
+    incoming = flight / "incoming"
+    (incoming / "b.png").rename(incoming / "a-bomb.png")
+    for _ in range(2):
+        assert run(flight, program=DIES).returncode == -signal.SIGKILL
+        assert names(incoming) == ["a-bomb.png", "done", "set-aside", "z.pgm"]
+    done = run(flight, program=DIES)
+    assert done.returncode == 0, done.stderr
+    assert swaths(flight) == ["z.pgm"]
+    assert names(incoming / "set-aside") == ["a-bomb.png", "events.jsonl"]
+
+
+def test_a_swath_that_comes_on_between_power_cuts_is_not_set_aside(tmp_path: Path) -> None:
+    incoming = Incoming(tmp_path / "in", tmp_path / "store")
+    path = tmp_path / "in" / "swath.raw"
+    path.touch()
+    for lines in (-1, 0, 512, 1024, 1536):
+        assert incoming.begin(path, lines)
+    assert incoming.begin(path, 1536)
+    assert not incoming.begin(path, 1536)
+    assert names(tmp_path / "in" / "set-aside") == ["events.jsonl", "swath.raw"]
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"file":"swath.raw"}', "[" * 60_000, '{"tries":9}'])
+def test_a_damaged_count_of_tries_counts_from_the_first(tmp_path: Path, text: str) -> None:
+    incoming = Incoming(tmp_path / "in", tmp_path)
+    path = tmp_path / "in" / "swath.raw"
+    path.touch()
+    (tmp_path / "tries.json").write_text(text)
+    assert incoming.begin(path, 0)
+    assert incoming.begin(path, 0)
+    assert not incoming.begin(path, 0)
+
+
+def test_set_aside_twice_keeps_both(flight: Path) -> None:
+    for content in (b"one", b"two"):
+        (flight / "incoming" / "a.png").write_bytes(content)
+        assert run(flight).returncode == 0
+    aside = flight / "incoming" / "set-aside"
+    assert ((aside / "a.png").read_bytes(), (aside / "a.png.2").read_bytes()) == (b"one", b"two")
+
+
+def test_a_name_that_is_no_utf_8_is_run_under_a_name_with_escapes(flight: Path) -> None:
+    incoming = flight / "incoming"
+    odd = os.fsencode(incoming) + b"/m\xff\x1b]0;x\x07\xf0\x9f\x9b\xb0.png"
+    (incoming / "b.png").rename(os.fsdecode(odd))
+    plain = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    command = [sys.executable, "-m", "winnow_edge.cli", "run", "mission.toml"]
+    done = subprocess.run(
+        [*command, "--incoming", "incoming", "--store", "store"],
+        cwd=flight, capture_output=True, check=False, env=plain,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert b"\x1b" not in done.stdout
+    assert len(swaths(flight)) == 2
+    assert all(name.isprintable() for name in swaths(flight))
+    assert len(names(incoming / "done")) == 2
+
+
+def test_a_full_disk_is_not_held_against_the_file(flight: Path) -> None:
+    """The store cannot grow: the run ends, and the file stays where it is, however often."""
+    import resource
+
+    def limited() -> None:
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, 60_000))
+
+    pixels = np.random.default_rng(1).integers(0, 255, (4000, 200), np.uint8)
+    Image.fromarray(pixels).save(flight / "incoming" / "b.png")
+    command = [sys.executable, "-m", "winnow_edge.cli", "run", "mission.toml"]
+    for _ in range(3):
+        done = subprocess.run(
+            [*command, "--incoming", "incoming", "--store", "store"],
+            cwd=flight, capture_output=True, check=False, preexec_fn=limited,
+        )  # fmt: skip
+        assert done.returncode == 3, done.stderr
+        assert b"Traceback" not in done.stderr
+    assert "b.png" in names(flight / "incoming")
+    assert run(flight).returncode == 0
+    assert swaths(flight) == ["b.png", "z.pgm"]
+
+
+def test_results_that_nobody_reads_stop_no_work(flight: Path) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-m", "winnow_edge.cli", "run", "mission.toml", "incoming/b.png",
+         "incoming/none.png", "incoming/z.pgm", "--store", "store", "--json"],
+        cwd=flight, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    ) as process:  # fmt: skip
+        assert process.stdout is not None
+        process.stdout.close()
+        process.wait()
+    assert process.returncode == 3  # of the file that is not there
+    assert swaths(flight) == ["b.png", "z.pgm"]
+
+
+def test_results_on_a_full_disk_stop_no_work(flight: Path) -> None:
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "winnow_edge.cli", "run", "mission.toml", "incoming/b.png",
+             "incoming/z.pgm", "--store", "store"],
+            cwd=flight, stdout=full, stderr=subprocess.PIPE, check=False,
+        )  # fmt: skip
+    assert done.returncode == 3
+    assert done.stderr.startswith(b"winnow-edge: standard output: cannot be written")
+    assert swaths(flight) == ["b.png", "z.pgm"]
+
+
+def test_a_closed_standard_error_stops_no_work(flight: Path) -> None:
+    script = f'exec "{sys.executable}" -m winnow_edge.cli run mission.toml incoming/* --store store'
+    done = subprocess.run(["sh", "-c", script + " 2>&-"], cwd=flight, check=False)
+    assert done.returncode == 0
+    assert swaths(flight) == ["b.png", "z.pgm"]
