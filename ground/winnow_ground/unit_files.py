@@ -43,7 +43,7 @@ def units(options: Options, facts: Facts, cargo: Cargo, manager: str, kind: str)
     mission = f"{prefix}/current/flight/{cargo.mission_name}"
     command = f"exec {prefix}/current/venv/bin/winnow-edge run {mission} "
     command += {
-        "folder": f"--incoming {source}",
+        "folder": f"{source} --incoming",
         "listener": f'"{source}" --name pass --passes all',
     }.get(kind, f'"{source}" --name "$$INVOCATION_ID"')
     command += f" --store {prefix}/store"

@@ -76,7 +76,7 @@ def run(args: argparse.Namespace) -> int:
     mission = load_mission(args.mission)
     reports = [load_ack(path) for path in args.ack]
     budget = args.bytes if args.bytes is not None else contact_bytes(mission, args.contact)
-    with Store.open(args.store, mission=mission, create=False) as store:
+    with Store.open(args.store, mission=mission, create=False, grows=False) as store:
         _warn_of_strange_classes(mission, {c for swath in store.swaths() for c in swath.classes})
         acks = [acknowledge(store, report) for report in reports]
         summary = downlink(
@@ -120,6 +120,8 @@ def _text(summary: dict[str, Any]) -> str:
         f"detections  {f'{of_them}: {classes}' if found else 'none'}",
         f"left        {_many(left['products'], 'product')}, {left['bytes']:,} bytes",
     ]
+    if summary["damaged"]:
+        lines.append(f"damaged     {_many(summary['damaged'], 'product')} given up")
     if summary["acknowledged"] or summary["returned"]:
         lines.append(
             f"earlier     {_many(summary['acknowledged'], 'product')} acknowledged,"

@@ -35,7 +35,7 @@ _EXAMPLES = """\
 examples:
   winnow-edge run mission.toml strip.jpg
   winnow-edge run mission.toml *.jpg --store passes/7 --json
-  winnow-edge run mission.toml --incoming /data/incoming
+  winnow-edge run mission.toml /data/incoming --incoming
   camera | winnow-edge run mission.toml - --samples 2048 --name pass-12
   winnow-edge run mission.toml tcp://camera.local:5000 --samples 2048 --name pass-13 --stall 30
   winnow-edge run mission.toml tcp-listen://0.0.0.0:5000 --samples 2048 --name pass --passes all
@@ -67,16 +67,16 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     p.add_argument(
         "swaths",
         metavar="SWATH",
-        nargs="*",
+        nargs="+",
         help="PNG, JPEG, PGM or raw lines. Raw lines also come from - (standard input), a "
         "named pipe, tcp://HOST:PORT or unix:PATH; tcp-listen://HOST:PORT and "
         "unix-listen:PATH wait for a peer",
     )
     p.add_argument(
         "--incoming",
-        metavar="DIR",
-        help="instead of SWATH: all files of a folder, those too that come meanwhile. A finished "
-        "file is moved to DIR/done, one that fails twice to DIR/set-aside",
+        action="store_true",
+        help="SWATH is a folder: run all files in it, those too that come meanwhile. A finished "
+        "file is moved to SWATH/done, one that fails twice to SWATH/set-aside",
     )
     p.add_argument("--store", default="winnow-store", metavar="DIR", help="default: %(default)s")
     p.add_argument("--json", action="store_true", help="one JSON object per swath on stdout")
@@ -117,8 +117,8 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 def run(args: argparse.Namespace) -> int:
     """Run the swaths one after the other. A bad one does not keep the next from being run."""
-    if bool(args.swaths) == bool(args.incoming):
-        tell("winnow-edge run: give either swaths or --incoming, a folder of them")
+    if args.incoming and (len(args.swaths) > 1 or args.passes != 1):
+        tell("winnow-edge run: --incoming is for a single folder")
         return EXIT_USAGE
     if args.name is not None and (args.incoming or len(args.swaths) > 1):
         tell("winnow-edge run: --name is for a single swath")
@@ -173,7 +173,7 @@ def _take_in(
     """The files of a folder. A bad file is moved aside and told of: it is not how the run ended."""
     from winnow_edge.board.incoming import Incoming, committed_lines
 
-    incoming = Incoming(args.incoming, args.store)
+    incoming = Incoming(args.swaths[0], args.store)
     for path in incoming.files():
         while not stop() and incoming.begin(path, committed_lines(flight.store.swath, path)):
             try:

@@ -8,6 +8,7 @@ can acknowledge nothing by mistake. Reports may be cumulative, late, or given tw
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -116,7 +117,7 @@ class AckSummary:
 
 
 def acknowledge(store: Store, ack: AckReport) -> AckSummary:
-    """Apply a report in one transaction.
+    """Apply a report in one transaction (of a store that lives on its reserve: several).
 
     Containers received are acknowledged even if they had been given up meanwhile; containers
     missing go back into the ranking, as if they had never been sent. Raises StoreError if the
@@ -128,6 +129,24 @@ def acknowledge(store: Store, ack: AckReport) -> AckSummary:
             where=store.path,
             hint="give the ack.json of this spacecraft's packets",
         )
+    parts = [_apply(store, part) for part in (_one_by_one(ack) if store.short else [ack])]
+    if store.short:
+        store.drop_acknowledged()
+    counts = [(p.acknowledged, p.returned, p.unknown) for p in parts]
+    return AckSummary(*(sum(column) for column in zip(*counts, strict=True)))
+
+
+def _one_by_one(ack: AckReport) -> Iterator[AckReport]:
+    """The containers of a report in a report each: small transactions for a full disk."""
+    for contact, told in ack.contacts.items():
+        for number in told.received:
+            yield AckReport(ack.store_id, {contact: ContactAck((number,))})
+        for number in set(told.missing) - set(told.received):
+            yield AckReport(ack.store_id, {contact: ContactAck((), (number,))})
+
+
+def _apply(store: Store, ack: AckReport) -> AckSummary:
+    """Apply a report in one transaction."""
     acknowledged = returned = unknown = 0
     with store.transaction():
         for contact, told in ack.contacts.items():

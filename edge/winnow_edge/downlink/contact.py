@@ -7,6 +7,7 @@ contacts have passed without a word. What was acknowledged is never sent again.
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -25,7 +26,7 @@ from winnow_edge.downlink.container import (
     encode_container,
 )
 from winnow_edge.downlink.packets import SEQUENCE_MODULO, link_bytes, packetize, packets_for
-from winnow_edge.errors import OutputError
+from winnow_edge.errors import OutputError, StoreError
 from winnow_edge.files import write_aside
 from winnow_edge.mission import Link, Mission
 from winnow_edge.products.kinds import Kind
@@ -35,6 +36,10 @@ from winnow_edge.products.worth import utilities
 from winnow_edge.store import containers
 from winnow_edge.store.schema import ProductState
 from winnow_edge.store.store import Store
+
+log = logging.getLogger(__name__)
+_MOST_NAMED = 20
+"""Damaged products that are named in a message."""
 
 Policy = str | Callable[[ProductTable], Order]
 """A policy of the mission file by name, or a function that gives the order (simulations)."""
@@ -47,7 +52,8 @@ class DownlinkSummary:
     `bytes` counts every octet on the link and is at most `budget_bytes`; `products` counts by kind,
     `classes` the products of detections by class, `detections` the detections that they are of;
     `value` is the sum of the products' values; `left` is what stays in the ranking (`products`,
-    `bytes`); `returned` counts the products that went back into it for want of an acknowledgement.
+    `bytes`); `returned` counts the products that went back into it for want of an acknowledgement,
+    `damaged` those that were found damaged in the store, and are given up.
     """
 
     contact: int
@@ -62,6 +68,7 @@ class DownlinkSummary:
     value: float
     left: dict[str, int]
     returned: int
+    damaged: int
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -114,10 +121,14 @@ def downlink(
             returned = containers.put_back_overdue(store, contact, link.ack_wait)
             table = store.table()
             order = policy(table) if callable(policy) else _rank(store, table, policy, mission)
-            filled = _fill(table, order, _announcements(store), link, budget_bytes)
+            intact = _Intact(store)
+            filled = _fill(table, order, _announcements(store), _Hold(link, budget_bytes, intact))
+            damaged = store.give_up(intact.damaged)
             # From here on a container's number means these products, whether or not it gets away.
             loads = _number(store, contact, filled, link)
         packets, octets = _write(before, contact, loads, link, stream)
+    if damaged:
+        log.warning("%s: %s", store.path, _named(damaged))
     containers.mark_sent(store, {load.id: load.ids for load in loads})
     sent = np.isin(table.columns["id"], [number for load in loads for number in load.ids])
     return DownlinkSummary(
@@ -136,7 +147,15 @@ def downlink(
             "bytes": int(table.columns["bytes"][~sent].sum(dtype=np.int64)),
         },
         returned=returned,
+        damaged=len(damaged),
     )
+
+
+def _named(damaged: Sequence[int]) -> str:
+    """What is said of damaged products."""
+    shown = ", ".join(map(str, damaged[:_MOST_NAMED]))
+    more = f" and {len(damaged) - _MOST_NAMED} more" if len(damaged) > _MOST_NAMED else ""
+    return f"given up, as they are damaged: products {shown}{more}"
 
 
 def _rank(store: Store, table: ProductTable, policy: str, mission: Mission) -> Order:
@@ -164,10 +183,9 @@ def _fill(
     table: ProductTable,
     order: Order,
     announcements: dict[int, _Candidate],
-    link: Link,
-    budget: int,
+    hold: _Hold,
 ) -> list[list[_Candidate]]:
-    """Products for each container, in order of sending; on the link they cost at most `budget`.
+    """Products for each container, in order of sending; on the link they cost at most the budget.
 
     Products are taken in `order`; one that does not fit what is left of the budget is passed over,
     so that smaller ones can still use it.
@@ -175,10 +193,12 @@ def _fill(
     columns = table.columns[order]
     smallest = int(columns["bytes"].min(initial=0)) + ITEM.size
     waiting = dict(announcements)
-    hold = _Hold(link, budget)
     wanted = (columns[name].tolist() for name in ("id", "swath", "kind", "bytes"))
     for number, swath, kind, size in zip(*wanted, strict=True):
         announcement = waiting.get(swath)
+        if announcement and not hold.intact(announcement):
+            del waiting[swath]
+            announcement = None
         if kind == Kind.SWATH:
             # Older swath products, and those that went before their swath, are done with.
             group = [announcement] if announcement and announcement.id == number else []
@@ -192,11 +212,34 @@ def _fill(
     return hold.containers
 
 
-class _Hold:
-    """Containers being filled within a byte budget, every header and check counted."""
+class _Intact:
+    """Whether a product's data is what was stored; `damaged` are the numbers of those it is not."""
 
-    def __init__(self, link: Link, budget: int) -> None:
-        self.link, self.budget = link, budget
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._known: dict[int, bool] = {}
+
+    def __call__(self, product: _Candidate) -> bool:
+        if product.id not in self._known:
+            try:
+                self._store.data(product.id)
+            except StoreError:
+                self._known[product.id] = False
+            else:
+                self._known[product.id] = True
+        return self._known[product.id]
+
+    @property
+    def damaged(self) -> list[int]:
+        return [number for number, intact in self._known.items() if not intact]
+
+
+class _Hold:
+    """Containers being filled with intact products within a byte budget, every header and check
+    counted."""
+
+    def __init__(self, link: Link, budget: int, intact: Callable[[_Candidate], bool]) -> None:
+        self.link, self.budget, self.intact = link, budget, intact
         self.containers: list[list[_Candidate]] = []
         self.closed = 0  # link bytes of all containers but the last
         self.length = 0  # octets of the last container
@@ -205,7 +248,7 @@ class _Hold:
         return self.budget - self._cost(self.closed, self.length)
 
     def take(self, group: list[_Candidate]) -> bool:
-        """Add these products, or none of them if they do not fit the budget."""
+        """Add these products, or none of them if they do not fit the budget or one is damaged."""
         closed, length = self.closed, self.length
         opens: list[bool] = []
         for product in group:
@@ -215,7 +258,7 @@ class _Hold:
                 closed, length = self._cost(closed, length), CONTAINER.size
             opens.append(full)
             length += size
-        if self._cost(closed, length) > self.budget:
+        if self._cost(closed, length) > self.budget or not all(map(self.intact, group)):
             return False
         for product, full in zip(group, opens, strict=True):
             if full:

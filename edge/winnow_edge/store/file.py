@@ -14,7 +14,15 @@ from typing import Final
 
 from winnow_edge.errors import StoreError
 from winnow_edge.files import sync_folder
-from winnow_edge.store.schema import APPLICATION_ID, SCHEMA, SCHEMA_VERSION, Meta
+from winnow_edge.store.schema import (
+    APPLICATION_ID,
+    FROM_VERSION_1,
+    SCHEMA,
+    SCHEMA_VERSION,
+    Meta,
+    checksum,
+    seal,
+)
 
 SQLITE_VERSION: Final = sqlite3.sqlite_version
 WAL_PAGES: Final = 256  # the log is copied back into the file every megabyte of 4096-octet pages
@@ -74,8 +82,12 @@ def _readable(uri: str, path: Path) -> sqlite3.Connection:
     try:
         db.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
         _check(db, path)
-        if db.execute("PRAGMA user_version").fetchone() == (0,):
+        (version,) = db.execute("PRAGMA user_version").fetchone()
+        if version == 0:
             raise StoreError("no store here yet", where=path, hint="`winnow-edge run` makes one")
+        if version < SCHEMA_VERSION:
+            hint = "`winnow-edge run` or `downlink` brings it to this version"
+            raise StoreError(f"has format version {version}", where=path, hint=hint)
     except BaseException:
         db.close()
         raise
@@ -112,6 +124,12 @@ def prepare(db: sqlite3.Connection) -> None:
             db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
             start = {Meta.STORE_ID: secrets.randbits(32), Meta.CONTACT: 0, Meta.DATA_BYTES: 0}
             db.executemany("INSERT INTO meta VALUES (?, ?)", start.items())
+        elif version == 1:
+            db.create_function("checksum", 7, checksum, deterministic=True)
+            db.create_function("seal", 1, seal, deterministic=True)
+            for statement in FROM_VERSION_1:
+                db.execute(statement)
+            db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
         db.execute("COMMIT")
     except BaseException:
         if db.in_transaction:

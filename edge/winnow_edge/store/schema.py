@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import enum
 import json
+import struct
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from winnow_edge.products.kinds import Kind
+from winnow_edge.products.kinds import NO_CLASS, Kind
+from winnow_edge.products.sketch import SKETCH_BYTES
 
 STORE_FILE: Final = "store.db"
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 APPLICATION_ID: Final = 0x574E_4F57  # "WNOW", where `file` and SQLite look for it
 MAX_SWATHS: Final = 65_535  # a swath's number has 16 bits in a product's head
 MAX_CONTACT: Final = 65_535  # a contact's number has 16 bits in a container's header
@@ -28,8 +31,9 @@ CREATE TABLE product (
     id INTEGER PRIMARY KEY, swath INTEGER NOT NULL REFERENCES swath (id), kind INTEGER NOT NULL,
     tile INTEGER NOT NULL, class INTEGER NOT NULL, posterior REAL NOT NULL,
     detection INTEGER NOT NULL, state INTEGER NOT NULL, unheard INTEGER NOT NULL DEFAULT 0,
-    bytes INTEGER NOT NULL, sketch BLOB NOT NULL, data BLOB
+    bytes INTEGER NOT NULL, sketch BLOB NOT NULL, data BLOB, crc INTEGER NOT NULL
 );
+CREATE TABLE lost (product INTEGER PRIMARY KEY);
 CREATE UNIQUE INDEX product_once ON product (swath, tile, kind, class) WHERE kind <> 0;
 CREATE INDEX product_heavy ON product (kind, state) WHERE kind >= 2;
 CREATE TABLE container (
@@ -39,6 +43,73 @@ CREATE TABLE container (
 CREATE INDEX container_open ON container (state) WHERE state = 1;
 CREATE INDEX container_contact ON container (contact);
 """
+
+
+FROM_VERSION_1: Final = (
+    "ALTER TABLE product ADD COLUMN crc INTEGER NOT NULL DEFAULT 0",
+    "UPDATE product SET crc = checksum(swath, kind, tile, class, posterior, detection, data)",
+    "UPDATE swath SET pending = seal(pending)",
+    "CREATE TABLE lost (product INTEGER PRIMARY KEY)",
+)
+"""A store of version 1 had no checksums: what is in it is taken as it is."""
+
+_RANGES: Final = {
+    "product.id": (1, 2**32 - 1),
+    "swath": (1, MAX_SWATHS),
+    "kind": (0, len(Kind) - 1),
+    "tile": (-1, 2**31 - 1),
+    "class": (0, 255),
+    "detection": (0, 1),
+    "state": (0, 3),
+    "unheard": (0, 255),
+    "bytes": (0, 2**24 - 1),
+}
+SOUND_PRODUCT: Final = " AND ".join(
+    [
+        *(f"typeof({c}) = 'integer' AND {c} BETWEEN {a} AND {b}" for c, (a, b) in _RANGES.items()),
+        "posterior BETWEEN 0 AND 1",
+        f"typeof(sketch) = 'blob' AND length(sketch) <= {SKETCH_BYTES}",
+        # A product that is on board or in flight has its data, as long as it says.
+        "CASE typeof(data) WHEN 'blob' THEN length(data) = bytes WHEN 'null' THEN state >= 2"
+        " ELSE 0 END",
+        "product.id NOT IN (SELECT product FROM lost)",
+    ]
+)
+"""SQL condition: a product's row makes sense by itself. Rows that do not are left alone and out."""
+SOUND_CONTAINER: Final = (
+    "typeof(contact) = 'integer' AND contact BETWEEN 0 AND 65535 AND typeof(state) = 'integer'"
+    " AND state BETWEEN 0 AND 3 AND typeof(products) = 'blob' AND length(products) % 4 = 0"
+)
+"""SQL condition: a container's row makes sense."""
+_PRODUCT_KEY: Final = struct.Struct(">qqqqdq")
+
+
+def checksum(
+    swath: int,
+    kind: int,
+    tile: int,
+    class_index: int,
+    posterior: float,
+    detection: int,
+    data: bytes | None,
+) -> int:
+    """CRC-32 of a product's row but for what contacts change in it: tells rot from data."""
+    key = _PRODUCT_KEY.pack(swath, kind, tile, class_index, posterior, detection)
+    return zlib.crc32(data or b"", zlib.crc32(key))
+
+
+def seal(state: bytes | None) -> bytes | None:
+    """A state with its CRC-32 before it."""
+    return None if state is None else zlib.crc32(state).to_bytes(4, "big") + state
+
+
+def unseal(sealed: bytes | None) -> bytes | None:
+    """The inverse of `seal`. Raises ValueError where the state has changed."""
+    if sealed is None:
+        return None
+    if zlib.crc32(sealed[4:]).to_bytes(4, "big") != sealed[:4]:
+        raise ValueError("its CRC-32 differs")
+    return sealed[4:]
 
 
 class Meta(enum.StrEnum):
@@ -111,20 +182,28 @@ class StoredSwath:
         """From the values of `SELECT_SWATH`. Raises what `file.sound` explains."""
         number, name, samples, classes, bundle, digest, fingerprint, info, *more = values
         born, tile, line, summary = more
+        names, about = json.loads(classes), json.loads(info)
+        told = json.loads(summary) if summary is not None else None
+        for value, least, most in (
+            (number, 1, MAX_SWATHS),
+            (samples, 1, 2**31 - 1),
+            (born, 0, MAX_CONTACT),
+            (tile, 0, 2**32 - 1),
+            (line, 0, 2**32 - 1),
+        ):
+            if type(value) is not int or not least <= value <= most:
+                raise ValueError(f"{value!r} is not {least} to {most}")
+        if not (isinstance(names, list) and 0 < len(names) < NO_CLASS):
+            raise ValueError("its classes are no list of names")
+        texts = [name, bundle, digest, *names, *([] if fingerprint is None else [fingerprint])]
+        if not all(isinstance(text, str) for text in texts):
+            raise ValueError("text was expected")
+        if not isinstance(about, dict) or not isinstance(told, dict | None):
+            raise ValueError("an object was expected")
         return cls(
-            number,
-            name,
-            samples,
-            tuple(json.loads(classes)),
-            bundle,
-            digest,
-            fingerprint,
-            json.loads(info),
-            born,
-            tile,
-            line,
-            json.loads(summary) if summary is not None else None,
-        )
+            number, name, samples, tuple(names), bundle, digest, fingerprint, about, born, tile,
+            line, told,
+        )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,28 +8,72 @@ mission's quota.
 
 from __future__ import annotations
 
+import logging
 import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Final
 
-from winnow_edge.errors import StoreError
+import numpy as np
+
+from winnow_edge.errors import StoreError, SwathKnownError
 from winnow_edge.mission import Mission
-from winnow_edge.products.kinds import Kind
+from winnow_edge.products.kinds import NO_CLASS, Kind
 from winnow_edge.products.table import ProductTable
+from winnow_edge.store import room
 from winnow_edge.store.file import connect, connect_read_only, explained, prepare, sound
 from winnow_edge.store.schema import (
+    MAX_CONTACT,
     SELECT_PRODUCT,
     SELECT_SWATH,
+    SOUND_PRODUCT,
     STORE_FILE,
     Meta,
     ProductState,
     StoredProduct,
     StoredSwath,
     among,
+    checksum,
 )
+
+_FEW: Final = 64
+log = logging.getLogger(__name__)
+_NEWEST: Final = {
+    Meta.CONTACT: ("SELECT MAX(contact) FROM container WHERE contact <= 65535", MAX_CONTACT),
+    Meta.NEXT_CONTAINER: ("SELECT MAX(id) + 1 FROM container", 2**32),
+    Meta.SEQUENCE: ("SELECT 0", 2**14),
+    Meta.DATA_BYTES: ("SELECT 0", 2**62),
+}
+"""For each number of the store's own, a query for the least that it can be, and its limit."""
+
+
+def _make_room(folder: Path) -> int | None:
+    """Octets of the reserve, which is given up on a disk that is full or nearly so; None: there is
+    room, or no reserve. Raises StoreError where there is no room even so, OSError."""
+    if room.is_there(folder, room.PLENTY):
+        return None
+    held = room.give(folder) or None
+    if not room.is_there(folder, room.LEAST_FREE):
+        raise StoreError(
+            "the disk is full",
+            where=folder,
+            hint="free some disk space and run again; committed products are safe",
+        )
+    return held
+
+
+def _connected(path: Path, opened: ExitStack) -> sqlite3.Connection:
+    """A connection that writes, its shared memory on the disk as long as `opened` is."""
+    db = connect(path)
+    try:
+        db.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()  # makes the shared memory
+        opened.callback(room.WholeIndex(path).close)
+    except BaseException:
+        db.close()
+        raise
+    return db
 
 
 class Store:
@@ -42,6 +86,12 @@ class Store:
 
     def __init__(self, db: sqlite3.Connection, path: Path, mission: Mission | None) -> None:
         self.db, self.path, self.mission = db, path, mission
+        self._told: set[int] = set()
+        """Products that were said to be left out."""
+        self.short = False
+        """Whether the disk is full, and the store lives on its reserve."""
+        self._opened = ExitStack()
+        self._told_swaths: set[int] = set()
         with sound(path):
             self.store_id = int(self.meta(Meta.STORE_ID, 0))
 
@@ -53,12 +103,15 @@ class Store:
         mission: Mission | None,
         read_only: bool = False,
         create: bool = True,
+        grows: bool = True,
     ) -> Store:
         """Open the store in `folder`; make it if there is none, unless `read_only` or not `create`.
 
         `mission` gives quota and utilities and must be the one that the store was made for; None
         (for readers) accepts any. Raises StoreError: no store, not a store, of a newer version, of
-        another mission, or a disk that is full or read-only.
+        another mission, or a disk that is full or read-only. A store that is there opens on a full
+        disk by its reserve (`room`): pages that are free in it can be filled, and where it hardly
+        `grows`, as for a contact, a few more.
         """
         folder = Path(folder)
         path = folder / STORE_FILE
@@ -68,20 +121,43 @@ class Store:
                     hint = "`winnow-edge run` makes one"
                     raise StoreError("no store here", where=folder, hint=hint)
                 folder.mkdir(parents=True, exist_ok=True)
-            db = connect_read_only(path) if read_only else connect(path)
-            try:
+            with ExitStack() as opened:
+                held = None
+                if read_only:
+                    db = connect_read_only(path)
+                else:
+                    held = _make_room(folder)
+                    opened.callback(room.hold, folder, held)
+                    db = _connected(path, opened)
+                opened.callback(db.close)
                 if not read_only:
                     prepare(db)
                 store = cls(db, path, mission)
+                store.short = held is not None
                 store._adopt(read_only)
-            except BaseException:
-                db.close()
-                raise
+                if store.short:
+                    store._bound(0 if grows else room.GROWTH_PAGES)
+                elif not read_only:
+                    room.hold(folder)
+                store._opened = opened.pop_all()
         return store
 
     def close(self) -> None:
-        """Close the file; the log is copied back into it first."""
-        self.db.close()
+        """Close the file; the log is copied back into it first, and room is held anew."""
+        self._opened.close()
+
+    def _bound(self, pages: int) -> None:
+        """Let the file grow by `pages` at most: the reserve is for the log. Raises StoreError where
+        nothing can be written then."""
+        ((count,),), ((free,),) = map(self.select, ("PRAGMA page_count", "PRAGMA freelist_count"))
+        if not free + pages:
+            raise StoreError(
+                "the disk is full",
+                where=self.path,
+                hint="hold contacts and acknowledge them, or free some disk space",
+            )
+        self.db.execute(f"PRAGMA max_page_count = {count + pages}")
+        self.db.execute(f"PRAGMA wal_autocheckpoint = {room.LOG_PAGES}")
 
     def __enter__(self) -> Store:
         return self
@@ -122,14 +198,30 @@ class Store:
     def swath(self, name: str) -> StoredSwath | None:
         """The swath of that name, or None."""
         found = self.select(f"{SELECT_SWATH} WHERE name = ?", (name,))
-        with sound(self.path):
+        try:
             return StoredSwath.read(found[0]) if found else None
+        except (TypeError, ValueError, RecursionError) as error:
+            raise SwathKnownError(
+                f"what is kept of swath {name!r} is damaged ({error})",
+                where=self.path,
+                hint="give it another --name",
+            ) from error
 
     def swaths(self) -> list[StoredSwath]:
-        """All swaths in the order in which they began."""
-        found = self.select(f"{SELECT_SWATH} ORDER BY id")
-        with sound(self.path):
-            return [StoredSwath.read(values) for values in found]
+        """All swaths in the order in which they began; those whose rows are damaged are left out,
+        and said."""
+        swaths = []
+        for values in self.select(f"{SELECT_SWATH} ORDER BY id"):
+            try:
+                swaths.append(StoredSwath.read(values))
+            except (TypeError, ValueError, RecursionError) as error:
+                if values[0] not in self._told_swaths:
+                    self._told_swaths.add(values[0])
+                    log.warning(
+                        "%s: swath %s is damaged (%s); it and its products are left out",
+                        self.path, values[0], error,
+                    )  # fmt: skip
+        return swaths
 
     def products(
         self,
@@ -140,7 +232,8 @@ class Store:
     ) -> Iterator[StoredProduct]:
         """Products in the order in which they were made, without their data."""
         sql = (
-            f"{SELECT_PRODUCT} WHERE {among('state', states)} AND {among('kind', kinds)}"
+            f"{SELECT_PRODUCT} WHERE {SOUND_PRODUCT}"
+            f" AND {among('state', states)} AND {among('kind', kinds)}"
             f"{'' if swath_id is None else f' AND swath = {int(swath_id)}'} ORDER BY id"
         )
         with explained(self.path), sound(self.path):
@@ -160,40 +253,93 @@ class Store:
         """
         sql = (
             "SELECT id, swath, kind, tile, class, posterior, detection, unheard, bytes, sketch"
-            f" FROM product WHERE {among('state', states)} AND {among('kind', kinds)}"
+            f" FROM product WHERE {SOUND_PRODUCT}"
+            f" AND {among('state', states)} AND {among('kind', kinds)}"
             f"{' AND data IS NOT NULL' if with_data else ''} ORDER BY id"
         )
         classes = {swath.id: swath.classes for swath in self.swaths()}
-        with explained(self.path), sound(self.path):
-            return ProductTable.read(self.db.execute(sql), classes)
+        with explained(self.path):
+            table = ProductTable.read(self.db.execute(sql), classes)
+        # No class of an unknown swath is known.
+        most = np.zeros(2**16, np.uint8)
+        for swath, names in classes.items():
+            most[swath] = len(names)
+        known = most[table.columns["swath"]]
+        index = table.columns["class_index"]
+        sense = (known > 0) & ((index < known) | (index == NO_CLASS))
+        if not sense.all():
+            strange = table.columns["id"][~sense]
+            if not self._told.issuperset(strange.tolist()):
+                self._told.update(strange.tolist())
+                log.warning(
+                    "%s: %d products, from number %d on, are of no swath or class that is known;"
+                    " they are left out",
+                    self.path, len(strange), strange[0],
+                )  # fmt: skip
+        return table[sense]
 
     def data(self, product_id: int) -> bytes:
-        """A product's encoded bytes. Raises StoreError if there are none (evicted)."""
-        found = self.select("SELECT data FROM product WHERE id = ?", (product_id,))
-        if not found or found[0][0] is None:
+        """A product's encoded bytes. Raises StoreError if there are none (evicted), or if they are
+        not what was stored."""
+        found = self.select(
+            "SELECT swath, kind, tile, class, posterior, detection, data, crc FROM product"
+            " WHERE id = ?",
+            (product_id,),
+        )
+        if not found or found[0][-2] is None:
             raise StoreError(f"product {product_id} holds no data", where=self.path)
-        return bytes(found[0][0])
+        *row, crc = found[0]
+        with sound(self.path):
+            if checksum(*row) != crc:
+                raise ValueError(f"product {product_id} is damaged: its CRC-32 differs")
+        return bytes(row[-1])
+
+    def drop_acknowledged(self) -> None:
+        """Drop the data of what the ground has, a few products in a transaction."""
+        having = f"state = {ProductState.ACKNOWLEDGED:d} AND kind > 0 AND data IS NOT NULL"
+        found = self.select(f"SELECT id, length(data) FROM product WHERE {having} ORDER BY id")
+        for first in range(0, len(found), _FEW):
+            few = found[first : first + _FEW]
+            with self.transaction():
+                numbers = ((number,) for number, _ in few)
+                self.db.executemany("UPDATE product SET data = NULL WHERE id = ?", numbers)
+                freed = sum(size for _, size in few)
+                self.set_meta(Meta.DATA_BYTES, max(0, self.data_bytes() - freed))
+
+    def give_up(self, products: Sequence[int] = ()) -> list[int]:
+        """Leave these products out from now on, and all whose rows make no sense, inside a
+        transaction; the numbers of those that this is news of. Their rows stay as they are."""
+        found = self.select(
+            f"SELECT id FROM product WHERE NOT coalesce({SOUND_PRODUCT}, 0)"
+            " AND id NOT IN (SELECT product FROM lost)"
+        )
+        lost = sorted({*(number for (number,) in found), *products})
+        self.db.executemany("INSERT OR IGNORE INTO lost VALUES (?)", ((n,) for n in lost))
+        return lost
 
     def counts(self) -> dict[str, dict[str, int]]:
         """How many products there are: {kind: {state: count}}, names in lower case."""
         counts = {k.name.lower(): {s.name.lower(): 0 for s in ProductState} for k in Kind}
-        found = self.select("SELECT kind, state, COUNT(*) FROM product GROUP BY 1, 2")
-        with sound(self.path):
-            for kind, state, n in found:
-                counts[Kind(kind).name.lower()][ProductState(state).name.lower()] = n
+        for kind, state, n in self.select(
+            f"SELECT kind, state, COUNT(*) FROM product WHERE {SOUND_PRODUCT} GROUP BY 1, 2"
+        ):
+            counts[Kind(kind).name.lower()][ProductState(state).name.lower()] = n
         return counts
 
     def data_bytes(self) -> int:
         """Bytes of product data that the store holds now; what the quota bounds."""
-        return int(self.meta(Meta.DATA_BYTES, 0))
+        return self.number(Meta.DATA_BYTES)
 
     def contacts(self) -> int:
         """Contacts held so far."""
-        return int(self.meta(Meta.CONTACT, 0))
+        return self.number(Meta.CONTACT)
 
     def announcements(self) -> dict[int, StoredProduct]:
         """The product that tells the ground about each swath, the newest, by swath id."""
-        found = self.select(f"{SELECT_PRODUCT} WHERE id IN (SELECT announcement FROM swath)")
+        found = self.select(
+            f"{SELECT_PRODUCT} WHERE {SOUND_PRODUCT} AND kind = 0"
+            " AND id IN (SELECT announcement FROM swath)"
+        )
         return {product.swath: product for product in map(StoredProduct.read, found)}
 
     def damage(self) -> str | None:
@@ -205,6 +351,15 @@ class Store:
         """A value of the store's own."""
         found = self.select("SELECT value FROM meta WHERE key = ?", (key,))
         return found[0][0] if found else default
+
+    def number(self, key: Meta) -> int:
+        """A number of the store's own; of a damaged one, the least that it can be."""
+        query, limit = _NEWEST[key]
+        value = self.meta(key)
+        (least,) = self.select(query)[0]
+        if type(value) is not int or not 0 <= value < limit:
+            value = 0
+        return max(value, least or 0)
 
     def set_meta(self, key: Meta, value: Any) -> None:
         """Set a value of the store's own, inside a transaction."""

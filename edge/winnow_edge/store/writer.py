@@ -6,19 +6,28 @@ import itertools
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from winnow_edge.errors import StoreError, SwathKnownError
 from winnow_edge.products.encode import SWATH_TILE, encode_swath, with_class, with_flag
 from winnow_edge.products.kinds import NO_CLASS, Flag, Kind, Product
 from winnow_edge.store.quota import keep_quota
-from winnow_edge.store.schema import MAX_SWATHS, Meta, ProductState, StoredSwath
+from winnow_edge.store.schema import (
+    MAX_SWATHS,
+    SOUND_PRODUCT,
+    Meta,
+    ProductState,
+    StoredSwath,
+    checksum,
+    seal,
+    unseal,
+)
 from winnow_edge.store.store import Store
 
-_VALUES: Final = "(?, ?, ?, ?, ?, ?, 0, ?, ?, ?)"
+_VALUES: Final = "(?, ?, ?, ?, ?, ?, 0, ?, ?, ?, ?)"
 _INSERT: Final = (
     "INSERT INTO product (swath, kind, tile, class, posterior, detection, state, bytes, sketch,"
-    f" data) VALUES {_VALUES}"
+    f" data, crc) VALUES {_VALUES}"
 )
 _AT_ONCE: Final = 32  # each statement lets Python's lock go and asks for it again
 _INSERT_MANY: Final = _INSERT + f", {_VALUES}" * (_AT_ONCE - 1)
@@ -50,8 +59,15 @@ def begin_swath(
             _announce(store, swath)
     else:
         _check_same(swath, samples, digest, fingerprint, store.path)
-    ((pending,),) = store.select("SELECT pending FROM swath WHERE id = ?", (swath.id,))
-    return SwathWriter(store, swath, pending)
+    ((sealed,),) = store.select("SELECT pending FROM swath WHERE id = ?", (swath.id,))
+    try:
+        return SwathWriter(store, swath, unseal(sealed))
+    except (TypeError, ValueError) as error:
+        raise SwathKnownError(
+            f"the state of swath {name!r} is damaged ({error})",
+            where=store.path,
+            hint="give it another --name, and it is run anew",
+        ) from error
 
 
 class SwathWriter:
@@ -124,7 +140,7 @@ class SwathWriter:
         done = self._store.db.execute(
             "UPDATE swath SET next_tile = ?, next_line = ?, pending = ?"
             " WHERE id = ? AND next_tile = ? AND next_line = ? AND summary IS NULL",
-            (next_tile, next_line, pending, self.swath_id, self.next_tile, self.next_line),
+            (next_tile, next_line, seal(pending), self.swath_id, self.next_tile, self.next_line),
         )
         if done.rowcount != 1:
             raise StoreError(
@@ -155,9 +171,10 @@ def _new_swath(store: Store, name: str, about: tuple[object, ...]) -> StoredSwat
 def _insert(store: Store, swath_id: int, products: Sequence[Product]) -> None:
     entries = [
         # Plain integers: SQLite's adapter takes its time over any other kind.
-        (swath_id, int(kind), tile, cls, posterior, int(detection), len(data), sketch, data)
+        (swath_id, int(kind), tile, cls, posterior, int(detection), len(data), sketch, data,
+         checksum(swath_id, kind, tile, cls, posterior, detection, data))
         for kind, tile, cls, posterior, detection, data, sketch in products
-    ]
+    ]  # fmt: skip
     whole = len(entries) - len(entries) % _AT_ONCE
     for first in range(0, whole, _AT_ONCE):
         some = entries[first : first + _AT_ONCE]
@@ -176,8 +193,8 @@ def _announce(store: Store, swath: StoredSwath, summary: dict[str, Any] | None =
     earlier = store.announcements().get(swath.id)
     if earlier is not None and store.contacts() == swath.born:
         store.db.execute(
-            "UPDATE product SET data = ?, bytes = ? WHERE id = ?",
-            (data, len(data), earlier.id),
+            "UPDATE product SET data = ?, bytes = ?, crc = ? WHERE id = ?",
+            (data, len(data), checksum(*_about_swath(swath.id), data), earlier.id),
         )
         store.set_meta(Meta.DATA_BYTES, store.data_bytes() + len(data) - earlier.bytes)
         return
@@ -189,6 +206,11 @@ def _announce(store: Store, swath: StoredSwath, summary: dict[str, Any] | None =
     store.db.execute(
         "UPDATE swath SET announcement = (SELECT MAX(id) FROM product) WHERE id = ?", (swath.id,)
     )
+
+
+def _about_swath(swath_id: int) -> tuple[int, int, int, int, float, int]:
+    """What a swath product's row says beside its data."""
+    return swath_id, Kind.SWATH, SWATH_TILE, NO_CLASS, 0.0, 0
 
 
 def _about(store: Store, swath: StoredSwath, summary: dict[str, Any] | None) -> dict[str, Any]:
@@ -211,10 +233,13 @@ def _mark(store: Store, swath_id: int, tile: int, class_index: int, flag: Flag) 
     found = _record(store, swath_id, tile, class_index)
     if found is None:
         return  # with a sigmoid head the tile's record may name another class
-    number, data, untold = found
-    if untold:
+    data = found.data
+    if data is not None and found.untold:
         data = with_flag(data, flag)
-    store.db.execute("UPDATE product SET detection = 0, data = ? WHERE id = ?", (data, number))
+    crc = checksum(swath_id, Kind.RECORD, tile, class_index, found.posterior, 0, data)
+    store.db.execute(
+        "UPDATE product SET detection = 0, data = ?, crc = ? WHERE id = ?", (data, crc, found.id)
+    )
 
 
 def _pass(
@@ -223,26 +248,42 @@ def _pass(
     """The record of a detection that the second stage let pass, where no contact carried it: it
     gets the class and posterior that the pictures have."""
     record = _record(store, swath_id, tile, class_index)
-    if record is None or not record[2]:
+    if record is None or record.data is None or not record.untold:
         return
-    number, data, _ = record
+    data = with_class(record.data, found, posterior)
+    crc = checksum(swath_id, Kind.RECORD, tile, found, posterior, record.detection, data)
     store.db.execute(
-        "UPDATE product SET class = ?, posterior = ?, data = ? WHERE id = ?",
-        (found, posterior, with_class(data, found, posterior), number),
+        "UPDATE product SET class = ?, posterior = ?, data = ?, crc = ? WHERE id = ?",
+        (found, posterior, data, crc, record.id),
     )
 
 
-def _record(
-    store: Store, swath_id: int, tile: int, class_index: int
-) -> tuple[int, bytes, bool] | None:
-    """Number and data of a tile's record, and whether the ground has not been told of it."""
+class _Record(NamedTuple):
+    """The record of a tile; `untold`: the ground has not been told of it."""
+
+    id: int
+    posterior: float
+    detection: int
+    data: bytes | None
+    untold: bool
+
+
+def _record(store: Store, swath_id: int, tile: int, class_index: int) -> _Record | None:
+    """The record of a tile; None where there is none, or a damaged one, which stays as it is."""
     row = store.db.execute(
-        "SELECT id, data, data IS NOT NULL AND state = ? AND NOT unheard FROM product"
+        "SELECT id, posterior, detection, data, data IS NOT NULL AND state = ? AND NOT unheard, crc"
+        f" FROM product WHERE {SOUND_PRODUCT} AND"
         # The index product_once serves only those who say what it leaves out.
-        " WHERE swath = ? AND tile = ? AND kind = ? AND class = ? AND kind <> 0",
+        " swath = ? AND tile = ? AND kind = ? AND class = ? AND kind <> 0",
         (ProductState.STORED, swath_id, tile, Kind.RECORD, class_index),
     ).fetchone()
-    return None if row is None else (row[0], row[1], bool(row[2]))
+    if row is None:
+        return None
+    *values, crc = row
+    record = _Record(*values)
+    key = (swath_id, Kind.RECORD, tile, class_index, record.posterior, record.detection)
+    gone = record.data is None  # evicted
+    return record if gone or checksum(*key, record.data) == crc else None
 
 
 def _check_same(

@@ -45,7 +45,7 @@ def flight(tmp_path: Path) -> Path:
 
 def run(flight: Path, *more: str, program: str | None = None) -> subprocess.CompletedProcess[bytes]:
     start = ["-c", program] if program else ["-m", "winnow_edge.cli"]
-    arguments = ["run", "mission.toml", "--incoming", "incoming", "--store", "store", *more]
+    arguments = ["run", "mission.toml", "incoming", "--incoming", "--store", "store", *more]
     return subprocess.run(
         [sys.executable, *start, *arguments], cwd=flight, capture_output=True, check=False
     )
@@ -137,7 +137,7 @@ def test_a_name_that_is_no_utf_8_is_run_under_a_name_with_escapes(flight: Path) 
     plain = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
     command = [sys.executable, "-m", "winnow_edge.cli", "run", "mission.toml"]
     done = subprocess.run(
-        [*command, "--incoming", "incoming", "--store", "store"],
+        [*command, "incoming", "--incoming", "--store", "store"],
         cwd=flight, capture_output=True, check=False, env=plain,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -160,7 +160,7 @@ def test_a_full_disk_is_not_held_against_the_file(flight: Path) -> None:
     command = [sys.executable, "-m", "winnow_edge.cli", "run", "mission.toml"]
     for _ in range(3):
         done = subprocess.run(
-            [*command, "--incoming", "incoming", "--store", "store"],
+            [*command, "incoming", "--incoming", "--store", "store"],
             cwd=flight, capture_output=True, check=False, preexec_fn=limited,
         )  # fmt: skip
         assert done.returncode == 3, done.stderr

@@ -1,0 +1,142 @@
+"""A full disk: nothing dies of it, and what is on board can still go down."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from winnow_edge.downlink.acknowledgements import AckReport, ContactAck, acknowledge
+from winnow_edge.downlink.contact import downlink
+from winnow_edge.downlink.reader import LinkCounts, read_containers
+from winnow_edge.errors import StoreError
+from winnow_edge.products.kinds import Kind
+from winnow_edge.store.schema import ProductState
+from winnow_edge.store.store import Store
+from winnow_edge.testing import begin, fill, landmark_mission, product_of_size, products_of_tiles
+
+MISSION = landmark_mission()
+
+FILLS = """
+import sys
+from winnow_edge.errors import StoreError
+from winnow_edge.products.kinds import Kind
+from winnow_edge.store.store import Store
+from winnow_edge.testing import begin, landmark_mission, product_of_size
+try:
+    with Store.open(sys.argv[1], mission=landmark_mission()) as store:
+        writer = begin(store, sys.argv[2])
+        tile = writer.next_tile
+        while True:
+            image = product_of_size(Kind.IMAGE, tile, 8000, 0.9, swath=writer.swath_id)
+            tile += 1
+            writer.commit(products=[image], next_tile=tile, next_line=tile, pending=b"")
+except StoreError as error:
+    print(error)
+    sys.exit(3)
+"""
+
+
+@pytest.fixture(params=["1024", "4096"])
+def disk(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Path]:
+    """A disk of 24 MB whose blocks have so many octets; needs the right to mount one."""
+    make = shutil.which("mkfs.ext4") or "/sbin/mkfs.ext4"
+    if os.geteuid() != 0 or not Path(make).exists():
+        pytest.skip("needs root and mkfs.ext4")
+    image, folder = tmp_path / "image", tmp_path / "disk"
+    folder.mkdir()
+    image.write_bytes(bytes(24 << 20))
+    subprocess.run([make, "-q", "-F", "-b", request.param, image], check=True, capture_output=True)
+    done = subprocess.run(["mount", "-o", "loop", image, folder], capture_output=True, check=False)
+    if done.returncode:
+        pytest.skip(f"cannot mount a small disk: {done.stderr.decode().strip()}")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "-l", folder], check=True)
+
+
+def filled(store: Path, swath: str) -> str:
+    """Run until the disk is full; the message of the end."""
+    done = subprocess.run(
+        [sys.executable, "-c", FILLS, store, swath], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 3, (done.returncode, done.stderr)
+    return done.stdout
+
+
+def fill_up(folder: Path, leave: int) -> None:
+    """Leave so many octets free on a disk."""
+    with (folder / "ballast").open("ab", buffering=0) as ballast:
+        with contextlib.suppress(OSError):
+            while True:
+                ballast.write(bytes(4096))
+        os.fsync(ballast.fileno())
+        ballast.truncate(max(ballast.tell() - leave, 0))
+
+
+def contact(store: Path) -> tuple[dict[int, bytes], AckReport]:
+    """A contact for everything, its output elsewhere: what came down, and the report of it."""
+    out = io.BytesIO()
+    with Store.open(store, mission=MISSION, create=False, grows=False) as opened:
+        summary = downlink(opened, MISSION, budget_bytes=10**8, out=out)
+        number = opened.store_id
+    out.seek(0)
+    containers = list(read_containers(out, LinkCounts()))
+    heard = {summary.contact: ContactAck(tuple(c.id for c in containers))}
+    return {i.id: i.data for c in containers for i in c.items}, AckReport(number, heard)
+
+
+def test_what_is_on_a_full_disk_goes_down_and_makes_room_for_more(disk: Path) -> None:
+    store = disk / "store"
+    assert "full" in filled(store, "first")
+    fill_up(disk, 8192)
+    with Store.open(store, mission=None, read_only=True) as opened:
+        there = {p.id for p in opened.products(states=(ProductState.STORED,))}
+    sent, report = contact(store)
+    assert set(sent) == there
+    assert "full" in filled(store, "second")  # nothing was acknowledged yet
+    with Store.open(store, mission=MISSION, create=False, grows=False) as opened:
+        assert acknowledge(opened, report).acknowledged == len(there)
+    assert "full" in filled(store, "second")
+    sent, _ = contact(store)
+    assert len(sent) > len(there) // 4
+    assert not set(sent) & there
+
+
+@pytest.mark.parametrize("free", [0, 8, 16, 24, 31, 100, 200])
+def test_no_disk_is_full_enough_for_a_signal(disk: Path, free: int) -> None:
+    """SQLite's shared memory has holes where blocks are smaller than its pages."""
+    store = disk / "store"
+    fill(store, MISSION, products_of_tiles(0, 400, MISSION))
+    (store / "store.reserve").unlink(missing_ok=True)
+    fill_up(disk, free * 1024)
+    assert "full" in filled(store, "more")
+
+
+def test_a_disk_that_is_full_with_no_reserve_is_one_line(disk: Path) -> None:
+    fill(disk / "store", MISSION, products_of_tiles(0, 16, MISSION))
+    (disk / "store" / "store.reserve").unlink(missing_ok=True)
+    fill_up(disk, 0)
+    with pytest.raises(StoreError, match="the disk is full; free some"):
+        contact(disk / "store")
+
+
+def test_the_reserve_is_held_while_there_is_room(tmp_path: Path) -> None:
+    with Store.open(tmp_path, mission=MISSION) as store:
+        begin(store).commit(
+            products=[product_of_size(Kind.IMAGE, 0, 100, 0.9)],
+            next_tile=1, next_line=1, pending=b"",
+        )  # fmt: skip
+        assert not store.short
+    size = (tmp_path / "store.reserve").stat().st_size
+    status = os.statvfs(tmp_path)
+    if status.f_bavail * status.f_frsize > 10**9:
+        assert size == 8_000_000
