@@ -127,7 +127,8 @@ class Store:
                     db = connect_read_only(path)
                 else:
                     held = _make_room(folder)
-                    opened.callback(room.hold, folder, held)
+                    if held is not None:
+                        opened.callback(room.hold, folder, held)
                     db = _connected(path, opened)
                 opened.callback(db.close)
                 if not read_only:

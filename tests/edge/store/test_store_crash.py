@@ -251,6 +251,7 @@ def test_a_small_disk_fills_up(small_disk: Path) -> None:
         assert done > 3
         # Still of use: what is there can be read, and the failed band left no trace.
         assert [p.tile_index for p in store.products(kinds=(Kind.IMAGE,))] == list(range(done))
+    subprocess.run(["mount", "-o", "remount,size=2m", str(small_disk)], check=True)
     with Store.open(small_disk / "store", mission=mission) as store:
         assert begin(store).next_tile == done
         assert store.db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
