@@ -69,7 +69,7 @@ Value lost: share of value that the first 5 % of the bytes lose (below zero: gai
 """
 
 
-MANY, HIGH = 8, 0.8
+MANY, HIGH = 4, 0.8
 """Of more classes than so many the page shows those of lower recall alone."""
 
 
