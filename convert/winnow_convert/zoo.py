@@ -7,6 +7,7 @@ holds the committed page to the bundles.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -123,7 +124,7 @@ def _net_row(bundle: Bundle) -> tuple[str, ...]:
     macs = read_graph(bundle.model).macs / 1e6
     return (
         _name(bundle),
-        str(recipe.get("about", "")),
+        _task(recipe),
         many,
         f"{spec.height} x {spec.width} {form}",
         f"{size:,}",
@@ -175,6 +176,11 @@ def _origin_row(bundle: Bundle) -> tuple[str, ...]:
         f"{_dataset(bundle)}{together}",
         bundle.manifest.licence.split(";")[0] or "none given",
     )
+
+
+def _task(recipe: dict[str, Any]) -> str:
+    """The recipe's `about` up to its first colon or semicolon: cards have it whole."""
+    return re.split("[:;]", str(recipe.get("about", "")))[0]
 
 
 def _recalls(bundle: Bundle) -> str:
