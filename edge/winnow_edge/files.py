@@ -6,8 +6,10 @@ leaves it behind unlocked, and the next one takes it over.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
+import stat
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +17,8 @@ from typing import BinaryIO, Final
 
 from winnow_edge.errors import OutputError
 
+SMALL_BYTES: Final = 16_000_000
+"""The most that is read of a mission, recipe or acknowledgement."""
 _HINT: Final = "free some space or name another place"
 
 
@@ -33,6 +37,26 @@ def printable(name: str) -> str:
 def _escaped(name: str) -> bool:
     """Whether every surrogate stands for an octet, as in names of the system."""
     return not any("\ud800" <= c <= "\udfff" and not "\udc80" <= c <= "\udcff" for c in name)
+
+
+def read_small(path: str | Path) -> bytes:
+    """The octets of a file that a person or a program wrote.
+
+    Raises OSError also for a pipe or device, which might never end, and for more than `SMALL_BYTES`
+    octets; its `strerror` says so.
+    """
+    # A pipe that nobody writes to would be waited for.
+    entry = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    with os.fdopen(entry, "rb") as stream:
+        mode = os.fstat(entry).st_mode
+        if stat.S_ISDIR(mode):
+            raise OSError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+        if not stat.S_ISREG(mode):
+            raise OSError(errno.EINVAL, "is a pipe or device; a file is wanted", str(path))
+        data = stream.read(SMALL_BYTES + 1)
+    if len(data) > SMALL_BYTES:
+        raise OSError(errno.EFBIG, f"has more than {SMALL_BYTES:,} bytes", str(path))
+    return data
 
 
 @contextmanager

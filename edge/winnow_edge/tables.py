@@ -19,6 +19,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+from winnow_edge.files import read_small
+
 T = TypeVar("T")
 At = tuple[str, ...]
 """A key and the tables around it, outermost first."""
@@ -138,7 +140,7 @@ class Reader:
     def open(cls, path: Path, error: Callable[..., Exception]) -> Reader:
         """The reader of a file. Raises `error` if it cannot be read."""
         try:
-            return cls(path, error, path.read_text(encoding="utf-8"))
+            return cls(path, error, read_small(path).decode("utf-8"))
         except OSError as reason:
             raise error(reason.strerror or "cannot be read", where=path) from reason
         except UnicodeDecodeError as reason:

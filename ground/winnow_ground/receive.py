@@ -41,6 +41,10 @@ from winnow_ground.received import (
 )
 
 ACK_FILE = "ack.json"
+MOST_MISSING = 65_536
+"""Containers that a report calls missing, over all contacts that they may belong to."""
+MOST_STORES = 64
+"""Stores that a folder takes containers of; those of any further one are not read."""
 
 
 def receive(
@@ -87,7 +91,8 @@ def acknowledgements(received: Received) -> list[AckReport]:
     missing. Which contact an absent one at the end of a contact was sent in is not known: it is
     named under all that it may belong to, as the spacecraft looks up both numbers. What came
     before the first container is not called missing, for another folder may hold it, nor what may
-    have come after the last.
+    have come after the last. Nor is what lies before a gap of more than `MOST_MISSING` numbers:
+    another folder heard it, or a number is wild. The spacecraft does not wait for word of it.
     """
     reports = []
     for store in sorted({c.store for c in received.containers}):
@@ -96,11 +101,14 @@ def acknowledgements(received: Received) -> list[AckReport]:
         lost: dict[int, list[int]] = {}
         for number, contact in here:
             got.setdefault(contact, []).append(number)
-        for (number, contact), (following, later) in itertools.pairwise(here):
-            # Numbers come one by one; a wild one must not fill the memory.
-            absent = range(number + 1, min(following, number + 65_536))
-            for which in range(contact, later + 1) if absent else ():
-                lost.setdefault(which, []).extend(absent)
+        told = 0
+        for (number, contact), (following, later) in reversed(list(itertools.pairwise(here))):
+            absent, between = range(number + 1, following), range(contact, later + 1)
+            told += len(absent) * len(between)
+            if told > MOST_MISSING:
+                break
+            for which in between if absent else ():
+                lost.setdefault(which, [])[:0] = absent
         names = [i.get("mission") for (s, _), i in received.swaths.items() if s == store]
         contacts = {
             n: ContactAck(tuple(got.get(n, ())), tuple(lost.get(n, ()))) for n in {*got, *lost}
@@ -161,6 +169,7 @@ class _Receiver:
     def __init__(self, received: Received) -> None:
         self.received = received
         self.containers = {(c.store, c.contact, c.id) for c in received.containers}
+        self.stores = {c.store for c in received.containers}
         self.products = {(p.store, p.id) for p in received.products}
         self.unreadable = 0
         self.written: list[Path] = []
@@ -208,6 +217,10 @@ class _Receiver:
         key = container.store_id, container.contact, container.id
         if key in self.containers:
             return
+        if container.store_id not in self.stores and len(self.stores) == MOST_STORES:
+            self.unreadable += len(container.items)
+            return
+        self.stores.add(container.store_id)
         self.containers.add(key)
         size = sum(len(item.data) for item in container.items)
         self.received.containers.append(ReceivedContainer(*key, len(container.items), size))
@@ -237,9 +250,7 @@ class _Receiver:
         )
         if item.kind is Kind.SWATH:
             info = decode_swath(item.data)
-            number = info.get("id")
-            if not isinstance(number, int):
-                raise EdgePacketError("a swath product names no swath")
+            number = info["id"]
             key = container.store_id, number
             # A swath is described when it begins and when it ends; the higher product is newer.
             known = (p.id for p in received.products if p.kind == "swath" and _swath(p) == key)

@@ -12,14 +12,19 @@ import dataclasses
 import io
 import json
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
+from pathlib import Path, PurePosixPath
+from typing import Any, TypeVar, get_type_hints
 
 from winnow_base.errors import PacketError
 from winnow_edge.downlink.reader import LinkCounts
-from winnow_edge.files import write_file
-from winnow_edge.products.kinds import Box
+from winnow_edge.errors import PacketError as EdgePacketError
+from winnow_edge.files import printable, write_file
+from winnow_edge.products.encode import checked_swath
+from winnow_edge.products.kinds import Box, Kind
 
+_Entry = TypeVar("_Entry")
+_BOX = tuple(f.name for f in dataclasses.fields(Box))
+_KINDS = frozenset(kind.name.lower() for kind in Kind)
 RECEIVED_FILE = "received.json"
 FORMAT = 1
 
@@ -117,13 +122,14 @@ class Received:
         return max(0, link.missing - link.crc_failures)
 
     def swath_name(self, store: int, swath: int) -> str:
-        """A swath's name; `swath N` where its description has not come down."""
-        return str(self.swaths.get((store, swath), {}).get("swath", f"swath {swath}"))
+        """A swath's name, as it can be printed; `swath N` where its description has not come
+        down."""
+        return printable(str(self.swaths.get((store, swath), {}).get("swath", f"swath {swath}")))
 
     def classes(self, store: int, swath: int) -> tuple[str, ...]:
         """The class names of a swath, empty where its description has not come down."""
         named = self.swaths.get((store, swath), {}).get("classes", ())
-        return tuple(str(c) for c in named) if isinstance(named, list | tuple) else ()
+        return tuple(printable(str(name)) for name in named)
 
     def class_name(self, product: ReceivedProduct) -> str | None:
         """The name of a product's class; `class N` where the names have not come down."""
@@ -170,7 +176,7 @@ class Received:
             "receptions": [dataclasses.asdict(r) for r in self.receptions],
             "contacts": self.contacts(),
             "swaths": [
-                {"store": store, "id": number, **{k: v for k, v in info.items() if k != "id"}}
+                {"store": store, "id": number, **_told(info)}
                 for (store, number), info in sorted(self.swaths.items())
             ],
             "containers": [dataclasses.asdict(c) for c in self.containers],
@@ -196,8 +202,12 @@ class Received:
         table.writerow(_COLUMNS)
         for p in self.products:
             if p.kind == "record" and p.box is not None:
-                where = [self.swath_name(p.store, p.swath), p.tile, *dataclasses.astuple(p.box)]
-                what = [p.scale, self.class_name(p), f"{p.posterior or 0:.5f}"]
+                where = [
+                    _cell(self.swath_name(p.store, p.swath)),
+                    p.tile,
+                    *dataclasses.astuple(p.box),
+                ]
+                what = [p.scale, _cell(self.class_name(p)), f"{p.posterior or 0:.5f}"]
                 flags = [int(p.detection), int(p.screened), int(p.refused)]
                 table.writerow([*where, *what, *flags, p.contact, p.container])
         return out.getvalue()
@@ -208,6 +218,11 @@ _COLUMNS = (
     *("scale", "class", "posterior", "detection", "screened", "refused", "contact", "container"),
 )
 _LINK_FIELDS = tuple(f.name for f in dataclasses.fields(LinkCounts))
+
+
+def _cell(text: str | None) -> str | None:
+    """Text that no spreadsheet takes for a formula."""
+    return f"'{text}" if text is not None and text.startswith(("=", "+", "-", "@")) else text
 
 
 def load_received(folder: str | Path) -> Received:
@@ -231,7 +246,7 @@ def load_received(folder: str | Path) -> Received:
         raise PacketError(f"has format {found!r}, this program knows {FORMAT}", where=path)
     try:
         return _from_json(folder, raw)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, EdgePacketError) as error:
         raise PacketError(f"is damaged: {error!r}", where=path, hint=_RECEIVE_AGAIN) from error
 
 
@@ -243,17 +258,49 @@ def _from_json(folder: Path, raw: dict[str, Any]) -> Received:
         values = {k: v for k, v in entry.items() if k != "class"}
         for key in ("box", "outline"):
             if key in values:
-                values[key] = Box(*map(int, values[key]))
-        return ReceivedProduct(**values)
+                values[key] = _checked(Box, dict(zip(_BOX, values[key], strict=True)))
+        made = _checked(ReceivedProduct, values)
+        place = PurePosixPath(made.file or "")
+        if made.kind not in _KINDS or place.is_absolute() or ".." in place.parts:
+            raise ValueError("a product of no kind, or a file outside of the folder")
+        return made
 
     return Received(
         folder=folder,
         receptions=[
-            Reception(**{**entry, "link": LinkCounts(**entry["link"])})
+            _checked(Reception, {**entry, "link": _checked(LinkCounts, entry["link"])})
             for entry in raw["receptions"]
         ],
-        swaths={(info["store"], info["id"]): info for info in raw["swaths"]},
-        containers=[ReceivedContainer(**entry) for entry in raw["containers"]],
+        swaths={
+            (_number(info["store"]), info["id"]): checked_swath(info) for info in raw["swaths"]
+        },
+        containers=[_checked(ReceivedContainer, entry) for entry in raw["containers"]],
         products=[product(entry) for entry in raw["products"]],
-        last_count=raw["last_count"],
+        last_count=None if raw["last_count"] is None else _number(raw["last_count"]),
     )
+
+
+def _told(info: dict[str, Any]) -> dict[str, Any]:
+    """What a swath's product says, but for the numbers it is kept under."""
+    return {key: value for key, value in info.items() if key not in ("id", "store")}
+
+
+def _number(value: Any) -> int:
+    if type(value) is not int or not 0 <= value < 2**53:
+        raise ValueError(f"{value!r} is no number of a packet")
+    return value
+
+
+def _checked(made: type[_Entry], entry: dict[str, Any]) -> _Entry:
+    """An entry whose values are of the types that its class says. Raises ValueError, TypeError."""
+    whole = made(**entry)
+    for name, kind in get_type_hints(made).items():
+        value = getattr(whole, name)
+        if kind is int or (type(value) is int and kind == int | None):
+            _number(value)
+        elif isinstance(value, float) and kind == float | None:
+            if not 0 <= value <= 1:
+                raise ValueError(f"{name} {value} is not 0 to 1")
+        elif not isinstance(value, kind):
+            raise ValueError(f"{name} {value!r} is of the wrong type")
+    return whole

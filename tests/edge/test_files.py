@@ -11,8 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from winnow_edge.errors import OutputError
-from winnow_edge.files import write_aside, write_file
+from winnow_edge.downlink.acknowledgements import load_ack
+from winnow_edge.errors import OutputError, WinnowEdgeError
+from winnow_edge.files import SMALL_BYTES, write_aside, write_file
+from winnow_edge.mission import load_mission
 
 
 def test_a_file_appears_when_it_is_whole(tmp_path: Path) -> None:
@@ -104,3 +106,13 @@ def test_errors_of_the_system_are_one_line(tmp_path: Path) -> None:
         write_file(tmp_path / "file" / "deeper" / "a.bin", b"")
     with pytest.raises(OutputError, match="cannot be written: Is a directory"):
         write_file(tmp_path, b"")
+
+
+@pytest.mark.parametrize("place", ["/dev/zero", "pipe", "sparse", "."])
+def test_what_might_never_end_is_not_read(tmp_path: Path, place: str) -> None:
+    os.mkfifo(tmp_path / "pipe")  # nobody writes to it
+    with (tmp_path / "sparse").open("wb") as file:
+        file.truncate(SMALL_BYTES + 1)
+    for read in (load_ack, load_mission):
+        with pytest.raises(WinnowEdgeError, match=r"pipe or device|has more than|Is a directory"):
+            read(tmp_path / place)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from winnow_edge.errors import PacketError, StoreError
+from winnow_edge.files import read_small
 from winnow_edge.store import containers
 from winnow_edge.store.schema import MAX_CONTACT, ContainerState
 from winnow_edge.store.store import Store
@@ -97,7 +98,7 @@ def _numbers(ack: Any, key: str) -> tuple[int, ...]:
 def load_ack(path: str | Path) -> AckReport:
     """Read an ack file. Raises PacketError if it is unreadable or no report."""
     try:
-        text = Path(path).read_text(encoding="utf-8")
+        text = read_small(path).decode("utf-8")
     except OSError as error:
         raise PacketError(error.strerror or "cannot be read", where=path) from error
     except UnicodeDecodeError as error:

@@ -20,7 +20,15 @@ from PIL import Image
 
 from winnow_edge.errors import PacketError
 from winnow_edge.mission import Products
-from winnow_edge.products.kinds import Box, Detection, Flag, Kind, Product, TileRecord
+from winnow_edge.products.kinds import (
+    NO_CLASS,
+    Box,
+    Detection,
+    Flag,
+    Kind,
+    Product,
+    TileRecord,
+)
 from winnow_edge.products.sketch import sketch
 
 HEAD: Final = struct.Struct(">HIIIHHBBHBB")
@@ -206,14 +214,61 @@ def encode_swath(info: dict[str, Any]) -> bytes:
 
 
 def decode_swath(data: bytes) -> dict[str, Any]:
-    """The inverse of `encode_swath`. Raises PacketError if it is no JSON object."""
+    """The inverse of `encode_swath`. Raises PacketError if it is no JSON object, or not one that
+    `checked_swath` passes."""
     try:
-        info = json.loads(data)
+        info = json.loads(data, parse_constant=_no_number)
     except (ValueError, RecursionError) as error:
         raise PacketError("a swath product is not JSON") from error
+    return checked_swath(info)
+
+
+def checked_swath(info: Any) -> dict[str, Any]:
+    """What is told about a swath, if every value that is read again is of its type and range, and
+    all text is Unicode. Raises PacketError naming the key."""
     if not isinstance(info, dict):
         raise PacketError("a swath product is not a JSON object")
+    if not {"id", "swath"} <= info.keys():
+        raise PacketError("a swath product names no swath")
+    try:
+        json.dumps(info, ensure_ascii=False, allow_nan=False).encode()
+    except (ValueError, RecursionError) as error:  # lone surrogates, numbers without end
+        raise PacketError("a swath product holds text or numbers that cannot be kept") from error
+    for key, value in info.items():
+        if key in _COUNTS:
+            sound = type(value) is int and 0 <= value <= _COUNTS[key]
+        elif key in _TEXTS:
+            sound = isinstance(value, str) and len(value) <= _TEXT_MOST
+        elif key == "classes":
+            sound = isinstance(value, list | tuple) and len(value) < NO_CLASS
+            sound = sound and all(isinstance(n, str) and len(n) <= _TEXT_MOST for n in value)
+        elif key == "by_class":
+            sound = isinstance(value, dict) and all(type(n) is int for n in value.values())
+        elif key == "mission":
+            sound = value is None or (isinstance(value, str) and len(value) <= _TEXT_MOST)
+        elif key == "complete":
+            sound = isinstance(value, bool)
+        else:
+            continue
+        if not sound:
+            raise PacketError(f"`{key}` of a swath product is of the wrong type or range")
     return info
+
+
+def _no_number(text: str) -> float:
+    raise ValueError(f"{text} is no number")
+
+
+_COUNTS: Final = {
+    "id": 65_535,
+    "samples": 2**31 - 1,
+    **dict.fromkeys(("lines", "tiles", "screened", "second_views", "hits"), 2**32 - 1),
+    **dict.fromkeys(("detections", "products"), 2**32 - 1),
+    "bytes": 2**53,
+}
+"""Numbers of a swath product and the most that each can be."""
+_TEXTS: Final = frozenset({"swath", "bundle", "runtime", "runtime_requested", "instrument"})
+_TEXT_MOST: Final = 4096
 
 
 _HEADS: Final = np.dtype(
