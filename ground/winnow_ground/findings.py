@@ -46,7 +46,8 @@ class Found:
     `have` is one of HAVE; `number` counts pictures from 1 in the order in which they came
     down; `product` is the best that came down (None: still on board); `true` says whether truth
     has such a feature there (None: truth is not known, says nothing of the class, or has one there
-    that is too small or too large for the tile), `shows` are the features' indices.
+    that is too small or too large for the tile), `shows` are the features' indices; `outline` is
+    known without a product where pictures are at hand.
     """
 
     swath: SwathKey
@@ -61,12 +62,13 @@ class Found:
     product: ReceivedProduct | None = None
     true: bool | None = None
     shows: tuple[int, ...] = ()
+    outline: Box | None = None
 
     @property
     def drawn(self) -> Box:
-        """What is drawn around it: the outline of its feature where that has come down, else what a
+        """What is drawn around it: the outline of its feature where that is at hand, else what a
         tile alone outlines."""
-        outline = self.product.outline if self.product is not None else None
+        outline = self.product.outline if self.product is not None else self.outline
         return outline or self.box.middle(EXTENT)
 
 

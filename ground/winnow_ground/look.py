@@ -25,7 +25,7 @@ from winnow_ground.against_truth import Laid, lay
 from winnow_ground.findings import Found, SwathKey, laid_over
 from winnow_ground.truth import SMALLEST, Truth, load_truth, spoken_of, truth_beside
 
-BUNDLE = "hirise-landmarks"
+BUNDLE = "hirise-windows"
 SCALES = (1, 2, 4)
 ENDINGS = (".png", ".jpg", ".jpeg", ".pgm")
 MADE = ".look.png"
@@ -101,11 +101,14 @@ def pictures_of(given: Sequence[Path]) -> list[Path]:
         if not path.is_dir():
             paths[path] = None
             continue
-        inside = sorted(
-            p
-            for p in path.iterdir()
-            if p.suffix.lower() in ENDINGS and not p.name.endswith(MADE) and p.is_file()
-        )
+        try:
+            inside = sorted(
+                p
+                for p in path.iterdir()
+                if p.suffix.lower() in ENDINGS and not p.name.endswith(MADE) and p.is_file()
+            )
+        except OSError as error:
+            raise DataError(f"cannot be read: {error.strerror}", where=path) from error
         if not inside:
             raise DataError(
                 "holds no picture",
@@ -254,6 +257,7 @@ def _looked(
             have="image",
             number=number,
             merged=p.head.merged,
+            outline=p.outline,
         )
         for number, p in enumerate(pictures, start=1)
     ]

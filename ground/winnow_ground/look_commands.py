@@ -28,7 +28,7 @@ def look_command(
     bundle: Annotated[
         str | None,
         typer.Option(
-            metavar="BUNDLE", help="A .winnow file or a shipped name (default: hirise-landmarks)."
+            metavar="BUNDLE", help="A .winnow file or a shipped name (default: hirise-windows)."
         ),
     ] = None,
     threshold: Annotated[

@@ -63,7 +63,8 @@ packet_bytes = 1024
 
 def _classes(manifest: Manifest) -> str:
     """A table per class that can be a detection, with its threshold and figures as comments."""
-    figures = manifest.metrics.get("int8", {}).get("per_class", {})
+    figures = manifest.metrics.get("thresholds", {}).get("by_class", {})
+    split = _comment(str(manifest.metrics.get("split", "val")))
     background = [c for c in manifest.classes if c not in manifest.thresholds]
     lines = ["# What a feature is worth, in units of your own. Thresholds are the bundle's."]
     if background:
@@ -73,7 +74,9 @@ def _classes(manifest: Manifest) -> str:
             continue
         row = figures.get(name)
         said = (
-            f"; on val precision {row['precision']:.2f}, recall {row['recall']:.2f}" if row else ""
+            f"; {split}: precision {row['precision']:.2f}, recall {row['recall']:.2f}"
+            if row and row.get("precision") is not None and row.get("recall") is not None
+            else ""
         )
         lines += [
             f"[class.{_quoted(name)}]",

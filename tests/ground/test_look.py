@@ -67,7 +67,7 @@ def test_it_shows_what_the_loop_that_flies_finds(strip: Path, tmp_path: Path) ->
         for name in (*classes, "impact ejecta", "swiss cheese")
     )
     text = (
-        "name = 'm'\n[instrument.camera]\nbundle = 'hirise-landmarks'\nnodata = 0\n"
+        "name = 'm'\n[instrument.camera]\nbundle = 'hirise-windows'\nnodata = 0\n"
         f"[tiling]\nscales = [1, 2]\n{rules}"
     )
     with Flight(parse_mission(text), tmp_path / "store") as flight:
@@ -125,7 +125,8 @@ def test_thresholds_and_scales_are_options(strip: Path, tmp_path: Path) -> None:
 def test_pictures_unlike_the_training_tiles_are_told_of(strip: Path, tmp_path: Path) -> None:
     shipped = open_bundle(find_bundle("hirise-landmarks"))
     assert "appearance" not in shipped.manifest.training
-    (said,) = looked(tmp_path / "o", strip, "--threshold", "1")["cautions"]
+    said = looked(tmp_path / "o", strip, "--threshold", "1", "--bundle", shipped.path)
+    (said,) = said["cautions"]
     assert "does not say what its training tiles look like" in said
     bright = np.full((9, 64, 64), 230, np.uint8)
     training = {"appearance": describe(Measured.of(bright))}

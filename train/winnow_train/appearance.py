@@ -15,6 +15,8 @@ from winnow_train.windows.pictures import Picture
 
 MOST_TILES = 400
 MOST_PICTURES = 40
+EMPTY = 0.01
+"""Share of zeros from which a window of a picture is not measured, as on the ground."""
 
 
 def appearance_of(
@@ -23,7 +25,7 @@ def appearance_of(
     """Brightness and contrast of the training tiles as the net sees them, before augmentation.
 
     Every k-th tile is measured, and of pictures that give windows the tiles side by side at the
-    scales of the windows.
+    scales of the windows, but those that hold a part of a strip's black frame.
     """
     tiles = training.tiles.tiles
     some = tiles[:: -(-len(tiles) // MOST_TILES)]
@@ -38,7 +40,9 @@ def appearance_of(
             if not rows or not columns:
                 continue
             shape = (rows, size.height, scale, columns, size.width, scale)
-            cut = grey[: rows * high, : columns * wide].reshape(shape).mean(axis=(2, 5))
+            whole = grey[: rows * high, : columns * wide]
+            cut = whole.reshape(shape).mean(axis=(2, 5))
             windows = cut.swapaxes(1, 2).reshape(-1, size.height, size.width)
-            parts.append(Measured.of(np.rint(windows).astype(np.uint8)))
+            empty = (whole == 0).reshape(rows, high, columns, wide).mean(axis=(1, 3)) > EMPTY
+            parts.append(Measured.of(np.rint(windows[~empty.ravel()]).astype(np.uint8)))
     return describe(Measured.joined(parts))

@@ -79,9 +79,13 @@ def _by_class(root: Path, folders: list[Path], directly: int) -> Labels:
 
 
 def _files_below(folder: Path) -> Iterator[Path]:
-    """All files below a folder, in order, hidden ones left out."""
-    for path in sorted(folder.iterdir()):
-        if path.name.startswith("."):
+    """All files below a folder, in order; hidden ones and links to folders are left out."""
+    try:
+        paths = sorted(folder.iterdir())
+    except OSError as error:
+        raise DataError(f"cannot be read: {error.strerror}", where=folder) from error
+    for path in paths:
+        if path.name.startswith(".") or (path.is_symlink() and path.is_dir()):
             continue
         if path.is_dir():
             yield from _files_below(path)
