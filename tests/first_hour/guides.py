@@ -134,7 +134,9 @@ def _environment(commands: Path | None) -> dict[str, str]:
     own = str(Path(sys.executable).parent)
     path = [p for p in os.environ["PATH"].split(os.pathsep) if p != own]
     path = [str(commands), *path] if commands is not None else path
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(("WINNOW_", "VIRTUAL_ENV"))}
+    # Within `make test` a make of the guides would take itself for a part of that one.
+    mine = ("WINNOW_", "VIRTUAL_ENV", "MAKE", "MFLAGS")
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(mine)}
     return {**kept, "PATH": os.pathsep.join(path)}
 
 

@@ -315,7 +315,7 @@ def test_a_given_teacher_serves_all_folds_and_its_own_sources_are_not_judged(
         assert seen <= set(card["lineage"]["sources"])
         assert not set(card["training"]["held"]) & set(card["lineage"]["sources"])
     rows = (out / "folds.csv").read_text().splitlines()[1:]
-    judged = "".join(f"{row[:-1]}1\n" for row in rows)
+    judged = "".join(f"{row[:-1]}{row[-1].replace('0', '1')}\n" for row in rows)
     (tmp_path / "folds.csv").write_text("source,group,fold\n" + judged)
     (elder / "model.keras").write_bytes(b"another")
     done = winnow(*command, "--teacher", elder)

@@ -33,7 +33,7 @@ from winnow_train.crossval.splits import (
 )
 from winnow_train.preflight import read_tasks
 from winnow_train.recipe import Recipe, find_recipe, read_recipe
-from winnow_train.runs import load_run
+from winnow_train.runs import load_run, read_card
 from winnow_train.tiles import decode_all, to_input
 from winnow_train.windows.join import fingerprint_of, read_all
 
@@ -131,6 +131,9 @@ def export_chosen(
     made = read_folds(out / FOLDS, list(read_tasks(recipe, data, held=()).values()))
     for fold in made.numbers:
         where = out / f"fold-{fold}"
+        card = read_card(where)
+        if settings == Settings(card["temperature"], card["training"]["prior"], card["borderline"]):
+            continue
         trained = tuple(where / "teachers" / name for name in recipe.distill.teachers)
         run.train(
             recipe,
