@@ -33,6 +33,8 @@ FEWEST_ROUNDS = 5
 WARM_UP = 10
 LEAST = 5
 """Invocations of a burst, however slow the net."""
+ALIKE = 1.05
+"""Times of processor that differ by less are called alike."""
 
 _A72, _A76, _TPU = BOARDS
 _A53 = (
@@ -239,7 +241,12 @@ def verdict(nets: Sequence[Timed]) -> str:
     if one is other:
         return f"{one.net.name} takes {_ms(one.cpu_ms)} ms a tile here, {_kb(one.net)} kB"
     ratio = one.cpu_ms / other.cpu_ms
-    faster = f"{ratio:.1f} times as fast as" if ratio >= 1 else f"{1 / ratio:.1f} times slower than"
+    if max(ratio, 1 / ratio) < ALIKE:
+        faster = "about as fast as"
+    else:
+        faster = (
+            f"{ratio:.1f} times as fast as" if ratio > 1 else f"{1 / ratio:.1f} times slower than"
+        )
     return (
         f"{other.net.name} in {other.net.kind} is {faster} {one.net.name} here{what}: "
         f"{_ms(other.cpu_ms)} ms against {_ms(one.cpu_ms)}, {_kb(other.net)} kB against "

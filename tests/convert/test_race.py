@@ -78,6 +78,8 @@ def test_the_verdict_compares_int8_with_float_of_the_same_net() -> None:
     assert "another net: 10.0 MMAC against 43.0" in verdict([nets[0], nets[2]])
     assert verdict(nets[:1]) == "small takes 0.2 ms a tile here, 300 kB"
     assert verdict(nets[:2]).startswith("small in int8 is 2.5 times as fast as net here")
+    twin = timed("twin", "int8", 0.51, 43.0, 690_000)
+    assert verdict([nets[1], twin]).startswith("net in int8 is about as fast as twin here")
 
 
 @pytest.mark.parametrize(
