@@ -20,7 +20,7 @@ from winnow_edge.store.schema import (
     SCHEMA,
     SCHEMA_VERSION,
     Meta,
-    checksum,
+    checksum_of,
     seal,
 )
 
@@ -40,7 +40,7 @@ _HINTS: Final[dict[int | None, str]] = {
     errno.EEXIST: f"a file is in the way; {_ELSEWHERE}",
 }
 """What to do about an error of the system."""
-_DAMAGED: Final = "the file is damaged; keep it aside and name another with --store"
+_DAMAGED: Final = "the file is damaged; `winnow-edge store salvage` keeps what can be read"
 
 
 def connect(path: Path) -> sqlite3.Connection:
@@ -49,6 +49,7 @@ def connect(path: Path) -> sqlite3.Connection:
     # another thread than the one that opened the store (never two at once).
     db = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
     try:
+        _functions(db)
         db.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
         _check(db, path)
         db.execute("PRAGMA journal_mode = WAL")
@@ -80,6 +81,7 @@ def connect_read_only(path: Path) -> sqlite3.Connection:
 def _readable(uri: str, path: Path) -> sqlite3.Connection:
     db = sqlite3.connect(uri, uri=True, timeout=BUSY_S, isolation_level=None)
     try:
+        _functions(db)
         db.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
         _check(db, path)
         (version,) = db.execute("PRAGMA user_version").fetchone()
@@ -92,6 +94,12 @@ def _readable(uri: str, path: Path) -> sqlite3.Connection:
         db.close()
         raise
     return db
+
+
+def _functions(db: sqlite3.Connection) -> None:
+    """The checksums of the store, for SQL."""
+    db.create_function("checksum", 7, checksum_of, deterministic=True)
+    db.create_function("seal", 1, seal, deterministic=True)
 
 
 def _check(db: sqlite3.Connection, path: Path) -> None:
@@ -125,8 +133,6 @@ def prepare(db: sqlite3.Connection) -> None:
             start = {Meta.STORE_ID: secrets.randbits(32), Meta.CONTACT: 0, Meta.DATA_BYTES: 0}
             db.executemany("INSERT INTO meta VALUES (?, ?)", start.items())
         elif version == 1:
-            db.create_function("checksum", 7, checksum, deterministic=True)
-            db.create_function("seal", 1, seal, deterministic=True)
             for statement in FROM_VERSION_1:
                 db.execute(statement)
             db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")

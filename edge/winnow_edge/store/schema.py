@@ -98,6 +98,14 @@ def checksum(
     return zlib.crc32(data or b"", zlib.crc32(key))
 
 
+def checksum_of(*row: Any) -> int | None:
+    """`checksum` for SQL; None for a row that is of no product."""
+    try:
+        return checksum(*row)
+    except (struct.error, TypeError):
+        return None
+
+
 def seal(state: bytes | None) -> bytes | None:
     """A state with its CRC-32 before it."""
     return None if state is None else zlib.crc32(state).to_bytes(4, "big") + state

@@ -1,0 +1,227 @@
+"""A damaged store made anew of what can be read, and what could not.
+
+The rows are taken from the pages themselves (`raw`), so that one bad page costs its own rows and no
+more. What has a checksum that differs is left out. What is lost is told by the index of products,
+which lies on other pages. The damaged file is kept beside the new one.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from winnow_edge.errors import StoreError
+from winnow_edge.files import sync_folder
+from winnow_edge.products.kinds import Kind
+from winnow_edge.store.file import connect, explained, prepare
+from winnow_edge.store.raw import Pages, Row
+from winnow_edge.store.rebuild import rebuild_swaths
+from winnow_edge.store.schema import (
+    APPLICATION_ID,
+    SCHEMA_VERSION,
+    SOUND_CONTAINER,
+    SOUND_PRODUCT,
+    STORE_FILE,
+    ContainerState,
+    Meta,
+    ProductState,
+)
+
+NEW_FILE: Final = f"{STORE_FILE}.salvage"
+DAMAGED_FILE: Final = f"{STORE_FILE}.damaged"
+_BATCH: Final = 1000
+_TABLES: Final = ("product", "swath", "container", "lost")
+_KEYS: Final = frozenset(str(key) for key in Meta)
+
+
+@dataclass
+class Salvaged:
+    """What a salvage kept and lost. `lost` names products as (number, kind, swath, tile), as far
+    as the index tells; `anew` is whether the numbers of the store were lost, so that it counts as
+    another store; `rebuilt` are swaths whose rows were lost and made again of their products."""
+
+    products: int = 0
+    swaths: int = 0
+    containers: int = 0
+    lost: list[tuple[int, Kind, int, int]] = field(default_factory=list)
+    rebuilt: list[str] = field(default_factory=list)
+    returned: int = 0
+    anew: bool = False
+    damaged_file: Path | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        named = [
+            {"product": n, "kind": kind.name.lower(), "swath": swath, "tile": tile}
+            for n, kind, swath, tile in self.lost
+        ]
+        return {**vars(self), "lost": named, "damaged_file": str(self.damaged_file)}
+
+
+def salvage(folder: Path) -> Salvaged:
+    """Make the store in `folder` anew of what its file holds.
+
+    The damaged file is kept as `DAMAGED_FILE`. Raises StoreError: there is none, the file is of
+    another version or holds nothing of a store, another process uses it, or the disk is full.
+    """
+    path = folder / STORE_FILE
+    with explained(path):
+        if not path.is_file():
+            raise StoreError("no store here", where=folder, hint="`winnow-edge run` makes one")
+        _fold_in_log(path)
+        new = folder / NEW_FILE
+        _remove(new)
+        with Pages(path) as pages, closing(connect(new)) as db:
+            prepare(db)
+            found = _filled(db, pages, path)
+            db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        found.damaged_file = _put_in_place(path, new)
+    return found
+
+
+def _fold_in_log(path: Path) -> None:
+    """Copy the log into the file, where SQLite can. Raises StoreError where the store is in use or
+    of another version, or no store."""
+    with path.open("rb") as stream:
+        head = stream.read(100)
+    ours = head[68:72] == APPLICATION_ID.to_bytes(4, "big")
+    version = int.from_bytes(head[60:64], "big")
+    if head.startswith(b"SQLite format 3") and not ours and version != SCHEMA_VERSION:
+        raise StoreError("is not a Winnow store", where=path)
+    if ours and version != SCHEMA_VERSION:
+        hint = "`winnow-edge run` or `downlink` brings an older one to this version"
+        raise StoreError(
+            f"has format version {version}; salvage knows {SCHEMA_VERSION}", where=path, hint=hint
+        )
+    try:
+        with closing(sqlite3.connect(path, timeout=1, isolation_level=None)) as db:
+            (busy, *_) = db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+    except sqlite3.OperationalError:
+        raise
+    except sqlite3.DatabaseError:
+        return  # the pages of the file are all that there is
+    if busy:
+        raise sqlite3.OperationalError("another process uses the store")
+
+
+def _filled(db: sqlite3.Connection, pages: Pages, path: Path) -> Salvaged:
+    """Fill a new store from the pages of a damaged one."""
+    columns = {t: _columns(db, t) for t in _TABLES}
+    by_length = {len(names): table for table, names in columns.items()}
+    found = Salvaged()
+    db.execute("BEGIN")
+    try:
+        for _, rowid, row in pages.rows():
+            table = by_length.get(len(row))
+            if table is not None and rowid > 0 and row[0] is None:
+                marks = ", ".join("?" * len(row))
+                with suppress(sqlite3.IntegrityError):
+                    db.execute(f"INSERT INTO {table} VALUES ({marks})", (rowid, *row[1:]))
+        told, meta = _entries(pages)
+        found.anew = not _take_meta(db, meta)
+        _drop_unsound(db)
+        found.rebuilt = rebuild_swaths(db)
+        found.returned = _put_back_uncarried(db)
+        found.lost = sorted(_missing(db, told))
+        for table, name in (("product", "products"), ("swath", "swaths"), ("container",) * 2):
+            name = "containers" if table == "container" else name
+            ((count,),) = db.execute(f"SELECT COUNT(*) FROM {table}").fetchall()
+            setattr(found, name, count)
+        if not (found.products or found.swaths or meta):
+            raise StoreError("holds nothing of a Winnow store", where=path)
+        db.execute("COMMIT")
+    except BaseException:
+        if db.in_transaction:
+            db.execute("ROLLBACK")
+        raise
+    return found
+
+
+def _columns(db: sqlite3.Connection, table: str) -> list[str]:
+    return [name for _, name, *_ in db.execute(f"PRAGMA table_info({table})")]
+
+
+def _entries(pages: Pages) -> tuple[dict[int, Row], dict[str, Any]]:
+    """The index of products, (swath, tile, kind, class) by number, and the store's own values."""
+    told, meta = dict[int, Row](), dict[str, Any]()
+    on_page = dict[int, dict[str, Any]]()
+    for page, row in pages.entries():
+        if len(row) == 5 and all(isinstance(value, int) for value in row):
+            number = row[4]
+            assert isinstance(number, int)
+            told[number] = row[:4]
+        elif len(row) == 2 and isinstance(row[0], str) and row[0] in _KEYS:
+            on_page.setdefault(page, {})[row[0]] = row[1]
+    for values in on_page.values():  # names of swaths are on a page of their own
+        if Meta.STORE_ID in values:
+            meta = values
+    return told, meta
+
+
+def _take_meta(db: sqlite3.Connection, meta: dict[str, Any]) -> bool:
+    """Keep the store's own values; whether its number is among them."""
+    known = type(meta.get(Meta.STORE_ID)) is int
+    if known:
+        db.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", meta.items())
+    return known
+
+
+def _drop_unsound(db: sqlite3.Connection) -> None:
+    """Leave out what makes no sense or has another checksum."""
+    db.execute(
+        f"DELETE FROM product WHERE NOT coalesce({SOUND_PRODUCT}, 0) OR data IS NOT NULL AND"
+        " crc IS NOT checksum(swath, kind, tile, class, posterior, detection, data)"
+    )
+    db.execute(f"DELETE FROM container WHERE NOT coalesce({SOUND_CONTAINER}, 0)")
+    db.execute("DELETE FROM lost")
+    held = "(SELECT coalesce(SUM(length(data)), 0) FROM product)"
+    db.execute(f"INSERT OR REPLACE INTO meta VALUES (?, {held})", (Meta.DATA_BYTES,))
+
+
+def _put_back_uncarried(db: sqlite3.Connection) -> int:
+    """Rank again what is in flight and in no container that is known; how many products."""
+    carried = set[int]()
+    for (ids,) in db.execute(
+        "SELECT products FROM container WHERE state = ?", (ContainerState.IN_FLIGHT,)
+    ):
+        carried.update(int.from_bytes(ids[n : n + 4], "big") for n in range(0, len(ids), 4))
+    sent = db.execute("SELECT id FROM product WHERE state = ?", (ProductState.SENT,)).fetchall()
+    back = [(ProductState.STORED, number) for (number,) in sent if number not in carried]
+    db.executemany("UPDATE product SET state = ? WHERE id = ?", back)
+    return len(back)
+
+
+def _missing(db: sqlite3.Connection, told: dict[int, Row]) -> Iterator[tuple[int, Kind, int, int]]:
+    """What the index of the damaged store tells of, and the new one does not hold."""
+    there = {number for (number,) in db.execute("SELECT id FROM product")}
+    for number, (swath, tile, kind, _) in told.items():
+        if number not in there and isinstance(kind, int) and 0 < kind < len(Kind):
+            yield number, Kind(kind), int(swath or 0), int(tile or 0)
+
+
+def _put_in_place(path: Path, new: Path) -> Path:
+    """Put the new file where the damaged one was, which is kept; where."""
+    kept, number = path.with_name(DAMAGED_FILE), 1
+    while kept.exists():
+        number += 1
+        kept = path.with_name(f"{DAMAGED_FILE}.{number}")
+    with new.open("rb") as stream:
+        os.fsync(stream.fileno())
+    for end in ("-wal", "-shm"):  # what could not be folded in must not be read into the new file
+        log = path.with_name(path.name + end)
+        if log.exists() and log.stat().st_size:
+            log.replace(kept.with_name(kept.name + end))
+        log.unlink(missing_ok=True)
+    kept.hardlink_to(path)
+    new.replace(path)
+    sync_folder(path.parent)
+    return kept
+
+
+def _remove(file: Path) -> None:
+    for end in ("", "-wal", "-shm"):
+        file.with_name(file.name + end).unlink(missing_ok=True)
