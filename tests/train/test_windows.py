@@ -26,6 +26,7 @@ from winnow_train.windows.pictures import (
     NO_LOOKS,
     Feature,
     Picture,
+    credits_of,
     find_looks,
     read_looks,
     read_pictures,
@@ -286,6 +287,7 @@ def test_bad_truth_files_are_refused(tmp_path: Path, text: str, said: str) -> No
         ('{"pictures": {"a*": {"absent": "spider"}}}', "must be a list of class names"),
         ('{"pictures": {"a*": 3}}', r"a\*: must be a table"),
         ('{"pictures": {"a*": {"complete": "20"}}}', "`complete` is '20'"),
+        ('{"pictures": {"a*": {"credit": 3}}}', "`credit` is 3, must be a text"),
     ],
 )
 def test_bad_looks_are_refused(tmp_path: Path, text: str, said: str) -> None:
@@ -307,6 +309,15 @@ def test_the_shipped_looks_are_read() -> None:
     looks = read_looks(find_looks("mars"))
     assert "spider" in looks.of("MC11E-A.png")["absent"]
     assert looks.of("mars_crater_042.jpg")["source"] == "mars_crater_033"
+
+
+def test_a_net_names_whose_pictures_its_windows_were_cut_from(scenes: Path, tmp_path: Path) -> None:
+    looks = tmp_path / "looks.json"
+    entries = {"*": {"credit": "A. Nonym"}, "b.*": {"credit": "N. N. (CC BY 4.0)"}}
+    looks.write_text(json.dumps({"pictures": entries}))
+    pictures = read_all(recipe_for(scenes, looks=str(looks)), scenes)
+    assert credits_of(pictures) == "Windows: A. Nonym; N. N. (CC BY 4.0). "
+    assert credits_of(()) == ""
 
 
 def test_an_impossible_class_costs_its_posterior_and_nothing_else() -> None:

@@ -39,7 +39,7 @@ from winnow_train.tasks import Task
 from winnow_train.tiles import decode_all, to_input
 from winnow_train.weights import find_weights, public_weights
 from winnow_train.windows.join import add_windows, fingerprint_of, read_all
-from winnow_train.windows.pictures import Picture
+from winnow_train.windows.pictures import Picture, credits_of
 
 #: Training tiles are kept with their longer side at most this, and at most 1.8 x the input.
 LONGEST = 256
@@ -252,6 +252,7 @@ def _finish(
         "versions": _versions(),
         "licence": _licence(recipe.export.licence, task.tiles.licence),
         "attribution": f"{task.tiles.attribution} ({task.tiles.licence or 'licence not stated'}). "
+        f"{credits_of(came_from['pictures']) if own else ''}"
         f"Backbone {recipe.model.backbone}: from {came_from['origin']}.",
     }
     _write(exported, card, folder)

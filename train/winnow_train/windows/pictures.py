@@ -5,15 +5,17 @@ holds what a person saw and what the latitude excludes, by file name. A looks fi
 
     {"pictures": {"mars_crater_0*.jpg": {"absent": ["spider"], "complete": 20}, ...}}
 
-The entries of every pattern that a name matches are joined; a later one overrides `source` and
-`complete`. Keys of an entry:
+The entries of every pattern that a name matches are joined; a later one overrides `source`,
+`complete` and `credit`. Keys of an entry:
 
 - `absent`: classes that are nowhere in the picture;
 - `features`: more boxes, as in a truth file; with `"field": true` the class covers the whole box,
   and every window whose middle lies in it shows the class;
 - `complete`: side, in pixels of the picture, from which on every crater has a box; without it,
   ground without a box may still hold one;
-- `source`: what it shares with other pictures, where neither its name nor its observation tells.
+- `source`: what it shares with other pictures, where neither its name nor its observation tells;
+- `credit`: whose picture it is, or whose boxes: it goes into the attribution of a net that learns
+  from it.
 """
 
 from __future__ import annotations
@@ -33,6 +35,7 @@ LOOKS_FOLDERS = (
     Path(__file__).parents[1] / "looks",  # in a wheel
     Path(__file__).parents[2] / "looks",  # in the repository
 )
+_OVERRIDING = ("source", "complete", "credit")
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,7 @@ class Picture:
     complete: float | None
     #: Lines and samples that the truth file claims; None without one.
     claimed: tuple[int, int] | None = None
+    credit: str = ""
 
 
 @dataclass(frozen=True)
@@ -71,7 +75,7 @@ class Looks:
             if fnmatchcase(name, pattern):
                 found["absent"] = [*found["absent"], *entry.get("absent", [])]
                 found["features"] = [*found["features"], *entry.get("features", [])]
-                found |= {k: v for k, v in entry.items() if k in ("source", "complete")}
+                found |= {k: v for k, v in entry.items() if k in _OVERRIDING}
         return found
 
 
@@ -100,9 +104,12 @@ def read_looks(path: Path) -> Looks:
         where = f"{path}: {pattern}"
         if not isinstance(entry, dict):
             raise DataError("must be a table", where=where, hint="see the keys of a looks file")
-        unknown = sorted(set(entry) - {"absent", "features", "complete", "source"})
+        unknown = sorted(set(entry) - {"absent", "features", *_OVERRIDING})
         if unknown:
             raise DataError(f"unknown key {unknown[0]!r}", where=where)
+        for key in ("source", "credit"):
+            if not isinstance(entry.get(key, ""), str):
+                raise DataError(f"`{key}` is {entry[key]!r}, must be a text", where=where)
         _complete(entry.get("complete", 1), where)
         _absent(entry.get("absent", []), where)
         _features(entry.get("features", []), where)
@@ -149,6 +156,7 @@ def _picture(path: Path, looks: Looks) -> Picture:
         tuple(dict.fromkeys(_absent(said["absent"], where))),
         said.get("complete"),
         claimed,
+        str(said.get("credit", "")),
     )
 
 
@@ -244,3 +252,10 @@ def refuse_misfit(picture: Picture, lines: int, samples: int) -> None:
 def sources(pictures: Sequence[Picture]) -> tuple[str, ...]:
     """The sources of some pictures, each once, sorted."""
     return tuple(sorted({p.source for p in pictures}))
+
+
+def credits_of(pictures: Sequence[Picture]) -> str:
+    """A sentence on whose the pictures are that windows are cut from, with a space behind it; ""
+    where their looks say nothing."""
+    said = "; ".join(sorted({p.credit for p in pictures if p.credit}))
+    return f"Windows: {said}. " if said else ""
