@@ -7,11 +7,11 @@ import logging
 import sys
 from collections.abc import Sequence
 
-from winnow_edge.commands import bench, doctor, downlink, info, run, schema, store, version
+from winnow_edge.commands import bench, doctor, downlink, info, run, schema, store, time, version
 from winnow_edge.errors import EXIT_OK, EXIT_RUNTIME, WinnowEdgeError
 from winnow_edge.output import checked_stdout, tell
 
-COMMANDS = (run, downlink, info, bench, doctor, store, schema)
+COMMANDS = (run, downlink, info, bench, doctor, store, time, schema)
 _EPILOG = """\
 exit codes: 0 done, 2 usage, 3 bad swath, mission file, bundle or store, 4 hardware or runtime.
 Results go to stdout, messages to stderr. `winnow-edge COMMAND --help` says more.

@@ -191,6 +191,7 @@ class Link:
         ack_wait: So many contacts may pass before a container that was not acknowledged goes back
             into the ranking.
         loss: Packets lost in simulations.
+        time_code: Each packet carries the time it was made at, as a secondary header of 7 bytes.
     """
 
     rate_bps: float = setting(128_000.0, 1.0, 1e12, unit="bit/s")
@@ -199,6 +200,7 @@ class Link:
     apid: int = setting(0x57, 0, 2046)
     ack_wait: int = setting(1, 0, 1000, unit="contacts")
     loss: float = setting(0.0, 0.0, 1.0, unit="share")
+    time_code: bool = setting(False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,8 @@ import rich.progress
 
 from winnow_base.errors import PacketError
 from winnow_base.files import locked, make_folder
+from winnow_edge.clock.cuc import Instant
+from winnow_edge.clock.utc import as_text
 from winnow_edge.downlink.acknowledgements import AckReport, ContactAck
 from winnow_edge.downlink.container import Container, Item
 from winnow_edge.downlink.packets import SEQUENCE_MODULO, Packet
@@ -180,10 +182,13 @@ class _Receiver:
         counts = LinkCounts()
         before = len(self.received.containers)
         self.unreadable = 0
+        sent: list[Instant] = []
         with file.reading() as stream:
             reassembler = Reassembler(counts)
             for packet in read_packets(stream, counts, apid=apid):
                 self._follow(packet, counts)
+                if packet.time is not None:
+                    sent[1:] = [packet.time]  # the first and the last
                 container = reassembler.feed(packet)
                 if container is not None:
                     self._add(container)
@@ -198,6 +203,8 @@ class _Receiver:
                 link=counts,
                 repeated=counts.containers - new,
                 unreadable=self.unreadable,
+                first_sent=_said(sent[:1]),
+                last_sent=_said(sent[-1:]),
             )
         )
         return True
@@ -286,6 +293,14 @@ class _Receiver:
                 file=file,
             )
         )
+
+
+def _said(sent: Sequence[Instant]) -> str | None:
+    """An instant in words; a sender may have written any."""
+    try:
+        return as_text(sent[0]) if sent else None
+    except (ValueError, OverflowError):
+        return None
 
 
 def _swath(product: ReceivedProduct) -> tuple[int, int]:

@@ -84,6 +84,10 @@ class Reception:
     """Whole containers that had come down before."""
     unreadable: int = 0
     """Products in sound containers that this program cannot read."""
+    first_sent: str | None = None
+    """When its first packet was made, by the mission clock: UTC, or mission time where the clock
+    did not know it; None: packets have no time code."""
+    last_sent: str | None = None
 
 
 @dataclass

@@ -17,6 +17,8 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from winnow_edge.clock.cuc import encode_cuc
+from winnow_edge.clock.host import since_boot_ns
 from winnow_edge.downlink.container import (
     CONTAINER,
     ITEM,
@@ -34,6 +36,7 @@ from winnow_edge.products.ranking import Order, rank
 from winnow_edge.products.table import ProductTable
 from winnow_edge.products.worth import utilities
 from winnow_edge.store import containers
+from winnow_edge.store.clock import tick
 from winnow_edge.store.schema import ProductState
 from winnow_edge.store.store import Store
 
@@ -113,6 +116,7 @@ def downlink(
     """
     policy = mission.ranking.policy if policy is None else policy
     link = mission.link
+    stamp = _stamp(store) if link.time_code else None
     with _output(out) as stream, ExitStack() as stack:
         with store.transaction():
             # Taken under the write lock: it shows the very products that are ranked.
@@ -126,7 +130,7 @@ def downlink(
             damaged = store.give_up(intact.damaged)
             # From here on a container's number means these products, whether or not it gets away.
             loads = _number(store, contact, filled, link)
-        packets, octets = _write(before, contact, loads, link, stream)
+        packets, octets = _write(before, contact, loads, link, stream, stamp)
     if damaged:
         log.warning("%s: %s", store.path, _named(damaged))
     containers.mark_sent(store, {load.id: load.ids for load in loads})
@@ -149,6 +153,13 @@ def downlink(
         returned=returned,
         damaged=len(damaged),
     )
+
+
+def _stamp(store: Store) -> Callable[[], bytes]:
+    """What gives packets their time codes: the mission clock, as it is known at the beginning of
+    the contact."""
+    clock = tick(store)
+    return lambda: encode_cuc(clock.instant(since_boot_ns()))
 
 
 def _named(damaged: Sequence[int]) -> str:
@@ -268,7 +279,9 @@ class _Hold:
         return True
 
     def _cost(self, closed: int, length: int) -> int:
-        return closed + (link_bytes(length, self.link.packet_bytes) if length else 0)
+        link = self.link
+        more = link_bytes(length, link.packet_bytes, timed=link.time_code) if length else 0
+        return closed + more
 
 
 def _number(store: Store, contact: int, filled: list[list[_Candidate]], link: Link) -> list[_Load]:
@@ -279,14 +292,20 @@ def _number(store: Store, contact: int, filled: list[list[_Candidate]], link: Li
         loads.append(_Load(number, sequence, products))
         number += 1
         length = container_length([p.bytes for p in products])
-        sequence = (sequence + packets_for(length, link.packet_bytes)) % SEQUENCE_MODULO
+        packets = packets_for(length, link.packet_bytes, timed=link.time_code)
+        sequence = (sequence + packets) % SEQUENCE_MODULO
     planned = {load.id: load.ids for load in loads}
     containers.plan(store, contact, planned, next_sequence=sequence)
     return loads
 
 
 def _write(
-    store: Store, contact: int, loads: list[_Load], link: Link, stream: BinaryIO
+    store: Store,
+    contact: int,
+    loads: list[_Load],
+    link: Link,
+    stream: BinaryIO,
+    stamp: Callable[[], bytes] | None,
 ) -> tuple[int, int]:
     """Write the packets, one container in memory at a time; packets and octets written."""
     packets = octets = 0
@@ -294,7 +313,11 @@ def _write(
         items = tuple(Item(p.id, p.kind, store.data(p.id)) for p in load.products)
         container = encode_container(Container(store.store_id, contact, load.id, items))
         for packet in packetize(
-            container, apid=link.apid, count=load.sequence, packet_bytes=link.packet_bytes
+            container,
+            apid=link.apid,
+            count=load.sequence,
+            packet_bytes=link.packet_bytes,
+            stamp=stamp,
         ):
             stream.write(packet)
             packets += 1

@@ -18,12 +18,15 @@ b'abcd'
 '17 ef'
 >>> two.hex(" ")        # flags 10 (last segment), count back at 0, "e"
 '02 a5 80 00 00 02 65 4b b5'
+
+With a time code (`link.time_code`) the secondary header flag is set, and a CCSDS unsegmented time
+code (`clock.cuc`, P-field and all) stands between header and data.
 """
 
 from __future__ import annotations
 
 from binascii import crc_hqx
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -33,6 +36,8 @@ from spacepackets.ccsds.spacepacket import (
     SequenceFlags,
     SpacePacketHeader,
 )
+
+from winnow_edge.clock.cuc import CUC_BYTES, Instant
 
 CRC_LEN: Final = 2
 CRC_PRESET: Final = 0xFFFF
@@ -44,35 +49,52 @@ SEQUENCE_MODULO: Final[int] = MAX_SEQ_COUNT + 1
 
 @dataclass(frozen=True, slots=True)
 class Packet:
-    """A space packet whose check was right; `data` without header and check."""
+    """A space packet whose check was right; `data` without headers and check, `time` of its time
+    code, if it has one."""
 
     apid: int
     flags: SequenceFlags
     count: int
     data: bytes
+    time: Instant | None = None
 
 
-def packets_for(length: int, packet_bytes: int) -> int:
-    """How many packets of at most `packet_bytes` octets carry a container of `length` octets."""
-    return -(-length // (packet_bytes - PACKET_OVERHEAD))
+def packets_for(length: int, packet_bytes: int, *, timed: bool = False) -> int:
+    """How many packets of at most `packet_bytes` octets, `timed` with a time code, carry a
+    container of `length` octets."""
+    return -(-length // (packet_bytes - _overhead(timed)))
 
 
-def link_bytes(length: int, packet_bytes: int) -> int:
+def link_bytes(length: int, packet_bytes: int, *, timed: bool = False) -> int:
     """Octets on the link of a container of `length` octets, every header and check counted."""
-    return length + PACKET_OVERHEAD * packets_for(length, packet_bytes)
+    return length + _overhead(timed) * packets_for(length, packet_bytes, timed=timed)
 
 
-def packetize(container: bytes, *, apid: int, count: int, packet_bytes: int) -> Iterator[bytes]:
-    """The space packets (type TM, no secondary header) that carry a container.
+def _overhead(timed: bool) -> int:
+    return PACKET_OVERHEAD + (CUC_BYTES if timed else 0)
+
+
+def packetize(
+    container: bytes,
+    *,
+    apid: int,
+    count: int,
+    packet_bytes: int,
+    stamp: Callable[[], bytes] | None = None,
+) -> Iterator[bytes]:
+    """The space packets (type TM) that carry a container.
 
     `count` is the 14-bit sequence count of the first of them, `packet_bytes` the most octets of
-    a packet in all. Raises ValueError, with the first packet, for sizes and application process
+    a packet in all. `stamp` gives each its time code, `CUC_BYTES` octets; None: there is no
+    secondary header. Raises ValueError, with the first packet, for sizes and application process
     identifiers that no space packet has.
     """
-    if not MIN_PACKET <= packet_bytes <= MAX_PACKET:
-        raise ValueError(f"packets of {packet_bytes} octets: legal is {MIN_PACKET} to {MAX_PACKET}")
-    room = packet_bytes - PACKET_OVERHEAD
-    last = packets_for(len(container), packet_bytes) - 1
+    timed = stamp is not None
+    least = _overhead(timed) + 1
+    if not least <= packet_bytes <= MAX_PACKET:
+        raise ValueError(f"packets of {packet_bytes} octets: legal is {least} to {MAX_PACKET}")
+    room = packet_bytes - _overhead(timed)
+    last = packets_for(len(container), packet_bytes, timed=timed) - 1
     for number in range(last + 1):
         payload = container[number * room : (number + 1) * room]
         if last == 0:
@@ -83,12 +105,14 @@ def packetize(container: bytes, *, apid: int, count: int, packet_bytes: int) -> 
             flags = SequenceFlags.LAST_SEGMENT
         else:
             flags = SequenceFlags.CONTINUATION_SEGMENT
+        secondary = b"" if stamp is None else stamp()
         header = SpacePacketHeader.tm(
             apid=apid,
             seq_count=(count + number) % SEQUENCE_MODULO,
             # One less than the length of what follows the header, by the standard.
-            data_len=len(payload) + CRC_LEN - 1,
+            data_len=len(secondary) + len(payload) + CRC_LEN - 1,
             seq_flags=flags,
+            sec_header_flag=timed,
         )
-        packet = bytes(header.pack()) + payload
+        packet = bytes(header.pack()) + secondary + payload
         yield packet + crc_hqx(packet, CRC_PRESET).to_bytes(CRC_LEN, "big")

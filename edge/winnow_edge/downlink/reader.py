@@ -18,6 +18,7 @@ from spacepackets.ccsds.spacepacket import (
     SpacePacketHeader,
 )
 
+from winnow_edge.clock.cuc import CUC_BYTES, decode_cuc
 from winnow_edge.downlink.container import (
     MAGIC,
     MAX_CONTAINER,
@@ -37,6 +38,8 @@ from winnow_edge.downlink.packets import (
 from winnow_edge.errors import PacketError
 
 _CHUNK: Final = 65_536
+_SECONDARY: Final = 0x0800
+"""The secondary header flag in a header's first two octets."""
 
 
 @dataclass(slots=True)
@@ -197,9 +200,9 @@ class _PacketReader:
         return PACKET_OVERHEAD - CRC_LEN + 1 + int.from_bytes(self.buffer[at + 4 : at + 6], "big")
 
     def _apid(self, at: int) -> int | None:
-        """The APID of a header of version 0, type TM, no secondary header; None otherwise."""
+        """The APID of a header of version 0, type TM; None otherwise."""
         word = int.from_bytes(self.buffer[at : at + 2], "big")
-        return word if word <= MAX_APID else None
+        return word & ~_SECONDARY if word <= MAX_APID | _SECONDARY else None
 
     def _sound(self, at: int, length: int) -> bool:
         """Whether a whole packet with a right check stands here."""
@@ -225,10 +228,18 @@ class _PacketReader:
         if header.apid == MAX_APID or self.apid not in (None, header.apid):
             self.counts.foreign += 1
             return None
+        payload, time = raw[CCSDS_HEADER_LEN:-CRC_LEN], None
+        if header.sec_header_flag:
+            try:
+                time, length = decode_cuc(payload)
+            except PacketError:  # somebody else's secondary header
+                self.counts.foreign += 1
+                return None
+            payload = payload[length:]
         self.apid = header.apid
         self.counts.packets += 1
-        payload = raw[CCSDS_HEADER_LEN:-CRC_LEN]
-        return Packet(header.apid, SequenceFlags(header.seq_flags), header.seq_count, payload)
+        flags = SequenceFlags(header.seq_flags)
+        return Packet(header.apid, flags, header.seq_count, payload, time)
 
     def _search(self) -> None:
         """Move on to the next place where a header fits and the check is right."""
@@ -244,13 +255,21 @@ class _PacketReader:
     def _find_sound(self, end: int) -> int | None:
         """Where the next whole packet of ours with a right check begins, after here, before `end`.
 
-        Our headers begin with the two octets of the APID. As long as it is not known, the magic of
-        a container tells where one starts; without it any garbage would have to be checked.
+        Our headers begin with the two octets of the APID, the secondary header flag in them or not.
+        As long as it is not known, the magic of a container tells where one starts; without it any
+        garbage would have to be checked.
         """
         if self.apid is None:
-            needle, before = MAGIC + bytes([VERSION]), PACKET_OVERHEAD - CRC_LEN
+            magic, plain = MAGIC + bytes([VERSION]), PACKET_OVERHEAD - CRC_LEN
+            needles = [(magic, plain), (magic, plain + CUC_BYTES)]
         else:
-            needle, before = self.apid.to_bytes(2, "big"), 0
+            words = self.apid, self.apid | _SECONDARY
+            needles = [(word.to_bytes(2, "big"), 0) for word in words]
+        found = (self._next_sound(needle, before, end) for needle, before in needles)
+        return min((place for place in found if place is not None), default=None)
+
+    def _next_sound(self, needle: bytes, before: int, end: int) -> int | None:
+        """As `_find_sound`, of packets that have `needle` so many octets behind their beginning."""
         place = self.buffer.find(needle, self.at + 1 + before) - before
         while self.at < place < end:
             if self._sound(place, self._length(place)):

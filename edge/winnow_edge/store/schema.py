@@ -135,6 +135,8 @@ class Meta(enum.StrEnum):
     """Number of the next container, from 1."""
     SEQUENCE = "sequence"
     """Sequence count of the next packet."""
+    CLOCK = "clock"
+    """State of the mission clock (JSON)."""
 
 
 class ProductState(enum.IntEnum):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import itertools
 from binascii import crc_hqx
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 
 import pytest
@@ -13,6 +13,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from spacepackets.ccsds.spacepacket import SequenceFlags, SpacePacketHeader
 
+from winnow_edge.clock.cuc import MOST_NS, Instant, encode_cuc
+from winnow_edge.clock.utc import parse_utc
 from winnow_edge.downlink.container import (
     CONTAINER,
     ITEM,
@@ -30,7 +32,7 @@ from winnow_edge.downlink.packets import (
     packetize,
     packets_for,
 )
-from winnow_edge.downlink.reader import LinkCounts, read_containers
+from winnow_edge.downlink.reader import LinkCounts, read_containers, read_packets
 from winnow_edge.errors import PacketError
 from winnow_edge.products.kinds import Kind
 from winnow_edge.products.ranking import PRODUCT_HEADER_BYTES
@@ -70,6 +72,19 @@ GOLDEN_SEGMENTS = [
     bytes.fromhex("005780000006") + GOLDEN_CONTAINER[40:] + bytes.fromhex("09d3"),  # last
 ]
 
+GOLDEN_TIMED = (
+    bytes.fromhex(
+        "0857"  # version 0, type TM, secondary header, APID 0x57
+        "fffe"  # unsegmented (11), sequence count 0x3ffe
+        "0035"  # 54 octets follow, less one
+        "1e"  # P-field: CUC from 1958 TAI, 4 octets of seconds, 2 of their fraction
+        "788902d4"  # 2,022,245,076 s: 2022-01-30T14:43:59 UTC
+        "8000"  # half a second
+    )
+    + GOLDEN_CONTAINER
+    + bytes.fromhex("8206")  # CRC-16 of all before
+)
+
 items = st.builds(
     Item, st.integers(0, 2**32 - 1), st.sampled_from(Kind), st.binary(min_size=1, max_size=300)
 )
@@ -83,7 +98,11 @@ def containers(minimum: int = 1) -> st.SearchStrategy[list[Container]]:
 
 
 def packets_of(
-    sent: Iterable[Container], packet_bytes: int = 64, apid: int = 0x57, count: int = 0
+    sent: Iterable[Container],
+    packet_bytes: int = 64,
+    apid: int = 0x57,
+    count: int = 0,
+    stamp: Callable[[], bytes] | None = None,
 ) -> list[bytes]:
     """All packets of some containers, one sequence."""
     packets: list[bytes] = []
@@ -93,6 +112,7 @@ def packets_of(
             apid=apid,
             count=(count + len(packets)) % SEQUENCE_MODULO,
             packet_bytes=packet_bytes,
+            stamp=stamp,
         )
     return packets
 
@@ -118,6 +138,52 @@ def test_packets_have_their_documented_octets() -> None:
     parts = list(packetize(GOLDEN_CONTAINER, apid=0x57, count=0x3FFE, packet_bytes=28))
     assert parts == GOLDEN_SEGMENTS
     assert receive(b"".join(parts)) == ([SMALL], LinkCounts(packets=3, containers=1))
+
+
+def test_a_packet_with_a_time_code_has_its_documented_octets() -> None:
+    at = parse_utc("2022-01-30T14:43:59.5Z")
+    packets = packetize(
+        GOLDEN_CONTAINER, apid=0x57, count=0x3FFE, packet_bytes=64, stamp=lambda: encode_cuc(at)
+    )
+    assert list(packets) == [GOLDEN_TIMED]
+    header = SpacePacketHeader.unpack(GOLDEN_TIMED)
+    assert (header.sec_header_flag, header.packet_len) == (True, len(GOLDEN_TIMED))
+    (packet,) = read_packets(io.BytesIO(GOLDEN_TIMED), LinkCounts())
+    assert (packet.time, packet.data) == (at, GOLDEN_CONTAINER)
+
+
+@given(containers(), st.integers(16, 700), st.integers(0, MOST_NS), st.booleans())
+def test_containers_with_time_codes_come_back(
+    sent: list[Container], packet_bytes: int, ns: int, tai: bool
+) -> None:
+    moments = itertools.count(0)
+    stamp = lambda: encode_cuc(Instant(min(ns + next(moments), MOST_NS), tai))  # noqa: E731
+    packets = packets_of(sent, packet_bytes, stamp=stamp)
+    assert max(map(len, packets)) <= packet_bytes
+    lengths = [len(encode_container(c)) for c in sent]
+    assert sum(map(len, packets)) == sum(link_bytes(n, packet_bytes, timed=True) for n in lengths)
+    assert len(packets) == sum(packets_for(n, packet_bytes, timed=True) for n in lengths)
+    assert receive(b"".join(packets))[0] == sent
+    # Lost packets and garbage in between: what is whole is found again.
+    torn = packets[0][: len(packets[0]) // 2]
+    assert receive(torn + b"".join(packets), apid=0x57)[0] == sent
+    times = [p.time for p in read_packets(io.BytesIO(b"".join(packets)), LinkCounts())]
+    assert all(t is not None and t.tai == tai and abs(t.ns - ns) < 20_000 for t in times)
+
+
+def test_a_foreign_secondary_header_is_counted() -> None:
+    head = bytes(
+        SpacePacketHeader.tm(
+            apid=0x57, seq_count=0, data_len=9, seq_flags=SequenceFlags.UNSEGMENTED,
+            sec_header_flag=True,
+        ).pack()
+    )  # fmt: skip
+    packet = head + b"\x40" + bytes(7)  # a P-field of days (CDS)
+    packet += crc_hqx(packet, CRC_PRESET).to_bytes(2, "big")
+    counts = LinkCounts()
+    (ours,) = read_packets(io.BytesIO(packet + GOLDEN_TIMED), counts)
+    assert ours.time is not None
+    assert (counts.foreign, counts.packets, counts.skipped_bytes) == (1, 1, 0)
 
 
 def test_another_reader_of_the_standard_agrees() -> None:

@@ -1,0 +1,1 @@
+"""Time on board: the mission clock, UTC and TAI, the time codes of CCSDS, the season on Mars."""
