@@ -13,7 +13,8 @@ from winnow_edge.output import checked_stdout, tell
 
 COMMANDS = (run, downlink, info, bench, doctor, store, time, schema)
 _EPILOG = """\
-exit codes: 0 done, 2 usage, 3 bad swath, mission file, bundle or store, 4 hardware or runtime.
+exit codes: 0 done, 2 usage, 3 bad swath, mission file, bundle or store, 4 hardware or runtime,
+6 trouble that passes (store busy, disk full or failing): the same command may be tried again.
 Results go to stdout, messages to stderr. `winnow-edge COMMAND --help` says more.
 """
 

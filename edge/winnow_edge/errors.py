@@ -5,18 +5,35 @@
     ├── BundleError             a bundle is damaged, of an unknown format, or fails its self-test
     ├── SwathError              a swath is missing, empty, malformed, or not what was declared
     ├── StoreError              the store cannot be opened, read or written, or belongs elsewhere
-    │   └── SwathKnownError     the store knows a swath of that name, with other content
+    │   ├── SwathKnownError     the store knows a swath of that name, with other content
+    │   ├── StoreDamagedError   the file of the store is damaged
+    │   └── StoreTroubleError   the store is busy, its disk full or failing            exit 6
     ├── PacketError             a packet or container breaks its format
     ├── OutputError             a result cannot be written
+    │   └── OutputTroubleError  the disk for it is full or failing                     exit 6
     └── RuntimeUnavailableError the runtime or device asked for is not there        exit 4
 
 Each carries `where` (a file, key, line or place) and `hint` (what to do) beside its message, and
-prints as one line. Exit codes: 0 done, 2 usage, 3 bad input, 4 hardware or runtime.
+prints as one line. Exit codes: 0 done, 2 usage, 3 bad input, 4 hardware or runtime, 6 trouble that
+passes: the input is good, and the same command may be tried again (5 is the ground's: a gate).
 """
 
 from __future__ import annotations
 
-EXIT_OK, EXIT_USAGE, EXIT_INPUT, EXIT_RUNTIME = 0, 2, 3, 4
+import enum
+
+EXIT_OK, EXIT_USAGE, EXIT_INPUT, EXIT_RUNTIME, EXIT_AGAIN = 0, 2, 3, 4, 6
+
+
+class Trouble(enum.StrEnum):
+    """What keeps a store from being written that has nothing to do with the input."""
+
+    BUSY = "busy"
+    """Another process holds it."""
+    FULL = "full"
+    """Its disk is full."""
+    FAILING = "failing"
+    """Its disk gives errors, or has been made read-only because of them."""
 
 
 class WinnowEdgeError(Exception):
@@ -58,12 +75,37 @@ class SwathKnownError(StoreError):
     """The store knows a swath of that name, with other content or processing."""
 
 
+class StoreDamagedError(StoreError):
+    """The file of the store is damaged; `winnow-edge store salvage` makes it anew."""
+
+
+class StoreTroubleError(StoreError):
+    """The store is busy, or its disk is full or failing: nothing is wrong with the input.
+
+    Attributes: `trouble` (Trouble), and those of every error.
+    """
+
+    exit_code = EXIT_AGAIN
+
+    def __init__(
+        self, what: str, trouble: Trouble, *, where: object = None, hint: str | None = None
+    ) -> None:
+        super().__init__(what, where=where, hint=hint)
+        self.trouble = trouble
+
+
 class PacketError(WinnowEdgeError):
     """A packet or container breaks its format."""
 
 
 class OutputError(WinnowEdgeError):
     """A result cannot be written."""
+
+
+class OutputTroubleError(OutputError):
+    """A result cannot be written now, because the disk is full or failing."""
+
+    exit_code = EXIT_AGAIN
 
 
 class RuntimeUnavailableError(WinnowEdgeError):

@@ -15,11 +15,22 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, Final
 
-from winnow_edge.errors import OutputError
+from winnow_edge.errors import OutputError, OutputTroubleError
 
 SMALL_BYTES: Final = 16_000_000
 """The most that is read of a mission, recipe or acknowledgement."""
 _HINT: Final = "free some space or name another place"
+
+
+_PASSING: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.ENOMEM})
+
+
+def unwritable(
+    error: OSError, where: object, hint: str | None = None, *, what: str = "cannot be written"
+) -> OutputError:
+    """The error for a result that cannot be written, told apart by whether the trouble may pass."""
+    kind = OutputTroubleError if error.errno in _PASSING else OutputError
+    return kind(f"{what}: {error.strerror or error}", where=where, hint=hint)
 
 
 def printable(name: str) -> str:
@@ -89,8 +100,7 @@ def write_aside(
         if durable:
             sync_folder(path.parent)
     except OSError as error:
-        what = f"cannot be written: {error.strerror or error}"
-        raise OutputError(what, where=path, hint=hint) from error
+        raise unwritable(error, path, hint) from error
 
 
 def write_file(
@@ -104,8 +114,7 @@ def write_file(
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        what = f"cannot be made: {error.strerror or error}"
-        raise OutputError(what, where=path.parent, hint=hint) from error
+        raise unwritable(error, path.parent, hint, what="cannot be made") from error
     with write_aside(path, durable=durable, hint=hint) as stream:
         stream.write(data.encode() if isinstance(data, str) else data)
 
@@ -138,8 +147,7 @@ def _sync(path: Path, flags: int) -> None:
         finally:
             os.close(entry)
     except OSError as error:
-        what = f"cannot be put on the disk: {error.strerror or error}"
-        raise OutputError(what, where=path, hint=_HINT) from error
+        raise unwritable(error, path, _HINT, what="cannot be put on the disk") from error
 
 
 @contextmanager

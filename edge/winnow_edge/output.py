@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from typing import Any, TextIO, cast
 
 from winnow_edge.errors import OutputError
+from winnow_edge.files import unwritable
 
 
 @contextlib.contextmanager
@@ -95,11 +96,7 @@ class _Checked:
             self._fault = (
                 error
                 if isinstance(error, BrokenPipeError)
-                else OutputError(
-                    f"cannot be written: {error.strerror}",
-                    where="standard output",
-                    hint="send the results to where there is room",
-                )
+                else unwritable(error, "standard output", "send the results to where there is room")
             )
             raise self._fault from None
 

@@ -1,7 +1,7 @@
 """Errors of the ground distribution, one tree that grows from the edge's::
 
     WinnowEdgeError                 winnow_edge.errors: exit 3
-    ├── OutputError                 a result cannot be written
+    ├── OutputError                 a result cannot be written (disk full or failing: exit 6)
     ├── ...                         what the edge's own code raises
     └── GroundError
         ├── DataError               a data set, image or label file is unusable

@@ -63,5 +63,5 @@ def test_results_that_cannot_be_written_are_one_line(arguments: list[str]) -> No
             stdout=full, stderr=subprocess.PIPE, text=True, check=False,
         )  # fmt: skip
     (line,) = done.stderr.splitlines()
-    assert done.returncode == 3
+    assert done.returncode == 6
     assert line.startswith("winnow: standard output: cannot be written: ")

@@ -7,6 +7,7 @@ known when the service manager has started the run again.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import time
@@ -16,7 +17,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from winnow_edge.errors import OutputError
-from winnow_edge.files import printable, write_file
+from winnow_edge.files import printable, unwritable, write_file
 from winnow_edge.output import tell
 
 DONE: Final = "done"
@@ -24,6 +25,9 @@ SET_ASIDE: Final = "set-aside"
 EVENTS_FILE: Final = "events.jsonl"
 TRIES_FILE: Final = "tries.json"
 MOST_TRIES: Final = 2
+FIRST_S: Final = 1.0
+LONGEST_S: Final = 60.0
+_ASK_S: Final = 0.5
 _TRIES_BYTES: Final = 65_536
 _KILLED: Final = "the run was killed, hung or failed"
 
@@ -102,7 +106,8 @@ class Incoming:
 
     def forget(self) -> None:
         """The run ended for another reason than its file, such as a full disk."""
-        self._state.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # the same disk may be the reason
+            self._state.unlink(missing_ok=True)
 
     def done(self, path: Path) -> None:
         """The file is finished."""
@@ -150,11 +155,40 @@ class Incoming:
 
 
 def _unwritable(path: Path, error: OSError) -> OutputError:
-    return OutputError(
-        f"cannot be moved or listed: {error.strerror or error}",
-        where=printable(str(path)),
-        hint="this user must be able to write in the folder of swaths",
+    return unwritable(
+        error,
+        printable(str(path)),
+        "this user must be able to write in the folder of swaths",
+        what="cannot be moved or listed",
     )
+
+
+class Patience:
+    """Waits between tries, each twice as long as the one before and at most `LONGEST_S`, for
+    `seconds` in all; `stop` ends a wait."""
+
+    def __init__(self, seconds: float, stop: Callable[[], bool]) -> None:
+        self._seconds, self._stop = seconds, stop
+        self.renew()
+
+    def renew(self) -> None:
+        """Something went well: the next trouble is a new one."""
+        self._left, self._next = self._seconds, FIRST_S
+
+    def again(self, why: str) -> bool:
+        """Say why, and wait; False where there is no patience left, or the run is to stop."""
+        wait = min(self._next, self._left)
+        if wait <= 0:
+            return False
+        tell(f"winnow-edge: {why}; trying again in {wait:g} s")
+        ends = time.monotonic() + wait
+        while (left := ends - time.monotonic()) > 0:
+            if self._stop():
+                return False
+            time.sleep(min(left, _ASK_S))
+        self._left -= wait
+        self._next = min(2 * self._next, LONGEST_S)
+        return not self._stop()
 
 
 def committed_lines(known: Callable[[str], Any], path: Path) -> int:

@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING
 from winnow_edge.errors import (
     EXIT_OK,
     EXIT_USAGE,
+    OutputTroubleError,
+    StoreTroubleError,
     SwathError,
     SwathKnownError,
     WinnowEdgeError,
@@ -26,6 +28,7 @@ from winnow_edge.mission import RUNTIMES, Mission
 from winnow_edge.output import Results, tell
 
 if TYPE_CHECKING:
+    from winnow_edge.board.incoming import Patience
     from winnow_edge.loop.flight import Flight
 
 ALL = 0
@@ -77,6 +80,14 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         action="store_true",
         help="SWATH is a folder: run all files in it, those too that come meanwhile. A finished "
         "file is moved to SWATH/done, one that fails twice to SWATH/set-aside",
+    )
+    p.add_argument(
+        "--patience",
+        type=float,
+        metavar="SECONDS",
+        default=300.0,
+        help="with --incoming: how long to try a file again, with longer and longer waits, while "
+        "the store is busy or its disk full or failing (default: %(default)g)",
     )
     p.add_argument("--store", default="winnow-store", metavar="DIR", help="default: %(default)s")
     p.add_argument("--json", action="store_true", help="one JSON object per swath on stdout")
@@ -131,21 +142,40 @@ def run(args: argparse.Namespace) -> int:
         tell(f"winnow-edge run: --passes is for {what}, not for {others[0]}")
         return EXIT_USAGE
     from winnow_edge.board.systemd import notify, watched
-    from winnow_edge.loop.flight import Flight
     from winnow_edge.mission import load_mission
 
     mission = with_overrides(load_mission(args.mission), args)
-    with _sigterm() as stopped, Flight(mission, args.store) as flight:
-        notify("READY=1")
+    with _sigterm() as stopped:
         stop = watched(stopped)
-        results = Results()
-        if args.incoming:
-            code = _take_in(args, flight, stop, results)
-        else:
-            code = _run_all(args, flight, stop, results)
+        notify("READY=1")
+        with _flight(mission, args, stop) as flight:
+            return _fly(args, flight, stop)
+
+
+def _fly(args: argparse.Namespace, flight: Flight, stop: Callable[[], bool]) -> int:
+    """Run all swaths; the exit code. Raises OutputError where results could not be printed."""
+    results = Results()
+    if args.incoming:
+        code = _take_in(args, flight, stop, results)
+    else:
+        code = _run_all(args, flight, stop, results)
     if results.fault is not None and code == EXIT_OK:
         raise results.fault
     return code
+
+
+def _flight(mission: Mission, args: argparse.Namespace, stop: Callable[[], bool]) -> Flight:
+    """The flight; with --incoming its store is waited for."""
+    from winnow_edge.board.incoming import Patience
+    from winnow_edge.loop.flight import Flight
+
+    patience = Patience(args.patience if args.incoming else 0, stop)
+    while True:
+        try:
+            return Flight(mission, args.store)
+        except StoreTroubleError as error:
+            if not patience.again(str(error)):
+                raise
 
 
 def _run_all(
@@ -171,27 +201,47 @@ def _take_in(
     args: argparse.Namespace, flight: Flight, stop: Callable[[], bool], results: Results
 ) -> int:
     """The files of a folder. A bad file is moved aside and told of: it is not how the run ended."""
-    from winnow_edge.board.incoming import Incoming, committed_lines
+    from winnow_edge.board.incoming import Incoming, Patience, committed_lines
 
     incoming = Incoming(args.swaths[0], args.store)
+    patience = Patience(args.patience, stop)
     for path in incoming.files():
-        while not stop() and incoming.begin(path, committed_lines(flight.store.swath, path)):
+        while not stop():
             try:
-                complete = _run_one(args, flight, stop, results, str(path), None, None)
+                if not incoming.begin(path, committed_lines(flight.store.swath, path)):
+                    break
+                if _run_one(args, flight, stop, results, str(path), None, None):
+                    incoming.done(path)
             except (SwathError, SwathKnownError) as error:
                 if incoming.failed(path, str(error)):
                     continue
+            except (StoreTroubleError, OutputTroubleError) as error:
+                incoming.forget()
+                _wait(flight, patience, error)
+                continue
             except WinnowEdgeError:
                 incoming.forget()
                 raise
             else:
-                if complete:
-                    incoming.done(path)
                 incoming.forget()
+                patience.renew()
             break
         if stop():
             break
     return EXIT_OK
+
+
+def _wait(flight: Flight, patience: Patience, why: StoreTroubleError | OutputTroubleError) -> None:
+    """Wait until the store can be opened again. Raises `why` once there is no patience left."""
+    while True:
+        if not patience.again(str(why)):
+            raise why
+        try:
+            flight.reopen()
+        except StoreTroubleError as error:
+            why = error
+        else:
+            return
 
 
 def _run_one(

@@ -31,8 +31,8 @@ class Flight:
     """
 
     def __init__(self, mission: Mission, folder: str | os.PathLike[str]) -> None:
-        self.mission = mission
-        self.store = Store.open(Path(folder), mission=mission)
+        self.mission, self._folder = mission, Path(folder)
+        self.store = Store.open(self._folder, mission=mission)
         self._interpreters: Interpreters | None = None
         self._settings: dict[str, Settings] = {}
 
@@ -82,6 +82,12 @@ class Flight:
             why = f"it has under {LEARN_LINES} lines"
             log.warning("%s: not searched for dead samples: %s", summary.swath, why)
         return summary
+
+    def reopen(self) -> None:
+        """Open the store anew, after it was busy, or its disk full or failing. Raises StoreError;
+        it may then be tried again."""
+        self.store.close()
+        self.store = Store.open(self._folder, mission=self.mission)
 
     def close(self) -> None:
         """End the interpreters and close the store."""

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from winnow_edge.errors import StoreError
+from winnow_edge.errors import StoreDamagedError, StoreError, StoreTroubleError, Trouble
 from winnow_edge.files import sync_folder
 from winnow_edge.store.schema import (
     APPLICATION_ID,
@@ -30,8 +30,17 @@ WAL_LIMIT: Final = 4_000_000
 CACHE_KIB: Final = 1024
 BUSY_S: Final = 20.0
 _ELSEWHERE: Final = "name another folder with --store"
+_FULL: Final = "free some disk space and run again; committed products are safe"
+_TROUBLES: Final[dict[int | None, Trouble]] = {
+    errno.ENOSPC: Trouble.FULL,
+    errno.EDQUOT: Trouble.FULL,
+    errno.EIO: Trouble.FAILING,
+    errno.EROFS: Trouble.FAILING,
+}
 _HINTS: Final[dict[int | None, str]] = {
-    errno.ENOSPC: "free some disk space and run again; committed products are safe",
+    errno.ENOSPC: _FULL,
+    errno.EDQUOT: _FULL,
+    errno.EIO: "the disk is failing; committed products are safe",
     errno.EROFS: f"the disk is mounted read-only; {_ELSEWHERE}",
     errno.EACCES: f"this user may not write there; {_ELSEWHERE}",
     errno.EPERM: f"this user may not write there; {_ELSEWHERE}",
@@ -181,12 +190,15 @@ def explained(path: Path) -> Iterator[None]:
             hint="the swath was written by another run",
         ) from error
     except sqlite3.Error as error:
-        raise StoreError(str(error), where=path, hint=_hint(error)) from error
+        raise _told(error, path) from error
     except UnicodeDecodeError as error:  # SQLite quotes what it found in a damaged schema
-        raise StoreError("cannot be read", where=path, hint=_DAMAGED) from error
+        raise StoreDamagedError("cannot be read", where=path, hint=_DAMAGED) from error
     except OSError as error:
         what, hint = error.strerror or str(error), _HINTS.get(error.errno)
-        raise StoreError(what, where=error.filename or path, hint=hint) from error
+        where, trouble = error.filename or path, _TROUBLES.get(error.errno)
+        if trouble is not None:
+            raise StoreTroubleError(what, trouble, where=where, hint=hint) from error
+        raise StoreError(what, where=where, hint=hint) from error
 
 
 @contextmanager
@@ -195,20 +207,36 @@ def sound(path: Path) -> Iterator[None]:
     try:
         yield
     except (TypeError, ValueError, OverflowError, RecursionError) as error:
-        raise StoreError(
+        raise StoreDamagedError(
             f"holds a row that makes no sense ({error})", where=path, hint=_DAMAGED
         ) from error
 
 
-def _hint(error: sqlite3.Error) -> str | None:
-    hints = {
-        "SQLITE_FULL": "free some disk space and run again; committed products are safe",
-        "SQLITE_IOERR": "the disk is full or failing; committed products are safe",
-        "SQLITE_READONLY": "the disk or folder is read-only; name another with --store",
-        "SQLITE_CANTOPEN": "the disk or folder is full or read-only; name another with --store",
-        "SQLITE_NOTADB": "not a store; name another folder with --store",
-        "SQLITE_CORRUPT": _DAMAGED,
-        "SQLITE_BUSY": "another process holds the store; try again when it is done",
-    }
+def _told(error: sqlite3.Error, path: Path) -> StoreError:
+    """SQLite's error as one of ours."""
     name = getattr(error, "sqlite_errorname", "") or ""
-    return next((hint for key, hint in hints.items() if name.startswith(key)), None)
+    for start, (trouble, hint) in _SQLITE.items():
+        if name.startswith(start):
+            if trouble is not None:
+                return StoreTroubleError(str(error), trouble, where=path, hint=hint)
+            kind = StoreDamagedError if start == "SQLITE_CORRUPT" else StoreError
+            return kind(str(error), where=path, hint=hint)
+    return StoreError(str(error), where=path)
+
+
+_SQLITE: Final[dict[str, tuple[Trouble | None, str]]] = {
+    "SQLITE_FULL": (Trouble.FULL, _FULL),
+    "SQLITE_IOERR": (
+        Trouble.FAILING,
+        "the disk is full or failing; committed products are safe",
+    ),
+    "SQLITE_READONLY_DIRECTORY": (None, f"the folder is read-only; {_ELSEWHERE}"),
+    "SQLITE_READONLY": (Trouble.FAILING, f"the disk or file is read-only; {_ELSEWHERE}"),
+    "SQLITE_CANTOPEN": (None, f"the disk or folder is full or read-only; {_ELSEWHERE}"),
+    "SQLITE_NOTADB": (None, "not a store; name another folder with --store"),
+    "SQLITE_CORRUPT": (None, _DAMAGED),
+    "SQLITE_BUSY": (Trouble.BUSY, "another process holds the store; try again when it is done"),
+    "SQLITE_PROTOCOL": (Trouble.BUSY, "another process holds the store; try again later"),
+}
+"""For the beginning of the name of each error of SQLite, the trouble (None: not one that passes)
+and what to do."""

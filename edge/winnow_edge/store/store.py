@@ -18,7 +18,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from winnow_edge.errors import StoreError, SwathKnownError
+from winnow_edge.errors import StoreError, StoreTroubleError, SwathKnownError, Trouble
 from winnow_edge.mission import Mission
 from winnow_edge.products.kinds import NO_CLASS, Kind
 from winnow_edge.products.table import ProductTable
@@ -56,8 +56,9 @@ def _make_room(folder: Path) -> int | None:
         return None
     held = room.give(folder) or None
     if not room.is_there(folder, room.LEAST_FREE):
-        raise StoreError(
+        raise StoreTroubleError(
             "the disk is full",
+            Trouble.FULL,
             where=folder,
             hint="free some disk space and run again; committed products are safe",
         )
@@ -152,8 +153,9 @@ class Store:
         nothing can be written then."""
         ((count,),), ((free,),) = map(self.select, ("PRAGMA page_count", "PRAGMA freelist_count"))
         if not free + pages:
-            raise StoreError(
+            raise StoreTroubleError(
                 "the disk is full",
+                Trouble.FULL,
                 where=self.path,
                 hint="hold contacts and acknowledge them, or free some disk space",
             )

@@ -160,14 +160,65 @@ def test_a_full_disk_is_not_held_against_the_file(flight: Path) -> None:
     command = [sys.executable, "-m", "winnow_edge.cli", "run", "mission.toml"]
     for _ in range(3):
         done = subprocess.run(
-            [*command, "incoming", "--incoming", "--store", "store"],
+            [*command, "incoming", "--incoming", "--store", "store", "--patience", "0"],
             cwd=flight, capture_output=True, check=False, preexec_fn=limited,
         )  # fmt: skip
-        assert done.returncode == 3, done.stderr
+        assert done.returncode == 6, done.stderr
         assert b"Traceback" not in done.stderr
     assert "b.png" in names(flight / "incoming")
     assert run(flight).returncode == 0
     assert swaths(flight) == ["b.png", "z.pgm"]
+
+
+def test_a_run_waits_for_its_disk_and_goes_on_with_the_same_file(flight: Path) -> None:
+    """The files of the process may not grow, until they may again."""
+    import resource
+
+    def limited() -> None:
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (120_000, resource.RLIM_INFINITY))
+
+    pixels = np.random.default_rng(1).integers(0, 255, (4000, 200), np.uint8)
+    Image.fromarray(pixels).save(flight / "incoming" / "b.png")
+    with subprocess.Popen(
+        [sys.executable, "-m", "winnow_edge.cli", "run", "mission.toml", "incoming", "--incoming",
+         "--store", "store", "--patience", "600"],
+        cwd=flight, stdout=subprocess.PIPE, stderr=subprocess.PIPE, preexec_fn=limited,
+    ) as process:  # fmt: skip
+        assert process.stderr is not None
+        waits = [process.stderr.readline() for _ in range(2)]
+        assert [line.split(b";")[-1] for line in waits] == [
+            b" trying again in 1 s\n", b" trying again in 2 s\n"
+        ]  # fmt: skip
+        assert "b.png" in names(flight / "incoming")
+        no_limit = (resource.RLIM_INFINITY,) * 2
+        resource.prlimit(process.pid, resource.RLIMIT_FSIZE, no_limit)
+        process.communicate()
+    assert process.returncode == 0
+    assert swaths(flight) == ["b.png", "z.pgm"]
+    assert names(flight / "incoming" / "done") == ["b.png", "z.pgm"]
+
+
+def test_a_run_that_waits_for_its_disk_ends_with_sigterm(flight: Path) -> None:
+    import resource
+
+    def limited() -> None:
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (120_000, 120_000))
+
+    pixels = np.random.default_rng(1).integers(0, 255, (4000, 200), np.uint8)
+    Image.fromarray(pixels).save(flight / "incoming" / "b.png")
+    with subprocess.Popen(
+        [sys.executable, "-m", "winnow_edge.cli", "run", "mission.toml", "incoming", "--incoming",
+         "--store", "store", "--patience", "600"],
+        cwd=flight, stdout=subprocess.PIPE, stderr=subprocess.PIPE, preexec_fn=limited,
+    ) as process:  # fmt: skip
+        assert process.stderr is not None
+        process.stderr.readline()
+        process.terminate()
+        _, error = process.communicate()
+    assert process.returncode in (0, 6)
+    assert b"Traceback" not in error
 
 
 def test_results_that_nobody_reads_stop_no_work(flight: Path) -> None:
@@ -190,7 +241,7 @@ def test_results_on_a_full_disk_stop_no_work(flight: Path) -> None:
              "incoming/z.pgm", "--store", "store"],
             cwd=flight, stdout=full, stderr=subprocess.PIPE, check=False,
         )  # fmt: skip
-    assert done.returncode == 3
+    assert done.returncode == 6
     assert done.stderr.startswith(b"winnow-edge: standard output: cannot be written")
     assert swaths(flight) == ["b.png", "z.pgm"]
 

@@ -149,7 +149,7 @@ def test_results_that_cannot_be_written_are_one_line(flight: Path) -> None:
                 command(*arguments), cwd=flight, stdout=full, stderr=subprocess.PIPE, check=False
             )
         (line,) = done.stderr.decode().splitlines()
-        assert done.returncode == 3, arguments
+        assert done.returncode == 6, arguments
         assert line.startswith("winnow-edge: standard output: cannot be written: "), arguments
         assert "where there is room" in line
     # What was flown before is in the store for good.
@@ -525,7 +525,7 @@ def test_a_full_disk_loses_nothing_that_was_committed(flight: Path) -> None:
         pytest.skip(f"cannot mount: {mounted.stderr.decode().strip()}")
     try:
         done = edge(flight, "run", "mission.toml", "strip.png", "--store", "disk/store")
-        assert done.returncode == 3
+        assert done.returncode == 6
         assert re.search(rb"full", done.stderr)
         assert len(done.stderr.splitlines()) == 1
         subprocess.run(["mount", "-o", "remount,size=16m", disk], check=True)

@@ -206,7 +206,7 @@ def test_a_disk_that_is_full(tmp_path: Path, flight: Callable[..., subprocess.Po
 
     out, error = flight(store, preexec_fn=limited).communicate()
     assert "done" not in out
-    assert "StoreError" in error
+    assert "StoreTroubleError" in error
     assert "committed products are safe" in error
     committed = max(int(line) for line in out.split() if line.isdigit())
     assert committed > 0
