@@ -30,7 +30,7 @@ from winnow_edge.downlink.container import Container, Item
 from winnow_edge.downlink.packets import SEQUENCE_MODULO, Packet
 from winnow_edge.downlink.reader import LinkCounts, Reassembler, read_packets
 from winnow_edge.errors import PacketError as EdgePacketError
-from winnow_edge.files import sync_files, write_file
+from winnow_edge.files import printable, sync_files, write_file
 from winnow_edge.products.encode import decode_picture, decode_record, decode_swath
 from winnow_edge.products.kinds import NO_CLASS, Flag, Kind
 from winnow_ground.received import (
@@ -198,7 +198,7 @@ class _Receiver:
         new = len(self.received.containers) - before
         self.received.receptions.append(
             Reception(
-                file=str(file.path),
+                file=printable(str(file.path)),
                 bytes=file.bytes,
                 link=counts,
                 repeated=counts.containers - new,

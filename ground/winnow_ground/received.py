@@ -307,4 +307,6 @@ def _checked(made: type[_Entry], entry: dict[str, Any]) -> _Entry:
                 raise ValueError(f"{name} {value} is not 0 to 1")
         elif not isinstance(value, kind):
             raise ValueError(f"{name} {value!r} is of the wrong type")
+        elif isinstance(value, str):
+            value.encode()  # lone surrogates could not be written again
     return whole

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import tracemalloc
 from pathlib import Path
 from typing import Any
@@ -125,6 +126,13 @@ def test_names_from_the_link_do_nothing_to_a_terminal_or_a_spreadsheet(tmp_path:
     assert rows[1].startswith("'=HYPERLINK(1)\\x1b]0;owned") and ",'@b," in rows[1]
 
 
+def test_a_packet_file_whose_name_is_no_utf_8_is_received(tmp_path: Path) -> None:
+    path = sent(Path(os.fsdecode(os.fsencode(tmp_path) + b"/a\xff.bin")), [about(1, told())])
+    received = receive([path], tmp_path / "in")
+    assert load_received(tmp_path / "in").as_json() == received.as_json()
+    assert received.receptions[0].file.endswith("a\\xff.bin")
+
+
 def test_a_thousand_stores_are_not_taken_in(tmp_path: Path) -> None:
     path = sent(tmp_path / "a.bin", [about(1, told(), store=n) for n in range(1000)])
     received = receive([path], tmp_path / "in")
@@ -147,6 +155,7 @@ def test_a_thousand_stores_are_not_taken_in(tmp_path: Path) -> None:
         (("containers", 0, "id"), "1"),
         (("receptions", 0, "bytes"), []),
         (("receptions", 0, "link", "packets"), "many"),
+        (("receptions", 0, "file"), "\ud800"),
         (("swaths", 0, "lines"), "abc"),
         (("swaths", 0, "store"), "x"),
         (("swaths", 0), 5),

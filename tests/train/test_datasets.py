@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from winnow_base.errors import DataError, RecipeError
+from winnow_train.data.listing import read_listing
 from winnow_train.datasets import read_dataset, refuse_leakage, source_of, split_of
 from winnow_train.recipe import Data
 from winnow_train.tasks import make_task, refuse_empty_classes
@@ -203,3 +204,51 @@ def test_the_real_sets(mars_data: Path) -> None:
     first = {"hirise-v1": [2650, 590], "hirise-v3": [3478, 866], "msl": [3746, 1640]}
     assert all(np.all(np.array(sizes[name]) >= first[name]) for name in first)
     refuse_leakage([read_dataset(n, mars_data) for n in ("hirise-v1", "hirise-v3")])
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"0,other\n1,\xffcrater\n", "is not UTF-8 text"),
+        (b"0,other\n1," + b"x" * 200_000, "field larger than field limit"),
+        (b"0,other\n1\n", ":2: class 1 has no name"),
+        ("²,crater\n".encode(), "no class"),
+        (b"9" * 5000 + b",crater\n", "no class"),
+        (b"", "no class"),
+    ],
+)
+def test_a_class_map_that_is_none_is_refused_in_one_line(
+    tmp_path: Path, content: bytes, words: str
+) -> None:
+    home = write_v3(tmp_path, GOOD)
+    next(home.glob("*classmap.csv")).write_bytes(content)
+    for read in (read_dataset, read_listing):
+        with pytest.raises(DataError, match=words) as refused:
+            read("hirise-v3", tmp_path)
+        assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("row", "words"),
+    [
+        ("ESP_011623_2100_RED-0001-fv.jpg ² train", "unknown class id"),
+        (f"ESP_011623_2100_RED-0001-fv.jpg {'9' * 5000} train", "unknown class id"),
+        (f"ESP_011623_2100_{'x' * 5000}/a.jpg 1 train", "tiles that are absent"),
+    ],
+)
+def test_a_label_that_is_none_is_refused_in_one_line(tmp_path: Path, row: str, words: str) -> None:
+    home = write_v3(tmp_path, GOOD)
+    next(home.glob("labels-*")).write_text(row, encoding="utf-8")
+    with pytest.raises(DataError, match=words):
+        read_dataset("hirise-v3", tmp_path)
+    listing = read_listing("hirise-v3", tmp_path)
+    assert len(listing.unknown_ids) + len(listing.malformed) == 1
+
+
+def test_the_class_names_of_the_rover_set_are_checked(tmp_path: Path) -> None:
+    home = tmp_path / "msl-images"
+    home.mkdir()
+    (home / "msl_synset_words-indexed.txt").write_bytes("0 apxs\n² drill\n1 \n".encode())
+    for read in (read_dataset, read_listing):
+        with pytest.raises(DataError, match=":3: class 1 has no name"):
+            read("msl", tmp_path)

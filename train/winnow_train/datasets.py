@@ -15,7 +15,6 @@ set alone; a source found in two sets is an error, not a warning.
 
 from __future__ import annotations
 
-import csv
 import filecmp
 import hashlib
 import json
@@ -28,6 +27,7 @@ from pathlib import Path
 import numpy as np
 
 from winnow_base.errors import DataError
+from winnow_train.class_files import class_id, class_map, class_words
 
 SPLITS = ("train", "val", "test")
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".pgm"})
@@ -166,7 +166,7 @@ def _read_hirise(
     root: Path, name: str, folders: Sequence[str], unused: frozenset[int] | set[int] = frozenset()
 ) -> TileSet:
     folder = _find_folder(root, name, folders)
-    ids = _class_map(_only(folder, "*classmap.csv", "the class map"))
+    ids = class_map(_only(folder, "*classmap.csv", "the class map"))
     order = [i for i in sorted(ids) if i not in unused]
     index = {i: k for k, i in enumerate(order)}
     images = next(
@@ -222,11 +222,7 @@ def _without_copies(found: TileSet, root: Path) -> TileSet:
 def _read_msl(root: Path) -> TileSet:
     folder = _find_folder(root, "msl", ("msl-images",))
     words = _only(folder, "msl_synset_words-indexed.txt", "the class names")
-    ids = {}
-    for line in words.read_text(encoding="utf-8").splitlines():
-        code, _, words_of = line.strip().partition(" ")
-        if code.isdigit():
-            ids[int(code)] = " ".join(words_of.split())
+    ids = class_words(words)
     order = sorted(ids)
     index = {i: k for k, i in enumerate(order)}
     tiles, last = [], words
@@ -326,17 +322,6 @@ def _only(folder: Path, pattern: str, what: str) -> Path:
     return found[0]
 
 
-def _class_map(path: Path) -> dict[int, str]:
-    ids = {}
-    with path.open(encoding="utf-8", newline="") as stream:
-        for row in csv.reader(stream):
-            if row and row[0].strip().isdigit():
-                ids[int(row[0])] = row[1].strip()
-    if not ids:
-        raise DataError("no class", where=path, hint="expected rows such as 1,crater")
-    return ids
-
-
 def _rows(path: Path, columns: int) -> list[tuple[int, list[str]]]:
     """Numbered rows of a label file; repeated rows are dropped, contradicting ones refused."""
     rows: dict[str, tuple[int, list[str]]] = {}
@@ -357,26 +342,31 @@ def _rows(path: Path, columns: int) -> list[tuple[int, list[str]]]:
 
 
 def _class_index(text: str, index: dict[int, int], where: str) -> int:
-    if not text.isdigit() or int(text) not in index:
+    number = class_id(text)
+    if number is None or number not in index:
         known = ", ".join(str(i) for i in index)
-        raise DataError(f"unknown class id {text!r}", where=where, hint=f"known ids: {known}")
-    return index[int(text)]
+        raise DataError(f"unknown class id {text[:40]!r}", where=where, hint=f"known ids: {known}")
+    return index[number]
 
 
 def _present(tiles: Sequence[Tile], label_file: Path) -> tuple[Tile, ...]:
-    listed = {
-        p: {f.name for f in p.iterdir()} if p.is_dir() else set()
-        for p in {t.path.parent for t in tiles}
-    }
+    listed = {folder: _names_in(folder) for folder in {t.path.parent for t in tiles}}
     absent = [t for t in tiles if t.path.name not in listed[t.path.parent]]
     if absent:
         raise DataError(
             f"names {len(absent)} of {len(tiles)} tiles that are absent, the first "
-            f"{absent[0].path.name}",
+            f"{absent[0].path.name[:100]}",
             where=label_file,
-            hint=f"tiles are looked for in {absent[0].path.parent}",
+            hint=f"tiles are looked for in {str(absent[0].path.parent)[:200]}",
         )
     return tuple(sorted(tiles, key=lambda t: t.path.name))
+
+
+def _names_in(folder: Path) -> set[str]:
+    try:
+        return {file.name for file in folder.iterdir()}
+    except OSError:  # it is not there, or its name is longer than any file's
+        return set()
 
 
 def camera_of(name: str) -> str:

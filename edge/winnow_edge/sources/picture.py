@@ -203,7 +203,7 @@ def _open_whole(
             lines=lines,
             check=check,
         )
-    except OSError:  # Pillow made no picture at all of it
+    except (OSError, SyntaxError, ValueError):  # Pillow made no picture at all of it
         raise SwathError(
             f"holds no line that can be decoded ({truncated})", where=path, hint="send it again"
         ) from None

@@ -30,6 +30,7 @@ from winnow_edge.store.schema import (
     ContainerState,
     Meta,
     ProductState,
+    is_store_id,
 )
 
 NEW_FILE: Final = f"{STORE_FILE}.salvage"
@@ -164,7 +165,7 @@ def _entries(pages: Pages) -> tuple[dict[int, Row], dict[str, Any]]:
 
 def _take_meta(db: sqlite3.Connection, meta: dict[str, Any]) -> bool:
     """Keep the store's own values; whether its number is among them."""
-    known = type(meta.get(Meta.STORE_ID)) is int
+    known = is_store_id(meta.get(Meta.STORE_ID))
     if known:
         db.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", meta.items())
     return known

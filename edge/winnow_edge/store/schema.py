@@ -106,6 +106,11 @@ def checksum_of(*row: Any) -> int | None:
         return None
 
 
+def is_store_id(value: object) -> bool:
+    """Whether a value can be a store's number: 32 bits."""
+    return type(value) is int and 0 <= value < 2**32
+
+
 def seal(state: bytes | None) -> bytes | None:
     """A state with its CRC-32 before it."""
     return None if state is None else zlib.crc32(state).to_bytes(4, "big") + state

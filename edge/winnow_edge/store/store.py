@@ -36,6 +36,7 @@ from winnow_edge.store.schema import (
     StoredSwath,
     among,
     checksum,
+    is_store_id,
 )
 
 _FEW: Final = 64
@@ -93,8 +94,14 @@ class Store:
         """Whether the disk is full, and the store lives on its reserve."""
         self._opened = ExitStack()
         self._told_swaths: set[int] = set()
-        with sound(path):
-            self.store_id = int(self.meta(Meta.STORE_ID, 0))
+        number = self.meta(Meta.STORE_ID, 0)
+        if not is_store_id(number):
+            raise StoreError(
+                "the number that tells it from others is damaged",
+                where=path,
+                hint="`winnow-edge store salvage` gives it another",
+            )
+        self.store_id: int = number
 
     @classmethod
     def open(

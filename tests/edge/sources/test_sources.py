@@ -6,6 +6,7 @@ import contextlib
 import io
 import os
 import threading
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -188,6 +189,18 @@ def test_a_cut_png_keeps_what_was_decoded(tmp_path: Path) -> None:
     assert (lines[:-1] == noise[: len(lines) - 1]).all()
     assert source.truncated is not None
     assert "lines are missing" in source.truncated
+
+
+def test_a_png_whose_palette_is_damaged_is_refused(tmp_path: Path) -> None:
+    Image.fromarray(smooth(40, 24)).convert("P").save(tmp_path / "s.png")
+    data = bytearray((tmp_path / "s.png").read_bytes())
+    at = data.index(b"PLTE") - 4
+    end = at + 12 + int.from_bytes(data[at : at + 4], "big")
+    chunk = b"PLTE" + bytes(1107)  # more colours than 256
+    data[at:end] = (1107).to_bytes(4, "big") + chunk + zlib.crc32(chunk).to_bytes(4, "big")
+    (tmp_path / "s.png").write_bytes(data)
+    with pytest.raises(SwathError, match="holds no line that can be decoded"):
+        open_source(tmp_path / "s.png", instrument=CAMERA)
 
 
 def test_a_pipe_that_closes_within_a_line_gives_the_whole_lines(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from winnow_edge.downlink.contact import DownlinkSummary, downlink
 from winnow_edge.downlink.reader import LinkCounts, read_containers
 from winnow_edge.errors import StoreError, SwathKnownError
 from winnow_edge.products.encode import decode_record
+from winnow_edge.store.salvage import salvage
 from winnow_edge.store.store import Store
 from winnow_edge.testing import begin, finish, landmark_mission, products_of_tiles
 
@@ -149,6 +150,18 @@ def test_a_damaged_number_of_the_store_is_found_again(
 
 def _storable(value: object) -> object:
     return float(value) if isinstance(value, int) and abs(value) >= 2**63 else value
+
+
+@pytest.mark.parametrize("value", [-1, 2**32, 2**53, "x", b"\0", 1.5, None])
+def test_a_store_whose_own_number_is_damaged_is_salvaged_under_another(
+    tmp_path: Path, value: object
+) -> None:
+    before = made(tmp_path)
+    change(tmp_path, "UPDATE meta SET value = ? WHERE key = 'store_id'", value)
+    with pytest.raises(StoreError, match="number that tells it"):
+        contact(tmp_path)
+    assert salvage(tmp_path).anew
+    assert contact(tmp_path)[0] == before
 
 
 @pytest.mark.parametrize("column", ["products = x'010203'", "state = 'x'", "contact = 'x'"])

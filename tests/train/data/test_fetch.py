@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import json
 import re
 import socket
+import socketserver
 import subprocess
 import sys
+import threading
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,7 +25,7 @@ from tests.train.serving import Site
 from winnow_base.errors import DataError, NetworkError
 from winnow_edge.errors import OutputError
 from winnow_train.data.catalogue import ARCHIVES, browse_path
-from winnow_train.data.download import Patience, download
+from winnow_train.data.download import Patience, download, fetch_json
 from winnow_train.data.fetch import fetch_archive, fetch_browse
 from winnow_train.data.unpack import unpack
 from winnow_train.datasets import PROVENANCE, read_dataset
@@ -192,6 +195,69 @@ def test_only_http_is_opened(tmp_path: Path, ear: Ear) -> None:
     secret.write_text("x")
     with pytest.raises(DataError, match="no http"):
         download(secret.as_uri(), tmp_path / "f", meter=ear)
+
+
+@contextlib.contextmanager
+def answering(answer: bytes) -> Iterator[str]:
+    """The address of a server that gives this answer, octet for octet, and hangs up."""
+
+    class Handler(socketserver.StreamRequestHandler):
+        def handle(self) -> None:
+            while self.rfile.readline().strip():
+                pass
+            self.wfile.write(answer)
+
+    with socketserver.TCPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.02,))
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+        thread.join()
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"HTTP/1.1 200 OK\r\nContent-Length: \xb2\r\n\r\n[1]",
+        b"HTTP/1.1 200 OK\r\nContent-Length: " + b"9" * 5000 + b"\r\n\r\n[1]",
+        b"HTTP/1.1 206 OK\r\nContent-Range: bytes \xb2-1/\xb2\r\n\r\n[1]",
+        b"HTTP/1.1 503 Busy\r\nRetry-After: \xb2\r\n\r\n",
+        b"HTTP/1.1 503 Busy\r\nRetry-After: " + b"9" * 5000 + b"\r\n\r\n",
+        b"HTTP/1.1 302 Found\r\nLocation: http://[::1\r\n\r\n",
+        b"HTTP/1.1 302 Found\r\nLocation: http://" + b"a" * 70 + b".b/\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\n\r\n" + b"[" * 200_000,
+        b"HTTP/1.1 200 OK\r\n\r\n[" + b"9" * 5000 + b"]",
+        b"\xff" * 100,
+    ],
+)
+def test_whatever_a_server_says_is_taken_or_refused_in_one_line(
+    answer: bytes, tmp_path: Path, ear: Ear
+) -> None:
+    once = Patience(stall=20, tries=1, pause=0)
+    with answering(answer) as url:
+        for ask in (
+            lambda: fetch_json(f"{url}/x", patience=once, meter=ear),  # type: ignore[arg-type]
+            lambda: download(f"{url}/x", tmp_path / "x", size=3, patience=once, meter=ear),  # type: ignore[arg-type]
+        ):
+            try:
+                ask()
+            except (DataError, NetworkError) as error:
+                assert "\n" not in str(error)
+
+
+@pytest.mark.parametrize("size", [10**400, -1, "5", None, 1.5, True])
+def test_a_record_with_a_size_that_is_none_is_no_record(tmp_path: Path, size: object) -> None:
+    archive = ARCHIVES["hirise-v1"]
+    files = [{"key": archive.file, "size": size, "checksum": "md5:0"}]
+    body = json.dumps({"files": files}).encode()
+    head = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body)
+    with answering(head + body) as url, pytest.raises(DataError, match="is no Zenodo record"):
+        fetch_archive(archive, tmp_path, base_url=url, patience=QUICK)
+
+
+def test_an_address_that_is_none_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="leads to no address"):
+        fetch_archive(ARCHIVES["hirise-v1"], tmp_path, base_url="http://[::1", patience=QUICK)
 
 
 def closed_port() -> int:

@@ -19,7 +19,7 @@ import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar
+from typing import IO, Any, BinaryIO, TypeVar
 
 from winnow_base.errors import DataError, NetworkError
 from winnow_base.progress import ByteBar
@@ -29,6 +29,8 @@ T = TypeVar("T")
 
 CHUNK = 1 << 16
 LARGEST_JSON = 1 << 22
+_MOST_DIGITS = 15
+"""More bytes than any server holds, or seconds than anybody waits."""
 #: Answers after which asking again may help: time-out, too early, too many, server errors.
 TRANSIENT = frozenset({408, 425, 429, 500, 502, 503, 504})
 #: A server may ask for a longer pause than this; we do not wait longer.
@@ -107,7 +109,7 @@ def fetch_json(url: str, *, patience: Patience | None = None, meter: ByteBar) ->
 
     try:
         return json.loads(_persist(ask, url, patience, meter))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DataError(
             "does not answer with JSON", where=url, hint="is this the right server?"
         ) from error
@@ -170,6 +172,7 @@ class _Transfer:
         try:
             answer = _open(self.url, headers, self.patience.stall)
         except urllib.error.HTTPError as error:
+            error.close()
             if error.code == http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE and have:
                 self.discard()
                 raise _BrokenOffError("the server has no such range") from error
@@ -257,9 +260,10 @@ def _judge(error: Exception, url: str, first: bool) -> _BrokenOffError:
     if isinstance(error, _BrokenOffError):
         return error
     if isinstance(error, urllib.error.HTTPError):
+        error.close()
         if error.code in TRANSIENT:
             asked = error.headers.get("Retry-After", "")
-            wait = float(asked) if asked.isdigit() else 0.0
+            wait = float(whole_number(asked) or 0)
             return _BrokenOffError(f"the server answers {error.code} {error.reason}", wait)
         known = {404: "is not there", 410: "is gone", 401: "is not public", 403: "is not allowed"}
         what = known.get(error.code, "was refused")
@@ -293,13 +297,38 @@ def _words(reason: object) -> str:
     return str(reason) or type(reason).__name__
 
 
+class _Redirects(urllib.request.HTTPRedirectHandler):
+    """Follows redirects, and hangs up on a server that leads to no address."""
+
+    def http_error_302(
+        self,
+        req: urllib.request.Request,
+        fp: IO[bytes],
+        code: int,
+        msg: str,
+        headers: http.client.HTTPMessage,
+    ) -> http.client.HTTPResponse | None:
+        try:
+            return super().http_error_302(req, fp, code, msg, headers)
+        except ValueError:
+            fp.close()
+            raise
+
+    http_error_301 = http_error_303 = http_error_307 = http_error_308 = http_error_302
+
+
+_OPENER = urllib.request.build_opener(_Redirects)
+
+
 def _open(url: str, headers: dict[str, str], stall: float) -> http.client.HTTPResponse:
     if not url.startswith(("http://", "https://")):  # urllib would open file:// as well
         raise DataError("is no http:// or https:// address", where=url)
-    request = urllib.request.Request(
-        url, headers={"User-Agent": "winnow", "Accept-Encoding": "identity", **headers}
-    )
-    answer: http.client.HTTPResponse = urllib.request.urlopen(request, timeout=stall)
+    headers = {"User-Agent": "winnow", "Accept-Encoding": "identity", **headers}
+    try:
+        request = urllib.request.Request(url, headers=headers)
+        answer: http.client.HTTPResponse = _OPENER.open(request, timeout=stall)
+    except ValueError as error:  # what urllib says to `http://[::1`, or to a redirect there
+        raise DataError(f"leads to no address ({error})", where=url) from error
     return answer
 
 
@@ -307,13 +336,18 @@ def _extent(answer: http.client.HTTPResponse, have: int) -> tuple[int, int | Non
     """First byte of an answer's body and the size of the whole file (None: not told)."""
     length = answer.headers.get("Content-Length", "")
     if answer.status != http.HTTPStatus.PARTIAL_CONTENT:
-        return 0, int(length) if length.isdigit() else None
+        return 0, whole_number(length)
     unit, _, rest = answer.headers.get("Content-Range", "").partition(" ")
     span, _, total = rest.partition("/")
     start = span.partition("-")[0]
-    if unit != "bytes" or not start.isdigit() or int(start) != have:
+    if unit != "bytes" or whole_number(start) != have:
         raise _BrokenOffError("the server sent another range than was asked for")
-    return have, int(total) if total.isdigit() else None
+    return have, whole_number(total)
+
+
+def whole_number(text: str) -> int | None:
+    """A number that a server writes in ASCII digits, below 1e15; None for any other text."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= _MOST_DIGITS else None
 
 
 def _wrong(path: Path, md5: str | None, check: Callable[[Path], str | None] | None) -> str | None:

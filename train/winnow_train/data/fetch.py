@@ -26,6 +26,9 @@ from winnow_train.data.download import Patience, download, fetch_json
 from winnow_train.data.unpack import unpack, unpacked_size
 from winnow_train.datasets import PROVENANCE
 
+_MOST_BYTES = 10**15
+"""No data set comes near this."""
+
 
 def fetch_archive(
     archive: Archive,
@@ -133,10 +136,14 @@ def _described(archive: Archive, base: str, patience: Patience | None, meter: By
             )
         found: dict[str, Any] = files[archive.file]
         method, _, digest = found["checksum"].rpartition(":")
-        licence = record.get("metadata", {}).get("license", {}).get("id")
+        licence, size = record.get("metadata", {}).get("license", {}).get("id"), found["size"]
+        if type(size) is not int or not 0 <= size < _MOST_BYTES:
+            raise ValueError(f"{size!r} is no size")
+        if not isinstance(licence, str | None):
+            raise TypeError("a licence is text")
         return replace(
             archive,
-            size=int(found["size"]),
+            size=size,
             md5=digest if method in ("md5", "") else None,
             licence=archive.licence or licence,
         )

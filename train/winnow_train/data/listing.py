@@ -11,12 +11,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from winnow_base.errors import DataError
+from winnow_train.class_files import class_id, class_map, class_words
 from winnow_train.datasets import (
     HIRISE_SOURCE,
     IMAGE_SUFFIXES,
     MSL_NAME,
     SPLITS,
-    _class_map,
     _find_folder,
     _only,
     source_of,
@@ -80,7 +80,7 @@ def read_listing(name: str, root: Path) -> Listing:
 
 
 def _hirise(name: str, folder: Path) -> Listing:
-    ids = _class_map(_only(folder, "*classmap.csv", "the class map"))
+    ids = class_map(_only(folder, "*classmap.csv", "the class map"))
     split_file = next(iter(sorted(folder.glob("labels-*train_val_test.txt"))), None)
     label_file = split_file or _only(folder, "labels-*.txt", "the label file")
     images = next(
@@ -103,11 +103,7 @@ def _hirise(name: str, folder: Path) -> Listing:
 
 def _msl(folder: Path) -> Listing:
     words = _only(folder, "msl_synset_words-indexed.txt", "the class names")
-    ids = {}
-    for line in words.read_text(encoding="utf-8").splitlines():
-        number, _, text = line.strip().partition(" ")
-        if number.isdigit():
-            ids[int(number)] = " ".join(text.split())
+    ids = class_words(words)
     found = Listing("msl", folder, tuple(ids[i] for i in sorted(ids)))
     files = [(s, folder / f"{s}-calibrated-shuffled.txt") for s in SPLITS]
     files = [(s, path) for s, path in files if path.is_file()]
@@ -172,10 +168,11 @@ def _rows(
 
 
 def _label(found: Listing, ids: dict[int, str], text: str, where: str) -> str | None:
-    if text.isdigit() and int(text) in ids:
-        return ids[int(text)]
-    found.unknown_ids.append(f"{where}: {text}")
-    return None
+    number = class_id(text)
+    if number is None or number not in ids:
+        found.unknown_ids.append(f"{where}: {text}")
+        return None
+    return ids[number]
 
 
 def _unlabelled(found: Listing, images: Path, names: set[str] | Sequence[str]) -> None:
