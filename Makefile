@@ -24,7 +24,7 @@ $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.
 	|| $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt $(1)
 endef
 
-.PHONY: help demo test test-slow test-arm wheel lint format types bench bench-peers pin clean
+.PHONY: help demo test test-slow test-power test-arm wheel lint format types bench bench-peers pin clean
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
@@ -53,6 +53,9 @@ test: $(VENV)/.all ## all tests but the slow ones
 
 test-slow: $(VENV)/.all ## the slow tests: long fuzzing, long streams
 	$(BIN)/python -m pytest -m slow tests
+
+test-power: $(VENV)/.all ## power cuts at 100,000 points, 500 kills, every call failing (POINTS=n, SEED=n)
+	POWER_POINTS=$(or $(POINTS),100000) POWER_SEED=$(SEED) $(BIN)/python -m pytest -s -m slow tests/power
 
 test-arm: $(VENV)/.all ## the edge on aarch64, emulated: installs, logits and records bit for bit
 	$(BIN)/python -m pytest -m arm tests/arm

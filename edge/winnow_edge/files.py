@@ -112,11 +112,23 @@ def write_file(
     """
     path = Path(path)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
     except OSError as error:
         raise unwritable(error, path.parent, hint, what="cannot be made") from error
     with write_aside(path, durable=durable, hint=hint) as stream:
         stream.write(data.encode() if isinstance(data, str) else data)
+
+
+def make_folder(folder: str | Path) -> None:
+    """Make a folder and those above it that are missing, each on the disk: a file in a folder that
+    a power cut takes away is lost however well it was synced. Raises OSError."""
+    folder = Path(folder)
+    if folder.is_dir():
+        return
+    if folder.parent != folder:
+        make_folder(folder.parent)
+    folder.mkdir(exist_ok=True)
+    sync_folder(folder.parent)
 
 
 def sync_files(paths: Iterable[str | Path]) -> None:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from winnow_edge.errors import OutputError
-from winnow_edge.files import printable, unwritable, write_file
+from winnow_edge.files import make_folder, printable, unwritable, write_file
 from winnow_edge.output import tell
 
 DONE: Final = "done"
@@ -65,7 +65,7 @@ class Incoming:
         self._folder, self._state = Path(folder), Path(state) / TRIES_FILE
         try:
             for name in (DONE, SET_ASIDE):
-                (self._folder / name).mkdir(parents=True, exist_ok=True)
+                make_folder(self._folder / name)
         except OSError as error:
             raise _unwritable(self._folder, error) from error
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import secrets
 import sqlite3
 import tempfile
@@ -61,7 +62,14 @@ def connect(path: Path) -> sqlite3.Connection:
         _functions(db)
         db.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
         _check(db, path)
-        db.execute("PRAGMA journal_mode = WAL")
+        (mode,) = db.execute("PRAGMA journal_mode = WAL").fetchone()
+        if mode != "wal":  # SQLite goes on without a log, and says no more than this
+            raise StoreTroubleError(
+                "no write-ahead log can be made",
+                Trouble.FAILING,
+                where=path,
+                hint="the disk is full or failing, or its file system has no shared memory",
+            )
         db.execute("PRAGMA synchronous = FULL")
         db.execute(f"PRAGMA wal_autocheckpoint = {WAL_PAGES}")
         db.execute(f"PRAGMA journal_size_limit = {WAL_LIMIT}")
@@ -215,6 +223,10 @@ def sound(path: Path) -> Iterator[None]:
 def _told(error: sqlite3.Error, path: Path) -> StoreError:
     """SQLite's error as one of ours."""
     name = getattr(error, "sqlite_errorname", "") or ""
+    if name.startswith("SQLITE_CANTOPEN") and _may_write(path):
+        # SQLite does not say why: neither the folder nor a file of the store stands in the way.
+        hint = "the disk is full or failing; committed products are safe"
+        return StoreTroubleError(str(error), Trouble.FAILING, where=path, hint=hint)
     for start, (trouble, hint) in _SQLITE.items():
         if name.startswith(start):
             if trouble is not None:
@@ -222,6 +234,15 @@ def _told(error: sqlite3.Error, path: Path) -> StoreError:
             kind = StoreDamagedError if start == "SQLITE_CORRUPT" else StoreError
             return kind(str(error), where=path, hint=hint)
     return StoreError(str(error), where=path)
+
+
+def _may_write(path: Path) -> bool:
+    """Whether this user may write the store's folder and every file of it that is there."""
+    files = [path.with_name(path.name + end) for end in ("", "-wal", "-shm")]
+    there = [file for file in files if os.path.lexists(file)]
+    return os.access(path.parent, os.W_OK | os.X_OK) and all(
+        file.is_file() and os.access(file, os.R_OK | os.W_OK) for file in there
+    )
 
 
 _SQLITE: Final[dict[str, tuple[Trouble | None, str]]] = {

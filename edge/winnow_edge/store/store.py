@@ -19,6 +19,7 @@ from typing import Any, Final
 import numpy as np
 
 from winnow_edge.errors import StoreError, StoreTroubleError, SwathKnownError, Trouble
+from winnow_edge.files import make_folder
 from winnow_edge.mission import Mission
 from winnow_edge.products.kinds import NO_CLASS, Kind
 from winnow_edge.products.table import ProductTable
@@ -128,7 +129,7 @@ class Store:
                 if read_only or not create:
                     hint = "`winnow-edge run` makes one"
                     raise StoreError("no store here", where=folder, hint=hint)
-                folder.mkdir(parents=True, exist_ok=True)
+                make_folder(folder)
             with ExitStack() as opened:
                 held = None
                 if read_only:
