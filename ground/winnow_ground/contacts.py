@@ -26,6 +26,10 @@ from winnow_base.errors import PlanError
 
 _ABSOLUTE = re.compile(r"(\d{4})/(\d\d)/(\d\d)-(\d\d):(\d\d):(\d\d)")
 _RELATIVE = re.compile(r"\+(\d+(?:\.\d+)?)")
+_MOST = 1e15
+"""No time, rate or distance of a plan comes near this."""
+_MOST_DIGITS = 19
+_LAST_SECOND = dt.datetime(9999, 12, 31, 23, 59, 59, tzinfo=dt.UTC).timestamp()
 _IGNORED = frozenset("?hev1smliq^x")
 """ionadmin commands that say nothing about contacts (help, echo, version, initialize, start,
 manage, list, info, quit, region, stop)."""
@@ -242,7 +246,10 @@ class _IonReader:
         """Seconds on the file's time axis: from second 0, or POSIX where times are absolute."""
         if match := _RELATIVE.fullmatch(word):
             self.on_axis(absolute=self.reference_absolute, word=word)
-            return self.reference + float(match[1])
+            seconds = self.reference + self.number(match[1], "time")
+            if self.reference_absolute and seconds > _LAST_SECOND:
+                raise self.error(f"{word!r} lies beyond the year 9999")
+            return seconds
         if match := _ABSOLUTE.fullmatch(word):
             try:
                 when = dt.datetime(*map(int, match.groups()), tzinfo=dt.UTC)  # type: ignore[misc,arg-type]
@@ -261,8 +268,8 @@ class _IonReader:
         self.absolute = absolute
 
     def node(self, word: str) -> int:
-        if not word.isascii() or not word.isdigit():
-            raise self.error(f"{word!r} is no node number")
+        if not word.isascii() or not word.isdigit() or len(word) > _MOST_DIGITS:
+            raise self.error(f"{word[:40]!r} is no node number")
         return int(word)
 
     def number(self, word: str, what: str) -> float:
@@ -270,8 +277,8 @@ class _IonReader:
             value = float(word)
         except ValueError:
             value = math.nan
-        if not math.isfinite(value):
-            raise self.error(f"{word!r} is no {what}")
+        if not abs(value) < _MOST:
+            raise self.error(f"{word[:40]!r} is no {what}")
         return value
 
     def error(self, what: str, hint: str | None = None) -> PlanError:
@@ -316,8 +323,10 @@ def _hdtn_numbers(entry: dict[str, Any], where: str) -> tuple[float, float, floa
             raise PlanError(f"has no `{key}`", where=where, hint=f"needs: {', '.join(_HDTN_KEYS)}")
         values[key] = entry[key]
     for key, value in values.items():
-        if type(value) not in (int, float) or not 0 <= value < 1e15:
-            raise PlanError(f"`{key}` is {value!r}, must be a number from 0 up", where=where)
+        if type(value) not in (int, float) or not 0 <= value < _MOST:
+            raise PlanError(
+                f"`{key}` is {str(value)[:40]}, must be a number from 0 up", where=where
+            )
     for key in ("source", "dest"):
         if type(values[key]) is not int:
             raise PlanError(f"`{key}` is {values[key]!r}, must be a node number", where=where)

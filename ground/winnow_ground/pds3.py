@@ -206,7 +206,8 @@ def read_lines(layout: ImageLayout, band: int, count: int) -> Iterator[npt.NDArr
         while left:
             raw = file.read(min(count, left) * layout.record)
             got = len(raw) // layout.record
-            records = np.frombuffer(raw, np.uint8, got * layout.record).reshape(got, -1)
+            records = np.frombuffer(raw, np.uint8, got * layout.record)
+            records = records.reshape(got, layout.record)
             inner = np.ascontiguousarray(records[:, layout.prefix : layout.prefix + width])
             if got:
                 yield inner.view(kind).astype(np.uint8 if layout.bits == 8 else "<u2", copy=False)
@@ -296,7 +297,9 @@ def _layout(path: Path, root: Node, image: Node, holder: Node) -> ImageLayout:
         ("LINE_SUFFIX_BYTES", values.get("LINE_SUFFIX_BYTES", 0), 0, 10**6),
     ):
         if type(number) is not int or not low <= number <= high:
-            raise DataError(f"label: {key} is {number!r}, must be {low} to {high}")
+            raise DataError(f"label: {key} is {repr(number)[:60]}, must be {low} to {high}")
+    if type(bits) is not int:
+        raise DataError(f"label: SAMPLE_BITS is {repr(bits)[:60]}, must be 8 or 16")
     if (kind, bits) in _FOREIGN:
         raise ForeignImageError(
             f"label: {bits}-bit samples of type {kind}",

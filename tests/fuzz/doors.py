@@ -27,24 +27,24 @@ class Entry:
 
 
 DOORS = {
-    "bundle": Entry("tests.fuzz.bundles", "edge", 600, 60_000),
-    "mission": Entry("tests.fuzz.missions", "edge", 500, 120_000),
-    "picture": Entry("tests.fuzz.pictures", "edge", 600, 80_000),
+    "bundle": Entry("tests.fuzz.bundles", "edge", 600, 80_000),
+    "mission": Entry("tests.fuzz.missions", "edge", 500, 100_000),
+    "picture": Entry("tests.fuzz.pictures", "edge", 600, 100_000),
     "pgm": Entry("tests.fuzz.pictures", "edge", 300, 60_000),
-    "raw": Entry("tests.fuzz.pictures", "edge", 200, 40_000),
-    "rows": Entry("tests.fuzz.stores", "store", 250, 60_000),
-    "pages": Entry("tests.fuzz.stores", "store", 250, 60_000),
-    "salvage": Entry("tests.fuzz.stores", "store", 150, 40_000),
-    "ack": Entry("tests.fuzz.stores", "store", 250, 60_000),
-    "packets": Entry("tests.fuzz.contacts", "ground", 300, 150_000),
-    "received": Entry("tests.fuzz.contacts", "ground", 300, 80_000),
-    "truth": Entry("tests.fuzz.contacts", "ground", 300, 60_000),
+    "raw": Entry("tests.fuzz.pictures", "edge", 200, 60_000),
+    "rows": Entry("tests.fuzz.stores", "store", 250, 30_000),
+    "pages": Entry("tests.fuzz.stores", "store", 250, 30_000),
+    "salvage": Entry("tests.fuzz.stores", "store", 150, 20_000),
+    "ack": Entry("tests.fuzz.stores", "store", 250, 70_000),
+    "packets": Entry("tests.fuzz.contacts", "ground", 300, 50_000),
+    "received": Entry("tests.fuzz.contacts", "ground", 300, 50_000),
+    "truth": Entry("tests.fuzz.contacts", "ground", 300, 70_000),
     "plan": Entry("tests.fuzz.contacts", "ground", 400, 100_000),
     "pds3": Entry("tests.fuzz.contacts", "ground", 400, 100_000),
-    "labels": Entry("tests.fuzz.learning", "train", 400, 60_000),
-    "own": Entry("tests.fuzz.learning", "train", 400, 60_000),
+    "labels": Entry("tests.fuzz.learning", "train", 400, 80_000),
+    "own": Entry("tests.fuzz.learning", "train", 400, 80_000),
     "recipe": Entry("tests.fuzz.learning", "train", 200, 40_000),
-    "server": Entry("tests.fuzz.servers", "train", 250, 60_000),
+    "server": Entry("tests.fuzz.servers", "train", 250, 50_000),
 }
 FAULTY = {
     name: Entry("tests.fuzz.faulty", "faulty", 5, 5)

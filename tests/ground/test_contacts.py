@@ -70,6 +70,9 @@ def test_registrations_and_hypothetical_contacts_are_not_planned_with():
         ("a contact +0 +600 1 2", "5 or 6 fields, here are 4"),
         ("a contact +0 +600 1 2 fast", "'fast' is no rate in bytes per second"),
         ("a contact +0 +600 1 2 nan", "no rate"),
+        ("a contact +0 +600 1 2 1e308", "no rate"),
+        (f"a contact +0 +{'9' * 400} 1 2 100", "no time"),
+        (f"a contact +0 +600 1 {'9' * 5000} 100", "no node number"),
         ("a contact +0 +600 1 2 -5", "must be over 0"),
         ("a contact +600 +0 1 2 100", "not after its start"),
         ("a contact 0 +600 1 2 100", "'0' is no time"),
@@ -93,6 +96,11 @@ def test_a_malformed_line_is_named(tmp_path: Path, line: str, says: str):
         load_plan(file)
     assert caught.value.where == f"{file}:3"
     assert says in str(caught.value)
+
+
+def test_a_contact_beyond_the_calendar_is_refused():
+    with pytest.raises(PlanError, match="beyond the year 9999"):
+        parse_plan("@ 2026/01/01-00:00:00\na contact +0 +900000000000 1 2 100\n")
 
 
 def test_overlapping_contacts_of_two_nodes_are_refused_naming_both():

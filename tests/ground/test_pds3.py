@@ -116,6 +116,7 @@ def test_bands_that_follow_one_another(tmp_path: Path) -> None:
         (b"PDS_VERSION_ID PDS3\r\n", "PDS_VERSION_ID has no value"),
         (b"PDS_VERSION_ID = PDS3 END_OBJECT = X\r\n", "END_OBJECT without a beginning"),
         (b"PDS_VERSION_ID = " + b"(" * 5000, "sequences within sequences"),
+        (attached(SAMPLE_BITS="(8, 16)"), "SAMPLE_BITS is"),
     ],
 )
 def test_labels_that_are_wrong_say_how(label: bytes, says: str, tmp_path: Path) -> None:
@@ -124,6 +125,13 @@ def test_labels_that_are_wrong_say_how(label: bytes, says: str, tmp_path: Path) 
     with pytest.raises(DataError) as caught:
         describe(path, 1, None)
     assert says in str(caught.value)
+
+
+def test_a_band_of_which_no_line_is_there_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "strip.img"
+    path.write_bytes(attached("BANDS = 2\r\n") + WIDE.astype("<u2").tobytes())
+    with pytest.raises(DataError, match="30 of 30 lines that the label says are missing"):
+        read(path, 2)
 
 
 def test_a_label_cannot_point_outside_its_folder(tmp_path: Path) -> None:

@@ -234,6 +234,7 @@ def test_a_class_map_that_is_none_is_refused_in_one_line(
         ("ESP_011623_2100_RED-0001-fv.jpg ² train", "unknown class id"),
         (f"ESP_011623_2100_RED-0001-fv.jpg {'9' * 5000} train", "unknown class id"),
         (f"ESP_011623_2100_{'x' * 5000}/a.jpg 1 train", "tiles that are absent"),
+        ("ESP_011623_2100_RED-0001/\0/a.jpg 1 train", "tiles that are absent"),
     ],
 )
 def test_a_label_that_is_none_is_refused_in_one_line(tmp_path: Path, row: str, words: str) -> None:
@@ -242,7 +243,7 @@ def test_a_label_that_is_none_is_refused_in_one_line(tmp_path: Path, row: str, w
     with pytest.raises(DataError, match=words):
         read_dataset("hirise-v3", tmp_path)
     listing = read_listing("hirise-v3", tmp_path)
-    assert len(listing.unknown_ids) + len(listing.malformed) == 1
+    assert len(listing.unknown_ids) + len(listing.malformed) + len(listing.rows) == 1
 
 
 def test_the_class_names_of_the_rover_set_are_checked(tmp_path: Path) -> None:

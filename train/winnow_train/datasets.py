@@ -365,7 +365,7 @@ def _present(tiles: Sequence[Tile], label_file: Path) -> tuple[Tile, ...]:
 def _names_in(folder: Path) -> set[str]:
     try:
         return {file.name for file in folder.iterdir()}
-    except OSError:  # it is not there, or its name is longer than any file's
+    except (OSError, ValueError):  # it is not there, or is the name of no file at all
         return set()
 
 

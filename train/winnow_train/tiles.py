@@ -15,6 +15,7 @@ from PIL import Image
 
 from winnow_base.errors import DataError
 from winnow_base.pictures import open_picture
+from winnow_edge.sources.contract import PICTURE_ERRORS
 from winnow_train.recipe import Augment
 
 _FILTERS = (Image.Resampling.BOX, Image.Resampling.BILINEAR, Image.Resampling.HAMMING)
@@ -28,7 +29,7 @@ def decode(path: Path, channels: int) -> np.ndarray:
     try:
         with open_picture(path) as image:
             pixels = np.asarray(image.convert("L" if channels == 1 else "RGB"))
-    except (OSError, SyntaxError, ValueError) as error:
+    except PICTURE_ERRORS as error:
         raise _unreadable(path) from error
     return pixels.reshape(*pixels.shape[:2], channels)
 
@@ -38,7 +39,7 @@ def refuse_no_picture(path: Path) -> None:
     try:
         with open_picture(path):
             return
-    except (OSError, SyntaxError, ValueError) as error:
+    except PICTURE_ERRORS as error:
         raise _unreadable(path) from error
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+import struct
+import zlib
+from typing import Any, Final, Protocol
 
 import numpy.typing as npt
 
@@ -10,6 +12,11 @@ Lines = npt.NDArray[Any]
 """A block of lines: uint8 or uint16, shape (n, samples) or (n, samples, 3)."""
 
 STDIN = "-"
+PICTURE_ERRORS: Final = (
+    *(OSError, SyntaxError, ValueError, LookupError, TypeError, ArithmeticError, EOFError),
+    *(struct.error, zlib.error),
+)
+"""What Pillow lets through where a picture is damaged, as seen and as its own reader catches."""
 
 
 class LineSource(Protocol):

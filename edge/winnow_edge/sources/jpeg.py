@@ -21,6 +21,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from winnow_edge.sources.contract import PICTURE_ERRORS
+
 _GREY = 128
 _TALLEST = 65_500
 """Rows that libjpeg takes (JPEG_MAX_DIMENSION)."""
@@ -154,7 +156,7 @@ class Recount:
 
     def __call__(self) -> str | None:
         # Whatever Pillow has to say of the file, it said when it was decoded the first time.
-        with contextlib.suppress(OSError, SyntaxError, ValueError):
+        with contextlib.suppress(*PICTURE_ERRORS):
             if self._version() != self._known:
                 return None
             taller = cast(BinaryIO, Taller(self._file, self._rows))

@@ -18,7 +18,7 @@ import numpy as np
 from PIL import Image, ImageFile
 
 from winnow_edge.errors import SwathError
-from winnow_edge.sources.contract import Lines
+from winnow_edge.sources.contract import PICTURE_ERRORS, Lines
 from winnow_edge.sources.jpeg import Recount, Rows, Taller, any_size, damage, rows_of
 
 _CHUNK = 1 << 16
@@ -168,7 +168,7 @@ def _identify(file: BinaryIO, path: Path) -> ImageFile.ImageFile:
     try:
         with any_size():
             return Image.open(file, formats=("JPEG", "PNG"))
-    except (OSError, SyntaxError, ValueError) as error:
+    except PICTURE_ERRORS as error:
         raise SwathError(
             "begins like a picture but cannot be read as one", where=path, hint=str(error)
         ) from None
@@ -190,7 +190,7 @@ def _open_whole(
         check = _counting(file, image, rows)
     try:
         image.load()
-    except (OSError, SyntaxError, ValueError) as error:
+    except PICTURE_ERRORS as error:
         truncated = str(error).split("(")[0].strip() or "damaged"
         image, check = _what_is_there(path, file, jpeg=jpeg, grey=grey), None
     try:
@@ -203,7 +203,7 @@ def _open_whole(
             lines=lines,
             check=check,
         )
-    except (OSError, SyntaxError, ValueError):  # Pillow made no picture at all of it
+    except PICTURE_ERRORS:  # Pillow made no picture at all of it
         raise SwathError(
             f"holds no line that can be decoded ({truncated})", where=path, hint="send it again"
         ) from None
@@ -224,7 +224,7 @@ def _what_is_there(path: Path, file: BinaryIO, *, jpeg: bool, grey: bool) -> Ima
         image = _identify(io.BytesIO(data[:end] + _EOI) if jpeg else file, path)
         if jpeg and grey:
             image.draft("L", None)
-        with _tolerant(), contextlib.suppress(OSError, SyntaxError, ValueError):
+        with _tolerant(), contextlib.suppress(*PICTURE_ERRORS):
             image.load()
             break
     return image

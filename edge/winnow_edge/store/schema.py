@@ -199,6 +199,8 @@ class StoredSwath:
         born, tile, line, summary = more
         names, about = json.loads(classes), json.loads(info)
         told = json.loads(summary) if summary is not None else None
+        # Lone surrogates and numbers without end could not be sent.
+        json.dumps([names, about, told], ensure_ascii=False, allow_nan=False).encode()
         for value, least, most in (
             (number, 1, MAX_SWATHS),
             (samples, 1, 2**31 - 1),

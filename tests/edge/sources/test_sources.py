@@ -203,6 +203,17 @@ def test_a_png_whose_palette_is_damaged_is_refused(tmp_path: Path) -> None:
         open_source(tmp_path / "s.png", instrument=CAMERA)
 
 
+def test_a_png_with_a_damaged_profile_behind_its_lines_is_read(tmp_path: Path) -> None:
+    Image.fromarray(smooth(40, 24)).save(tmp_path / "s.png")
+    data = (tmp_path / "s.png").read_bytes()
+    chunk = b"iCCP"  # of no octets, for which Pillow raises IndexError
+    chunk = bytes(4) + chunk + zlib.crc32(chunk).to_bytes(4, "big")
+    end = data.index(b"IEND") - 4
+    (tmp_path / "s.png").write_bytes(data[:end] + chunk + data[end:])
+    lines = read_all(open_source(tmp_path / "s.png", instrument=CAMERA))
+    np.testing.assert_array_equal(lines, smooth(40, 24))
+
+
 def test_a_pipe_that_closes_within_a_line_gives_the_whole_lines(tmp_path: Path) -> None:
     path = tmp_path / "pipe"
     os.mkfifo(path)

@@ -95,6 +95,8 @@ def test_a_damaged_product_is_given_up_and_said_and_the_others_go_down(
     [
         "UPDATE swath SET classes = '[]'",
         "UPDATE swath SET classes = '[1, 2]'",
+        """UPDATE swath SET classes = '["\\ud800", "b", "c"]'""",
+        """UPDATE swath SET info = '{"x": 1e400}'""",
         "UPDATE swath SET info = '[]'",
         "UPDATE swath SET summary = '\"x\"'",
         "UPDATE swath SET samples = 'x'",

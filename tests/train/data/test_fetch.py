@@ -225,6 +225,7 @@ def answering(answer: bytes) -> Iterator[str]:
         b"HTTP/1.1 503 Busy\r\nRetry-After: " + b"9" * 5000 + b"\r\n\r\n",
         b"HTTP/1.1 302 Found\r\nLocation: http://[::1\r\n\r\n",
         b"HTTP/1.1 302 Found\r\nLocation: http://" + b"a" * 70 + b".b/\r\n\r\n",
+        b"HTTP/1.1 302 Found\r\nLocation: /x\r\nContent-Length: " + b"9" * 30 + b"\r\n\r\n",
         b"HTTP/1.1 200 OK\r\n\r\n" + b"[" * 200_000,
         b"HTTP/1.1 200 OK\r\n\r\n[" + b"9" * 5000 + b"]",
         b"\xff" * 100,

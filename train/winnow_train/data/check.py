@@ -14,6 +14,7 @@ import numpy as np
 from winnow_base.errors import DataError
 from winnow_base.pictures import open_picture
 from winnow_base.progress import Progress
+from winnow_edge.sources.contract import PICTURE_ERRORS
 from winnow_train.data.hashing import (
     CORRELATION,
     HAMMING,
@@ -214,7 +215,7 @@ def _decode(path: Path) -> tuple[str, Reduced | None]:
             return "", reduced(image)
     except FileNotFoundError:
         return "absent", None
-    except (OSError, SyntaxError, ValueError):
+    except PICTURE_ERRORS:
         return "unreadable", None
 
 

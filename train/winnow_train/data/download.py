@@ -310,7 +310,7 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
     ) -> http.client.HTTPResponse | None:
         try:
             return super().http_error_302(req, fp, code, msg, headers)
-        except ValueError:
+        except (ValueError, OverflowError):
             fp.close()
             raise
 
@@ -327,7 +327,10 @@ def _open(url: str, headers: dict[str, str], stall: float) -> http.client.HTTPRe
     try:
         request = urllib.request.Request(url, headers=headers)
         answer: http.client.HTTPResponse = _OPENER.open(request, timeout=stall)
-    except ValueError as error:  # what urllib says to `http://[::1`, or to a redirect there
+    except (
+        ValueError,
+        OverflowError,
+    ) as error:  # `http://[::1`, a redirect there or of 2**99 bytes
         raise DataError(f"leads to no address ({error})", where=url) from error
     return answer
 

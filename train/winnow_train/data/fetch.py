@@ -14,6 +14,7 @@ from winnow_base.files import make_folder
 from winnow_base.pictures import open_picture
 from winnow_base.progress import ByteBar, Progress
 from winnow_edge.errors import OutputError
+from winnow_edge.sources.contract import PICTURE_ERRORS
 from winnow_train.data.catalogue import (
     HIRISE_CREDIT,
     HIRISE_PDS,
@@ -186,6 +187,6 @@ def _damaged(path: Path) -> str | None:
     try:
         with open_picture(path) as image:
             image.load()
-    except (OSError, SyntaxError, ValueError) as error:
+    except PICTURE_ERRORS as error:
         return f"the picture cannot be decoded: {error}"
     return None

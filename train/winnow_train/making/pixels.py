@@ -17,6 +17,7 @@ from winnow_base.pictures import open_picture
 from winnow_edge.loop.band import bin_lines
 from winnow_edge.mission import Instrument
 from winnow_edge.prepare.stretch import Stretch
+from winnow_edge.sources.contract import PICTURE_ERRORS
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -37,7 +38,7 @@ def size_of(path: Path) -> tuple[int, int]:
 def _opened(path: Path) -> Image.Image:
     try:
         return open_picture(path)
-    except (OSError, SyntaxError, ValueError) as error:
+    except PICTURE_ERRORS as error:
         raise _unreadable(path, error) from error
 
 
@@ -70,7 +71,7 @@ class Decoded:
             if "transparency" in self._image.info and self._image.mode in ("P", "L", "RGB"):
                 self._image = self._image.convert("RGBA")
             self._stretch = self._learned()
-        except (OSError, SyntaxError, ValueError, MemoryError) as error:
+        except (*PICTURE_ERRORS, MemoryError) as error:
             self._image.close()
             raise _unreadable(path, error) from error
         except DataError:

@@ -15,6 +15,7 @@ from winnow_base.background import proposed
 from winnow_base.errors import DataError, RecipeError
 from winnow_base.pictures import open_picture
 from winnow_edge.bundle import open_bundle, shipped_bundles
+from winnow_edge.sources.contract import PICTURE_ERRORS
 from winnow_train.datasets import TileSet, read_dataset
 from winnow_train.recipe import parse_recipe, read_recipe_text
 from winnow_train.weights import public_weights
@@ -64,7 +65,7 @@ def _usual(paths: Sequence[Path]) -> tuple[int, int]:
             with open_picture(path) as image:
                 sides.append(max(image.size))
                 colour = colour or _has_colour(image)
-        except (OSError, SyntaxError, ValueError) as error:
+        except PICTURE_ERRORS as error:
             hint = "winnow data check says which files are bad"
             raise DataError("the image cannot be decoded", where=path, hint=hint) from error
     usual = float(np.median(sides))

@@ -20,6 +20,7 @@ from winnow_edge.mission import ClassRule, Compute, Instrument, Mission, Tiling
 from winnow_edge.products.encode import decode_head
 from winnow_edge.products.kinds import Box, Flag, Kind
 from winnow_edge.products.ranking import rank
+from winnow_edge.sources.contract import PICTURE_ERRORS
 from winnow_edge.store.store import Store
 from winnow_train.windows.pictures import Picture, refuse_misfit
 
@@ -122,7 +123,7 @@ def _refuse_misfit_early(picture: Picture) -> None:
     try:
         with Image.open(picture.path) as held:
             samples, lines = held.size
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+    except (*PICTURE_ERRORS, Image.DecompressionBombError):
         return
     refuse_misfit(picture, lines, samples)
 
