@@ -13,6 +13,7 @@ import json
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import Final
 
 from winnow_edge.errors import MissionError
 from winnow_edge.mission_tables import (
@@ -23,6 +24,7 @@ from winnow_edge.mission_tables import (
     Instrument,
     Link,
     Products,
+    QuickLooks,
     Ranking,
     Screening,
     Simulation,
@@ -41,6 +43,7 @@ __all__ = [
     "Link",
     "Mission",
     "Products",
+    "QuickLooks",
     "Ranking",
     "Screening",
     "Simulation",
@@ -51,6 +54,10 @@ __all__ = [
     "parse_mission",
     "place_of",
 ]
+
+
+LEAST_QUICK_LOOK: Final = 1000
+"""Bytes that hold any picture, however small: a JPEG's own tables alone take hundreds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +76,7 @@ class Mission:
     verdict: Verdict = setting(Verdict)
     ranking: Ranking = setting(Ranking)
     products: Products = setting(Products)
+    quick_look: QuickLooks = setting(QuickLooks)
     store: Store = setting(Store)
     link: Link = setting(Link)
     compute: Compute = setting(Compute)
@@ -99,6 +107,7 @@ class Mission:
         link, store and utilities: it may not change between two passes."""
         camera = dataclasses.asdict(self.instruments[instrument])
         del camera["stall_s"]
+        quick_look = self.quick_look.bytes
         relevant = {
             "instrument": camera,
             "bundle": bundle_sha256,
@@ -116,6 +125,7 @@ class Mission:
                 for key in ("thumbnail_pixels", "thumbnail_quality", "image_quality")
             ],
             **({"verifier": False} if self.compute.verifier is False else {}),
+            **({"quick_look": quick_look} if quick_look != QuickLooks().bytes else {}),
         }
         return hashlib.sha256(json.dumps(relevant, sort_keys=True).encode()).hexdigest()
 
@@ -154,6 +164,9 @@ def place_of(path: Path, *key: str) -> str:
 def _mission(reader: Reader, path: Path) -> Mission:
     mission = dataclasses.replace(reader.table(Mission, reader.parse()), path=path)
     _check_tiling(mission, reader)
+    if 0 < mission.quick_look.bytes < LEAST_QUICK_LOOK:
+        what = f"`quick_look.bytes` is {mission.quick_look.bytes}, legal is 0 or {LEAST_QUICK_LOOK}"
+        raise reader.refusal(("quick_look", "bytes"), f"{what} to 1000000")
     for name, instrument in mission.instruments.items():
         _check_instrument(name, instrument, reader)
         if instrument.frame:

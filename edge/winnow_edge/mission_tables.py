@@ -169,6 +169,19 @@ class Products:
 
 
 @dataclass(frozen=True, slots=True)
+class QuickLooks:
+    """The small picture of every swath, made of all its lines; a long swath leaves several.
+
+    Attributes:
+        bytes: Most bytes of a quick look. 0: none is made.
+        utility: Worth of a quick look.
+    """
+
+    bytes: int = setting(4000, 0, 1_000_000, unit="bytes")
+    utility: float = setting(2.0, 0.0, 1e6, unit="utility")
+
+
+@dataclass(frozen=True, slots=True)
 class Store:
     """The product store on board.
 

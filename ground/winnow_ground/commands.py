@@ -73,7 +73,8 @@ def _received_text(received: Received) -> str:
     from winnow_ground.findings import troubles, verdict_words
 
     counts = [(n, kind) for kind, n in received.kinds().items() if n]
-    kinds = ", ".join(f"{n} {kind}{'s' * (n != 1)}" for n, kind in counts) or "nothing"
+    named = [(n, kind.replace("_", " ")) for n, kind in counts]
+    kinds = ", ".join(f"{n} {kind}{'s' * (n != 1)}" for n, kind in named) or "nothing"
     lines = [f"{received.folder}: {kinds}, {received.bytes:,} bytes of products"]
     lines += [
         f"contact {row['contact']}: {row['products']} products, {row['bytes']:,} bytes "

@@ -307,8 +307,9 @@ def troubles(received: Received, store: Store | None) -> list[str]:
     if store is not None:
         for kind, states in store.counts().items():
             if states["evicted"]:
+                gone = _n(states["evicted"], kind.replace("_", " "))
                 said.append(
-                    f"{_n(states['evicted'], kind)} had to leave the store on board before being "
+                    f"{gone} had to leave the store on board before being "
                     "sent, because its quota was used up."
                 )
     return said

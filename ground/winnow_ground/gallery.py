@@ -18,6 +18,7 @@ from winnow_ground.received import RECEIVED_FILE, Received
 from winnow_ground.swath_pixels import cut
 
 MOST_SHOTS = 150
+MOST_LOOKS = 24
 MOST_ROWS = 400
 
 
@@ -44,15 +45,7 @@ class Gallery:
         for f in chosen:
             product = f.product
             assert product is not None and product.file is not None
-            path = self.received.folder / product.file
-            try:
-                jpeg = path.read_bytes()
-            except OSError as error:
-                raise DataError(
-                    f"{error.strerror or 'cannot be read'}, though {RECEIVED_FILE} names it",
-                    where=path,
-                    hint="receive the packet files anew into an empty folder",
-                ) from error
+            jpeg = self._read(product.file)
             place = places.get((f.swath, f.box))
             shots.append(
                 {
@@ -77,6 +70,39 @@ class Gallery:
         left = len(pictured) - len(shots)
         return shots, f"{left} more lie in images/ and thumbnails/." if left else ""
 
+    def quick_looks(self, key: SwathKey) -> tuple[list[dict[str, Any]], str]:
+        """The quick looks of a swath by their lines, and what is said about those left out."""
+        looks = [
+            (p.box, p.file, p)
+            for p in self.received.products
+            if p.kind == "quick_look" and (p.store, p.swath) == key and p.box and p.file
+        ]
+        looks.sort(key=lambda look: look[0].line)
+        shown = [
+            {
+                "src": data_url("image/jpeg", self._read(file)),
+                "first": box.line,
+                "last": box.line + box.lines - 1,
+                "size": f"{product.bytes:,}",
+                "contact": product.contact,
+            }
+            for box, file, product in looks[:MOST_LOOKS]
+        ]
+        left = len(looks) - len(shown)
+        return shown, f"{left} more lie in quick_looks/." if left else ""
+
+    def _read(self, file: str) -> bytes:
+        """A picture that came down. Raises DataError."""
+        path = self.received.folder / file
+        try:
+            return path.read_bytes()
+        except OSError as error:
+            raise DataError(
+                f"{error.strerror or 'cannot be read'}, though {RECEIVED_FILE} names it",
+                where=path,
+                hint="receive the packet files anew into an empty folder",
+            ) from error
+
     def _places(self, chosen: Sequence[Found]) -> dict[tuple[SwathKey, Box], bytes]:
         """JPEGs of the places of thumbnails, from the swaths' own files."""
         places: dict[tuple[SwathKey, Box], bytes] = {}
@@ -94,6 +120,7 @@ class Gallery:
             colour = self.palette[row["class_name"] or ""]
             row["colour"], row["ink"] = colour, text_on(colour)
             row["shown"] = row["number"] in shown
+            row["kind"] = row["kind"].replace("_", " ")
         left = len(self.received.products) - (rows[-1]["last"] if rows else 0)
         return rows, f"{left} more products are in {RECEIVED_FILE}." if left else ""
 

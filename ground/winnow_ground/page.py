@@ -89,8 +89,8 @@ class PageWriter:
         troubles = findings.troubles(received, self.inputs.store) + self._blind_spots()
         cautions, notices = self._cautions(), self._notices()
         # First the maps: they refuse a file that is not the swath's.
-        swaths = [self._swath(n, key) for n, key in enumerate(self._swath_keys(), start=1)]
         gallery = Gallery(received, self.found, self.palette, self.inputs.swaths)
+        swaths = [self._swath(n, key, gallery) for n, key in enumerate(self._swath_keys(), start=1)]
         shots, shots_left = gallery.shots()
         rows, rows_left = gallery.rows({shot["number"] for shot in shots})
         contacts = len(received.contacts())
@@ -189,7 +189,7 @@ class PageWriter:
             said += appearance.notices(manifest.training, measured, manifest.name)
         return list(dict.fromkeys(said))
 
-    def _swath(self, number: int, key: SwathKey) -> dict[str, Any]:
+    def _swath(self, number: int, key: SwathKey, gallery: Gallery) -> dict[str, Any]:
         """Name, words and plot of a swath with what was found in it."""
         name = self.received.swath_name(*key)
         info = self.received.swaths.get(key, {})
@@ -222,12 +222,15 @@ class PageWriter:
         suffix = "" if len(self._swath_keys()) == 1 else f"-{number}"
         file = f"report-swath{suffix}.png"
         alt = f"Map of {name} with a box around every detection"
+        looks, looks_left = gallery.quick_looks(key)
         return {
             "name": name,
             "words": f"{lines} lines of {samples} samples. {count(len(found), 'detection')}; of "
             f"{came} a picture came down, numbered in the order in which they did.{what}"
             f"{_verdict(info)}",
             "plot": self._plot(file, drawn, alt),
+            "looks": looks,
+            "looks_left": looks_left,
         }
 
     def _counts(self) -> dict[str, str]:

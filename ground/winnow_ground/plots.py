@@ -168,9 +168,8 @@ def _fill_legend(figure: Figure, shown: Sequence[tuple[str, float | None]]) -> N
 
 def arrival(pieces: Sequence[Piece], palette: Palette, title: str) -> Plot:
     """What went down in which order: each product a bar as long as its bytes."""
-    lanes = [
-        k for k in ("image", "thumbnail", "record", "swath") if any(p.kind == k for p in pieces)
-    ]
+    known = ("image", "thumbnail", "quick_look", "record", "swath")
+    lanes = [kind for kind in known if any(p.kind == kind for p in pieces)]
     figure = new_figure(11, 2.1 + 0.55 * max(1, len(lanes)))
     axes = figure.add_subplot()
     total = max((p.start + p.size for p in pieces), default=1)
@@ -198,7 +197,7 @@ def arrival(pieces: Sequence[Piece], palette: Palette, title: str) -> Plot:
                 fontsize=9,
             )
             last = piece.contact
-    axes.set_yticks(range(len(lanes)), [f"{lane}s" for lane in lanes])
+    axes.set_yticks(range(len(lanes)), [f"{lane}s".replace("_", " ") for lane in lanes])
     axes.set_ylim(len(lanes) - 0.45, -0.55)
     axes.set_xlim(0, total / 1e3 * 1.005)
     axes.set_xlabel("bytes received so far (kB of products, in the order in which they came down)")

@@ -33,6 +33,7 @@ from winnow_edge.errors import PacketError as EdgePacketError
 from winnow_edge.files import printable, sync_files, write_file
 from winnow_edge.products.encode import decode_picture, decode_record, decode_swath
 from winnow_edge.products.kinds import NO_CLASS, Flag, Kind
+from winnow_edge.products.quick_look import decode_quick_look
 from winnow_ground.received import (
     RECEIVED_FILE,
     Received,
@@ -209,6 +210,12 @@ class _Receiver:
         )
         return True
 
+    def _write(self, file: str, jpeg: bytes) -> None:
+        """Write a picture by its name in the folder."""
+        path = self.received.folder / file
+        write_file(path, jpeg, durable=False)
+        self.written.append(path)
+
     def _follow(self, packet: Packet, counts: LinkCounts) -> None:
         """Between files the sequence count goes on too: packets may be missing in between."""
         last = self.received.last_count
@@ -265,6 +272,13 @@ class _Receiver:
                 received.swaths[key] = info
             received.products.append(dataclasses.replace(product, swath=number))
             return
+        if item.kind is Kind.QUICK_LOOK:
+            look = decode_quick_look(item.data)
+            file = f"{product.kind}s/{product.order:05d}-s{look.swath_id}.jpg"
+            self._write(file, look.jpeg)
+            product = dataclasses.replace(product, swath=look.swath_id, box=look.box, file=file)
+            received.products.append(product)
+            return
         if item.kind is Kind.RECORD:
             head, file, outline = decode_record(item.data), None, None
         else:
@@ -272,8 +286,7 @@ class _Receiver:
             head, outline = picture.head, picture.outline
             name = f"{product.order:05d}-s{head.swath_id}-t{head.record.index:06d}.jpg"
             file = f"{product.kind}s/{name}"
-            write_file(received.folder / file, picture.jpeg, durable=False)
-            self.written.append(received.folder / file)
+            self._write(file, picture.jpeg)
         record = head.record
         screened = record.class_index == NO_CLASS
         received.products.append(

@@ -1,8 +1,9 @@
 """What has come down so far: the contents of `received.json`.
 
 A folder that `winnow receive` fills holds `received.json` (everything in order of arrival),
-`records.csv` (a line per tile record), `images/` and `thumbnails/` (JPEG files as they were made
-on board, named after order of arrival, swath and tile) and `ack.json` (for the next uplink).
+`records.csv` (a line per tile record), `quick_looks/`, `images/` and `thumbnails/` (JPEG files as
+they were made on board, named after order of arrival, swath and tile) and `ack.json` (for the next
+uplink).
 """
 
 from __future__ import annotations
@@ -34,10 +35,11 @@ class ReceivedProduct:
     """A product as it arrived.
 
     `order` counts products from 1 over all that ever came down here; `store`, `contact`,
-    `container`, `id` are the numbers it was sent under; `kind` is swath, record, thumbnail or
-    image; `cumulative_bytes` what had come down with it, headers not counted; `file` where its
-    picture lies in the folder; `outline` is where the feature of a picture lies, where several
-    tiles told. A swath's product has no tile, class, box or posterior.
+    `container`, `id` are the numbers it was sent under; `kind` is swath, record, thumbnail,
+    image or quick_look; `cumulative_bytes` what had come down with it, headers not counted; `file`
+    where its picture lies in the folder; `outline` is where the feature of a picture lies, where
+    several tiles told. A swath's product has no tile, class, box or posterior, a quick look no
+    tile, class or posterior.
     """
 
     order: int
@@ -146,7 +148,7 @@ class Received:
 
     def kinds(self) -> dict[str, int]:
         """How many products of each kind came down."""
-        counts = {"swath": 0, "record": 0, "thumbnail": 0, "image": 0}
+        counts = {kind.name.lower(): 0 for kind in Kind}
         for product in self.products:
             counts[product.kind] = counts.get(product.kind, 0) + 1
         return counts

@@ -24,6 +24,8 @@ from winnow_ground.swath_plot import panels
 PAPER = 214
 """Grey of what did not come down."""
 _BLOCK_BYTES = 16 << 20
+_LAYERS = ("quick_looks", "thumbnails", "images")
+"""Folders of pictures, the coarsest first."""
 
 
 def reduced_swath(
@@ -142,12 +144,13 @@ def _jpeg(pixels: npt.NDArray[np.uint8], side: int) -> bytes:
 def mosaic(lines: int, samples: int, pictures: Sequence[tuple[Box, Path]]) -> npt.NDArray[np.uint8]:
     """Received pictures in their places on plain grey: uint8, shape (rows, columns).
 
-    Thumbnails are laid down first, so that an image of the same place covers them. Raises
+    Quick looks are laid down first, then thumbnails: the best picture of a place covers the others.
+    Raises
     DataError for a picture that cannot be read.
     """
     scale = min(1.0, panels(lines, samples)[1])
     canvas = Image.new("L", (max(1, round(samples * scale)), max(1, round(lines * scale))), PAPER)
-    for box, path in sorted(pictures, key=lambda bp: bp[1].parent.name, reverse=True):
+    for box, path in sorted(pictures, key=lambda bp: _LAYERS.index(bp[1].parent.name)):
         place = round(box.sample * scale), round(box.line * scale)
         size = max(1, round(box.samples * scale)), max(1, round(box.lines * scale))
         try:

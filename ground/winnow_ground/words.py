@@ -32,7 +32,9 @@ def count(number: int, thing: str) -> str:
 def kinds(counts: Mapping[str, int]) -> str:
     """Products by kind."""
     images, thumbnails = count(counts["image"], "image"), count(counts["thumbnail"], "thumbnail")
-    return f"{images} and {thumbnails}, beside {count(counts['record'], 'record')}"
+    looks = counts.get("quick_look", 0)
+    seen = f" and {count(looks, 'quick look')}" if looks else ""
+    return f"{images} and {thumbnails}, beside {count(counts['record'], 'record')}{seen}"
 
 
 def listed(names: Sequence[str]) -> str:

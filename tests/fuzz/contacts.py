@@ -22,6 +22,7 @@ from winnow_edge.downlink.packets import packetize
 from winnow_edge.downlink.reader import LinkCounts, read_containers
 from winnow_edge.products.encode import HEAD, Head, encode_head, encode_swath
 from winnow_edge.products.kinds import Box, Flag, Kind, TileRecord
+from winnow_edge.products.quick_look import HEAD as LOOK_HEAD
 from winnow_edge.testing import landmark_mission
 from winnow_ground import findings, pds3
 from winnow_ground.contacts import load_plan
@@ -64,6 +65,7 @@ def _products() -> list[tuple[Kind, bytes]]:
         (Kind.RECORD, head),
         (Kind.THUMBNAIL, head + jpeg),
         (Kind.IMAGE, head + jpeg),
+        (Kind.QUICK_LOOK, LOOK_HEAD.pack(1, 0, 60, 40) + jpeg),
     ]
 
 

@@ -108,7 +108,9 @@ def _warn_of_strange_classes(mission: Mission, known: set[str]) -> None:
 
 
 def _text(summary: dict[str, Any]) -> str:
-    products = ", ".join(_many(n, kind) for kind, n in summary["products"].items() if n)
+    products = ", ".join(
+        _many(n, kind.replace("_", " ")) for kind, n in summary["products"].items() if n
+    )
     left, found = summary["left"], summary["detections"]
     classes = ", ".join(f"{name} {n:,}" for name, n in found.items())
     of_them = f"{sum(found.values()):,}, {_many(sum(summary['classes'].values()), 'product')}"

@@ -11,6 +11,7 @@ from winnow_edge.loop.band import Band, Int8Array
 from winnow_edge.loop.interpreters import Job
 from winnow_edge.loop.schedule import TileRow
 from winnow_edge.loop.surroundings import Surroundings, Window
+from winnow_edge.products.quick_look import Section
 
 
 @dataclass
@@ -47,8 +48,10 @@ class Row:
 
 @dataclass
 class Block:
-    """A block of lines: its rows of tiles, the lines so far and the check on them."""
+    """A block of lines: its rows of tiles, the lines so far, the check on them, and the sections of
+    the quick look that end in it."""
 
     rows: list[Row]
     lines: int
     check: int
+    sections: list[Section]

@@ -22,6 +22,7 @@ from winnow_edge.loop.settings import Settings
 from winnow_edge.loop.verifier import Verifier
 from winnow_edge.products import encode
 from winnow_edge.products.kinds import NO_CLASS, Box, Detection, Flag, Product
+from winnow_edge.products.quick_look import Section, quick_look_product
 
 
 class Collector:
@@ -41,6 +42,11 @@ class Collector:
         self._decider = Decider(settings.manifest, settings.thresholds)
         self.progress, self._tally, self._verifier = progress, progress.tally, verifier
         self._rule, self._judged = settings.mission.verdict, settings.verdict_class
+        self._looks, self._look_bytes = list[Section](), settings.mission.quick_look.bytes
+        self._sections = 0
+        """Sections that the swath has left so far: each has a number."""
+        self._committed = progress.next_line
+        """Lines that an earlier run committed, with the quick looks of sections among them."""
 
     def collect(self, rows: Sequence[Row], *, last: bool = False) -> list[Product]:
         """The products of rows whose tiles are with the interpreters, once those are done.
@@ -57,10 +63,27 @@ class Collector:
             fresh = self._decide(decided)
         if last:
             fresh += self._keep(self.progress.merger.advance(math.inf))
+        if decided or last:
+            fresh += self._quick_looks(last=last)
         self._tally.cut += self.progress.merger.take_cut()
         self._tally.products += len(fresh)
         self._tally.bytes += sum(len(product.data) for product in fresh)
         return fresh
+
+    def take_looks(self, sections: Sequence[Section]) -> None:
+        """Take up the sections of the quick look that end in a block, before its rows."""
+        self._looks += sections
+
+    def _quick_looks(self, *, last: bool) -> list[Product]:
+        """Those that are due: that of the swath's last section is made with its last row."""
+        due = [section for section in self._looks if last or not section.last]
+        self._looks = self._looks[len(due) :]
+        first, self._sections = self._sections, self._sections + len(due)
+        return [
+            quick_look_product(section, number, self._look_bytes, self.progress.swath_id)
+            for number, section in enumerate(due, first)
+            if section.last or section.end > self._committed
+        ]
 
     def judge(self) -> dict[str, Any] | None:
         """The verdict on what was collected; None where the mission asks for none."""

@@ -18,6 +18,7 @@ from winnow_edge.loop.screening import Screen
 from winnow_edge.loop.settings import Settings
 from winnow_edge.loop.surroundings import Surroundings
 from winnow_edge.prepare.chain import Chain
+from winnow_edge.products.quick_look import Section, Sketcher
 
 BLOCK_LINES = 256
 """Lines read at a time: enough tiles to keep interpreters busy, few enough to commit often."""
@@ -79,6 +80,8 @@ class Intake:
         height = self._carry + self._block_lines
         self._buffer = np.empty((height, lines.samples, *colour), np.uint8)
         self._before = self._count = 0  # lines of earlier blocks, lines of this one
+        wanted = settings.mission.quick_look.bytes
+        self._sketcher = Sketcher(lines.samples, lines.channels) if wanted else None
         self._slot = 0
         self._next_tile = 0
         self._last_origin = dict.fromkeys(scales, -1)
@@ -112,11 +115,19 @@ class Intake:
                 self._feed(held, rest=True)
                 held.end()
         found.sort(key=lambda pair: pair[0].order)
-        block = Block([self._row(*pair, progress) for pair in found], self.lines, check)
+        rows = [self._row(*pair, progress) for pair in found]
+        block = Block(rows, self.lines, check, self._sections())
         buffer[:carry] = buffer[count : carry + count]
         self._before, self._count = self.lines, 0
         self._slot = (self._slot + 1) % SLOTS
         return block
+
+    def _sections(self) -> list[Section]:
+        """The sections of the quick look that end with the block."""
+        if self._sketcher is None:
+            return []
+        fresh = self._sketcher.add(self._buffer[self._carry : self._carry + self._count])
+        return fresh + self._sketcher.end() if self.ended else fresh
 
     def _rows(self, band: Band, schedule: TileRows) -> list[TileRow]:
         """Bin the block into a band; the rows of tiles that are complete with it."""

@@ -113,6 +113,7 @@ class _Run:
     def _collect(self, block: Block, *, last: bool = False) -> None:
         """Commit a block; the `last` but for its last row while that is with the interpreters, so
         that little is left to do after it."""
+        self._begun().take_looks(block.sections)
         if last:
             self._commit(block.rows[:-1], block)
             self._commit(block.rows[-1:], block, last=True)

@@ -40,6 +40,8 @@ class Kind(enum.IntEnum):
     RECORD = 1
     THUMBNAIL = 2
     IMAGE = 3
+    QUICK_LOOK = 4
+    """A small picture of a whole swath, or of a section of a long one."""
 
 
 @dataclass(frozen=True, slots=True)

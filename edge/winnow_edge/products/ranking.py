@@ -1,10 +1,10 @@
 """In which order products go down: pure functions of a table of products and the mission.
 
 The policies of the mission file: *fifo* in order of acquisition; *confidence* detections by
-posterior; *utility-per-byte* value by link bytes, the greedy order for a knapsack (Dantzig,
-"Discrete-Variable Extremum Problems", Operations Research 5, 1957); *diversity* the same, less what
-a picture shares with those sent already (`diversity`). The simulator adds others by passing a key
-of its own to `order_by`.
+posterior, then quick looks; *utility-per-byte* value by link bytes, the greedy order for a knapsack
+(Dantzig, "Discrete-Variable Extremum Problems", Operations Research 5, 1957); *diversity* the same,
+less what a picture shares with those sent already (`diversity`). The simulator adds others by
+passing a key of its own to `order_by`.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from winnow_edge.mission import POLICIES, Mission
 from winnow_edge.products.diversity import discounted
+from winnow_edge.products.kinds import Kind
 from winnow_edge.products.table import ProductTable
 from winnow_edge.products.worth import utilities
 
@@ -48,8 +49,9 @@ def rank(
         return order_by(table, np.zeros(len(table)))
     hope = UNHEARD_DISCOUNT ** columns["unheard"].astype(np.float64)
     if policy == "confidence":
+        plain = np.where(columns["kind"] == Kind.QUICK_LOOK, 0.75, 0.5)
         return order_by(
-            table, np.where(columns["detection"], 1.0 + columns["posterior"], 0.5) * hope
+            table, np.where(columns["detection"], 1.0 + columns["posterior"], plain) * hope
         )
     density = hope * utilities(table, mission) / (columns["bytes"] + float(PRODUCT_HEADER_BYTES))
     if policy == "diversity":

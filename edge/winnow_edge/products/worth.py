@@ -1,7 +1,8 @@
 """What a product is worth: its utility, in the mission's own units.
 
 A detection is worth its class's utility x its posterior, shared out to record, thumbnail and image
-by the mission's [products]; anything else is worth `background_utility`. Ranking, eviction and
+by the mission's [products]; a quick look is worth what [quick_look] says; anything else is worth
+`background_utility`. Ranking, eviction and
 simulation all ask here.
 
 >>> from winnow_edge.mission import ClassRule, Instrument, Mission
@@ -75,6 +76,8 @@ def unit_utility(
     kind: Kind, class_index: int, detection: bool, mission: Mission, classes: tuple[str, ...]
 ) -> float:
     """What a product would be worth at posterior 1."""
+    if kind is Kind.QUICK_LOOK:
+        return mission.quick_look.utility
     if not detection or kind is Kind.SWATH:
         return mission.products.background_utility
     shares = {

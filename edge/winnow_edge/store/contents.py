@@ -11,6 +11,7 @@ from winnow_edge.errors import PacketError, StoreError
 from winnow_edge.files import sync_folder, write_file
 from winnow_edge.products.encode import decode_picture, decode_record
 from winnow_edge.products.kinds import NO_CLASS, Kind, TileRecord
+from winnow_edge.products.quick_look import decode_quick_look
 from winnow_edge.store.room import RESERVE_FILE
 from winnow_edge.store.schema import STORE_FILE, Meta, StoredProduct, StoredSwath
 from winnow_edge.store.store import Store
@@ -114,7 +115,7 @@ def of_product(store: Store, number: int) -> dict[str, Any]:
 
 def export(store: Store, out: Path, name: str | None = None) -> dict[str, int]:
     """Write the products on board as files in `out`: `swath-ID.json`, `records.csv`, and the JPEGs
-    in `thumbnails` and `images`; how many of each kind, and how many were `damaged`.
+    in `thumbnails`, `images` and `quick_looks`; how many of each kind, and how many were `damaged`.
 
     Raises OutputError, StoreError.
     """
@@ -135,7 +136,10 @@ def export(store: Store, out: Path, name: str | None = None) -> dict[str, int]:
             counts["damaged"] += "damaged" in error.what
             continue
         kind = row.kind.name.lower()
-        if record is None:
+        if row.kind is Kind.QUICK_LOOK:
+            file = out / f"{kind}s" / f"s{row.swath}-{row.tile_index}-{row.id}.jpg"
+            write_file(file, decode_quick_look(data).jpeg, durable=False)
+        elif record is None:
             write_file(out / f"swath-{row.swath}-{row.id}.json", data, durable=False)
         elif row.kind is Kind.RECORD:
             names = known.get(row.swath, ())
@@ -165,8 +169,11 @@ def _find(store: Store, name: str) -> StoredSwath:
 
 
 def _record(row: StoredProduct, data: bytes) -> TileRecord | None:
-    """The tile of a product; None of a swath's. Raises PacketError."""
+    """The tile of a product; None of a swath's, and of its quick look. Raises PacketError."""
     if row.kind is Kind.SWATH:
+        return None
+    if row.kind is Kind.QUICK_LOOK:
+        decode_quick_look(data)
         return None
     if row.kind is Kind.RECORD:
         return decode_record(data).record

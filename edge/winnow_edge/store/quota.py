@@ -1,7 +1,7 @@
 """Keeping the store within the mission's quota: the least useful data goes first.
 
-What the ground has acknowledged goes before anything else, then the images and thumbnails of least
-value per byte, at last records. The entries of products stay, so that what was evicted is counted
+What the ground has acknowledged goes before anything else, then the pictures of least value
+per byte, at last records. The entries of products stay, so that what was evicted is counted
 and nothing is made twice.
 """
 
@@ -24,8 +24,8 @@ SLACK: Final = 1 / 64
 def keep_quota(store: Store, mission: Mission) -> None:
     """Evict until the data fits the quota again, inside a transaction of `store`.
 
-    In order: data that the ground has acknowledged (its state stays), images and thumbnails by
-    value per byte, then records likewise, then what is in flight. Swath products stay, without
+    In order: data that the ground has acknowledged (its state stays), pictures by value per
+    byte, then records likewise, then what is in flight. Swath products stay, without
     them nothing else could be read.
     """
     quota = int(mission.store.quota_mb * 1e6)
@@ -33,7 +33,7 @@ def keep_quota(store: Store, mission: Mission) -> None:
     if held <= quota:
         return
     target = quota - int(quota * SLACK)
-    heavy = (Kind.THUMBNAIL, Kind.IMAGE)
+    heavy = tuple(kind for kind in Kind if kind not in (Kind.SWATH, Kind.RECORD))
     for states, kinds, new_state in (
         ((ProductState.ACKNOWLEDGED,), (*heavy, Kind.RECORD), ProductState.ACKNOWLEDGED),
         ((ProductState.STORED,), heavy, ProductState.EVICTED),

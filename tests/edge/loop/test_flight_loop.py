@@ -30,7 +30,8 @@ from winnow_edge.loop.summary import SwathSummary
 from winnow_edge.mission import Mission
 from winnow_edge.prepare.chain import Chain
 from winnow_edge.products.encode import decode_picture, decode_record
-from winnow_edge.products.kinds import NO_CLASS, Flag, Kind
+from winnow_edge.products.kinds import NO_CLASS, Box, Flag, Kind
+from winnow_edge.products.quick_look import ROWS, decode_quick_look
 from winnow_edge.runtimes.fake import FakeClassifier
 from winnow_edge.store.schema import seal, unseal
 from winnow_edge.store.store import Store
@@ -282,6 +283,39 @@ def test_a_resumed_run_may_be_stopped_anywhere(
     assert contents(tmp_path / "stop") == contents(tmp_path / "whole")
 
 
+def test_a_swath_without_detections_leaves_a_quick_look(pool: Interpreters, tmp_path: Path) -> None:
+    summary = fly(tmp_path / "with", np.full((60, 40), 128, np.uint8), pool, mission_of())
+    with Store.open(tmp_path / "with", mission=None, read_only=True) as store:
+        (look,) = store.products(kinds=(Kind.QUICK_LOOK,))
+        shown = decode_quick_look(store.data(look.id))
+        assert summary.tally.bytes == sum(
+            p.bytes for p in store.products() if p.kind is not Kind.SWATH
+        )
+    assert (summary.tally.detections, shown.box) == (0, Box(0, 0, 60, 40))
+    assert summary.tally.products == summary.tally.tiles + 1
+    none = mission_of("[quick_look]\nbytes = 0")
+    summary = fly(tmp_path / "without", np.full((60, 40), 128, np.uint8), pool, none)
+    assert summary.tally.products == summary.tally.tiles
+
+
+def test_quick_looks_of_a_long_swath_are_made_once(pool: Interpreters, tmp_path: Path) -> None:
+    """Wherever the run is stopped: sections end within blocks and between them."""
+    pixels, mission = swath(3 * ROWS + 100, 8), mission_of("hop = 8\n[quick_look]\nbytes = 1000")
+    fly(tmp_path / "whole", pixels, pool, mission)
+    blocks = ROWS // intake.BLOCK_LINES
+    for more in (blocks - 1, blocks, blocks + 1, 0, blocks):
+        stops = iter([False] * (more + 1))
+        fly(tmp_path / "stop", pixels, pool, mission, stop=lambda stops=stops: next(stops, True))
+    assert fly(tmp_path / "stop", pixels, pool, mission).complete
+    assert contents(tmp_path / "stop") == contents(tmp_path / "whole")
+    with Store.open(tmp_path / "stop", mission=None, read_only=True) as store:
+        looks = [
+            decode_quick_look(store.data(p.id)) for p in store.products(kinds=[Kind.QUICK_LOOK])
+        ]
+    assert [look.box.line for look in looks] == [0, ROWS, 2 * ROWS, 3 * ROWS]
+    assert looks[-1].box.lines == 100
+
+
 def test_a_swath_that_another_version_left_unfinished_is_refused(
     pool: Interpreters, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -378,11 +412,11 @@ def test_screened_tiles_leave_a_record_without_a_class(pool: Interpreters, tmp_p
 def test_colour_swaths_and_colour_nets(tmp_path: Path) -> None:
     colour = probe_bundle(tmp_path, SIDE, channels=3)
     grey = swath(40, 40)
+    # The quick look of a colour swath has colours; what the net sees are the same tiles.
+    mission = mission_of("[quick_look]\nbytes = 0", scales="[1, 2]")
     with Interpreters(colour, "fake", 1) as pool:
-        from_grey = fly(tmp_path / "a", grey, pool, mission_of(scales="[1, 2]"))
-        from_rgb = fly(
-            tmp_path / "b", np.repeat(grey[..., None], 3, axis=2), pool, mission_of(scales="[1, 2]")
-        )
+        from_grey = fly(tmp_path / "a", grey, pool, mission)
+        from_rgb = fly(tmp_path / "b", np.repeat(grey[..., None], 3, axis=2), pool, mission)
     assert from_grey.lasting() == from_rgb.lasting()
     assert contents(tmp_path / "a") == contents(tmp_path / "b")
 
