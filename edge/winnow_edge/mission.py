@@ -108,6 +108,13 @@ class Mission:
         camera = dataclasses.asdict(self.instruments[instrument])
         del camera["stall_s"]
         quick_look = self.quick_look.bytes
+        if camera["start"] == "told":
+            del camera["start"]  # as if there were no such key: swaths begun before it go on
+        places = {
+            name: [rule.latitude, rule.season]
+            for name, rule in self.classes.items()
+            if rule.latitude or rule.season
+        }
         relevant = {
             "instrument": camera,
             "bundle": bundle_sha256,
@@ -120,6 +127,7 @@ class Mission:
                 for name, rule in self.classes.items()
                 if rule.threshold is not None
             },
+            **({"places": places} if places else {}),
             "products": [
                 getattr(self.products, key)
                 for key in ("thumbnail_pixels", "thumbnail_quality", "image_quality")
@@ -167,6 +175,8 @@ def _mission(reader: Reader, path: Path) -> Mission:
     if 0 < mission.quick_look.bytes < LEAST_QUICK_LOOK:
         what = f"`quick_look.bytes` is {mission.quick_look.bytes}, legal is 0 or {LEAST_QUICK_LOOK}"
         raise reader.refusal(("quick_look", "bytes"), f"{what} to 1000000")
+    for name, rule in mission.classes.items():
+        _check_class(name, rule, reader)
     for name, instrument in mission.instruments.items():
         _check_instrument(name, instrument, reader)
         if instrument.frame:
@@ -186,6 +196,16 @@ def _check_tiling(mission: Mission, reader: Reader) -> None:
     if mission.verdict.hard_means[0] > mission.verdict.hard_means[1]:
         what = "`verdict.hard_means` must be two numbers, the lower first"
         raise reader.refusal(("verdict", "hard_means"), what)
+
+
+def _check_class(name: str, rule: ClassRule, reader: Reader) -> None:
+    """Rules between keys of one class."""
+    if rule.latitude and (len(rule.latitude) != 2 or rule.latitude[0] >= rule.latitude[1]):
+        what = f"`class.{name}.latitude` must be two numbers, the southern first"
+        raise reader.refusal(("class", name, "latitude"), what)
+    if rule.season and (len(rule.season) != 2 or rule.season[0] == rule.season[1]):
+        what = f"`class.{name}.season` must be two numbers that differ"
+        raise reader.refusal(("class", name, "season"), what)
 
 
 def _check_instrument(name: str, instrument: Instrument, reader: Reader) -> None:

@@ -18,7 +18,10 @@ class Instrument:
         bundle: Name of a shipped bundle, or path of a bundle relative to the mission file.
         samples: Width of a line. Raw lines from a pipe or socket need it, here or as `--samples`.
         bits: Bits of a raw sample.
-        line_time_us: Time between two lines; `winnow feed --realtime` keeps it.
+        line_time_us: Time between two lines; it gives every line one, and `winnow feed --realtime`
+            keeps it.
+        start: Where nobody tells when a swath started: nobody knows, or it is the mission clock's
+            time when the first line comes.
         nodata: The value of samples that carries no image; at most 255 with 8 bits.
         match: A glob on the swath's file name. The first instrument that matches reads the swath.
         byte_order: Byte order of raw 16-bit samples.
@@ -35,6 +38,7 @@ class Instrument:
     samples: int | None = setting(None, 1, 1_000_000, unit="samples", absent="as the swath has")
     bits: int = setting(8, unit="bits", choices=(8, 16))
     line_time_us: float | None = setting(None, 0.1, 1e9, unit="µs", absent="unknown")
+    start: str = setting("told", choices=("told", "clock"))
     nodata: int | None = setting(None, 0, 65_535, unit="value", absent="none")
     match: str = setting("*")
     byte_order: str = setting("little", choices=("little", "big"))
@@ -94,10 +98,16 @@ class ClassRule:
     Attributes:
         threshold: A tile with at least this posterior is a detection.
         utility: Worth of a detection, in a unit of your own. A class without a table is worth 1.
+        latitude: South and north end of where the class is. A tile that is known to lie elsewhere
+            is no detection of it.
+        season: Solar longitudes of Mars between which the class is, past 360 where the first is the
+            greater. A swath that is known to be of another season has no detection of it.
     """
 
     threshold: float | None = setting(None, 0.0, 1.0, unit="posterior", absent="the bundle's")
     utility: float = setting(1.0, 0.0, 1e6, unit="utility")
+    latitude: tuple[float, ...] = setting((), -90.0, 90.0, unit="°", most=2, absent="everywhere")
+    season: tuple[float, ...] = setting((), 0.0, 360.0, unit="° Ls", most=2, absent="always")
 
 
 @dataclass(frozen=True, slots=True)

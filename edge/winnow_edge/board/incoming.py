@@ -19,6 +19,7 @@ from typing import Any, Final
 from winnow_edge.errors import OutputError
 from winnow_edge.files import make_folder, printable, unwritable, write_file
 from winnow_edge.output import tell
+from winnow_edge.place.door import SUFFIXES, beside, is_beside
 
 DONE: Final = "done"
 SET_ASIDE: Final = "set-aside"
@@ -112,6 +113,7 @@ class Incoming:
     def done(self, path: Path) -> None:
         """The file is finished."""
         self._move(path, self._folder / DONE / path.name)
+        self._take_along(path, self._folder / DONE)
 
     def set_aside(self, path: Path, tries: int, why: str) -> None:
         """Move a file out of the way, tell so, and keep the event."""
@@ -121,6 +123,7 @@ class Incoming:
             number += 1
             target = target.with_name(f"{path.name}.{number}")
         self._move(path, target)
+        self._take_along(path, target.parent)
         self.forget()
         told = printable(target.name)
         tell(f"winnow-edge: set aside as {SET_ASIDE}/{told} after {tries} tries: {why}")
@@ -137,13 +140,22 @@ class Incoming:
             tell(f"winnow-edge: {EVENTS_FILE} cannot be written: {error.strerror}")
 
     def _names(self) -> list[str]:
-        """By name; hidden files are those that are still being written."""
+        """By name; hidden files are those that are still being written. What tells about a swath is
+        none."""
         try:
             with os.scandir(self._folder) as entries:
                 names = (e.name for e in entries if not e.is_dir(follow_symlinks=False))
-                return sorted(name for name in names if not name.startswith("."))
+                return sorted(n for n in names if not n.startswith(".") and not is_beside(n))
         except OSError as error:
             raise _unwritable(self._folder, error) from error
+
+    def _take_along(self, path: Path, folder: Path) -> None:
+        """What tells about a swath follows it, if it tells about no other that is left."""
+        for file in list(beside(path)):
+            ending = next(suffix for suffix in SUFFIXES if file.name.endswith(suffix))
+            stem = file.name.removesuffix(ending)
+            if not any(name.startswith(stem) for name in self._names()):
+                self._move(file, folder / file.name)
 
     def _move(self, path: Path, target: Path) -> None:
         try:

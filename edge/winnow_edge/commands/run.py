@@ -29,7 +29,9 @@ from winnow_edge.output import Results, tell
 
 if TYPE_CHECKING:
     from winnow_edge.board.incoming import Patience
+    from winnow_edge.clock.cuc import Instant
     from winnow_edge.loop.flight import Flight
+    from winnow_edge.place.place import Place
 
 ALL = 0
 """Value of --passes for a listener that is ended by SIGTERM alone."""
@@ -114,6 +116,25 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         metavar="NAME",
         help="instrument of the mission file (default: the first whose `match` fits)",
     )
+    p.add_argument(
+        "--start",
+        type=_utc,
+        metavar="UTC",
+        help="when the swath's first line was seen, such as 2022-01-30T14:43:59.182Z",
+    )
+    p.add_argument(
+        "--place",
+        type=_place,
+        metavar="LAT[,LON]",
+        help="where the swath is, in degrees north and east",
+    )
+    p.add_argument(
+        "--geometry",
+        type=Path,
+        metavar="FILE",
+        help="when and where its lines were seen (default: SWATH.geometry.jsonl, SWATH.nmea or "
+        "SWATH.LBL beside the swath; docs/time-and-place.md)",
+    )
     p.add_argument("--name", help="name of the swath in the store (default: its file name)")
     p.add_argument(
         "--threads",
@@ -130,6 +151,10 @@ def run(args: argparse.Namespace) -> int:
     """Run the swaths one after the other. A bad one does not keep the next from being run."""
     if args.incoming and (len(args.swaths) > 1 or args.passes != 1):
         tell("winnow-edge run: --incoming is for a single folder")
+        return EXIT_USAGE
+    told = args.start or args.place or args.geometry
+    if told and (args.incoming or len(args.swaths) > 1):
+        tell("winnow-edge run: --start, --place and --geometry are for a single swath")
         return EXIT_USAGE
     if args.name is not None and (args.incoming or len(args.swaths) > 1):
         tell("winnow-edge run: --name is for a single swath")
@@ -254,6 +279,8 @@ def _run_one(
     link: socket.socket | None,
 ) -> bool:
     """Run a swath and print its counts; whether it is complete."""
+    from winnow_edge.place.door import Asked
+
     summary = flight.run(
         path,
         instrument=args.instrument,
@@ -263,6 +290,7 @@ def _run_one(
         progress=_progress(path),
         stop=stop,
         link=link,
+        asked=Asked(args.start, args.place, args.geometry),
     )
     results.say(json.dumps(summary.as_json()) if args.json else summary.as_text())
     return summary.complete
@@ -379,6 +407,25 @@ def _progress(path: str) -> Callable[..., None] | None:
             print("\r\x1b[K", end="", file=sys.stderr)
 
     return show
+
+
+def _utc(text: str) -> Instant:
+    from winnow_edge.clock.utc import parse_utc
+
+    try:
+        return parse_utc(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _place(text: str) -> Place:
+    from winnow_edge.place.place import Place
+
+    north, comma, east = text.partition(",")
+    place = Place(float(north), float(east) if comma else None)
+    if not (-90 <= place.latitude <= 90 and -180 <= (place.longitude or 0) <= 360):
+        raise argparse.ArgumentTypeError(f"{text} is not -90 to 90, and -180 to 360 degrees")
+    return place
 
 
 def _positive(text: str) -> int:

@@ -1,6 +1,6 @@
 """Acknowledgement: what the ground says arrived, and what goes back into the ranking.
 
-The report is JSON (docs/downlink-format.md). A container is identified by store, contact and
+The report is JSON (docs/acknowledgement.md). A container is identified by store, contact and
 number together, so that a report for another store, or for numbers that this store gave otherwise,
 can acknowledge nothing by mistake. Reports may be cumulative, late, or given twice.
 """

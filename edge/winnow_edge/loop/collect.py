@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +16,7 @@ from winnow_edge.bundle import Int8Array
 from winnow_edge.loop import verdict
 from winnow_edge.loop.block import Row
 from winnow_edge.loop.decision import Decided, Decider, SecondViews
+from winnow_edge.loop.placing import Placing
 from winnow_edge.loop.progress import Progress
 from winnow_edge.loop.schedule import box_of
 from winnow_edge.loop.settings import Settings
@@ -23,6 +24,17 @@ from winnow_edge.loop.verifier import Verifier
 from winnow_edge.products import encode
 from winnow_edge.products.kinds import NO_CLASS, Box, Detection, Flag, Product
 from winnow_edge.products.quick_look import Section, quick_look_product
+from winnow_edge.products.tail import Seen
+
+
+class _Boxes(NamedTuple):
+    """Where n tiles lie, int64 (n,) each."""
+
+    line: npt.NDArray[np.int64]
+    lines: npt.NDArray[np.int64]
+    sample: npt.NDArray[np.int64]
+    samples: npt.NDArray[np.int64]
+    scale: npt.NDArray[np.int64]
 
 
 class Collector:
@@ -40,6 +52,7 @@ class Collector:
         self._products, self._names = settings.mission.products, settings.manifest.classes
         self._tile, self._samples = settings.tile, samples
         self._decider = Decider(settings.manifest, settings.thresholds)
+        self._placing = Placing(progress.geometry, settings.mission.classes, self._names)
         self.progress, self._tally, self._verifier = progress, progress.tally, verifier
         self._rule, self._judged = settings.mission.verdict, settings.verdict_class
         self._looks, self._look_bytes = list[Section](), settings.mission.quick_look.bytes
@@ -94,14 +107,19 @@ class Collector:
     def _decide(self, rows: Sequence[Row]) -> list[Product]:
         """Decide rows that follow each other; their products, row by row."""
         logits, second = _answers(rows)
-        decided = self._decider.decide(logits, second)
+        boxes = self._boxes(rows)
+        seen = self._placing.seen(boxes.line, boxes.lines, boxes.sample, boxes.samples)
+        shown = np.flatnonzero(~np.concatenate([row.skipped for row in rows]))
+        allowed = self._placing.allowed(seen)
+        decided = self._decider.decide(
+            logits, second, allowed if allowed is None else allowed[shown]
+        )
         if second is not None:
             self._tally.second_views += len(second.tiles)
         if self._judged is not None:
             posteriors = self._decider.posteriors(logits, second)
             self.progress.votes.add(posteriors[:, self._judged], self._rule)
-        shown = np.flatnonzero(~np.concatenate([row.skipped for row in rows]))
-        records = self._records(rows, shown, decided)
+        records = self._records(rows[0].first, boxes, seen, shown, decided)
         hits = shown[decided.tiles]
         fresh: list[Product] = []
         for row in rows:
@@ -119,36 +137,49 @@ class Collector:
             fresh += self._keep(self.progress.merger.advance(row.horizon))
         return fresh
 
-    def _records(
-        self, rows: Sequence[Row], shown: npt.NDArray[np.intp], decided: Decided
-    ) -> list[Product]:
-        """The record of every tile of the rows; `shown` (n,) are those that the net has seen."""
+    def _boxes(self, rows: Sequence[Row]) -> _Boxes:
+        """Where the tiles of rows lie."""
         counts = [len(row.skipped) for row in rows]
-        total = sum(counts)
+        boxes = [(row.row.scale, self._box(row, 0)) for row in rows]
+        places = np.array([(box.line, box.lines, scale) for scale, box in boxes], np.int64)
+        line, lines, scale = np.repeat(places, counts, axis=0).T
+        sample = np.concatenate([row.band.tile_samples for row in rows])
+        samples = np.minimum(self._tile * scale, self._samples - sample)
+        return _Boxes(line, lines, sample, samples, scale)
+
+    def _records(
+        self,
+        first: int,
+        boxes: _Boxes,
+        seen: Seen | None,
+        shown: npt.NDArray[np.intp],
+        decided: Decided,
+    ) -> list[Product]:
+        """The records of tiles from index `first`; `shown` (n,) are those that the net has seen."""
+        total = len(boxes.line)
         classes = np.full(total, NO_CLASS, np.uint8)
         posterior = np.zeros(total)
         flags = np.full(total, Flag.SCREENED, np.uint8)
         classes[shown], posterior[shown] = decided.class_index, decided.posterior
         flags[shown] = Flag.NONE
         flags[shown[decided.tiles]] = Flag.DETECTION
+        flags[shown[decided.barred]] = Flag.OUT_OF_PLACE
+        self._tally.out_of_place += int(np.count_nonzero(decided.barred))
         self._tally.tiles += total
         self._tally.screened += total - len(shown)
         self._tally.hits += int(np.count_nonzero(flags == Flag.DETECTION))
-        boxes = [(row.row.scale, self._box(row, 0)) for row in rows]
-        places = np.array([(box.line, box.lines, scale) for scale, box in boxes], np.int64)
-        line, lines, scale = np.repeat(places, counts, axis=0).T
-        sample = np.concatenate([row.band.tile_samples for row in rows])
         return encode.record_products(
             self.progress.swath_id,
-            rows[0].first,
-            line=line,
-            lines=lines,
-            sample=sample,
-            samples=np.minimum(self._tile * scale, self._samples - sample),
-            scale=scale,
+            first,
+            line=boxes.line,
+            lines=boxes.lines,
+            sample=boxes.sample,
+            samples=boxes.samples,
+            scale=boxes.scale,
             class_index=classes,
             posterior=posterior,
             flags=flags,
+            seen=seen,
         )
 
     def _detection(self, row: Row, tile: int, class_index: int, posterior: float) -> Detection:
@@ -166,7 +197,8 @@ class Collector:
                 continue
             name = self._names[detection.class_index]
             self._tally.by_class[name] = self._tally.by_class.get(name, 0) + 1
-            result += encode.detection_products(detection, self._products, self.progress.swath_id)
+            seen, swath = self._placing.of(detection.box), self.progress.swath_id
+            result += encode.detection_products(detection, self._products, swath, seen)
         return result
 
     def _verified(self, found: Detection) -> Detection | None:
@@ -175,11 +207,18 @@ class Collector:
             return found
         detection = self._verifier(found, self.progress.verified)
         at = found.tile_index, found.class_index
+        if detection is not None and not self._is_at_home(detection):
+            detection = None
         if detection is None:
             self.progress.refused.append(at)
         elif detection is not found:
             self.progress.passed.append((*at, detection.class_index, detection.posterior))
         return detection
+
+    def _is_at_home(self, detection: Detection) -> bool:
+        """Whether the class that the second stage gave can be there."""
+        allowed = self._placing.allowed(self._placing.of(detection.box))
+        return allowed is None or bool(allowed[0, detection.class_index])
 
     def _box(self, row: Row, column: int) -> Box:
         # Rows that are complete before the end is known lie within the swath by themselves.

@@ -27,7 +27,8 @@ class Decided:
     """What became of n tiles: best class and its posterior, and which (tile, class) are detected.
 
     `class_index` uint8 (n,), `posterior` float64 (n,); `tiles` and `classes` int (m,) name the
-    detections in order, with `posteriors` float64 (m,).
+    detections in order, with `posteriors` float64 (m,). `barred` bool (n,) are tiles that are no
+    detection, but would be one of a class that is not at this place or in this season.
     """
 
     class_index: npt.NDArray[np.uint8]
@@ -35,6 +36,7 @@ class Decided:
     tiles: npt.NDArray[np.intp]
     classes: npt.NDArray[np.intp]
     posteriors: npt.NDArray[np.float64]
+    barred: npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -116,10 +118,19 @@ class Decider:
         result: npt.NDArray[np.float64] = terms / terms.sum(axis=1, keepdims=True)
         return result
 
-    def decide(self, logits: npt.NDArray[np.int8], second: SecondViews | None = None) -> Decided:
-        """Decide n tiles from their logits, int8 (n, classes), and those of second views."""
+    def decide(
+        self,
+        logits: npt.NDArray[np.int8],
+        second: SecondViews | None = None,
+        allowed: npt.NDArray[np.bool_] | None = None,
+    ) -> Decided:
+        """Decide n tiles from their logits, int8 (n, classes), and those of second views.
+
+        `allowed` bool (n, classes) are the classes that a tile can be a detection of (None: all).
+        """
         posterior = self.posteriors(logits, second)
-        reached = posterior >= self._thresholds
+        passed = posterior >= self._thresholds
+        reached = passed if allowed is None else passed & allowed
         best = np.where(reached, posterior, posterior - 2.0).argmax(axis=1)
         rows = np.arange(len(logits))
         if self.softmax:
@@ -133,6 +144,7 @@ class Decider:
             tiles,
             classes,
             posterior[tiles, classes],
+            np.asarray(passed.any(axis=1) & ~reached.any(axis=1)),
         )
 
 

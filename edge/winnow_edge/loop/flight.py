@@ -16,6 +16,7 @@ from winnow_edge.loop.run import Show, run_swath
 from winnow_edge.loop.settings import Settings
 from winnow_edge.loop.summary import SwathSummary
 from winnow_edge.mission import Mission
+from winnow_edge.place.door import Asked, Shape, look
 from winnow_edge.prepare.chain import open_lines
 from winnow_edge.prepare.repair import LEARN_LINES
 from winnow_edge.sources.contract import STDIN
@@ -47,8 +48,9 @@ class Flight:
         progress: Show | None = None,
         stop: Callable[[], bool] | None = None,
         link: socket.socket | None = None,
+        asked: Asked | None = None,
     ) -> SwathSummary:
-        """Open a swath and run it (see `open_lines` and `run_swath`)."""
+        """Open a swath and run it (see `open_lines`, `look` and `run_swath`)."""
         label = printable(
             name or (os.fspath(path) if os.fspath(path) == STDIN else Path(path).name)
         )
@@ -65,12 +67,14 @@ class Flight:
             memory_mb=self.mission.compute.memory_mb,
         )
         try:
+            shape = Shape(lines.samples, lines.lines, camera.line_time_us, camera.frame)
             summary = run_swath(
                 lines,
                 settings,
                 self.store,
                 self._pool(settings.bundle),
                 name=label if name else printable(lines.name),
+                geometry=look(path, shape, asked),
                 progress=progress,
                 stop=stop,
             )

@@ -8,6 +8,7 @@ tile the state is taken up, so that the store is the same however often the run 
 from __future__ import annotations
 
 import json
+import logging
 import zlib
 from collections.abc import Sequence
 from typing import Any
@@ -15,17 +16,21 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from winnow_edge.clock.host import since_boot_ns
 from winnow_edge.errors import SwathError, SwathKnownError
 from winnow_edge.loop.block import Block, Row
 from winnow_edge.loop.merging import Merger
 from winnow_edge.loop.settings import Settings
 from winnow_edge.loop.summary import Tally, Verified
 from winnow_edge.loop.verdict import Votes
+from winnow_edge.place.geometry import Geometry
 from winnow_edge.prepare.chain import Chain
 from winnow_edge.products.kinds import Product, Window
+from winnow_edge.store.clock import tick
 from winnow_edge.store.store import Store
 from winnow_edge.store.writer import SwathWriter, begin_swath
 
+log = logging.getLogger(__name__)
 STATE = 2
 """Version of what is saved between blocks: another version's swath cannot be gone on with."""
 
@@ -33,7 +38,11 @@ STATE = 2
 class Progress:
     """The counts of a swath, its open detections, and what is committed of it."""
 
-    def __init__(self, name: str, writer: SwathWriter, merge: float) -> None:
+    def __init__(
+        self, name: str, writer: SwathWriter, merge: float, geometry: Geometry | None = None
+    ) -> None:
+        self.geometry = geometry or Geometry()
+        """When and where the swath was seen."""
         self.tally, self.votes, self.merger = Tally(), Votes(), Merger(merge)
         self.verified = Verified()
         self.refused: list[tuple[int, int]] = []
@@ -60,11 +69,23 @@ class Progress:
             self.verified = Verified(**self._saved.get("verified", {}))
 
     @classmethod
-    def begin(cls, store: Store, name: str, lines: Chain, settings: Settings) -> Progress:
-        """Begin the swath in the store, or load what is there of it.
+    def begin(
+        cls,
+        store: Store,
+        name: str,
+        lines: Chain,
+        settings: Settings,
+        geometry: Geometry | None = None,
+    ) -> Progress:
+        """Begin the swath in the store, or load what is there of it. Without a start it starts now,
+        where the instrument says so.
 
         Raises SwathKnownError where the store knows another swath of that name, StoreError.
         """
+        geometry = geometry or Geometry()
+        if geometry.start is None and settings.camera.start == "clock":
+            geometry = geometry.started(tick(store).instant(since_boot_ns()), "clock")
+        about = geometry.about()
         writer = begin_swath(
             store,
             name,
@@ -78,6 +99,7 @@ class Progress:
                 "tile": settings.tile,
                 "hop": settings.hop,
                 "scales": list(settings.scales),
+                **about,
             },
         )
         if writer.complete and lines.fingerprint is None:
@@ -86,7 +108,11 @@ class Progress:
                 where=store.path,
                 hint="give this one another --name",
             )
-        return cls(name, writer, settings.mission.tiling.merge)
+        if not writer.complete:
+            geometry = geometry.as_begun(writer.info)
+            for fault in geometry.faults:
+                log.warning("%s: %s", name, fault)
+        return cls(name, writer, settings.mission.tiling.merge, geometry)
 
     @property
     def swath_id(self) -> int:

@@ -19,6 +19,7 @@ from winnow_edge.loop.interpreters import Interpreters
 from winnow_edge.loop.progress import Progress
 from winnow_edge.loop.settings import Settings
 from winnow_edge.loop.summary import SwathSummary, Tally, Verified
+from winnow_edge.place.geometry import Geometry
 from winnow_edge.prepare.chain import Chain
 from winnow_edge.store.store import Store
 
@@ -33,13 +34,15 @@ def run_swath(
     pool: Interpreters,
     *,
     name: str | None = None,
+    geometry: Geometry | None = None,
     progress: Show | None = None,
     stop: Callable[[], bool] | None = None,
 ) -> SwathSummary:
     """Classify a whole swath into the store.
 
     `pool` holds interpreters of the settings' bundle; several swaths may go through it, one after
-    the other. `name` is the swath's in the store (its file name by default). `stop` is asked
+    the other. `name` is the swath's in the store (its file name by default), `geometry` when and
+    where it was seen (`place.door.look`; None: nobody knows). `stop` is asked
     between blocks and while no lines come; once it is True the block at hand is committed and the
     summary is not `complete`. A swath that an earlier run left unfinished goes on where it was; one
     that is complete is not run again. Raises SwathError, StoreError and what an interpreter raises.
@@ -50,7 +53,7 @@ def run_swath(
         raise ValueError(
             "the interpreters were loaded without the verifier that the settings ask for"
         )
-    run = _Run(lines, settings, store, pool, name or lines.name)
+    run = _Run(lines, settings, store, pool, name or lines.name, geometry)
     return run(progress or (lambda tally, done, total: None), stop or (lambda: False))
 
 
@@ -58,10 +61,16 @@ class _Run:
     """One swath on its way."""
 
     def __init__(
-        self, lines: Chain, settings: Settings, store: Store, pool: Interpreters, name: str
+        self,
+        lines: Chain,
+        settings: Settings,
+        store: Store,
+        pool: Interpreters,
+        name: str,
+        geometry: Geometry | None,
     ) -> None:
         self._lines, self._settings, self._store = lines, settings, store
-        self._pool, self._name = pool, name
+        self._pool, self._name, self._geometry = pool, name, geometry
         self._collector: Collector | None = None
         if store.swath(name) is not None:
             self._begun()
@@ -103,7 +112,9 @@ class _Run:
         """Begins the swath in the store, with its first line: a swath has one of few numbers, and
         a stream that opens and closes again should not use one."""
         if self._collector is None:
-            progress = Progress.begin(self._store, self._name, self._lines, self._settings)
+            progress = Progress.begin(
+                self._store, self._name, self._lines, self._settings, self._geometry
+            )
             verifier = self._pool.verifier if self._settings.verifier is not None else None
             self._collector = Collector(
                 self._settings, progress, verifier, samples=self._lines.samples

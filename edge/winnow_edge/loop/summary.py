@@ -23,6 +23,8 @@ class Tally:
     by_class: dict[str, int] = field(default_factory=dict)
     cut: int = 0
     """Features that were closed before the swath had told all of them (`merging.PATIENCE`)."""
+    out_of_place: int = 0
+    """Tiles that passed the threshold of a class that is not at their place or in their season."""
 
     @property
     def detections(self) -> int:
@@ -90,6 +92,8 @@ class SwathSummary:
             )
         if tally.cut:
             text += f"\n  features closed early, as they ran on and on: {tally.cut:,}"
+        if tally.out_of_place:
+            text += f"\n  out of their class's place or season: {tally.out_of_place:,} tiles"
         if self.verdict:
             text += f"\n  verdict: {as_words(self.verdict)}"
         if self.truncated:
@@ -112,6 +116,7 @@ class SwathSummary:
             "detections": tally.detections,
             "by_class": dict(sorted(tally.by_class.items())),
             **({"cut": tally.cut} if tally.cut else {}),
+            **({"out_of_place": tally.out_of_place} if tally.out_of_place else {}),
             "products": tally.products,
             "bytes": tally.bytes,
             "runtime": self.runtime,
@@ -133,7 +138,10 @@ class SwathSummary:
         stretch = known["stretch"]
         second = {key: known[key] for key in vars(Verified()) if key in known}
         return cls(
-            tally=Tally(**{key: known[key] for key in counts}, cut=known.get("cut", 0)),
+            tally=Tally(
+                **{key: known[key] for key in counts},
+                **{key: known.get(key, 0) for key in ("cut", "out_of_place")},
+            ),
             seconds=0.0,
             threads=threads,
             stretch=tuple(stretch) if stretch else None,

@@ -1,7 +1,8 @@
 """Products as bytes that stand alone: tile records, pictures of detections, swaths.
 
 Record, thumbnail and image begin with the same 24-octet head (big-endian, `HEAD`), so that each
-says where it lies without the others; thumbnail and image go on with a JPEG, a swath product is
+says where it lies without the others; time and place follow it where they are known (`tail`).
+Then a record ends, and thumbnail and image go on with a JPEG. A swath product is
 JSON. The layouts are documented in docs/downlink-format.md.
 """
 
@@ -30,6 +31,7 @@ from winnow_edge.products.kinds import (
     TileRecord,
 )
 from winnow_edge.products.sketch import sketch
+from winnow_edge.products.tail import Seen, read_tail, seen_at
 
 HEAD: Final = struct.Struct(">HIIIHHBBHBB")
 """swath u16, tile index u32, line u32, sample u32, lines - 1 u16, samples - 1 u16, scale u8,
@@ -74,10 +76,15 @@ class Picture:
 
 
 def encode_head(head: Head) -> bytes:
-    """The 24 octets of `HEAD`. Raises ValueError if a field does not fit its place."""
+    """The 24 octets of `HEAD`. Raises ValueError if a field does not fit its place.
+
+    Time and place follow them, where the record has them.
+    """
     record, box = head.record, head.record.box
     if not 0.0 <= record.posterior <= 1.0:
         raise ValueError(f"posterior {record.posterior} is not in 0..1")
+    seen = seen_at(record.time, record.place)
+    told = Flag(int(seen.flags()[0]))
     try:
         return HEAD.pack(
             head.swath_id,
@@ -89,23 +96,30 @@ def encode_head(head: Head) -> bytes:
             record.scale,
             record.class_index,
             round(record.posterior * POSTERIOR_MAX),
-            int(record.flags),
+            int(record.flags & ~(Flag.TIMED | Flag.PLACED) | told),
             min(head.merged, MERGED_MAX),
-        )
+        ) + b"".join(seen.tails())
     except struct.error as error:
         raise ValueError(f"{head} does not fit its 24 octets: {error}") from error
 
 
 def decode_head(data: bytes) -> Head:
-    """The head of a record, thumbnail or image. Raises PacketError if it is cut short."""
+    """The head of a record, thumbnail or image, with its time and place. Raises PacketError if it
+    is cut short."""
+    return _decode_head(data)[0]
+
+
+def _decode_head(data: bytes) -> tuple[Head, int]:
+    """The head and what follows it, and where both end."""
     if len(data) < HEAD.size:
         raise PacketError(f"a product of {len(data)} octets has no head of {HEAD.size}")
     swath, index, line, sample, lines, samples, scale, cls, posterior, flags, merged = (
         HEAD.unpack_from(data)
     )
     box = Box(line, sample, lines + 1, samples + 1)
-    record = TileRecord(index, box, scale, cls, posterior / POSTERIOR_MAX, Flag(flags))
-    return Head(swath, record, merged)
+    time, place, end = read_tail(data, Flag(flags), HEAD.size)
+    record = TileRecord(index, box, scale, cls, posterior / POSTERIOR_MAX, Flag(flags), time, place)
+    return Head(swath, record, merged), end
 
 
 def with_flag(data: bytes, flag: Flag) -> bytes:
@@ -123,11 +137,12 @@ def with_class(data: bytes, class_index: int, posterior: float) -> bytes:
 def decode_record(data: bytes) -> Head:
     """A record's head; the posterior comes back to within 1/131070.
 
-    Raises PacketError if `data` is not 24 octets long.
+    Raises PacketError if `data` ends before or goes on after it.
     """
-    if len(data) != HEAD.size:
-        raise PacketError(f"a record has {HEAD.size} octets, this one {len(data)}")
-    return decode_head(data)
+    head, end = _decode_head(data)
+    if len(data) != end:
+        raise PacketError(f"a record of {end} octets has {len(data)}")
+    return head
 
 
 def decode_picture(data: bytes) -> Picture:
@@ -135,10 +150,10 @@ def decode_picture(data: bytes) -> Picture:
 
     Raises PacketError if there is no head or nothing after it.
     """
-    head = decode_head(data)
-    if len(data) == HEAD.size:
+    head, end = _decode_head(data)
+    if len(data) == end:
         raise PacketError("a picture ends after its head")
-    jpeg = bytes(data[HEAD.size :])
+    jpeg = bytes(data[end:])
     return Picture(head, jpeg, _outline_of(head.record, jpeg))
 
 
@@ -173,23 +188,30 @@ def _outline_comment(detection: Detection) -> bytes:
     return _OUTLINE.pack(_OUTLINE_MARK, line, sample, *sides)
 
 
-def encode_thumbnail(detection: Detection, products: Products, swath_id: int) -> bytes:
-    """Head and a JPEG of the tile, its longer side reduced to `products.thumbnail_pixels`."""
+def encode_thumbnail(
+    detection: Detection, products: Products, swath_id: int, seen: Seen | None = None
+) -> bytes:
+    """Head, time and place (`seen`, of one tile; None: not known) and a JPEG of the tile, its
+    longer side reduced to `products.thumbnail_pixels`."""
     image = Image.fromarray(detection.pixels)
     longer = max(image.size)
     if longer > products.thumbnail_pixels:
         size = [max(1, round(side * products.thumbnail_pixels / longer)) for side in image.size]
         image = image.resize((size[0], size[1]), Image.Resampling.BOX)
-    return _picture(detection, image, products.thumbnail_quality, swath_id)
+    return _picture(detection, image, products.thumbnail_quality, swath_id, seen)
 
 
-def encode_image(detection: Detection, products: Products, swath_id: int) -> bytes:
-    """Head and a JPEG of the whole tile as the net saw it."""
+def encode_image(
+    detection: Detection, products: Products, swath_id: int, seen: Seen | None = None
+) -> bytes:
+    """Head, time and place (as for a thumbnail) and a JPEG of the whole tile as the net saw it."""
     image = Image.fromarray(detection.pixels)
-    return _picture(detection, image, products.image_quality, swath_id)
+    return _picture(detection, image, products.image_quality, swath_id, seen)
 
 
-def _picture(detection: Detection, image: Image.Image, quality: int, swath_id: int) -> bytes:
+def _picture(
+    detection: Detection, image: Image.Image, quality: int, swath_id: int, seen: Seen | None
+) -> bytes:
     record = TileRecord(
         detection.tile_index,
         detection.box,
@@ -197,6 +219,8 @@ def _picture(detection: Detection, image: Image.Image, quality: int, swath_id: i
         detection.class_index,
         detection.posterior,
         Flag.DETECTION,
+        None if seen is None else seen.time(0),
+        None if seen is None else seen.place(0),
     )
     out = io.BytesIO()
     out.write(encode_head(Head(swath_id, record, detection.merged)))
@@ -301,8 +325,9 @@ def record_products(
     class_index: npt.NDArray[np.uint8],
     posterior: npt.NDArray[np.float64],
     flags: npt.NDArray[np.uint8],
+    seen: Seen | None = None,
 ) -> list[Product]:
-    """The records of n tiles from index `first`.
+    """The records of n tiles from index `first`, `seen` when and where (None: not known).
 
     Arrays have shape (n,). The flight loop makes a record for every tile; one by one they
     cost far more.
@@ -313,22 +338,29 @@ def record_products(
     heads["line"], heads["lines"], heads["scale"] = line, lines - 1, scale
     heads["sample"], heads["samples"] = sample, samples - 1
     heads["class"], heads["flags"], heads["merged"] = class_index, flags, 1
+    if seen is not None:
+        heads["flags"] |= seen.flags()
     heads["posterior"] = np.rint(posterior * POSTERIOR_MAX)
+    data = heads.view(f"V{HEAD.size}").tolist()  # bytes
+    if seen is not None:
+        data = [head + tail for head, tail in zip(data, seen.tails(), strict=True)]
     columns = zip(
         itertools.repeat(Kind.RECORD, count),
         range(first, first + count),
         class_index.tolist(),
         posterior.tolist(),
         (flags & Flag.DETECTION != 0).tolist(),
-        heads.view(f"V{HEAD.size}").tolist(),  # bytes
+        data,
         itertools.repeat(b"", count),
         strict=True,
     )
     return list(map(Product._make, columns))
 
 
-def detection_products(detection: Detection, products: Products, swath_id: int) -> list[Product]:
-    """The thumbnail and the image of a detection, encoded once."""
+def detection_products(
+    detection: Detection, products: Products, swath_id: int, seen: Seen | None = None
+) -> list[Product]:
+    """The thumbnail and the image of a detection, encoded once; `seen` as for a thumbnail."""
     look = sketch(detection.pixels)
     encoders = ((Kind.THUMBNAIL, encode_thumbnail), (Kind.IMAGE, encode_image))
     return [
@@ -338,7 +370,7 @@ def detection_products(detection: Detection, products: Products, swath_id: int) 
             detection.class_index,
             detection.posterior,
             True,
-            encode(detection, products, swath_id),
+            encode(detection, products, swath_id, seen),
             look,
         )
         for kind, encode in encoders

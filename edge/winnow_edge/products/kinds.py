@@ -9,6 +9,9 @@ from typing import NamedTuple, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from winnow_edge.clock.cuc import Instant
+from winnow_edge.place.place import Place
+
 NO_CLASS = 255
 """Class index of a tile that was screened and shown to no net."""
 
@@ -25,6 +28,12 @@ class Flag(enum.IntFlag):
     """It is a detection, but another one of the same feature stands for it."""
     REFUSED = 8
     """It was a detection, but the second stage refused it."""
+    OUT_OF_PLACE = 16
+    """Its posterior passed the threshold of a class that is not at its place or in its season."""
+    TIMED = 32
+    """As octets it tells its time."""
+    PLACED = 64
+    """As octets it tells its place."""
 
     @property
     def is_feature(self) -> bool:
@@ -81,7 +90,8 @@ class TileRecord:
 
     `index` counts the tiles of a swath from 0 in the order in which they were decided, `box` is
     where the tile lay, `scale` its binning factor, `class_index` the best class of the bundle
-    (NO_CLASS if screened), `posterior` its posterior (0..1) after temperature.
+    (NO_CLASS if screened), `posterior` its posterior (0..1) after temperature. `time` is that of
+    its middle line, `place` that of its middle (None: not known).
     """
 
     index: int
@@ -90,6 +100,8 @@ class TileRecord:
     class_index: int
     posterior: float
     flags: Flag
+    time: Instant | None = None
+    place: Place | None = None
 
 
 class Window(Protocol):

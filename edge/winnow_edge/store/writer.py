@@ -73,14 +73,16 @@ def begin_swath(
 class SwathWriter:
     """Writes one swath, a block at a time.
 
-    Attributes: `swath_id`; `complete`; `next_tile`, tiles of a lower index are committed;
-    `next_line`, lines before it are done with; `pending`, what was saved with the last block
-    (bytes or None); `summary` of a complete swath (dict or None).
+    Attributes: `swath_id`; `info`, what the ground was told when the swath began; `complete`;
+    `next_tile`, tiles of a lower index are committed; `next_line`, lines before it are done with;
+    `pending`, what was saved with the last block (bytes or None); `summary` of a complete swath
+    (dict or None).
     """
 
     def __init__(self, store: Store, swath: StoredSwath, pending: bytes | None) -> None:
         self._store, self._swath = store, swath
         self.swath_id = swath.id
+        self.info = swath.info
         self.next_tile, self.next_line = swath.next_tile, swath.next_line
         self.pending = pending
         self.summary = swath.summary

@@ -251,3 +251,31 @@ def test_a_closed_standard_error_stops_no_work(flight: Path) -> None:
     done = subprocess.run(["sh", "-c", script + " 2>&-"], cwd=flight, check=False)
     assert done.returncode == 0
     assert swaths(flight) == ["b.png", "z.pgm"]
+
+
+def test_what_tells_about_a_swath_is_none_and_follows_it(flight: Path) -> None:
+    incoming = flight / "incoming"
+    entries = '{"line": 0, "latitude": -71}\n{"line": 299, "latitude": -72}\n'
+    for name in ("b.geometry.jsonl", "early.geometry.jsonl", "z.LBL"):
+        (incoming / name).write_text(entries)
+    (incoming / "z.2.pgm").write_bytes((incoming / "z.pgm").read_bytes())
+    done = run(flight, "--json")
+    assert done.returncode == 0, done.stderr
+    assert swaths(flight) == ["b.png", "z.2.pgm", "z.pgm"]
+    # The label tells about both swaths of its name, and goes with the last.
+    assert names(incoming) == ["done", "early.geometry.jsonl", "set-aside"]
+    assert names(incoming / "done") == ["b.geometry.jsonl", "b.png", "z.2.pgm", "z.LBL", "z.pgm"]
+    assert done.stderr.count(b"z.LBL: is no PDS3 label") == 2
+    with Store.open(flight / "store", mission=None, read_only=True) as store:
+        assert [s.info.get("geometry", {}).get("source") for s in store.swaths()] == [
+            "sidecar", None, None,
+        ]  # fmt: skip
+
+
+def test_a_swath_that_is_set_aside_takes_its_geometry_along(flight: Path) -> None:
+    incoming = flight / "incoming"
+    (incoming / "a.png").write_bytes(b"no picture")
+    (incoming / "a.geometry.jsonl").write_text('{"line": 0}\n')
+    assert run(flight).returncode == 0
+    assert {"a.png", "a.geometry.jsonl"} <= set(names(incoming / "set-aside"))
+    assert names(incoming) == ["done", "set-aside"]
