@@ -109,7 +109,13 @@ def _runs(board: Board, kind: str, every: int) -> int:
             assert state is not None, what
             assert set(told) <= set(board.states), what
             assert board.states.index(state) >= board.states.index(told[-1]), what
-        if not ended.code:
+        incoming = board.recorder.root / "incoming"
+        aside = incoming / "set-aside" / "a.pgm"
+        if aside.exists():
+            # A swath that cannot be read is a bad one.
+            assert kind.startswith("unreadable") and "cannot be read" in ended.said, what
+            aside.rename(incoming / "a.pgm")
+        elif not ended.code:
             assert state == board.states[-1], f"{what}: code 0 and not done: {ended.said}"
         board.recorder.run().well()
         board.committed()

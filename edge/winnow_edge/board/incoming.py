@@ -12,10 +12,11 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
+from winnow_edge.clock.host import read_host
 from winnow_edge.errors import OutputError
 from winnow_edge.files import make_folder, printable, unwritable, write_file
 from winnow_edge.output import tell
@@ -26,6 +27,8 @@ SET_ASIDE: Final = "set-aside"
 EVENTS_FILE: Final = "events.jsonl"
 TRIES_FILE: Final = "tries.json"
 MOST_TRIES: Final = 2
+MOST_BOOTS: Final = 10
+"""A power cut ends a try through no fault of the file, but some files take a board down."""
 FIRST_S: Final = 1.0
 LONGEST_S: Final = 60.0
 _ASK_S: Final = 0.5
@@ -35,11 +38,14 @@ _KILLED: Final = "the run was killed, hung or failed"
 
 @dataclass(frozen=True, slots=True)
 class Tries:
-    """How often the `file` was begun since it had `lines` lines in the store."""
+    """How often the `file` was begun since it had `lines` lines in the store: `tries` times since
+    the machine's start `boot`, and under `boots` starts before."""
 
     file: str
     lines: int
     tries: int
+    boot: str = ""
+    boots: int = 0
 
     @classmethod
     def load(cls, path: Path) -> Tries | None:
@@ -49,7 +55,7 @@ class Tries:
                 raw: Any = json.loads(stream.read(_TRIES_BYTES))
         except (OSError, ValueError, RecursionError):
             return None
-        wanted = {"file": str, "lines": int, "tries": int}
+        wanted = {"file": str, "lines": int, "tries": int, "boot": str, "boots": int}
         if not isinstance(raw, dict) or {k: type(v) for k, v in raw.items()} != wanted:
             return None
         return cls(**raw)
@@ -58,11 +64,12 @@ class Tries:
 class Incoming:
     """The files of `folder`, by name, those too that come while it is worked off.
 
-    Tries are counted in `TRIES_FILE` in the folder `state`. Raises OutputError where files cannot
-    be moved.
+    Tries are counted in `TRIES_FILE` in the folder `state`; `boot` names this start of the machine
+    (None: as the kernel does). Raises OutputError where files cannot be moved.
     """
 
-    def __init__(self, folder: str | Path, state: str | Path) -> None:
+    def __init__(self, folder: str | Path, state: str | Path, *, boot: str | None = None) -> None:
+        self._boot = read_host().boot_id if boot is None else boot
         self._folder, self._state = Path(folder), Path(state) / TRIES_FILE
         try:
             for name in (DONE, SET_ASIDE):
@@ -83,17 +90,17 @@ class Incoming:
     def begin(self, path: Path, lines: int) -> bool:
         """Count a try of a file of which `lines` lines are committed; False: it was set aside.
 
-        Tries between which lines were committed are not held against the file: a board may lose
-        its power more than once in a swath.
+        Tries between which lines were committed are not held against the file, and of those that
+        ended with the machine itself no more than `MOST_BOOTS` are borne.
         """
+        now = Tries(printable(path.name), lines, 0, self._boot)
         known = Tries.load(self._state)
-        name = printable(path.name)
-        same = known is not None and (known.file, known.lines) == (name, lines)
-        tries = known.tries if known is not None and same else 0
-        if tries >= MOST_TRIES:
-            self.set_aside(path, tries, _KILLED)
+        if known is not None and (known.file, known.lines) == (now.file, now.lines):
+            now = known if known.boot == now.boot else replace(now, boots=known.boots + 1)
+        if now.tries >= MOST_TRIES or now.boots >= MOST_BOOTS:
+            self.set_aside(path, now.tries + now.boots, _KILLED)
             return False
-        write_file(self._state, json.dumps(asdict(Tries(name, lines, tries + 1))))
+        write_file(self._state, json.dumps(asdict(replace(now, tries=now.tries + 1))))
         return True
 
     def failed(self, path: Path, why: str) -> bool:

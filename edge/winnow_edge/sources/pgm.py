@@ -38,6 +38,9 @@ class PgmSource:
         except SwathError as error:
             os.close(fd)
             raise SwathError(error.what, where=path, hint=error.hint) from None
+        except OSError as error:
+            os.close(fd)
+            raise SwathError(f"cannot be read: {error.strerror}", where=path) from None
         self.truncated: str | None = None
         self.fingerprint: str | None = None
         self._raw = RawSource(

@@ -111,6 +111,27 @@ def test_a_swath_that_comes_on_between_power_cuts_is_not_set_aside(tmp_path: Pat
     assert names(tmp_path / "in" / "set-aside") == ["events.jsonl", "swath.raw"]
 
 
+def test_power_cuts_are_not_held_against_a_file_until_there_are_ten(tmp_path: Path) -> None:
+    def begun(boot: int) -> bool:
+        return Incoming(tmp_path / "in", tmp_path / "store", boot=str(boot)).begin(path, -1)
+
+    path = tmp_path / "in" / "swath.raw"
+    path.parent.mkdir()
+    path.touch()
+    assert all(begun(boot) for boot in range(10))
+    assert not begun(10)
+    assert names(tmp_path / "in" / "set-aside") == ["events.jsonl", "swath.raw"]
+
+
+def test_a_file_that_kills_the_run_after_a_power_cut_is_set_aside(tmp_path: Path) -> None:
+    path = tmp_path / "in" / "swath.raw"
+    Incoming(tmp_path / "in", tmp_path, boot="1")
+    path.touch()
+    assert Incoming(tmp_path / "in", tmp_path, boot="1").begin(path, -1)
+    after = Incoming(tmp_path / "in", tmp_path, boot="2")
+    assert [after.begin(path, -1) for _ in range(3)] == [True, True, False]
+
+
 @pytest.mark.parametrize("text", ["", "[]", '{"file":"swath.raw"}', "[" * 60_000, '{"tries":9}'])
 def test_a_damaged_count_of_tries_counts_from_the_first(tmp_path: Path, text: str) -> None:
     incoming = Incoming(tmp_path / "in", tmp_path)
