@@ -18,6 +18,7 @@ from winnow_edge.products.table import ProductTable
 from winnow_edge.products.worth import unit_utility, utilities, utility
 from winnow_edge.store.schema import ProductState
 from winnow_edge.store.store import Store
+from winnow_ground import when_where
 from winnow_ground.received import Received, ReceivedProduct
 from winnow_ground.truth import (
     Feature,
@@ -337,6 +338,8 @@ def _swath_troubles(received: Received) -> list[str]:
             said.append(f"Swath {name} is truncated: {info['truncated']}.")
         elif not info.get("complete", True):
             said.append(f"Swath {name} was still being worked on when its description was sent.")
+    for key, info in received.swaths.items():
+        said += when_where.faults(received.swath_name(*key), info)
     return said
 
 

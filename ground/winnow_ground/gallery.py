@@ -10,7 +10,7 @@ from typing import Any
 
 from winnow_base.errors import DataError
 from winnow_edge.products.kinds import Box
-from winnow_ground import findings
+from winnow_ground import findings, when_where
 from winnow_ground.findings import Found, SwathKey
 from winnow_ground.labels import text_on
 from winnow_ground.plots import Palette
@@ -62,6 +62,7 @@ class Gallery:
                     ],
                     "swath": self.received.swath_name(*f.swath) if many else "",
                     "box": f.box,
+                    "seen": when_where.of_product(product),
                     "kind": "image" if f.have == "image" else "thumbnail only",
                     "size": f"{product.bytes:,}",
                     "contact": product.contact,

@@ -17,7 +17,7 @@ from winnow_edge.manifest import Manifest
 from winnow_edge.mission import Mission
 from winnow_edge.products.kinds import Box
 from winnow_edge.store.store import Store
-from winnow_ground import caution, findings, headline, plots, swath_plot
+from winnow_ground import caution, findings, headline, plots, swath_plot, when_where
 from winnow_ground.against_truth import Laid, lay
 from winnow_ground.findings import Found, SwathKey, ValueOnBoard
 from winnow_ground.gallery import Gallery, data_url
@@ -227,7 +227,7 @@ class PageWriter:
             "name": name,
             "words": f"{lines} lines of {samples} samples. {count(len(found), 'detection')}; of "
             f"{came} a picture came down, numbered in the order in which they did.{what}"
-            f"{_verdict(info)}",
+            f"{_verdict(info)}{when_where.of_swath(info)}",
             "plot": self._plot(file, drawn, alt),
             "looks": looks,
             "looks_left": looks_left,

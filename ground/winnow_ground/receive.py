@@ -304,6 +304,10 @@ class _Receiver:
                 merged=head.merged,
                 outline=outline,
                 file=file,
+                time=_said([record.time] if record.time else []),
+                latitude=record.place.latitude if record.place else None,
+                longitude=record.place.longitude if record.place else None,
+                out_of_place=bool(record.flags & Flag.OUT_OF_PLACE),
             )
         )
 

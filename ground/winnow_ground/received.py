@@ -39,7 +39,8 @@ class ReceivedProduct:
     image or quick_look; `cumulative_bytes` what had come down with it, headers not counted; `file`
     where its picture lies in the folder; `outline` is where the feature of a picture lies, where
     several tiles told. A swath's product has no tile, class, box or posterior, a quick look no
-    tile, class or posterior.
+    tile, class or posterior. `time` (UTC, or mission time where the spacecraft did not know it),
+    `latitude` and `longitude` (degrees north and east) are those of the tile's middle.
     """
 
     order: int
@@ -62,6 +63,10 @@ class ReceivedProduct:
     merged: int | None = None
     outline: Box | None = None
     file: str | None = None
+    time: str | None = None
+    latitude: float | None = None
+    longitude: float | None = None
+    out_of_place: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,14 +220,17 @@ class Received:
                 ]
                 what = [p.scale, _cell(self.class_name(p)), f"{p.posterior or 0:.5f}"]
                 flags = [int(p.detection), int(p.screened), int(p.refused)]
-                table.writerow([*where, *what, *flags, p.contact, p.container])
+                seen = [p.time, p.latitude, p.longitude, int(p.out_of_place)]
+                table.writerow([*where, *what, *flags, p.contact, p.container, *seen])
         return out.getvalue()
 
 
 _COLUMNS = (
     *("swath", "tile", "line", "sample", "lines", "samples"),
     *("scale", "class", "posterior", "detection", "screened", "refused", "contact", "container"),
+    *("time", "latitude", "longitude", "out_of_place"),
 )
+_DEGREES = {"latitude": (-90, 90), "longitude": (-180, 180)}
 _LINK_FIELDS = tuple(f.name for f in dataclasses.fields(LinkCounts))
 
 
@@ -305,8 +313,9 @@ def _checked(made: type[_Entry], entry: dict[str, Any]) -> _Entry:
         if kind is int or (type(value) is int and kind == int | None):
             _number(value)
         elif isinstance(value, float) and kind == float | None:
-            if not 0 <= value <= 1:
-                raise ValueError(f"{name} {value} is not 0 to 1")
+            low, high = _DEGREES.get(name, (0, 1))
+            if not low <= value <= high:
+                raise ValueError(f"{name} {value} is not {low} to {high}")
         elif not isinstance(value, kind):
             raise ValueError(f"{name} {value!r} is of the wrong type")
         elif isinstance(value, str):
