@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.power.session import Session, flown, migrated
+from tests.power.session import Session, flown, maintained, migrated
 from tests.power.shim import compiled
 
 
@@ -19,7 +19,9 @@ def shim(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return compiled(tmp_path_factory.mktemp("shim"))
 
 
-@pytest.fixture(scope="session", params=[flown, migrated], ids=lambda made: made.__name__)
+@pytest.fixture(
+    scope="session", params=[flown, migrated, maintained], ids=lambda made: made.__name__
+)
 def session(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, shim: Path
 ) -> Session:

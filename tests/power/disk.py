@@ -91,9 +91,10 @@ class Disk:
             self._since.append(Renaming(None, self._inside(call.path)))
         elif op in "UX":
             self._since.append(Renaming(self._inside(call.path), None))
-        elif op == "R":
+        elif op in "RL":
             old, new = self._inside(call.path), self._inside(call.data.decode())
-            self._since.append(Renaming(old, new, self.names()[old]))
+            entry = self.names()[old]
+            self._since.append(Renaming(old if op == "R" else None, new, entry))
         elif not (op == "P" or (op == "m" and call.path.endswith("-shm"))):
             # SQLite's index of the log is made anew by the first that opens the store.
             raise ValueError(f"the model knows no such call: {call.op} {call.path} {call.data!r}")

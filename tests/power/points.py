@@ -26,8 +26,8 @@ Tree = dict[str, bytes | None]
 
 @dataclass(frozen=True)
 class State:
-    """A state that the process committed: after how many calls it was told so, the store's digest
-    once it is opened again, and the packet files that were there."""
+    """A state that the process committed, or left when it ended: after how many calls, the store's
+    digest once it is opened again, and the packet files that were there."""
 
     call: int
     opened: str
@@ -82,7 +82,7 @@ class Points:
         self._final = self._packets_at_the_end()
         for number, call in enumerate(self._session.calls):
             disk.play(call)
-            if call.op == "P" and call.data.startswith(b"commit"):
+            if call.op == "P":
                 under_way += 1
             if number not in self._behind:
                 continue
@@ -103,9 +103,10 @@ class Points:
         yield State(0, self._opened(disk.whole()).digest, frozenset())
         for number, call in enumerate(self._session.calls):
             disk.play(call)
-            if call.op == "P" and call.data.startswith(b"commit "):
+            if call.op == "P":
                 tree = disk.whole()
-                assert self._raw(tree) == call.data.split()[1].decode(), "the trace is not whole"
+                what, value = call.data.decode().split()
+                assert what == "exit" or self._raw(tree) == value, "the trace is not whole"
                 yield State(number, self._opened(tree).digest, frozenset(_packets(tree)))
 
     def _packets_at_the_end(self) -> dict[str, bytes]:

@@ -20,6 +20,7 @@ import traceback
 from typing import Any
 
 import winnow_edge.commands.downlink
+import winnow_edge.commands.store
 import winnow_edge.downlink.acknowledgements
 import winnow_edge.downlink.contact
 import winnow_edge.loop.flight

@@ -210,6 +210,23 @@ def flown(folder: Path, library: Path) -> Session:
         return recorder.recorded()
 
 
+def maintained(folder: Path, library: Path) -> Session:
+    """A store that is written anew without its free pages, and salvaged though it is sound."""
+    with Recorder(folder, library) as recorder:
+        recorder.bring("a.pgm", 600, 1)
+        recorder.run().well()
+        recorder.contact(1, 6000)
+        recorder.fly("store", "vacuum", recorder.store).well()
+        recorder.contact(2, 3000)
+        # A process that was killed leaves its log to be folded in.
+        arguments = ("run", recorder.mission, recorder.swath("b.pgm", 600, 2))
+        killed = recorder.fly(*arguments, "--store", recorder.store, fault=Fault(60))
+        assert killed.code == -signal.SIGKILL
+        recorder.fly("store", "salvage", recorder.store).well()
+        recorder.fly(*arguments, "--store", recorder.store).well()
+        return recorder.recorded()
+
+
 def migrated(folder: Path, library: Path) -> Session:
     """A store of format version 1 that is brought to today's by a contact, then a run."""
     with Recorder(folder, library) as recorder:

@@ -336,12 +336,28 @@ int unlinkat(int folder, const char *path, int flags)
     NAMED(CHANGES, (flags & AT_REMOVEDIR ? 'X' : 'U'), folder, path, real(folder, path, flags));
 }
 int remove(const char *path) { REAL(int, "remove", const char *); NAMED(CHANGES, '?', AT_FDCWD, path, real(path)); }
+static int linked(int (*real)(const char *, const char *), const char *from, const char *to)
+{
+    LOCKED;
+    char one[PATH_MAX * 2] = "", two[PATH_MAX * 2] = "", *found;
+    if ((found = inside(AT_FDCWD, from))) strcpy(one, found);
+    if ((found = inside(AT_FDCWD, to))) strcpy(two, found);
+    if (*two && fails(GROWS)) DONE(-1);
+    int done = real(from, to);
+    if (!done && *two) record(*one ? 'L' : '?', 0, 0, 0, one, two, strlen(two));
+    DONE(done);
+}
 int mkdir(const char *path, mode_t mode) { REAL(int, "mkdir", const char *, mode_t); NAMED(GROWS, 'M', AT_FDCWD, path, real(path, mode)); }
 int mkdirat(int folder, const char *path, mode_t mode) { REAL(int, "mkdirat", int, const char *, mode_t); NAMED(GROWS, 'M', folder, path, real(folder, path, mode)); }
-int link(const char *from, const char *path) { REAL(int, "link", const char *, const char *); NAMED(GROWS, '?', AT_FDCWD, path, real(from, path)); }
+int link(const char *from, const char *path) { REAL(int, "link", const char *, const char *); return linked(real, from, path); }
 int symlink(const char *to, const char *path) { REAL(int, "symlink", const char *, const char *); NAMED(GROWS, '?', AT_FDCWD, path, real(to, path)); }
 int symlinkat(const char *to, int folder, const char *path) { REAL(int, "symlinkat", const char *, int, const char *); NAMED(GROWS, '?', folder, path, real(to, folder, path)); }
-int linkat(int a, const char *from, int b, const char *path, int flags) { REAL(int, "linkat", int, const char *, int, const char *, int); NAMED(GROWS, '?', b, path, real(a, from, b, path, flags)); }
+int linkat(int a, const char *from, int b, const char *path, int flags)
+{
+    REAL(int, "linkat", int, const char *, int, const char *, int);
+    if (a == AT_FDCWD && b == AT_FDCWD) return link(from, path);
+    NAMED(GROWS, '?', b, path, real(a, from, b, path, flags));
+}
 
 static int renamed(int a, const char *from, int b, const char *to, unsigned flags)
 {

@@ -30,8 +30,8 @@ class Call:
     """A call that changed the folder or put a change on the disk, or a mark of the program.
 
     `op`: C create a file, T truncate it to `a`, W write `data` at `a`, A allocate `b` octets at
-    `a`, S put it on the disk; of names R rename, U unlink, M make and X remove a folder, D put a
-    folder on the disk; m shared memory, P a mark, ? a call that the model does not know.
+    `a`, S put it on the disk; of names R rename, L link, U unlink, M make and X remove a folder,
+    D put a folder on the disk; m shared memory, P a mark, ? a call that the model does not know.
     """
 
     op: str
