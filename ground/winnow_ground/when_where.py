@@ -34,8 +34,8 @@ def of_swath(info: Mapping[str, Any]) -> str:
         said.append(f"its places are known {_source(geometry)}")
     if type(tiles) is int and 0 < tiles < 2**32:
         said.append(
-            f"{tiles:,} tiles look like a class that is not at their place or in their season: they "
-            "are records, and no detections"
+            f"{tiles:,} tiles look like a class that is not at their place or in their season: "
+            "they are records, and no detections"
         )
     text = "; ".join(said)
     return f" {text[0].upper()}{text[1:]}." if text else ""
