@@ -19,6 +19,8 @@ from winnow_edge.errors import MissionError
 from winnow_edge.mission_tables import (
     POLICIES,
     RUNTIMES,
+    Ask,
+    Audit,
     ClassRule,
     Compute,
     Instrument,
@@ -37,6 +39,8 @@ from winnow_edge.tables import Reader, setting
 __all__ = [
     "POLICIES",
     "RUNTIMES",
+    "Ask",
+    "Audit",
     "ClassRule",
     "Compute",
     "Instrument",
@@ -77,6 +81,8 @@ class Mission:
     ranking: Ranking = setting(Ranking)
     products: Products = setting(Products)
     quick_look: QuickLooks = setting(QuickLooks)
+    audit: Audit = setting(Audit)
+    ask: Ask = setting(Ask)
     store: Store = setting(Store)
     link: Link = setting(Link)
     compute: Compute = setting(Compute)
@@ -107,7 +113,7 @@ class Mission:
         link, store and utilities: it may not change between two passes."""
         camera = dataclasses.asdict(self.instruments[instrument])
         del camera["stall_s"]
-        quick_look = self.quick_look.bytes
+        quick_look, audit, ask = self.quick_look.bytes, self.audit, self.ask
         if camera["start"] == "told":
             del camera["start"]  # as if there were no such key: swaths begun before it go on
         places = {
@@ -133,6 +139,8 @@ class Mission:
                 for key in ("thumbnail_pixels", "thumbnail_quality", "image_quality")
             ],
             **({"verifier": False} if self.compute.verifier is False else {}),
+            **({"audit": [audit.share, audit.bytes, audit.seed]} if audit.share else {}),
+            **({"ask": [ask.posterior, ask.bytes]} if ask.bytes else {}),
             **({"quick_look": quick_look} if quick_look != QuickLooks().bytes else {}),
         }
         return hashlib.sha256(json.dumps(relevant, sort_keys=True).encode()).hexdigest()

@@ -102,12 +102,21 @@ class ClassRule:
             is no detection of it.
         season: Solar longitudes of Mars between which the class is, past 360 where the first is the
             greater. A swath that is known to be of another season has no detection of it.
+        precision: Share of its detections that are right, as an audit found: a factor of worth.
+        deadline: Contacts after the beginning of its swath from which on a detection is worth
+            nothing; what has few left goes before what is worth the same.
+        at_least: Best detections whose thumbnails go before everything else in every contact.
+        at_most_bytes: Pictures of one ranking over so many bytes go after everything else.
     """
 
     threshold: float | None = setting(None, 0.0, 1.0, unit="posterior", absent="the bundle's")
     utility: float = setting(1.0, 0.0, 1e6, unit="utility")
     latitude: tuple[float, ...] = setting((), -90.0, 90.0, unit="°", most=2, absent="everywhere")
     season: tuple[float, ...] = setting((), 0.0, 360.0, unit="° Ls", most=2, absent="always")
+    precision: float = setting(1.0, 0.0, 1.0, unit="share")
+    deadline: int | None = setting(None, 1, 65_535, unit="contacts", absent="none")
+    at_least: int = setting(0, 0, 1_000_000, unit="detections")
+    at_most_bytes: int | None = setting(None, 1, 1_000_000_000, unit="bytes", absent="all")
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,10 +158,16 @@ class Ranking:
     Attributes:
         policy: First in first out, by posterior, by utility per byte, or by utility and novelty.
         diversity: Weight of novelty under the policy "diversity" (maximal marginal relevance).
+        ageing: Worth gained with every contact since the swath began; below 0 it is lost.
+        hard_share: Worth of products of swaths with the verdict hard to identify, as a share.
+        bad_share: Worth of products of swaths with the verdict bad, as a share.
     """
 
     policy: str = setting("utility-per-byte", choices=POLICIES)
     diversity: float = setting(0.3, 0.0, 1.0, unit="weight")
+    ageing: float = setting(0.0, -0.9, 1.0, unit="share")
+    hard_share: float = setting(1.0, 0.0, 1.0, unit="share")
+    bad_share: float = setting(1.0, 0.0, 1.0, unit="share")
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,6 +204,38 @@ class QuickLooks:
 
     bytes: int = setting(4000, 0, 1_000_000, unit="bytes")
     utility: float = setting(2.0, 0.0, 1e6, unit="utility")
+
+
+@dataclass(frozen=True, slots=True)
+class Audit:
+    """Tiles drawn at random, whose thumbnails come down whatever the net says of them.
+
+    Attributes:
+        share: Share of the tiles that is drawn. 0: none is.
+        bytes: Most bytes of a swath's audit. With the tile that it does not hold the audit ends.
+        seed: Seed of the draw, which the ground repeats with it.
+        utility: Worth of 1000 bytes of audit, so that no picture goes first for being small.
+    """
+
+    share: float = setting(0.0, 0.0, 1.0, unit="share")
+    bytes: int = setting(20_000, 0, 1_000_000_000, unit="bytes")
+    seed: int = setting(0, 0, 2**32 - 1)
+    utility: float = setting(0.2, 0.0, 1e6, unit="utility")
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """Tiles that the net abstains on, below the threshold of their class: the ground is asked.
+
+    Attributes:
+        posterior: A tile is asked about from this posterior up.
+        bytes: Most bytes of the thumbnails of a swath's questions. 0: none is asked.
+        utility: Worth of a question.
+    """
+
+    posterior: float = setting(0.5, 0.0, 1.0, unit="posterior")
+    bytes: int = setting(0, 0, 1_000_000_000, unit="bytes")
+    utility: float = setting(0.1, 0.0, 1e6, unit="utility")
 
 
 @dataclass(frozen=True, slots=True)

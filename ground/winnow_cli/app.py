@@ -15,6 +15,7 @@ import typer
 import winnow_cli.bench
 import winnow_cli.convert
 import winnow_cli.new
+import winnow_ground.audit_commands
 import winnow_ground.commands
 import winnow_ground.deploy_commands
 import winnow_ground.feed
@@ -39,6 +40,7 @@ winnow_cli.convert.register(app)
 winnow_cli.new.register(app)
 winnow_cli.bench.register(app)
 winnow_ground.commands.register(app)
+winnow_ground.audit_commands.register(app)
 winnow_ground.deploy_commands.register(app)
 winnow_ground.feed.register(app)
 winnow_ground.look_commands.register(app)

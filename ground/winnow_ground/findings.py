@@ -172,7 +172,7 @@ def value_received(
         if truth is None:
             product = Product(kind, p.tile or 0, index, p.posterior or 0.0, p.detection, b"")
             total += utility(product, mission, names)
-        elif p.detection and index < len(names) and p.box is not None:
+        elif p.kind in HAVE and p.detection and index < len(names) and p.box is not None:
             shown = shown_by(names[index], p.box, truth.get((p.store, p.swath), ()))
             unit = unit_utility(kind, index, True, mission, names)
             total += worth.add(p.swath, kind, shown, unit)
@@ -193,7 +193,9 @@ def find(
     best: dict[tuple[int, int, int, int], Found] = {}
     pictures = 0
     for p in received.products:
-        if not p.detection or p.box is None or p.class_index is None or p.tile is None:
+        if p.kind not in HAVE or not p.detection or p.box is None:
+            continue
+        if p.class_index is None or p.tile is None:
             continue
         key = p.store, p.swath, p.tile, p.class_index
         known = best.get(key)

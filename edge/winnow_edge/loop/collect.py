@@ -18,6 +18,7 @@ from winnow_edge.loop.block import Row
 from winnow_edge.loop.decision import Decided, Decider, SecondViews
 from winnow_edge.loop.placing import Placing
 from winnow_edge.loop.progress import Progress
+from winnow_edge.loop.sampling import Sampler
 from winnow_edge.loop.schedule import box_of
 from winnow_edge.loop.settings import Settings
 from winnow_edge.loop.verifier import Verifier
@@ -55,6 +56,7 @@ class Collector:
         self._placing = Placing(progress.geometry, settings.mission.classes, self._names)
         self.progress, self._tally, self._verifier = progress, progress.tally, verifier
         self._rule, self._judged = settings.mission.verdict, settings.verdict_class
+        self._sampler = Sampler(settings, progress.name, progress.tally)
         self._looks, self._look_bytes = list[Section](), settings.mission.quick_look.bytes
         self._sections = 0
         """Sections that the swath has left so far: each has a number."""
@@ -125,6 +127,7 @@ class Collector:
         for row in rows:
             at, count = row.first - rows[0].first, len(row.skipped)
             fresh += records[at : at + count]
+            fresh += self._sampler.pick(row, records[at : at + count])
             low, high = np.searchsorted(hits, (at, at + count))
             if low < high:
                 found = zip(

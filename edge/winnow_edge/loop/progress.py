@@ -11,6 +11,7 @@ import json
 import logging
 import zlib
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -64,7 +65,7 @@ class Progress:
                     f"swath {name!r} was left unfinished by another version of winnow-edge",
                     hint="give it another --name",
                 )
-            self.tally = Tally(**self._saved["tally"])
+            self.tally = Tally.restored(self._saved["tally"])
             self.votes = Votes(**self._saved["votes"])
             self.verified = Verified(**self._saved.get("verified", {}))
 
@@ -113,6 +114,11 @@ class Progress:
             for fault in geometry.faults:
                 log.warning("%s: %s", name, fault)
         return cls(name, writer, settings.mission.tiling.merge, geometry)
+
+    @property
+    def name(self) -> str:
+        """The swath's in the store."""
+        return self._name
 
     @property
     def swath_id(self) -> int:
@@ -181,7 +187,7 @@ class Progress:
         """Commit products and the state behind them; with a `summary` the swath is complete."""
         state = {
             "state": STATE,
-            "tally": vars(self.tally),
+            "tally": asdict(self.tally),
             "votes": vars(self.votes),
             "merger": self.merger.save(),
             "check": block.check,

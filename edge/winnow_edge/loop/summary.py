@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from winnow_edge.loop.verdict import as_words
+
+
+@dataclass
+class Sampled:
+    """Tiles that were sampled and the bytes of their pictures; `until` is the index of the first
+    tile that the quota did not hold, with which the sampling ended (None: it holds them all)."""
+
+    tiles: int = 0
+    bytes: int = 0
+    until: int | None = None
 
 
 @dataclass
@@ -25,6 +35,16 @@ class Tally:
     """Features that were closed before the swath had told all of them (`merging.PATIENCE`)."""
     out_of_place: int = 0
     """Tiles that passed the threshold of a class that is not at their place or in their season."""
+    audit: Sampled = field(default_factory=Sampled)
+    asked: Sampled = field(default_factory=Sampled)
+
+    @classmethod
+    def restored(cls, saved: dict[str, Any]) -> Tally:
+        """From what `asdict` made of it."""
+        samples: dict[str, Any] = {
+            key: Sampled(**saved[key]) for key in ("audit", "asked") if key in saved
+        }
+        return cls(**{**saved, **samples})
 
     @property
     def detections(self) -> int:
@@ -90,6 +110,10 @@ class SwathSummary:
                 f"\n  verified {second.verified:,}: {second.refused:,} refused, "
                 f"{second.relabelled:,} of another class"
             )
+        for sampled, what in ((tally.audit, "audit"), (tally.asked, "asked")):
+            if sampled.tiles:
+                ends = "" if sampled.until is None else f", its quota up at tile {sampled.until:,}"
+                text += f"\n  {what} {sampled.tiles:,} tiles, {sampled.bytes:,} bytes{ends}"
         if tally.cut:
             text += f"\n  features closed early, as they ran on and on: {tally.cut:,}"
         if tally.out_of_place:
@@ -117,6 +141,11 @@ class SwathSummary:
             "by_class": dict(sorted(tally.by_class.items())),
             **({"cut": tally.cut} if tally.cut else {}),
             **({"out_of_place": tally.out_of_place} if tally.out_of_place else {}),
+            **{
+                key: asdict(sampled)
+                for key, sampled in (("audit", tally.audit), ("asked", tally.asked))
+                if sampled != Sampled()
+            },
             "products": tally.products,
             "bytes": tally.bytes,
             "runtime": self.runtime,
@@ -138,9 +167,12 @@ class SwathSummary:
         stretch = known["stretch"]
         second = {key: known[key] for key in vars(Verified()) if key in known}
         return cls(
-            tally=Tally(
-                **{key: known[key] for key in counts},
-                **{key: known.get(key, 0) for key in ("cut", "out_of_place")},
+            tally=Tally.restored(
+                {
+                    key: known[key]
+                    for key in (*counts, "cut", "out_of_place", "audit", "asked")
+                    if key in known
+                }
             ),
             seconds=0.0,
             threads=threads,

@@ -193,12 +193,27 @@ def encode_thumbnail(
 ) -> bytes:
     """Head, time and place (`seen`, of one tile; None: not known) and a JPEG of the tile, its
     longer side reduced to `products.thumbnail_pixels`."""
-    image = Image.fromarray(detection.pixels)
-    longer = max(image.size)
-    if longer > products.thumbnail_pixels:
-        size = [max(1, round(side * products.thumbnail_pixels / longer)) for side in image.size]
-        image = image.resize((size[0], size[1]), Image.Resampling.BOX)
+    image = reduced(Image.fromarray(detection.pixels), products.thumbnail_pixels)
     return _picture(detection, image, products.thumbnail_quality, swath_id, seen)
+
+
+def thumbnail_of(pixels: npt.NDArray[np.uint8], products: Products) -> bytes:
+    """A JPEG of a tile, its longer side reduced to `products.thumbnail_pixels`.
+
+    `pixels` uint8, shape (tile, tile) or (tile, tile, 3).
+    """
+    image, out = reduced(Image.fromarray(pixels), products.thumbnail_pixels), io.BytesIO()
+    image.save(out, "JPEG", quality=products.thumbnail_quality, optimize=True)
+    return out.getvalue()
+
+
+def reduced(image: Image.Image, most: int) -> Image.Image:
+    """The picture, box-averaged to `most` pixels on its longer side where it has more."""
+    longer = max(image.size)
+    if longer <= most:
+        return image
+    size = [max(1, round(side * most / longer)) for side in image.size]
+    return image.resize((size[0], size[1]), Image.Resampling.BOX)
 
 
 def encode_image(

@@ -51,6 +51,10 @@ class Kind(enum.IntEnum):
     IMAGE = 3
     QUICK_LOOK = 4
     """A small picture of a whole swath, or of a section of a long one."""
+    AUDIT = 5
+    """A thumbnail of a tile that was drawn at random."""
+    QUESTION = 6
+    """A thumbnail of a tile that the net abstained on: the ground is asked what it shows."""
 
 
 @dataclass(frozen=True, slots=True)

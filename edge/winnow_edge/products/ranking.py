@@ -15,13 +15,11 @@ import numpy as np
 import numpy.typing as npt
 
 from winnow_edge.mission import POLICIES, Mission
+from winnow_edge.products import rules
 from winnow_edge.products.diversity import discounted
 from winnow_edge.products.kinds import Kind
 from winnow_edge.products.table import ProductTable
-from winnow_edge.products.worth import utilities
-
-PRODUCT_HEADER_BYTES: Final = 8
-"""What a product costs in a container beside its own bytes (docs/downlink-format.md)."""
+from winnow_edge.products.worth import density
 
 UNHEARD_DISCOUNT: Final = 0.5
 """What sending again is worth, for each time that it was sent and not heard of: as likely as not it
@@ -40,7 +38,7 @@ def rank(
 
     Products that are worth the same go in order of acquisition; all policies but fifo count one
     that was sent and not heard of by `UNHEARD_DISCOUNT`. Raises ValueError for a policy that is not
-    in `POLICIES`.
+    in `POLICIES`. The rules of `rules` hold in the two policies that go by worth.
     """
     if policy not in POLICIES:
         raise ValueError(f"unknown policy {policy!r}, known: {', '.join(POLICIES)}")
@@ -53,10 +51,15 @@ def rank(
         return order_by(
             table, np.where(columns["detection"], 1.0 + columns["posterior"], plain) * hope
         )
-    density = hope * utilities(table, mission) / (columns["bytes"] + float(PRODUCT_HEADER_BYTES))
+    worth = hope * density(table, mission)
+    for rule in (rules.precisions, rules.verdicts, rules.ageing, rules.deadlines):
+        worth = rule(table, worth, mission)
     if policy == "diversity":
-        density = discounted(table, density, known, mission.ranking.diversity)
-    return order_by(table, density)
+        worth = discounted(table, worth, known, mission.ranking.diversity)
+    worth = rules.thumbnails_first(table, worth)
+    promised = rules.promises(table, worth, mission)
+    tier = np.where(promised, promised, rules.limits(table, worth, mission))
+    return np.lexsort((columns["id"], -worth, tier))
 
 
 def order_by(table: ProductTable, key: npt.NDArray[np.float64]) -> Order:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import numpy as np
@@ -35,17 +35,20 @@ class ProductTable:
     `columns` is a structured array of dtype `COLUMNS`, shape (n,): product id, swath id, kind, tile
     index, class index, posterior, detection, how often it was sent and not heard of again, length
     of its data in bytes, and what its tile looks like (`sketch.sketch`; pictures only). `classes`
-    names the classes of each swath.
+    names the classes of each swath; `ages` counts the contacts since a swath began, `verdicts` has
+    the verdicts on those that got one.
     """
 
     columns: npt.NDArray[np.void]
     classes: dict[int, tuple[str, ...]]
+    ages: dict[int, int] = field(default_factory=dict)
+    verdicts: dict[int, str] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.columns)
 
     def __getitem__(self, chosen: npt.NDArray[Any] | slice) -> ProductTable:
-        return ProductTable(self.columns[chosen], self.classes)
+        return replace(self, columns=self.columns[chosen])
 
     @classmethod
     def read(

@@ -19,7 +19,7 @@ True
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Final, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -72,12 +72,35 @@ def utilities(table: ProductTable, mission: Mission) -> npt.NDArray[np.float64]:
     return np.asarray(np.where(columns["detection"], columns["posterior"], 1.0) * units[inverse])
 
 
+PRODUCT_HEADER_BYTES: Final = 8
+"""What a product costs in a container beside its own bytes (docs/downlink-format.md)."""
+AUDIT_UNIT_BYTES: Final = 1000
+"""The bytes that `audit.utility` is the worth of."""
+
+
+def density(table: ProductTable, mission: Mission) -> npt.NDArray[np.float64]:
+    """Value per link byte of every product of a table: float64, shape (n,).
+
+    All pictures of the audit have the same: were a small one worth more per byte, those that come
+    down first would be smoother than the swath, and the estimate biased.
+    """
+    columns = table.columns
+    cost = columns["bytes"] + float(PRODUCT_HEADER_BYTES)
+    cost[columns["kind"] == Kind.AUDIT] = AUDIT_UNIT_BYTES
+    return np.asarray(utilities(table, mission) / cost)
+
+
 def unit_utility(
     kind: Kind, class_index: int, detection: bool, mission: Mission, classes: tuple[str, ...]
 ) -> float:
     """What a product would be worth at posterior 1."""
-    if kind is Kind.QUICK_LOOK:
-        return mission.quick_look.utility
+    samples = {
+        Kind.QUICK_LOOK: mission.quick_look.utility,
+        Kind.AUDIT: mission.audit.utility,
+        Kind.QUESTION: mission.ask.utility,
+    }
+    if kind in samples:
+        return samples[kind]
     if not detection or kind is Kind.SWATH:
         return mission.products.background_utility
     shares = {

@@ -13,7 +13,7 @@ import numpy as np
 
 from winnow_edge.mission import Mission
 from winnow_edge.products.kinds import Kind
-from winnow_edge.products.worth import utilities
+from winnow_edge.products.worth import density
 from winnow_edge.store.schema import Meta, ProductState
 from winnow_edge.store.store import Store
 
@@ -59,7 +59,7 @@ def _evict(
     if not len(table):
         return 0
     sizes = table.columns["bytes"].astype(np.int64)
-    order = np.argsort(utilities(table, mission) / np.maximum(sizes, 1), kind="stable")
+    order = np.argsort(density(table, mission), kind="stable")
     freed = np.cumsum(sizes[order])
     count = int(np.searchsorted(freed, wanted)) + 1
     chosen = order[:count]

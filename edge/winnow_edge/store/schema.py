@@ -192,6 +192,13 @@ class StoredSwath:
     def complete(self) -> bool:
         return self.summary is not None
 
+    @property
+    def verdict(self) -> str:
+        """The verdict on it in words; "" where there is none."""
+        told = (self.summary or {}).get("verdict")
+        found = told.get("verdict") if isinstance(told, dict) else None
+        return found if isinstance(found, str) else ""
+
     @classmethod
     def read(cls, values: tuple[Any, ...]) -> StoredSwath:
         """From the values of `SELECT_SWATH`. Raises what `file.sound` explains."""

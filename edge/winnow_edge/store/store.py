@@ -268,9 +268,12 @@ class Store:
             f" AND {among('state', states)} AND {among('kind', kinds)}"
             f"{' AND data IS NOT NULL' if with_data else ''} ORDER BY id"
         )
-        classes = {swath.id: swath.classes for swath in self.swaths()}
+        swaths, contacts = self.swaths(), self.contacts()
+        classes = {swath.id: swath.classes for swath in swaths}
         with explained(self.path):
             table = ProductTable.read(self.db.execute(sql), classes)
+        table.ages.update((swath.id, max(0, contacts - swath.born)) for swath in swaths)
+        table.verdicts.update((swath.id, swath.verdict) for swath in swaths if swath.verdict)
         # No class of an unknown swath is known.
         most = np.zeros(2**16, np.uint8)
         for swath, names in classes.items():

@@ -35,7 +35,7 @@ from winnow_edge.downlink.packets import (
 from winnow_edge.downlink.reader import LinkCounts, read_containers, read_packets
 from winnow_edge.errors import PacketError
 from winnow_edge.products.kinds import Kind
-from winnow_edge.products.ranking import PRODUCT_HEADER_BYTES
+from winnow_edge.products.worth import PRODUCT_HEADER_BYTES
 
 SMALL = Container(
     0xDEADBEEF, 7, 0x0102, (Item(0x11, Kind.RECORD, b"abc"), Item(0x12, Kind.SWATH, b"{}"))
