@@ -10,6 +10,7 @@ from pathlib import Path
 from types import TracebackType
 
 from winnow_edge.bundle import Bundle, find_bundle, open_bundle
+from winnow_edge.errors import StoreError
 from winnow_edge.files import printable
 from winnow_edge.loop.interpreters import Interpreters
 from winnow_edge.loop.run import Show, run_swath
@@ -20,6 +21,7 @@ from winnow_edge.place.door import Asked, Shape, look
 from winnow_edge.prepare.chain import open_lines
 from winnow_edge.prepare.repair import LEARN_LINES
 from winnow_edge.sources.contract import STDIN
+from winnow_edge.store.clock import tick
 from winnow_edge.store.store import Store
 
 log = logging.getLogger(__name__)
@@ -67,6 +69,7 @@ class Flight:
             memory_mb=self.mission.compute.memory_mb,
         )
         try:
+            self._keep_time()
             shape = Shape(lines.samples, lines.lines, camera.line_time_us, camera.frame)
             summary = run_swath(
                 lines,
@@ -110,6 +113,14 @@ class Flight:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+    def _keep_time(self) -> None:
+        """Let the mission clock look at the machine's: restarts and leaps are events. A disk that
+        does not take them keeps no swath from being run."""
+        try:
+            tick(self.store)
+        except StoreError as error:
+            log.info("the mission clock is not kept: %s", error)
 
     def _settings_of(self, instrument: str) -> Settings:
         if instrument not in self._settings:

@@ -10,10 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from winnow_edge.clock.host import Moment
+from winnow_edge.loop.flight import Flight
+from winnow_edge.mission import load_mission
 from winnow_edge.store.clock import peek, tick
 from winnow_edge.store.store import Store
+from winnow_edge.testing import painted_swath, write_probe
 
 
 def time(*arguments: object) -> subprocess.CompletedProcess[str]:
@@ -89,3 +93,18 @@ def test_the_store_keeps_the_clock_over_restarts(tmp_path: Path) -> None:
         state = tick(store, later)
         assert (state.boot, state.mission_ns(later.boot_ns)) == (2, 60 * 10**9)
         assert tick(store, later) == state
+
+
+def test_a_run_lets_the_clock_see_restarts_and_leaps(tmp_path: Path) -> None:
+    write_probe(tmp_path)
+    Image.fromarray(painted_swath(40, 40)).save(tmp_path / "a.png")
+    mission = load_mission(tmp_path / "mission.toml")
+    with Store.open(tmp_path / "store", mission=mission) as store:
+        tick(store, Moment(0, 10**9, "an earlier start", False))
+    with Flight(mission, tmp_path / "store") as flight:
+        assert flight.run(tmp_path / "a.png").complete
+    told = shown(tmp_path / "store")
+    assert told["boot"] == 2
+    assert [event["event"] for event in told["events"]][:3] == [
+        "boot", "wall clock makes no sense", "boot",
+    ]  # fmt: skip
