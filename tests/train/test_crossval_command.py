@@ -253,6 +253,7 @@ def test_what_was_not_cross_validated_is_not_trained(
         (("--set", "train.patience=2"), 3, "held-out tiles would choose the epoch"),
         (("--choose", "taste"), 3, "of likelihood, accuracy, macro-f1"),
         (("--fold-file", "nowhere.csv"), 3, "cannot be read"),
+        (("--eras",), 3, "is no sol, so it is of no era; leave --eras out"),
         (("--suspects", "nowhere.csv"), 3, "cannot be read"),
         (("--data", "nowhere"), 3, "no such folder"),
         (("--out", "/proc/cv"), 3, "cannot be"),

@@ -8,7 +8,14 @@ import numpy as np
 import pytest
 
 from winnow_base.errors import DataError
-from winnow_train.crossval.splits import Folds, groups, make_folds, notices, read_folds
+from winnow_train.crossval.splits import (
+    Folds,
+    groups,
+    make_eras,
+    make_folds,
+    notices,
+    read_folds,
+)
 from winnow_train.datasets import Tile, TileSet, hold_out
 from winnow_train.tasks import Task
 from winnow_train.windows.pictures import Picture
@@ -43,6 +50,35 @@ def test_a_block_begins_with_a_sol_that_has_pictures() -> None:
         "sol 0182": "sols 180-189",
         "sol 0195": "sols 195-204",
     }
+
+
+def test_eras_are_equal_spans_of_sols_with_blocks_of_their_own() -> None:
+    folds = make_eras([task_of(sols(1, 4, 9, 10, 11, 28, 30))], 3, sols=5)
+    assert folds.fold_of == {
+        **dict.fromkeys(("sol 0001", "sol 0004", "sol 0009", "sol 0010"), 1),
+        "sol 0011": 2,
+        **dict.fromkeys(("sol 0028", "sol 0030"), 3),
+    }
+    assert folds.group_of["sol 0009"] == folds.group_of["sol 0010"] == "sols 9-13"
+    assert folds.group_of["sol 0011"] == "sols 11-15"  # a block ends where its era ends
+
+
+def test_an_era_whose_sols_all_taught_the_teacher_is_refused() -> None:
+    task = task_of(sols(1, 15, 29, 30))
+    folds = make_eras([task], 2, sols=2, never=("sol 0015",))
+    assert folds.fold_of["sol 0015"] == 0 and folds.fold_of["sol 0001"] == 1
+    with pytest.raises(DataError, match="no tile to judge is in era 1"):
+        make_eras([task], 2, sols=2, never=("sol 0001", "sol 0015"))
+
+
+def test_an_era_without_pictures_is_refused() -> None:
+    with pytest.raises(DataError, match="no tile to judge is in era 2, 3"):
+        make_eras([task_of(sols(1, 2, 100))], 4)
+
+
+def test_sources_that_are_no_sols_have_no_eras() -> None:
+    with pytest.raises(DataError, match="ESP_011289_1950 is no sol"):
+        make_eras([task_of({"ESP_011289_1950": [0], "PSP_005038_1935": [1]})], 2)
 
 
 def test_observations_are_groups_of_their_own() -> None:

@@ -29,6 +29,10 @@ def cv(
     block: Annotated[
         int, typer.Option("--block", min=1, help="Sols that are held out together, rover data.")
     ] = 10,
+    eras: Annotated[
+        bool,
+        typer.Option("--eras", help="The folds are eras, equal spans of all sols, rover data."),
+    ] = False,
     fold_file: Annotated[
         Path | None,
         typer.Option("--fold-file", help="Take the folds from this folds.csv; 0: never held out."),
@@ -70,7 +74,7 @@ def cv(
 ) -> None:
     """Cross-validate a RECIPE by source: what it is worth on sources that its nets never saw.
 
-    Example: winnow cv msl-surface --data DATA --weights-dir WEIGHTS --out cv/msl --block 100
+    Example: winnow cv msl-surface --data DATA --weights-dir WEIGHTS --out cv/msl --eras --folds 3
 
     Trains the recipe, and the teachers it names, once per fold on the labelled tiles of train and
     val together. The folder holds out-of-fold.npz, cv.json, cv.html with every figure and its
@@ -83,6 +87,8 @@ def cv(
     from winnow_train.recipe import find_recipe, read_recipe
 
     refuse_unknown(criterion)
+    if eras and fold_file:
+        raise typer.BadParameter("a fold file names its folds itself", param_hint="--eras")
     path = find_recipe(recipe)
     wanted = read_recipe(path, changes or ())
     weighed = noise.read_weights(suspects) if suspects else {}
@@ -103,6 +109,7 @@ def cv(
         folds=folds,
         seed=seed,
         sols=block,
+        eras=eras,
         fold_file=fold_file,
         suspects=weighed,
         weights_dir=weights_dir,
@@ -113,7 +120,15 @@ def cv(
     report = write_page(found, out, criterion, data=data, against=against, progress=progress)
     settings = Settings(**report["chosen"])
     teachers = tuple(teacher or ())
-    export_chosen(wanted, data, out, settings, teachers=teachers, progress=progress)
+    export_chosen(
+        wanted,
+        data,
+        out,
+        settings,
+        weights_dir=weights_dir,
+        teachers=teachers,
+        progress=progress,
+    )
     if as_json:
         typer.echo(json.dumps(report))
     else:

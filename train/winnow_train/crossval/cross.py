@@ -27,6 +27,7 @@ from winnow_train.crossval.splits import (
     NEVER,
     SOLS_PER_BLOCK,
     Folds,
+    make_eras,
     make_folds,
     notices,
     read_folds,
@@ -48,6 +49,7 @@ def cross_validate(
     folds: int = 5,
     seed: int = 0,
     sols: int = SOLS_PER_BLOCK,
+    eras: bool = False,
     fold_file: Path | None = None,
     suspects: Mapping[str, float] | None = None,
     weights_dir: Path | None = None,
@@ -58,23 +60,24 @@ def cross_validate(
     """Train `recipe` once per fold of sources and return what the nets say of what they never saw.
 
     `seed` assigns the sources; the nets are trained with the recipe's. `sols` is the width of a
-    block of rover sols; `fold_file` takes the folds from a file instead. Teachers that the recipe
-    names are trained anew in every fold, from their recipes in `recipes` or the shipped ones, since
-    a teacher that had seen a fold would tell. Given `teachers`, run folders or bundles, serve all
-    folds as they are; the sources they learned from train every net and are judged by none. Raises
-    DataError for too few sources, and where `out` holds a cross-validation of another recipe, data,
-    teachers or folds.
+    block of rover sols, with `eras` the folds are eras; `fold_file` takes the folds from a file
+    instead. Teachers that the recipe names are trained anew in every fold, from their recipes in
+    `recipes` or the shipped ones, since a teacher that had seen a fold would tell. Given
+    `teachers`, run folders or bundles, serve all folds as they are; the sources they learned from
+    train every net and are judged by none. Raises DataError for too few sources, and where `out`
+    holds a cross-validation of another recipe, data, teachers or folds.
     """
     _refuse_unfit(recipe)
     tasks = read_tasks(recipe, data, held=())
     whole = list(tasks.values())
     pictures = read_all(recipe, data)
     taught = frozenset(s for teacher in teachers for s in lineage.sources_of(teacher))
-    made = (
-        read_folds(fold_file, whole)
-        if fold_file
-        else make_folds(whole, folds, seed, sols, pictures, taught)
-    )
+    if fold_file:
+        made = read_folds(fold_file, whole)
+    elif eras:
+        made = make_eras(whole, folds, sols, taught)
+    else:
+        made = make_folds(whole, folds, seed, sols, pictures, taught)
     _refuse_taught(made, taught, fold_file)
     own = tasks[recipe.data.dataset]
     about: dict[str, Any] = {
@@ -119,6 +122,7 @@ def export_chosen(
     out: Path,
     settings: Settings,
     *,
+    weights_dir: Path | None = None,
     teachers: tuple[Path, ...] = (),
     progress: Progress,
 ) -> None:
@@ -139,6 +143,7 @@ def export_chosen(
             recipe,
             data,
             where,
+            weights_dir=weights_dir,
             teachers=teachers or trained,
             progress=progress,
             held=made.held(fold),

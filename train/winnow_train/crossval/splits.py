@@ -1,8 +1,8 @@
 """Which sources are held out together: folds of HiRISE observations, or of blocks of rover sols.
 
 Sols next to each other show the same rocks and the same workspace, so a block of consecutive sols
-goes into one fold as a whole. The hardware of the rover looks alike on all sols, whatever their
-block; how far that flatters is what wider blocks, and later sols alone, tell.
+goes into one fold as a whole. A campaign lasts longer than a block, so its other blocks teach the
+net that judges the block. Eras, equal spans of all sols, have such neighbours at their ends alone.
 """
 
 from __future__ import annotations
@@ -91,6 +91,29 @@ def make_folds(
         )
     homes = assign(held, count, seed, strict=False)
     fold_of = {s: NEVER if group_of[s] in kept else homes[group_of[s]] + 1 for s in sources}
+    return Folds(count, fold_of, group_of)
+
+
+def make_eras(
+    tasks: Sequence[Task], count: int, sols: int = SOLS_PER_BLOCK, never: Collection[str] = ()
+) -> Folds:
+    """Folds that are eras: the rover's sols, from first to last, cut into `count` equal spans.
+
+    Blocks of sols are the groups within an era. Blocks with sources of `never` are in no fold.
+    Raises DataError for sources that are no sols, and for an era without a block that is judged.
+    """
+    sources = sorted({t.source for task in tasks for t in task.tiles.tiles}, key=_by_sol)
+    if strange := [s for s in sources if _SOL.match(s) is None]:
+        raise DataError(f"{strange[0]} is no sol, so it is of no era", hint="leave --eras out")
+    first, last = _by_sol(sources[0])[0], _by_sol(sources[-1])[0]
+    era_of = {s: (_by_sol(s)[0] - first) * count // (last - first + 1) + 1 for s in sources}
+    group_of: dict[str, str] = {}
+    for era in range(1, count + 1):
+        group_of |= groups([s for s in sources if era_of[s] == era], sols)
+    kept = {group_of[s] for s in sources if s in never}
+    fold_of = {s: NEVER if group_of[s] in kept else era for s, era in era_of.items()}
+    if empty := [era for era in range(1, count + 1) if era not in fold_of.values()]:
+        raise DataError(f"no tile to judge is in era {_listed(empty)}", hint="make fewer folds")
     return Folds(count, fold_of, group_of)
 
 
