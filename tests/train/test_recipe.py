@@ -15,9 +15,11 @@ from winnow_base.errors import RecipeError, WeightsError
 from winnow_edge.bundle import open_bundle, shipped_bundles
 from winnow_edge.tables import keys_of
 from winnow_train.recipe import Recipe, find_recipe, parse_recipe, read_recipe
+from winnow_train.second.settings import is_verifier, read_settings
 from winnow_train.weights import find_weights
 
-RECIPES = sorted((Path(__file__).parents[2] / "train" / "recipes").glob("*.toml"))
+SHIPPED = sorted((Path(__file__).parents[2] / "train" / "recipes").glob("*.toml"))
+RECIPES = [path for path in SHIPPED if not is_verifier(path)]
 SMALL: dict[str, Any] = {"name": "small", "data": {"dataset": "hirise-v3"}}
 
 
@@ -34,6 +36,19 @@ def test_shipped_recipes_read_and_name_no_path(path: Path) -> None:
     for teacher in recipe.distill.teachers:
         taught = read_recipe(find_recipe(teacher))
         assert taught.input.channels == recipe.input.channels
+
+
+@pytest.mark.parametrize(
+    "path", [path for path in SHIPPED if is_verifier(path)], ids=lambda p: p.stem
+)
+def test_shipped_recipes_of_verifiers_read_and_name_no_path(path: Path) -> None:
+    settings = read_settings(path)
+    assert settings.recipe.name == path.stem
+    assert settings.recipe.about
+    assert "/" not in settings.recipe.model.weights
+    assert find_recipe(path.stem) == path
+    with pytest.raises(RecipeError, match="unknown key `verifier`"):
+        read_recipe(path)
 
 
 def test_every_recipe_can_be_run_as_the_documentation_says() -> None:

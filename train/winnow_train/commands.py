@@ -10,6 +10,7 @@ import typer
 
 import winnow_train.crossval.commands
 import winnow_train.data.commands
+import winnow_train.second.commands
 import winnow_train.weights_commands
 from winnow_edge.bundle import SUFFIX
 from winnow_train.backend import quiet_backend
@@ -22,6 +23,7 @@ def register(app: typer.Typer) -> None:
     app.command("train")(train)
     app.command("evaluate")(evaluate)
     winnow_train.crossval.commands.register(app)
+    winnow_train.second.commands.register(app)
     winnow_train.data.commands.register(app)
     winnow_train.weights_commands.register(app)
 

@@ -324,6 +324,11 @@ def read_recipe(path: Path | str, changes: Sequence[str] = ()) -> Recipe:
 
     Raises RecipeError naming the key, the legal range, the file and, without changes, the line.
     """
+    return checked(*open_recipe(path, changes))
+
+
+def open_recipe(path: Path | str, changes: Sequence[str] = ()) -> tuple[Reader, dict[str, Any]]:
+    """The reader and the table of a recipe file that is not checked yet. Raises RecipeError."""
     path = Path(path)
     reader = Reader.open(path, RecipeError)
     table = reader.parse()
@@ -337,7 +342,7 @@ def read_recipe(path: Path | str, changes: Sequence[str] = ()) -> Recipe:
                 where=path,
                 hint="""e.g. train.balance=0, or 'model.last="conv_pw_11_relu"' with both quotes""",
             ) from error
-    return _recipe(Reader(f"{path} with --set", RecipeError) if changes else reader, table)
+    return Reader(f"{path} with --set", RecipeError) if changes else reader, table
 
 
 def read_recipe_text(text: str, name: str) -> Recipe:
@@ -345,7 +350,7 @@ def read_recipe_text(text: str, name: str) -> Recipe:
     reader = Reader(name, RecipeError, text)
     table = reader.parse()
     table.setdefault("name", name)
-    return _recipe(reader, table)
+    return checked(reader, table)
 
 
 def _merge(table: dict[str, Any], change: dict[str, Any]) -> None:
@@ -359,10 +364,11 @@ def _merge(table: dict[str, Any], change: dict[str, Any]) -> None:
 
 def parse_recipe(table: dict[str, Any], where: str = "recipe") -> Recipe:
     """Check a table of plain values and make it a Recipe."""
-    return _recipe(Reader(where, RecipeError), table)
+    return checked(Reader(where, RecipeError), table)
 
 
-def _recipe(reader: Reader, table: dict[str, Any]) -> Recipe:
+def checked(reader: Reader, table: dict[str, Any]) -> Recipe:
+    """A table of plain values as a Recipe. Raises RecipeError."""
     recipe = reader.table(Recipe, table)
     augment, distill, export = recipe.augment, recipe.distill, recipe.export
     sigmoid = recipe.model.head == "sigmoid"
@@ -378,12 +384,10 @@ def _recipe(reader: Reader, table: dict[str, Any]) -> Recipe:
         raise reader.refusal(("augment", "halves"), what, hint)
     if distill.average and not distill.start:
         what = "`distill.average` is true, but distill.start is not"
-        hint = "set both to start from the mean of the teachers"
-        raise reader.refusal(("distill", "average"), what, hint)
+        raise reader.refusal(("distill", "average"), what, "set both to start from their mean")
     if recipe.train.epochs == 0 and not distill.start:
         what = "`train.epochs` is 0, but no weights are started from"
-        hint = "train an epoch, or set distill.start = true"
-        raise reader.refusal(("train", "epochs"), what, hint)
+        raise reader.refusal(("train", "epochs"), what, "train one, or set distill.start = true")
     if export.join > 0 and (sigmoid or not recipe.data.along):
         what = f"`export.join` is {export.join:g}, but no softmax head is trained along"
         hint = "name the sets in data.along, or leave export.join out"

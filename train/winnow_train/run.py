@@ -249,8 +249,8 @@ def _finish(
         "lineage": came_from["lineage"],
         "metrics": figures,
         "seed": recipe.seed,
-        "versions": _versions(),
-        "licence": _licence(recipe.export.licence, task.tiles.licence),
+        "versions": versions(),
+        "licence": licence_of(recipe.export.licence, task.tiles.licence),
         "attribution": f"{task.tiles.attribution} ({task.tiles.licence or 'licence not stated'}). "
         f"{credits_of(came_from['pictures']) if own else ''}"
         f"Backbone {recipe.model.backbone}: from {came_from['origin']}.",
@@ -307,7 +307,7 @@ def _described(
     return found
 
 
-def _licence(weights: str, data: str) -> str:
+def licence_of(weights: str, data: str) -> str:
     """What recipe and data set state; "" where neither states anything."""
     if not weights and not data:
         return ""
@@ -347,7 +347,8 @@ def _write(exported: keras.Model, card: dict[str, Any], folder: Path) -> None:
         raise OutputError(f"cannot be written: {error.strerror}", where=folder) from error
 
 
-def _versions() -> dict[str, str]:
+def versions() -> dict[str, str]:
+    """Of everything that a training runs on."""
     backend = keras.backend.backend()
     found = {"python": platform.python_version(), "keras": keras.__version__, "backend": backend}
     for package in ("tensorflow-cpu", "tensorflow", "torch", "jax", "numpy", "winnow-ground"):

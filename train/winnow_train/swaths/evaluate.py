@@ -19,7 +19,7 @@ from winnow_edge.bundle import SUFFIX, Bundle, open_bundle
 from winnow_edge.loop.settings import Settings
 from winnow_edge.mission import Mission, load_mission
 from winnow_train.swaths import judge
-from winnow_train.swaths.fly import Flown, default_mission, fly
+from winnow_train.swaths.fly import SCALES, Flown, default_mission, fly
 from winnow_train.swaths.match import DUPLICATE, FALSE, SMALLEST, TRUE, known_in, lay_over
 from winnow_train.swaths.page import CHOSEN_HERE, EVERYWHERE, sizes_in_words, write_page
 from winnow_train.windows.pictures import (
@@ -62,8 +62,8 @@ def evaluate_swaths(
     """
     bundles = [_open(path) for path in paths]
     classes = bundles[0].manifest.classes
-    missions = [_mission_for(bundle, mission) for bundle in bundles]
-    thresholds = _highest(missions, bundles)
+    missions = [mission_for(bundle, mission) for bundle in bundles]
+    thresholds = highest_thresholds(missions, bundles)
     _refuse_strangers(absent, classes)
     pictures = read_pictures(folder, _looks(folder, looks, absent))
     _refuse_ignorance(pictures, classes, folder)
@@ -103,14 +103,15 @@ def _open(path: Path) -> Bundle:
     return open_bundle(path)
 
 
-def _mission_for(bundle: Bundle, mission: Path | None) -> Mission:
-    found = load_mission(mission) if mission else default_mission(bundle)
+def mission_for(bundle: Bundle, mission: Path | None, scales: Sequence[int] = SCALES) -> Mission:
+    """A mission file with `bundle` in every camera, or the default at `scales`."""
+    found = load_mission(mission) if mission else default_mission(bundle, scales)
     own = str(bundle.path.resolve())
     cameras = {n: replace(c, bundle=own) for n, c in found.instruments.items()}
     return replace(found, instruments=cameras)
 
 
-def _highest(missions: Sequence[Mission], bundles: Sequence[Bundle]) -> dict[str, float]:
+def highest_thresholds(missions: Sequence[Mission], bundles: Sequence[Bundle]) -> dict[str, float]:
     """The highest threshold of every class, over the bundles. Raises ModelError where their classes
     differ."""
     found: dict[str, float] = {}

@@ -90,7 +90,7 @@ def add_windows(
         full = np.full(len(windows), float(mine), np.float32)
         weights[head] = np.concatenate([sample.weights[head], full])
     groups = [w.class_name or NONE for w in windows]
-    each = _shares(groups, windows, pictures) * [wanted[g] for g in groups]
+    each = shares(groups, windows, pictures) * [wanted[g] for g in groups]
     minable = [g for g in (NONE, BACKGROUND) if g in wanted]
     mined = [minable.index(g) if g in minable else -1 for g in groups]
     draw = np.concatenate([sample.draw * sample.drawn, each])
@@ -106,7 +106,7 @@ def add_windows(
     )
 
 
-def _shares(
+def shares(
     groups: Sequence[str], windows: Sequence[Window], pictures: Sequence[Picture]
 ) -> np.ndarray:
     """Each window's share of its group; the folders that give windows to a group share alike."""
