@@ -134,7 +134,9 @@ def judge(
     """
     classes, head, int8 = source.classes, source.head, quantized.int8
     labels, answers = compared.labels, compared.after
-    temperature = choose_temperature(answers.logits, labels, head, source.temperature)
+    temperature = source.temperature
+    if options.refit:
+        temperature = choose_temperature(answers.logits, labels, head, temperature)
     before = Outputs(compared.before, head, source.temperature)
     kept = Outputs(answers, head, source.temperature)
     after = Outputs(answers, head, temperature)

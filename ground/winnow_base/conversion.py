@@ -24,6 +24,7 @@ class Conversion:
         min_precision: Precision on val that the detection threshold of a class aims at.
         thresholds: Thresholds chosen on whole pictures left out (`winnow evaluate --swaths`), by
             class; a class that is not named gets the one that `min_precision` asks for.
+        refit: The temperature may be fitted anew to the int8 logits of val, where that helps.
         qat_epochs: Passes over train of quantization-aware fine-tuning.
         qat_learning_rate: Learning rate of quantization-aware fine-tuning.
         max_accuracy_loss: Accuracy of float minus that of int8.
@@ -39,6 +40,7 @@ class Conversion:
     background: tuple[str, ...] = setting(("other", "edge"))
     min_precision: float = setting(0.9, 0.0, 1.0, unit="share")
     thresholds: dict[str, float] = setting(dict, 0.0, 1.0, unit="posterior")
+    refit: bool = setting(True)
     qat_epochs: int = setting(2, 1, 100, unit="epochs")
     qat_learning_rate: float = setting(1e-4, 1e-7, 0.1)
     max_accuracy_loss: float = setting(0.005, -1.0, 1.0, unit="share")

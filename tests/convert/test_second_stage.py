@@ -102,7 +102,11 @@ def test_a_verifier_joins_its_first_stage_and_flies(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     second = write_verifier(
-        recipe={"name": "v", "convert": {"thresholds": {"crater": 0.6, "dune": 0.55}}}
+        temperature=1.01,
+        recipe={
+            "name": "v",
+            "convert": {"thresholds": {"crater": 0.6, "dune": 0.55}, "refit": False},
+        },
     )
     out = tmp_path / "two.winnow"
     assert run_command(monkeypatch, command(run_folder, second, data_root, out)) == 0
@@ -111,6 +115,7 @@ def test_a_verifier_joins_its_first_stage_and_flies(
     assert bundle.verifier is not None
     manifest = bundle.verifier.manifest
     assert manifest.thresholds == {"crater": 0.6, "dune": 0.55} == report["verifier"]["thresholds"]
+    assert manifest.temperature == 1.01
     assert manifest.metrics["n"] == 45 == report["verifier"]["metrics"]["n"]
     assert manifest.metrics["thresholds"]["by_class"]["crater"]["rule"] == "swaths"
     assert bundle.verifier.golden.logits["litert"].any()

@@ -152,7 +152,10 @@ def test_the_run_folder_is_a_verifier_of_the_first_stage(run: Path) -> None:
     assert net.input.shape[1:] == (2 * SIDE, SIDE, 1)
     found = json.loads((run / "verifier.json").read_text())
     limit = found["chosen"]["c-bright"]["second"]
-    assert card["recipe"]["convert"]["thresholds"] == {"c-bright": limit}
+    table = card["recipe"]["convert"]
+    assert table["thresholds"] == {"c-bright": limit}
+    assert table["background"] == ["a-dark", "b-middle"]
+    assert not table["refit"]
     train, val = (verifier.read_pairs(run, split) for split in ("train", "val"))
     assert set(train.sources) == set("abde")
     assert set(val.sources) == set("cf")

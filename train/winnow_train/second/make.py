@@ -131,12 +131,16 @@ def _write(
     settings: Settings,
     ready: _Ready,
 ) -> None:
-    """The run folder. Thresholds of the recipe's [convert] stay, others are those chosen here."""
+    """The run folder. Thresholds of the recipe's [convert] stay, others are those chosen here, at
+    the temperature of the heads that were judged: the head has seen the pairs of val. Of the other
+    classes it is not asked, so conversion must find them no threshold."""
     first, recipe = ready.first, settings.recipe
     net = verifier.assemble(trunk, fitted.head.kernel, fitted.head.bias)
     chosen = {name: row["second"] for name, row in found["chosen"].items()}
     table = settings.as_dict()
-    table["convert"]["thresholds"] = {**chosen, **recipe.convert.thresholds}
+    limits = {**chosen, **recipe.convert.thresholds}
+    rest = [name for name in first.classes if name not in limits]
+    table["convert"] |= {"thresholds": limits, "background": rest, "refit": False}
     train, val = _shown(lessons, ready)
     sources = {t.source for t in ready.task.tiles.tiles} | {p.source for p in ready.pictures}
     counts = {

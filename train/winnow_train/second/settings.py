@@ -37,7 +37,7 @@ class Head:
     """
 
     classes: tuple[str, ...] = setting(())
-    ridge: tuple[float, ...] = setting((1e-4, 3e-4, 1e-3), 0.0, 100.0)
+    ridge: tuple[float, ...] = setting((3e-4, 1e-3, 3e-3), 0.0, 100.0)
     balance: float = setting(0.5, 0.0, 1.0)
     candidates: float = setting(1.0, 0.0, 100.0)
     tiles: float = setting(1.0, 0.0, 100.0)
