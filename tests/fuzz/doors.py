@@ -29,6 +29,7 @@ class Entry:
 DOORS = {
     "bundle": Entry("tests.fuzz.bundles", "edge", 600, 80_000),
     "mission": Entry("tests.fuzz.missions", "edge", 500, 100_000),
+    "flight": Entry("tests.fuzz.missions", "edge", 60, 10_000),
     "picture": Entry("tests.fuzz.pictures", "edge", 600, 100_000),
     "pgm": Entry("tests.fuzz.pictures", "edge", 300, 60_000),
     "raw": Entry("tests.fuzz.pictures", "edge", 200, 60_000),
