@@ -33,6 +33,7 @@ DOORS = {
     "picture": Entry("tests.fuzz.pictures", "edge", 600, 100_000),
     "pgm": Entry("tests.fuzz.pictures", "edge", 300, 60_000),
     "raw": Entry("tests.fuzz.pictures", "edge", 200, 60_000),
+    "geometry": Entry("tests.fuzz.geometries", "edge", 300, 60_000),
     "rows": Entry("tests.fuzz.stores", "store", 250, 30_000),
     "pages": Entry("tests.fuzz.stores", "store", 250, 30_000),
     "salvage": Entry("tests.fuzz.stores", "store", 150, 20_000),

@@ -21,7 +21,7 @@ from winnow_edge.errors import WinnowEdgeError
 
 HANG_S = 5.0
 """Seconds of processor time that no case may take. They do not pass while others compute."""
-WAIT_S = 120.0
+WAIT_S = 600.0
 """Seconds of the clock that no case may wait."""
 GROWTH_MB = 256
 """What a case may add to the most memory (MB, 1e6 bytes) that valid inputs take."""

@@ -22,7 +22,6 @@ from winnow_edge.place.place import Floats
 
 SUFFIXES: Final = (".LBL", ".lbl")
 _MAGIC: Final = (b"PDS_VERSION_ID", b"CCSD3ZF", b"ODL_VERSION_ID")
-_COMMENT: Final = re.compile(r"/\*.*?\*/", re.DOTALL)
 _PAIR: Final = re.compile(r"^[ \t]*([A-Z][A-Z0-9_:]*)[ \t]*=[ \t]*([^\r\n]+)", re.MULTILINE)
 _NONE: Final = frozenset({"N/A", "UNK", "NULL", ""})
 _SHAPE_SLACK: Final = 0.02
@@ -81,7 +80,7 @@ def read_label(data: bytes, samples: int, lines: int | None) -> Said | None:
     known); None: they are no label."""
     if not data.lstrip().startswith(_MAGIC):
         return None
-    text = _COMMENT.sub(" ", data.decode("latin-1"))
+    text = _without_comments(data.decode("latin-1"))
     values: dict[str, str] = {}
     for key, value in _PAIR.findall(text):
         values.setdefault(key, value.strip())
@@ -98,6 +97,15 @@ def read_label(data: bytes, samples: int, lines: int | None) -> Said | None:
         except (ValueError, ArithmeticError) as error:
             faults.append(str(error))
     return Said(start, places, tuple(faults))
+
+
+def _without_comments(text: str) -> str:
+    """The text with a space for each comment; one that does not end is none."""
+    parts, at = [], 0
+    while (start := text.find("/*", at)) >= 0 and (end := text.find("*/", start + 2)) >= 0:
+        parts.append(text[at:start])
+        at = end + 2
+    return " ".join([*parts, text[at:]])
 
 
 def _projection(values: dict[str, str], samples: int, lines: int | None) -> Projection:

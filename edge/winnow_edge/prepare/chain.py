@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from winnow_edge.bundle import InputSpec
+from winnow_edge.errors import SwathError
 from winnow_edge.mission import Instrument
 from winnow_edge.prepare.first_lines import FirstLines
 from winnow_edge.prepare.frame import FrameSource
@@ -25,6 +26,8 @@ from winnow_edge.prepare.repair import Repair, RepairedSource
 from winnow_edge.prepare.stretch import Stretch
 from winnow_edge.sources.contract import Lines, LineSource
 from winnow_edge.sources.open import MEMORY_MB, open_source
+
+_WHITE = 255
 
 
 class Chain:
@@ -53,6 +56,12 @@ class Chain:
             self.stretch = Stretch(camera)
             if self.stretch.limits is None:
                 source = FirstLines(source, self.stretch.learn)
+        elif camera.nodata is not None and camera.nodata > _WHITE:
+            raise SwathError(
+                f"has 8-bit samples, and `nodata` of its instrument is {camera.nodata}",
+                where=source.name,
+                hint="choose an instrument of 8 bits with --instrument",
+            )
         self.nodata = camera.nodata if self.stretch is None else self.stretch.nodata
         """The sample value, of those given out, that carries no image."""
         self.name, self.fingerprint = source.name, source.fingerprint

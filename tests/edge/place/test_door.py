@@ -250,6 +250,13 @@ def test_a_label_without_a_start_that_makes_sense(tmp_path: Path, told: str, fau
     assert (found.start, len(found.faults)) == (None, faults)
 
 
+def test_comments_of_a_label_that_do_not_end_take_no_time(tmp_path: Path) -> None:
+    data = LABEL.encode() + b"/* " * 1_000_000
+    assert place(told_by(tmp_path, data, "strip.LBL"), 0) == place(
+        told_by(tmp_path, LABEL.encode(), "strip.LBL"), 0
+    )
+
+
 def test_another_file_by_the_name_of_a_label(tmp_path: Path) -> None:
     assert "is no PDS3 label" in told_by(tmp_path, b"\xff" * 100, "strip.LBL").faults[0]
 

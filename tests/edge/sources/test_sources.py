@@ -16,8 +16,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from winnow_edge.bundle import InputSpec
 from winnow_edge.errors import SwathError, WinnowEdgeError
 from winnow_edge.mission import Instrument
+from winnow_edge.prepare.chain import open_lines
 from winnow_edge.prepare.stretch import Stretch
 from winnow_edge.sources.contract import Lines, LineSource, fill
 from winnow_edge.sources.open import open_source
@@ -402,3 +404,10 @@ def test_a_first_block_of_nothing_but_nodata_gives_the_full_range() -> None:
     stretch = Stretch(Instrument(bundle="x", bits=16, nodata=7))
     stretch.apply(np.full((2, 2), 7, np.uint16), np.empty((2, 2), np.uint8))
     assert stretch.limits == (0, 65_535)
+
+
+def test_nodata_that_no_sample_of_a_picture_can_be_is_refused(tmp_path: Path) -> None:
+    path = saved(tmp_path / "s.png", smooth(40, 24))
+    camera = Instrument(bundle="x", bits=16, nodata=41_047)
+    with pytest.raises(SwathError, match="8-bit samples, and `nodata` of its instrument is 41047"):
+        open_lines(path, camera, InputSpec(16, 16, 1, 1.0, -128))
