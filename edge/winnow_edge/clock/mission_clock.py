@@ -34,6 +34,8 @@ _FIRST, _LAST = parse_utc(FIRST_YEAR).ns, parse_utc(LAST_YEAR).ns
 SOURCES: Final = ("ground", "gnss", "ntp")
 """Who may say what time it is."""
 _MOST: Final = 2**62
+_MOST_WALL: Final = 2**96
+"""A wall clock may say anything, even years that nanoseconds of 64 bits do not reach."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +85,8 @@ class ClockState:
         for field in dataclasses.fields(cls):
             value = getattr(state, field.name)
             if "int" in str(field.type):
-                known = type(value) is int and -_MOST < value < _MOST
+                most = _MOST_WALL if field.name == "wall_off_ns" else _MOST
+                known = type(value) is int and -most < value < most
                 sound = known or (value is None and "None" in str(field.type))
             else:
                 kind = {"sane": bool, "synchronised": bool, "events": tuple}.get(field.name, str)

@@ -208,20 +208,14 @@ class Collector:
         """The detection as the second stage leaves it; None: it is refused."""
         if self._verifier is None:
             return found
-        detection = self._verifier(found, self.progress.verified)
+        allowed = self._placing.allowed(self._placing.of(found.box))
+        detection = self._verifier(found, self.progress.verified, allowed)
         at = found.tile_index, found.class_index
-        if detection is not None and not self._is_at_home(detection):
-            detection = None
         if detection is None:
             self.progress.refused.append(at)
         elif detection is not found:
             self.progress.passed.append((*at, detection.class_index, detection.posterior))
         return detection
-
-    def _is_at_home(self, detection: Detection) -> bool:
-        """Whether the class that the second stage gave can be there."""
-        allowed = self._placing.allowed(self._placing.of(detection.box))
-        return allowed is None or bool(allowed[0, detection.class_index])
 
     def _box(self, row: Row, column: int) -> Box:
         # Rows that are complete before the end is known lie within the swath by themselves.

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import numpy.typing as npt
 
 from winnow_edge.bundle import Bundle, Int8Array
 from winnow_edge.loop.band import Quantizer
@@ -38,9 +39,15 @@ class Verifier:
         """Run the net on whatever its input holds: the bare cost, for bench."""
         self._classifier.invoke_only()
 
-    def __call__(self, detection: Detection, counts: Verified) -> Detection | None:
+    def __call__(
+        self,
+        detection: Detection,
+        counts: Verified,
+        allowed: npt.NDArray[np.bool_] | None = None,
+    ) -> Detection | None:
         """The detection with the class and posterior of the second stage (None: it is refused),
-        which is added to `counts`."""
+        which is added to `counts`; `allowed` bool (1, classes) are the classes that can be there
+        (None: all)."""
         if self._classes[detection.class_index] not in self._thresholds:
             return detection
         assert detection.window is not None
@@ -50,7 +57,7 @@ class Verifier:
         self._quantizer.quantize(detection.window.pixels(), shown[half:])
         logits = np.empty((1, len(self._classes)), np.int8)
         self._classifier.infer(self._input, logits[0])
-        decided = self._decider.decide(logits)
+        decided = self._decider.decide(logits, allowed=allowed)
         counts.verified += 1
         if not len(decided.tiles):
             counts.refused += 1

@@ -61,12 +61,13 @@ def test_a_wall_clock_that_leaps_is_an_event_and_nothing_more(leap: int) -> None
     assert events(again).count("wall clock leapt") == 1
 
 
-@pytest.mark.parametrize("year_ns", [-150 * YEAR, -20 * YEAR, 80 * YEAR, 2**62 - NOON])
+@pytest.mark.parametrize("year_ns", [-150 * YEAR, -20 * YEAR, 80 * YEAR, 9 * 10**18, 2**90])
 def test_a_wall_clock_that_makes_no_sense_is_not_believed(year_ns: int) -> None:
     moment = later(START, NS, wall=year_ns, kept=True)
     state = advance(first(START), moment)
     assert not state.instant(moment.boot_ns).tai
     assert "wall clock makes no sense" in events(state)
+    assert state == ClockState.read(json.loads(json.dumps(state.as_json())))
     assert events(first(dataclasses.replace(START, wall_ns=0)))[-1] == "wall clock makes no sense"
 
 
@@ -115,7 +116,7 @@ def test_nobody_can_set_a_time_that_no_mission_flies_at(utc: str) -> None:
     st.lists(
         st.tuples(
             st.integers(0, 2 * YEAR),  # time that passes
-            st.integers(-(2**61), 2**61),  # what the wall clock says instead
+            st.integers(-(2**90), 2**90),  # what the wall clock says instead
             st.sampled_from(["passes", "leaps", "restarts", "is told"]),
             st.booleans(),
         ),

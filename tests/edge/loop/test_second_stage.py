@@ -44,6 +44,8 @@ from winnow_edge.loop.run import run_swath
 from winnow_edge.loop.settings import Settings
 from winnow_edge.loop.summary import SwathSummary
 from winnow_edge.mission import Mission, parse_mission
+from winnow_edge.place.door import Asked, Shape, look
+from winnow_edge.place.place import Place
 from winnow_edge.prepare.chain import Chain
 from winnow_edge.products.encode import decode_picture, decode_record
 from winnow_edge.products.kinds import Flag, Kind
@@ -258,6 +260,23 @@ def test_detections_are_confirmed_refused_or_relabelled(
         assert listed[tile].class_index == record.class_index
         assert listed[tile].posterior == pytest.approx(record.posterior, abs=1e-5)
     assert f"verified {counts.verified}: {counts.refused} refused" in two.as_text()
+
+
+def test_the_second_stage_gives_no_class_that_is_not_at_its_place(
+    pool: Interpreters, tmp_path: Path
+) -> None:
+    pixels, places = swath(300, 200), '[class."middle"]\nlatitude = [80, 90]\n'
+    free = fly(tmp_path / "free", pixels, pool, mission_of())
+    seen = look("-", Shape(200, None, None), Asked(place=Place(-71.0, None)))
+    bound = fly(tmp_path / "bound", pixels, pool, mission_of(places), geometry=seen)
+    assert free.verified is not None
+    assert bound.verified is not None
+    assert free.tally.by_class["middle"] > 0
+    assert "middle" not in bound.tally.by_class
+    assert bound.verified.verified == free.verified.verified
+    assert bound.verified.refused > free.verified.refused
+    there = fly(tmp_path / "there", pixels, pool, mission_of(places))
+    assert there.tally.by_class == free.tally.by_class
 
 
 def records(folder: Path, mission: Mission) -> dict[int, Any]:
