@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -36,6 +37,18 @@ def test_a_page_says_what_manifests_say(converted: Converted, tmp_path: Path) ->
     assert "none known" in made
     assert "crater 1.00 (15)" in made
     assert "tiny" not in PUBLISHED
+
+
+def test_what_to_expect_stands_with_its_interval(converted: Converted, tmp_path: Path) -> None:
+    bundle = write(converted, tmp_path / "tiny.winnow")
+    assert " | - | " in page([bundle])  # nothing was cross-validated
+    spans = {
+        "accuracy": {"value": 0.75, "low": 0.5, "high": 0.875},
+        "macro_f1": {"value": 0.5, "low": None, "high": None},
+    }
+    crossed = {**bundle.manifest.metrics, "cross_validated": {"intervals": spans}}
+    told = replace(bundle, manifest=replace(bundle.manifest, metrics=crossed))
+    assert "| 0.750 [0.500, 0.875] / 0.500 |" in page([told])
 
 
 def test_the_command_writes_the_page(

@@ -10,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 
@@ -62,6 +63,21 @@ def test_the_folder_says_everything(crossed: Path) -> None:
     assert "shapes, cross-validated" in page
     assert page.count('alt="tile"') == min(48, report["suspects"])
     assert len((crossed / "suspects.csv").read_text().splitlines()) == 1 + report["suspects"]
+
+
+def test_the_folder_of_weights_serves_the_export_too(
+    shapes: Path, recipe_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("WINNOW_WEIGHTS", raising=False)
+    small = {"input_shape": (32, 32, 3), "alpha": 0.25, "weights": None, "include_top": False}
+    keras.applications.MobileNet(**small).save_weights(tmp_path / "small.weights.h5")
+    given = ("--set", 'model.weights="small.weights.h5"', "--weights-dir", tmp_path)
+    done = winnow("cv", recipe_file, "--data", shapes, "--out", tmp_path / "cv", *SHORT, *given)
+    assert done.returncode == 0, done.stderr
+    chosen = json.loads((tmp_path / "cv" / "cv.json").read_text())["chosen"]
+    for fold in (1, 2):
+        card = json.loads((tmp_path / "cv" / f"fold-{fold}" / "model.json").read_text())
+        assert card["training"]["prior"] == chosen["prior"]
 
 
 def test_a_finished_one_is_judged_again_without_training(
