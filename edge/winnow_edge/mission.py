@@ -60,7 +60,11 @@ __all__ = [
 ]
 
 
-LEAST_QUICK_LOOK: Final = 1000
+LEAST_BYTES: Final = (
+    ("quick_look", "bytes", 1000),
+    ("products", "thumbnail_bytes", 600),
+    ("products", "image_bytes", 600),
+)
 """Bytes that hold any picture, however small: a JPEG's own tables alone take hundreds."""
 
 
@@ -139,6 +143,11 @@ class Mission:
                 for key in ("thumbnail_pixels", "thumbnail_quality", "image_quality")
             ],
             **({"verifier": False} if self.compute.verifier is False else {}),
+            **{
+                key: getattr(self.products, key)
+                for key in ("thumbnail_bytes", "image_bytes")
+                if getattr(self.products, key)
+            },
             **({"audit": [audit.share, audit.bytes, audit.seed]} if audit.share else {}),
             **({"ask": [ask.posterior, ask.bytes]} if ask.bytes else {}),
             **({"quick_look": quick_look} if quick_look != QuickLooks().bytes else {}),
@@ -180,9 +189,11 @@ def place_of(path: Path, *key: str) -> str:
 def _mission(reader: Reader, path: Path) -> Mission:
     mission = dataclasses.replace(reader.table(Mission, reader.parse()), path=path)
     _check_tiling(mission, reader)
-    if 0 < mission.quick_look.bytes < LEAST_QUICK_LOOK:
-        what = f"`quick_look.bytes` is {mission.quick_look.bytes}, legal is 0 or {LEAST_QUICK_LOOK}"
-        raise reader.refusal(("quick_look", "bytes"), f"{what} to 1000000")
+    for table, key, least in LEAST_BYTES:
+        most = getattr(getattr(mission, table), key)
+        if 0 < most < least:
+            what = f"`{table}.{key}` is {most}, legal is 0 or {least} to 1000000"
+            raise reader.refusal((table, key), what)
     for name, rule in mission.classes.items():
         _check_class(name, rule, reader)
     for name, instrument in mission.instruments.items():

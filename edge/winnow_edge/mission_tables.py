@@ -178,6 +178,9 @@ class Products:
         thumbnail_pixels: Height and width of a thumbnail.
         thumbnail_quality: JPEG quality of thumbnails.
         image_quality: JPEG quality of images.
+        thumbnail_bytes: Most bytes of a thumbnail, its head included. One that has more gets a
+            lower quality, and fewer pixels where that would be under 20. 0: by quality alone.
+        image_bytes: Most bytes of an image, likewise.
         record_share: Share that the record delivers.
         thumbnail_share: Share that the thumbnail delivers.
         image_share: Share that the image delivers.
@@ -187,6 +190,8 @@ class Products:
     thumbnail_pixels: int = setting(32, 8, 256, unit="pixels")
     thumbnail_quality: int = setting(60, 1, 95)
     image_quality: int = setting(90, 1, 95)
+    thumbnail_bytes: int = setting(0, 0, 1_000_000, unit="bytes")
+    image_bytes: int = setting(0, 0, 1_000_000, unit="bytes")
     record_share: float = setting(0.05, 0.0, 1.0, unit="share")
     thumbnail_share: float = setting(0.25, 0.0, 1.0, unit="share")
     image_share: float = setting(0.70, 0.0, 1.0, unit="share")

@@ -174,3 +174,22 @@ def test_the_rover_mission_chooses_the_camera_by_the_file_name() -> None:
     with pytest.raises(MissionError, match="no instrument matches"):
         mission.instrument_for("0077NAV0005780000102730I01.JPG")
     assert mission.instrument_for("-", asked="mahli")[0] == "mahli"
+
+
+@pytest.mark.parametrize(
+    ("table", "line"),
+    [
+        ("quick_look", "bytes = 999"),
+        ("products", "image_bytes = 1"),
+        ("products", "thumbnail_bytes = 599"),
+    ],
+)
+def test_bytes_that_no_picture_fits_are_refused(table: str, line: str) -> None:
+    camera = "[instrument.camera]\nbundle = 'x'\n"
+    key, _, value = line.partition(" = ")
+    with pytest.raises(
+        MissionError, match=rf"mission.toml:5: `{table}.{key}` is {value}, legal is 0 or"
+    ):
+        parse_mission(f"name = 'm'\n{camera}[{table}]\n{line}\n")
+    parse_mission(f"name = 'm'\n{camera}[{table}]\n{key} = 0\n")
+    parse_mission(f"name = 'm'\n{camera}[{table}]\n{key} = 1000\n")

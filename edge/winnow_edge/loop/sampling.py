@@ -56,7 +56,7 @@ class Sampler:
     ) -> list[Product]:
         """The picture of a tile behind the head of its record, if the quota holds it; else the
         sampling ends with the tile before."""
-        data = record.data + thumbnail_of(row.pixels(tile), self._products)
+        data = record.data + thumbnail_of(row.pixels(tile), self._products, len(record.data))
         if sampled.bytes + len(data) > most:
             sampled.until = record.tile_index
             return []

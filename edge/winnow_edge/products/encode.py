@@ -8,10 +8,10 @@ JSON. The layouts are documented in docs/downlink-format.md.
 
 from __future__ import annotations
 
-import io
 import itertools
 import json
 import struct
+import sys
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -21,6 +21,7 @@ from PIL import Image
 
 from winnow_edge.errors import PacketError
 from winnow_edge.mission import Products
+from winnow_edge.products.fit import fitted, reduced
 from winnow_edge.products.kinds import (
     NO_CLASS,
     Box,
@@ -194,26 +195,18 @@ def encode_thumbnail(
     """Head, time and place (`seen`, of one tile; None: not known) and a JPEG of the tile, its
     longer side reduced to `products.thumbnail_pixels`."""
     image = reduced(Image.fromarray(detection.pixels), products.thumbnail_pixels)
-    return _picture(detection, image, products.thumbnail_quality, swath_id, seen)
+    limits = products.thumbnail_quality, products.thumbnail_bytes
+    return _picture(detection, image, limits, swath_id, seen)
 
 
-def thumbnail_of(pixels: npt.NDArray[np.uint8], products: Products) -> bytes:
-    """A JPEG of a tile, its longer side reduced to `products.thumbnail_pixels`.
+def thumbnail_of(pixels: npt.NDArray[np.uint8], products: Products, head: int) -> bytes:
+    """A JPEG of a tile, its longer side reduced to `products.thumbnail_pixels`, that goes behind a
+    head of so many bytes.
 
     `pixels` uint8, shape (tile, tile) or (tile, tile, 3).
     """
-    image, out = reduced(Image.fromarray(pixels), products.thumbnail_pixels), io.BytesIO()
-    image.save(out, "JPEG", quality=products.thumbnail_quality, optimize=True)
-    return out.getvalue()
-
-
-def reduced(image: Image.Image, most: int) -> Image.Image:
-    """The picture, box-averaged to `most` pixels on its longer side where it has more."""
-    longer = max(image.size)
-    if longer <= most:
-        return image
-    size = [max(1, round(side * most / longer)) for side in image.size]
-    return image.resize((size[0], size[1]), Image.Resampling.BOX)
+    image = reduced(Image.fromarray(pixels), products.thumbnail_pixels)
+    return _jpeg(image, products.thumbnail_quality, products.thumbnail_bytes, head)
 
 
 def encode_image(
@@ -221,11 +214,16 @@ def encode_image(
 ) -> bytes:
     """Head, time and place (as for a thumbnail) and a JPEG of the whole tile as the net saw it."""
     image = Image.fromarray(detection.pixels)
-    return _picture(detection, image, products.image_quality, swath_id, seen)
+    limits = products.image_quality, products.image_bytes
+    return _picture(detection, image, limits, swath_id, seen)
 
 
 def _picture(
-    detection: Detection, image: Image.Image, quality: int, swath_id: int, seen: Seen | None
+    detection: Detection,
+    image: Image.Image,
+    limits: tuple[int, int],
+    swath_id: int,
+    seen: Seen | None,
 ) -> bytes:
     record = TileRecord(
         detection.tile_index,
@@ -237,14 +235,14 @@ def _picture(
         None if seen is None else seen.time(0),
         None if seen is None else seen.place(0),
     )
-    out = io.BytesIO()
-    out.write(encode_head(Head(swath_id, record, detection.merged)))
-    # Huffman tables of the picture's own: over a third less for a thumbnail.
-    comment = _outline_comment(detection)
-    image.save(
-        out, "JPEG", quality=quality, optimize=True, **({"comment": comment} if comment else {})
-    )
-    return out.getvalue()
+    head = encode_head(Head(swath_id, record, detection.merged))
+    return head + _jpeg(image, *limits, len(head), _outline_comment(detection))
+
+
+def _jpeg(image: Image.Image, quality: int, most: int, head: int, comment: bytes = b"") -> bytes:
+    """A JPEG of this quality, or of the best with which it and a head fit `most` bytes."""
+    room = most - head if most else sys.maxsize
+    return fitted(image, room, quality, **({"comment": comment} if comment else {}))
 
 
 def encode_swath(info: dict[str, Any]) -> bytes:

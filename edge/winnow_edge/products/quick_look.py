@@ -143,7 +143,7 @@ def _mean(sums: npt.NDArray[np.uint32], count: int) -> UInt8Array:
 def quick_look_product(section: Section, number: int, most: int, swath_id: int) -> Product:
     """The quick look of a section, the `number`-th of its swath, in at most `most` bytes."""
     head = HEAD.pack(swath_id, section.line, section.lines, section.samples)
-    data = head + fitted(Image.fromarray(section.pixels), most - len(head))
+    data = head + fitted(Image.fromarray(section.pixels), most - len(head), progressive=True)
     return Product(Kind.QUICK_LOOK, number, NO_CLASS, 0.0, False, data)
 
 

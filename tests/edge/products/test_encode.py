@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from winnow_edge.errors import PacketError
+from winnow_edge.mission import Products
 from winnow_edge.products.encode import (
     Head,
     Picture,
@@ -273,3 +274,29 @@ def test_a_row_of_records_is_its_records_one_by_one(tiles: list[tuple[int, float
         )
         for n, (cls, posterior, hit) in enumerate(tiles)
     ]
+
+
+@pytest.mark.parametrize("channels", [0, 3])
+@pytest.mark.parametrize("merged", [1, 4])
+def test_a_byte_target_is_kept_with_the_best_quality_that_fits(channels: int, merged: int) -> None:
+    noise = np.random.default_rng(5).integers(0, 255, (128, 128, 3), np.uint8)
+    shown = detection(128, channels, merged)
+    hard = replace(
+        shown, pixels=noise if channels else noise[..., 0], outline=Box(90, 190, 150, 160)
+    )
+    for found in (shown, hard):
+        sizes = []
+        for most in (600, 1500, 4000, 12_000):
+            limits = replace(Products(), image_bytes=most, thumbnail_bytes=most)
+            image = encode_image(found, limits, 1)
+            assert max(len(image), len(encode_thumbnail(found, limits, 1))) <= most
+            with Image.open(io.BytesIO(decode_picture(image).jpeg)) as opened:
+                sizes.append((opened.width, len(image)))
+        assert sizes == sorted(sizes)
+    # What fits anyway is what it was, and an outline is there however small the picture.
+    wide = replace(Products(), image_bytes=1_000_000, thumbnail_bytes=1_000_000)
+    assert encode_image(shown, wide, 1) == encode_image(shown, Products(), 1)
+    assert encode_thumbnail(shown, wide, 1) == encode_thumbnail(shown, Products(), 1)
+    if merged > 1:
+        few = replace(Products(), image_bytes=600)
+        assert decode_picture(encode_image(hard, few, 1)).outline == hard.outline
