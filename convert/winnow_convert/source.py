@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import json
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,9 +12,8 @@ import numpy as np
 
 from winnow_base.console import quiet_stderr
 from winnow_base.errors import MissingExtraError, ModelError
+from winnow_base.model_card import read_model_card
 from winnow_base.progress import Step
-from winnow_base.views import borderline_of
-from winnow_edge.bundle import HEADS
 
 MODEL_FILE, DESCRIPTION_FILE = "model.keras", "model.json"
 BATCH = 64
@@ -60,7 +58,7 @@ def load_source(path: str | Path) -> Source:
     for name in (MODEL_FILE, DESCRIPTION_FILE):
         if not (folder / name).is_file():
             raise ModelError(f"is no trained model: no {name}", where=path, hint=hint)
-    description = _read_description(folder / DESCRIPTION_FILE)
+    description = read_model_card(folder / DESCRIPTION_FILE)
     keras = import_keras()
     try:
         model = keras.saving.load_model(folder / MODEL_FILE, compile=False)
@@ -77,38 +75,11 @@ def load_source(path: str | Path) -> Source:
         width=description["input"]["width"],
         channels=description["input"]["channels"],
         temperature=float(description["temperature"]),
-        borderline=borderline_of(description),
+        borderline=float(description.get("borderline", 0.0)),
         description=description,
     )
     check_model(source)
     return source
-
-
-def _read_description(path: Path) -> dict[str, Any]:
-    try:
-        description = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ModelError(f"cannot be read ({error})", where=path) from None
-    wanted = {
-        "name": str,
-        "classes": list,
-        "head": str,
-        "input": dict,
-        "temperature": int | float,
-    }
-    for key, kind in wanted.items():
-        value = description.get(key) if isinstance(description, dict) else None
-        if not isinstance(value, kind):
-            raise ModelError(f"`{key}` is missing or of another type", where=path)
-    sizes = [description["input"].get(key) for key in ("height", "width", "channels")]
-    if not all(type(size) is int and size > 0 for size in sizes):
-        raise ModelError("`input` must give height, width and channels", where=path)
-    if description["head"] not in HEADS:
-        raise ModelError(f"`head` must be one of: {', '.join(HEADS)}", where=path)
-    borderline_of(description, path)
-    if not 0 < description["temperature"] < float("inf"):
-        raise ModelError("`temperature` must be above 0", where=path)
-    return dict(description)
 
 
 def check_model(source: Source) -> None:

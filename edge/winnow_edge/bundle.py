@@ -19,9 +19,12 @@ goes unseen, not even in a zip header. Layout: `docs/bundle.md`.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import io
 import os
+import stat
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,6 +58,7 @@ from winnow_edge.manifest import (
     read_manifest,
     write_manifest,
 )
+from winnow_edge.tables import shortened
 
 SUFFIX = ".winnow"
 VERIFIER_BYTES = 3_000_000
@@ -126,17 +130,23 @@ def find_bundle(name: str | os.PathLike[str], *, beside: Path | None = None) -> 
 
     Raises BundleError naming the shipped bundles if there is no such file.
     """
-    given = Path(name).expanduser()
+    try:
+        given = Path(name).expanduser()
+    except RuntimeError:  # ~somebody who is not there
+        given = Path(name)
     folders = [*([beside.parent] if beside is not None else []), Path()]
     candidates = [given] if given.is_absolute() else [folder / given for folder in folders]
     if given.name == str(given):
         candidates.append(bundles_folder() / f"{given.name.removesuffix(SUFFIX)}{SUFFIX}")
     for candidate in candidates:
-        if candidate.is_file():
-            return candidate
+        with contextlib.suppress(OSError, ValueError):  # too long, in a closed folder, a NUL in it
+            if stat.S_ISREG(candidate.stat().st_mode):
+                return candidate
     shipped = ", ".join(path.stem for path in shipped_bundles()) or "none"
     raise BundleError(
-        "no such bundle", where=name, hint=f"give a {SUFFIX} file or a shipped name: {shipped}"
+        "no such bundle",
+        where=shortened(str(name)),
+        hint=f"give a {SUFFIX} file or a shipped name: {shipped}",
     )
 
 
@@ -284,6 +294,10 @@ def _write_golden(golden: Golden, verifier: Golden | None) -> bytes:
 
 def _read_golden(data: bytes, path: Path) -> dict[str, npt.NDArray[Any]]:
     try:
+        with zipfile.ZipFile(io.BytesIO(data)) as members:
+            size = sum(member.file_size for member in members.infolist())
+        if size > _LARGEST:  # and the archive hands out no more than it says here
+            raise ValueError(f"it inflates to {size / 1e6:,.0f} MB")
         with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
             return {name: arrays[name] for name in arrays.files}
     except Exception as error:  # numpy raises KeyError, ValueError, BadZipFile, zlib.error ...

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from winnow_edge.commands import bench, doctor, downlink, info, run, schema, store, time, version
 from winnow_edge.errors import EXIT_OK, EXIT_RUNTIME, WinnowEdgeError
-from winnow_edge.output import checked_stdout, tell
+from winnow_edge.output import Printable, checked_stdout, tell
 
 COMMANDS = (run, downlink, info, bench, doctor, store, time, schema)
 _EPILOG = """\
@@ -60,11 +60,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(arguments: Sequence[str] | None) -> int:
     args = parser().parse_args(arguments)
-    logging.basicConfig(
-        level=logging.INFO if args.verbose else logging.WARNING,
-        format="winnow-edge: %(message)s",
-        stream=sys.stderr,
-    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(Printable("winnow-edge: %(message)s"))
+    logging.basicConfig(level=logging.INFO if args.verbose else logging.WARNING, handlers=[handler])
     code: int = args.func(args)
     return code
 

@@ -50,10 +50,10 @@ def _escaped(name: str) -> bool:
     return not any("\ud800" <= c <= "\udfff" and not "\udc80" <= c <= "\udcff" for c in name)
 
 
-def read_small(path: str | Path) -> bytes:
+def read_small(path: str | Path, most: int = SMALL_BYTES) -> bytes:
     """The octets of a file that a person or a program wrote.
 
-    Raises OSError also for a pipe or device, which might never end, and for more than `SMALL_BYTES`
+    Raises OSError also for a pipe or device, which might never end, and for more than `most`
     octets; its `strerror` says so.
     """
     # A pipe that nobody writes to would be waited for.
@@ -64,9 +64,9 @@ def read_small(path: str | Path) -> bytes:
             raise OSError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
         if not stat.S_ISREG(mode):
             raise OSError(errno.EINVAL, "is a pipe or device; a file is wanted", str(path))
-        data = stream.read(SMALL_BYTES + 1)
-    if len(data) > SMALL_BYTES:
-        raise OSError(errno.EFBIG, f"has more than {SMALL_BYTES:,} bytes", str(path))
+        data = stream.read(most + 1)
+    if len(data) > most:
+        raise OSError(errno.EFBIG, f"has more than {most:,} bytes", str(path))
     return data
 
 

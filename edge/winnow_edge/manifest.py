@@ -5,18 +5,22 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from winnow_edge.archive import MANIFEST, VERIFIER, damaged
+from winnow_edge.archive import MANIFEST, VERIFIER
 from winnow_edge.errors import BundleError
+from winnow_edge.tables import Reader, setting
 
 HEADS = ("softmax", "sigmoid")
 FORMAT_VERSION, FORMAT_VERSION_VERIFIER = 1, 2
 """A bundle of one net, and one with a verifier, which older readers would fly without it."""
 _OF_THE_BUNDLE = ("sha256", "borderline", "format_version", "verifier")
 """Keys that the verifier's table does not have."""
+_NAMES_BYTES = 16_000
+_FINEST, _COARSEST = 1e-9, 1e9
+"""Scales of a quantized tensor: what a net's float32 can tell apart."""
 
 
 @dataclass(frozen=True)
@@ -27,11 +31,11 @@ class InputSpec:
     are quantized exactly by flipping their top bit (``u8 ^ 0x80``).
     """
 
-    height: int
-    width: int
-    channels: int
-    scale: float
-    zero_point: int
+    height: int = setting(..., 1, 4096)
+    width: int = setting(..., 1, 4096)
+    channels: int = setting(..., choices=(1, 3))
+    scale: float = setting(..., _FINEST, _COARSEST)
+    zero_point: int = setting(..., -128, 127)
 
     @property
     def exact_pixels(self) -> bool:
@@ -43,8 +47,57 @@ class InputSpec:
 class OutputSpec:
     """The net's int8 logits: a real logit is ``scale * (q - zero_point)``."""
 
-    scale: float
-    zero_point: int
+    scale: float = setting(..., _FINEST, _COARSEST)
+    zero_point: int = setting(..., -128, 127)
+
+
+@dataclass(frozen=True)
+class _OfClass:
+    """Figures of a class, each null where it is not known."""
+
+    support: float | None = setting(None, 0, 1e15)
+    detections: float | None = setting(None, 0, 1e15)
+    precision: float | None = setting(None, 0, 1)
+    recall: float | None = setting(None, 0, 1)
+    threshold: float | None = setting(None, 0, 1)
+
+
+@dataclass(frozen=True)
+class _Judged:
+    """Figures of a net."""
+
+    n: float | None = setting(None, 0, 1e15)
+    accuracy: float | None = setting(None, 0, 1)
+    macro_f1: float | None = setting(None, 0, 1)
+    ece: float | None = setting(None, 0, 1)
+    per_class: dict[str, _OfClass] = setting(dict)
+
+
+@dataclass(frozen=True)
+class _Chosen:
+    """How thresholds were chosen."""
+
+    by_class: dict[str, _OfClass] = setting(dict)
+
+
+@dataclass(frozen=True)
+class _Metrics:
+    """The figures of a manifest that are read again, as far as it has them."""
+
+    n: float | None = setting(None, 0, 1e15)
+    split: str | None = setting(None)
+    float_figures: _Judged | None = setting(None, key="float")
+    int8: _Judged | None = setting(None)
+    thresholds: _Chosen | None = setting(None)
+
+
+@dataclass(frozen=True)
+class _Training:
+    """What a manifest says of its training that is read again."""
+
+    dataset: str | None = setting(None)
+    appearance: dict[str, Any] | None = setting(None)
+    recipe: dict[str, Any] | None = setting(None)
 
 
 @dataclass(frozen=True)
@@ -60,22 +113,22 @@ class Manifest:
     to hex digests.
     """
 
-    name: str
-    classes: tuple[str, ...]
-    head: str
-    input: InputSpec
-    output: OutputSpec
-    temperature: float
-    thresholds: dict[str, float]
-    training: dict[str, Any] = field(default_factory=dict)
-    metrics: dict[str, Any] = field(default_factory=dict)
-    versions: dict[str, Any] = field(default_factory=dict)
-    licence: str = ""
-    attribution: str = ""
-    sha256: dict[str, str] = field(default_factory=dict)
-    borderline: float = 0.0
-    format_version: int = FORMAT_VERSION
-    verifier: Manifest | None = None
+    name: str = setting(..., fewest=1)
+    classes: tuple[str, ...] = setting(..., fewest=1, most=255)
+    head: str = setting(..., choices=HEADS)
+    input: InputSpec = setting(...)
+    output: OutputSpec = setting(...)
+    temperature: float = setting(..., 0.001, 1000.0)
+    thresholds: dict[str, float] = setting(..., 0.0, 1.0)
+    training: dict[str, Any] = setting(dict)
+    metrics: dict[str, Any] = setting(dict)
+    versions: dict[str, Any] = setting(dict)
+    licence: str = setting("")
+    attribution: str = setting("")
+    sha256: dict[str, str] = setting(dict)
+    borderline: float = setting(0.0, 0.0, 1.0)
+    format_version: int = setting(FORMAT_VERSION)
+    verifier: Manifest | None = setting(None)
 
 
 def write_manifest(manifest: Manifest) -> bytes:
@@ -93,13 +146,9 @@ def write_manifest(manifest: Manifest) -> bytes:
 def read_manifest(data: bytes, path: Path) -> Manifest:
     """The inverse of `write_manifest`. Raises BundleError, naming `path`, that says what is wrong
     with the manifest or with its first bad value."""
-    try:
-        raw = json.loads(data.decode("utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise damaged(path, f"{MANIFEST} is not JSON ({error})") from None
-    if not isinstance(raw, dict):
-        raise damaged(path, f"{MANIFEST} is not an object")
-    version = raw.get("format_version")
+    reader = Reader(f"{path}: {MANIFEST}", BundleError, hint="copy or convert the bundle again")
+    raw = reader.json(data)
+    version = raw.get("format_version") if isinstance(raw, dict) else None
     if version not in (FORMAT_VERSION, FORMAT_VERSION_VERIFIER) or isinstance(version, bool):
         raise BundleError(
             f"has bundle format version {version!r}, this winnow-edge reads {FORMAT_VERSION} and "
@@ -107,75 +156,33 @@ def read_manifest(data: bytes, path: Path) -> Manifest:
             where=path,
             hint="update winnow-edge, or convert the model again",
         )
-    try:
-        nested = raw.get("verifier")
-        manifest = _manifest(raw, _verifier(nested) if nested is not None else None)
-        problems = [*_problems(manifest), *_problems_of_verifier(manifest)]
-    except (KeyError, TypeError, AttributeError) as error:
-        raise BundleError(f"{MANIFEST} is not a bundle manifest ({error})", where=path) from None
-    for problem in problems:
-        raise BundleError(f"{MANIFEST}: {problem}", where=path)
+    nested = raw.get("verifier")
+    for key in _OF_THE_BUNDLE if isinstance(nested, dict) else ():
+        if key in nested:
+            raise reader.refusal(("verifier", key), f"unknown key `verifier.{key}`")
+    manifest = reader.table(Manifest, raw)
+    told = Reader(f"{path}: {MANIFEST}", BundleError, others=True)
+    for at, net in (((), manifest), (("verifier",), manifest.verifier)):
+        if net is not None:
+            told.table(_Metrics, net.metrics, (*at, "metrics"))
+            told.table(_Training, net.training, (*at, "training"))
+    for problem in (*_problems(manifest), *_problems_of_verifier(manifest)):
+        raise reader.refusal((), problem)
     return manifest
 
 
-def _verifier(raw: dict[str, Any]) -> Manifest:
-    for key in _OF_THE_BUNDLE:
-        if key in raw:
-            raise KeyError(f"verifier.{key}")
-    return _manifest(raw, None)
-
-
-def _manifest(raw: dict[str, Any], verifier: Manifest | None) -> Manifest:
-    made = {
-        "classes": tuple(raw["classes"]),
-        "input": InputSpec(**raw["input"]),
-        "output": OutputSpec(**raw["output"]),
-        "verifier": verifier,
-    }
-    return Manifest(**{**raw, **made})
-
-
 def _problems(manifest: Manifest) -> Iterator[str]:
-    """The faults of a manifest's values, in words."""
-    classes = manifest.classes
-    if not classes or len(set(classes)) != len(classes) or len(classes) > 255:
-        yield "`classes` must be 1 to 255 different names"
-    if not all(isinstance(name, str) and name for name in classes):
-        yield "`classes` must be names"
-    if manifest.head not in HEADS:
-        yield f"`head` is {manifest.head!r}, legal is one of: {', '.join(HEADS)}"
-    yield from _problems_of_tensors(manifest)
-    yield from _problems_of_decision(manifest)
-    if not all(isinstance(v, str) for v in manifest.sha256.values()):
-        yield "`sha256` must map member names to digests"
-
-
-def _problems_of_tensors(manifest: Manifest) -> Iterator[str]:
-    spec = manifest.input
-    for key in ("height", "width", "channels"):
-        value = getattr(spec, key)
-        if type(value) is not int or not 1 <= value <= 4096:
-            yield f"`input.{key}` is {value!r}, legal is 1 to 4096"
-    if spec.channels not in (1, 3):
-        yield f"`input.channels` is {spec.channels!r}, legal is 1 or 3"
-    for name, quantized in (("input", spec), ("output", manifest.output)):
-        if not _positive(quantized.scale):
-            yield f"`{name}.scale` is {quantized.scale!r}, must be above 0"
-        if type(quantized.zero_point) is not int or not -128 <= quantized.zero_point <= 127:
-            yield f"`{name}.zero_point` is {quantized.zero_point!r}, legal: -128 to 127"
-
-
-def _problems_of_decision(manifest: Manifest) -> Iterator[str]:
-    if not _positive(manifest.temperature):
-        yield f"`temperature` is {manifest.temperature!r}, must be above 0"
-    for name, threshold in manifest.thresholds.items():
+    """Values of a manifest that do not fit each other, in words."""
+    if len(set(manifest.classes)) != len(manifest.classes):
+        yield "`classes` must be different names"
+    if not all(map(str.isprintable, (manifest.name, *manifest.classes))):
+        yield "`name` and `classes` must be names that print"
+    if sum(len(name.encode()) for name in manifest.classes) > _NAMES_BYTES:
+        yield f"`classes` take more than {_NAMES_BYTES:,} octets, which swath products carry"
+    for name in manifest.thresholds:
         if name not in manifest.classes:
             yield f"`thresholds` names {name!r}, which is not a class"
-        if not isinstance(threshold, int | float) or not 0 <= threshold <= 1:
-            yield f"`thresholds.{name}` is {threshold!r}, legal is 0 to 1"
-    if type(manifest.borderline) not in (int, float) or not 0 <= manifest.borderline <= 1:
-        yield f"`borderline` is {manifest.borderline!r}, legal is 0 to 1"
-    elif manifest.borderline and manifest.head != "softmax":
+    if manifest.borderline and manifest.head != "softmax":
         yield "`borderline` needs a softmax head: it is a limit on the best posterior"
 
 
@@ -206,7 +213,3 @@ def _problems_of_verifier(manifest: Manifest) -> Iterator[str]:
             f"a verifier's input is {got.height} x {got.width} x {got.channels}, must be the tile "
             f"above its surroundings: {2 * side} x {side} x {spec.channels}"
         )
-
-
-def _positive(value: object) -> bool:
-    return isinstance(value, int | float) and 0 < value < float("inf")

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import contextlib
 import io
+import logging
 import os
 import sys
 from collections.abc import Iterator
 from typing import Any, TextIO, cast
 
 from winnow_edge.errors import OutputError
-from winnow_edge.files import unwritable
+from winnow_edge.files import printable, unwritable
 
 
 @contextlib.contextmanager
@@ -44,10 +45,18 @@ def checked_stdout() -> Iterator[None]:
 
 
 def tell(message: str) -> None:
-    """One line on standard error; silence where that cannot be written either."""
+    """One line on standard error, without what a terminal obeys; silence where that cannot be
+    written either."""
     if sys.stderr is not None:
         with contextlib.suppress(OSError):
-            print(message, file=sys.stderr, flush=True)
+            print(printable(message), file=sys.stderr, flush=True)
+
+
+class Printable(logging.Formatter):
+    """Log messages without what a terminal obeys, as names of others may hold."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return printable(super().format(record))
 
 
 class Results:

@@ -1,14 +1,17 @@
-"""TOML tables read into frozen dataclasses, driven by what the fields say of themselves.
+"""Tables of TOML and JSON read into frozen dataclasses, as the fields say of themselves.
 
-Mission files, recipes and the settings of a conversion are read here. A key that is unknown or out
-of range is refused with its name, the legal values and the line it stands on.
+Whatever others wrote and the program believes comes in here: mission files, recipes, manifests,
+what was received, truth. A key that is unknown or out of range is refused with its name, the legal
+values and, of TOML, the line it stands on.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import difflib
+import functools
 import inspect
+import json
 import math
 import re
 import tomllib
@@ -16,6 +19,7 @@ import types
 import typing
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import repeat
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -28,6 +32,62 @@ At = tuple[str, ...]
 _KINDS = {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}
 _SHOWN = 200
 """Characters of a wrong value that an error repeats."""
+TEXT_MOST = 4096
+"""Characters of a text or name."""
+DEEPEST = 64
+"""Tables and lists within each other."""
+
+
+def plain_json(data: bytes | str) -> Any:
+    """The plain values of a JSON text in UTF-8.
+
+    Raises ValueError, which says why, where it is none, and for numbers that are not finite or take
+    more than 64 bits, text that is not Unicode (half of a surrogate pair), and nesting that is
+    deeper than `DEEPEST`: none of them can be written again.
+
+    >>> plain_json('{"a": [1, 1e400]}')
+    Traceback (most recent call last):
+    ...
+    ValueError: 1e400 is no finite number
+    """
+    text = data.decode("utf-8") if isinstance(data, bytes) else data
+    try:
+        raw = json.loads(text, parse_float=_finite, parse_int=_whole, parse_constant=_finite)
+    except RecursionError:
+        raise ValueError(f"is nested deeper than {DEEPEST}") from None
+    level, depth = [raw], 0
+    while level := [
+        held
+        for group in level
+        if isinstance(group, dict | list)
+        for held in (group.values() if isinstance(group, dict) else group)
+        if isinstance(held, dict | list)
+    ]:
+        depth += 1
+        if depth >= DEEPEST:
+            raise ValueError(f"is nested deeper than {DEEPEST}")
+    if _SURROGATE.search(text):
+        try:
+            json.dumps(raw, ensure_ascii=False).encode()
+        except UnicodeEncodeError:
+            raise ValueError("holds text that is not Unicode") from None
+    return raw
+
+
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]|[\ud800-\udfff]")
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"{shortened(text)} is no finite number")
+    return value
+
+
+def _whole(text: str) -> int:
+    if len(text) > 20 or not -(2**63) <= int(text) < 2**64:
+        raise ValueError(f"{shortened(text)} takes more than 64 bits")
+    return int(text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +154,12 @@ def keys_of(cls: type[Any]) -> dict[str, Key]:
     >>> rate.meaning, rate.default, rate.setting.unit, legal(rate.setting)
     ('Rate of a contact.', 9600.0, 'bit/s', '1 to 1_000_000_000_000')
     """
+    hashable: Any = cls
+    return _known_keys(hashable)
+
+
+@functools.cache
+def _known_keys(cls: Any) -> dict[str, Key]:
     hints = typing.get_type_hints(cls)
     _, meanings = described(cls)
     found = {}
@@ -130,11 +196,21 @@ class Reader:
     """Makes tables into dataclasses and knows on which line a key stands.
 
     `where` is the file's name, `error` the exception it is refused with, called as
-    `error(message, where=..., hint=...)`, `text` the TOML, without which no line is known.
+    `error(message, where=..., hint=...)`, `text` the TOML, without which no line is known. With
+    `others` keys that no class knows are passed over; `hint` is said where no better one is known.
     """
 
-    def __init__(self, where: object, error: Callable[..., Exception], text: str = "") -> None:
+    def __init__(
+        self,
+        where: object,
+        error: Callable[..., Exception],
+        text: str = "",
+        *,
+        others: bool = False,
+        hint: str | None = None,
+    ) -> None:
         self._where, self._error, self._text = where, error, text
+        self._others, self._hint = others, hint
 
     @classmethod
     def open(cls, path: Path, error: Callable[..., Exception]) -> Reader:
@@ -155,13 +231,26 @@ class Reader:
         except (ValueError, RecursionError) as error:  # thousands of digits, endless nesting
             raise self._error(f"is not TOML that can be read: {error}", where=self._where) from None
 
+    def json(self, data: bytes | str) -> Any:
+        """The plain values of JSON (see `plain_json`)."""
+        try:
+            return plain_json(data)
+        except UnicodeDecodeError:
+            what = "is not UTF-8 text"
+        except ValueError as error:
+            what = f"is not JSON that can be read: {error}"
+        raise self._error(what, where=self._where, hint=self._hint)
+
     def table(self, cls: type[T], raw: Any, at: At = ()) -> T:
-        """A `cls` from the plain values of the table `at`."""
+        """A `cls` from the plain values of the table `at`; null is a key left out."""
         if not isinstance(raw, dict):
-            raise self.refusal(at, f"`{_dotted(at)}` must be a table: [{_dotted(at)}]")
+            name = _dotted(at)
+            what = f"`{name}` must be a table" if at else "must be a table"
+            what += f": [{name}]" if at and self._text else ""
+            raise self.refusal(at, what)
         known = keys_of(cls)
         for key in raw:
-            if key not in known:
+            if key not in known and not self._others:
                 near = difflib.get_close_matches(key, known, n=1)
                 hint = f"did you mean `{near[0]}`? " if near else ""
                 raise self.refusal(
@@ -178,6 +267,7 @@ class Reader:
                     known[name].kind, value, known[name].setting, (*at, name)
                 )
                 for name, value in raw.items()
+                if name in known and (value is not None or known[name].default is not None)
             }
         )
 
@@ -185,7 +275,7 @@ class Reader:
         """The error that refuses the key `at`, to be raised, with its line where one is known."""
         line = self.line_of(at)
         where = f"{self._where}:{line}" if line else self._where
-        return self._error(what, where=where, hint=hint)
+        return self._error(what, where=where, hint=hint or self._hint)
 
     def line_of(self, at: At) -> int | None:
         """The line (from 1) of a key, else of its table; None where neither is written out."""
@@ -205,6 +295,8 @@ class Reader:
         return best
 
     def _value(self, kind: Any, value: Any, limits: Setting, at: At) -> Any:
+        if kind is Any:
+            return value
         if dataclasses.is_dataclass(kind):
             return self.table(typing.cast("type[Any]", kind), value, at)
         origin = typing.get_origin(kind)
@@ -225,6 +317,9 @@ class Reader:
             raise self.refusal(at, f"`{name}` must be tables: [{name}.NAME]")
         if len(value) < limits.fewest:
             raise self.refusal(at, f"no [{name}.NAME] table", "give at least one")
+        for entry in value:
+            if len(entry) > TEXT_MOST:
+                raise self.refusal(at, f"`{name}` has a name of {len(entry):,} characters")
         return {
             entry: self._value(kind, held, limits, (*at, entry)) for entry, held in value.items()
         }
@@ -239,7 +334,11 @@ class Reader:
             raise self.refusal(
                 at, f"`{_dotted(at)}` is {_shown(value)}, legal is a list of {wanted} values"
             )
-        return tuple(self._value(kinds[0], item, limits, at) for item in value)
+        if self._text or not dataclasses.is_dataclass(kinds[0]):
+            return tuple(self._value(kinds[0], item, limits, at) for item in value)
+        # Without lines to point at, tables are told apart by their place in the list.
+        places = ((*at[:-1], f"{at[-1]}[{n}]") for n in range(len(value)))
+        return tuple(map(self._value, repeat(kinds[0]), value, repeat(limits), places))
 
     def _scalar(self, kind: Any, value: Any, limits: Setting, at: At) -> Any:
         name = _dotted(at)
@@ -251,6 +350,9 @@ class Reader:
             raise self.refusal(at, f"`{name}` is {_shown(value)}, legal is {legal(limits)}")
         if kind is str and len(value) < limits.fewest:
             raise self.refusal(at, f"`{name}` must be a text that is not empty")
+        if kind is str and len(value) > TEXT_MOST:
+            most = f"{len(value):,} characters, legal is up to {TEXT_MOST:,}"
+            raise self.refusal(at, f"`{name}` is {_shown(value)}, {most}")
         # Written so that NaN, which compares false with everything, is refused too.
         low, high = limits.low, limits.high
         if low is not None and high is not None and not low <= value <= high:
@@ -280,7 +382,12 @@ def _shown(value: Any) -> str:
         text = repr(value)
     except (ValueError, RecursionError):  # Python writes no number of thousands of digits
         return "beyond all limits"
-    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
+    return shortened(text)
+
+
+def shortened(text: str, most: int = _SHOWN) -> str:
+    """The beginning of a text, by default as far as an error repeats it."""
+    return text if len(text) <= most else f"{text[: most - 3]}..."
 
 
 def _split_key(key: str) -> At:

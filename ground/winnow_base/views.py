@@ -7,11 +7,8 @@ posteriors of any net.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -59,9 +56,19 @@ def mirror(tiles: np.ndarray) -> np.ndarray:
 
 
 def ask(infer: Infer, tiles: np.ndarray, borderline: float) -> Answers:
-    """What a net says of uint8 tiles [n, H, W, C]."""
-    logits = infer(tiles)
-    return Answers(logits, infer(mirror(tiles)) if borderline else None, borderline)
+    """What a net says of uint8 tiles [n, H, W, C]. Raises ModelError for what is no number."""
+    logits = _finite(infer(tiles))
+    return Answers(logits, _finite(infer(mirror(tiles))) if borderline else None, borderline)
+
+
+def _finite(logits: np.ndarray) -> np.ndarray:
+    """Logits as they are. Raises ModelError where some are NaN or infinite."""
+    if bad := int(np.size(logits) - np.isfinite(logits).sum()):
+        raise ModelError(
+            f"the net gives {bad:,} logits that are NaN or infinite",
+            hint="train it again with a lower learning rate",
+        )
+    return logits
 
 
 def join(parts: Sequence[Answers]) -> Answers:
@@ -72,16 +79,3 @@ def join(parts: Sequence[Answers]) -> Answers:
         np.concatenate(seconds) if seconds else None,
         parts[0].borderline,
     )
-
-
-def borderline_of(card: dict[str, Any], where: Path | str = "") -> float:
-    """The limit that a run's or bundle's card names; 0 where every tile is shown once.
-
-    Raises ModelError, naming `where`, for what is no number from 0 to 1, and for a sigmoid head.
-    """
-    limit = card.get("borderline", 0.0)
-    if isinstance(limit, bool) or not isinstance(limit, int | float) or not 0 <= limit <= 1:
-        raise ModelError(f"`borderline` is {json.dumps(limit)}, legal is 0 to 1", where=where)
-    if limit and card["head"] != "softmax":
-        raise ModelError("`borderline` needs a softmax head", where=where)
-    return float(limit)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import shlex
 import subprocess
 import tarfile
@@ -14,6 +15,13 @@ from winnow_base.errors import DeployError
 
 SSH_FAILED = 255
 """What ssh(1) exits with when ssh itself failed, and not the command."""
+PATIENCE_S = 120.0
+"""So long a board may take for a step that only looks or switches."""
+LONG_S = 3600.0
+"""So long it may copy, install or test."""
+_BEGIN = "winnow-deploy: begin"
+"""Printed before a script's own output: what a shell prints as it starts is none of it."""
+_GLIBC = re.compile(r"glibc (\d{1,3})\.(\d{1,3})(?:\.\d+)*")
 
 _FACTS = r"""
 echo "home=$HOME"
@@ -80,34 +88,54 @@ class Board:
     port: int | None = None
     options: Sequence[str] = field(default_factory=tuple)
 
-    def run(self, step: str, script: str, *arguments: str, stdin: bytes | None = None) -> str:
+    def run(
+        self,
+        step: str,
+        script: str,
+        *arguments: str,
+        stdin: bytes | None = None,
+        patience_s: float = PATIENCE_S,
+    ) -> str:
         """Run a POSIX shell script there; its output.
 
         Raises DeployError naming the step, with the last line that the script said.
         """
-        code, output, errors = self.attempt(script, *arguments, stdin=stdin)
+        code, output, errors = self.attempt(script, *arguments, stdin=stdin, patience_s=patience_s)
         if code:
             raise self.failure(step, code, errors or output)
         return output
 
     def attempt(
-        self, script: str, *arguments: str, stdin: bytes | None = None
+        self,
+        script: str,
+        *arguments: str,
+        stdin: bytes | None = None,
+        patience_s: float = PATIENCE_S,
     ) -> tuple[int, str, str]:
-        """The same, giving exit code, output and errors instead of raising."""
-        remote = shlex.join(["sh", "-c", script, "winnow", *arguments])
+        """The same, giving exit code, output and errors instead of raising. Raises DeployError
+        where the board does not answer for `patience_s` seconds."""
+        begun = f"echo '{_BEGIN}'\n{script}"
+        remote = shlex.join(["sh", "-c", begun, "winnow", *arguments])
         try:
             done = subprocess.run(
                 [*self._ssh(), self.host, remote],
                 input=stdin if stdin is not None else b"",
                 capture_output=True,
                 check=False,
+                timeout=patience_s,
             )
         except FileNotFoundError:
             raise DeployError(
                 "there is no ssh here", hint="install an OpenSSH client (openssh-client)"
             ) from None
+        except subprocess.TimeoutExpired:
+            raise DeployError(
+                f"does not answer for {patience_s:g} s",
+                where=self.host,
+                hint="what it was told last may still go on there; look at it, then deploy again",
+            ) from None
         out, err = (text.decode("utf-8", "replace") for text in (done.stdout, done.stderr))
-        return done.returncode, out, err
+        return done.returncode, out.partition(f"{_BEGIN}\n")[2], err
 
     def failure(self, step: str, code: int, said: str) -> DeployError:
         """The error for a step that ended with `code`."""
@@ -138,9 +166,15 @@ class Board:
                 where=self.host,
                 hint="install one there, or name it with --python (docs/deploy.md)",
             )
-        if known["bits"] != "64":
+        told = {key: known.get(key, "") for key in ("home", "user", "version", "machine", "bits")}
+        if "" in told.values() or not told["home"].startswith("/"):
+            lacking = ", ".join(key for key, value in told.items() if not value) or "home"
             raise DeployError(
-                f"runs a 32-bit system ({known['machine']})",
+                f"does not say its {lacking}", where=self.host, hint="is its shell a POSIX shell?"
+            )
+        if told["bits"] != "64":
+            raise DeployError(
+                f"runs a 32-bit system ({told['machine']})",
                 where=self.host,
                 hint="install a 64-bit one: there is no LiteRT for this",
             )
@@ -151,15 +185,15 @@ class Board:
                 hint="on Debian: sudo apt-get install python3-venv",
             )
         return Facts(
-            home=known["home"],
-            user=known["user"],
+            home=told["home"],
+            user=told["user"],
             root="root" in known,
             systemd="systemd" in known,
             user_manager="user_manager" in known,
             python=known["python"],
-            version=known["version"],
-            machine=known["machine"],
-            glibc=self._glibc(known["libc"]),
+            version=told["version"],
+            machine=told["machine"],
+            glibc=self._glibc(known.get("libc", "")),
             edgetpu="edgetpu" in known,
         )
 
@@ -173,7 +207,7 @@ class Board:
                 member.size, member.mode = len(data), 0o644
                 tar.addfile(member, io.BytesIO(data))
         script = 'mkdir -p "$1" && tar -xf - -C "$1" && sync'
-        self.run(step, script, folder, stdin=archive.getvalue())
+        self.run(step, script, folder, stdin=archive.getvalue(), patience_s=LONG_S)
 
     def _ssh(self) -> list[str]:
         automatic = ["-o", "BatchMode=yes", "-o", "ConnectTimeout=15"]
@@ -190,10 +224,9 @@ class Board:
         return command
 
     def _glibc(self, text: str) -> tuple[int, int]:
-        name, _, release = text.partition(" ")
-        if name != "glibc":
+        found = _GLIBC.fullmatch(text)
+        if found is None:
             raise DeployError(
                 "its C library is not glibc", where=self.host, hint="LiteRT's wheels need glibc"
             )
-        major, minor, *_ = (int(part) for part in release.split("."))
-        return major, minor
+        return int(found[1]), int(found[2])

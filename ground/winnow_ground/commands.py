@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
+from winnow_edge.files import printable
+
 if TYPE_CHECKING:
     from winnow_ground.received import Received
     from winnow_ground.simulate import Simulation
@@ -82,7 +84,7 @@ def _received_text(received: Received) -> str:
         for row in received.contacts()
     ]
     lines += [
-        f"verdict on {info.get('swath')}: {words}"
+        f"verdict on {printable(info['swath'])}: {words}"
         for info in received.swaths.values()
         if (words := verdict_words(info))
     ]

@@ -15,20 +15,19 @@ second. A file that begins with ``{`` is read as HDTN's.
 from __future__ import annotations
 
 import datetime as dt
-import json
 import math
 import re
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 from winnow_base.errors import PlanError
+from winnow_edge.files import read_small
+from winnow_edge.tables import Reader, setting, shortened
 
 _ABSOLUTE = re.compile(r"(\d{4})/(\d\d)/(\d\d)-(\d\d):(\d\d):(\d\d)")
 _RELATIVE = re.compile(r"\+(\d+(?:\.\d+)?)")
-_MOST = 1e15
-"""No time, rate or distance of a plan comes near this."""
-_MOST_DIGITS = 19
+_FASTEST, _LATEST, _DIGITS = 1e12, 1e12, 15
+"""Bytes per second; seconds, thirty thousand years; digits of a node number."""
 _LAST_SECOND = dt.datetime(9999, 12, 31, 23, 59, 59, tzinfo=dt.UTC).timestamp()
 _IGNORED = frozenset("?hev1smliq^x")
 """ionadmin commands that say nothing about contacts (help, echo, version, initialize, start,
@@ -148,7 +147,7 @@ def load_plan(path: str | Path) -> ContactPlan:
     """
     path = Path(path)
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_small(path).decode("utf-8")
     except OSError as error:
         raise PlanError(error.strerror or "cannot be read", where=path) from error
     except UnicodeDecodeError as error:
@@ -217,8 +216,9 @@ class _IonReader:
             return None
         start, end = self.interval(words)
         rate = self.number(words[4], "rate in bytes per second")
-        if rate <= 0:
-            raise self.error(f"the rate is {words[4]}, must be over 0 bytes per second")
+        if not 0 < rate <= _FASTEST:
+            said = f"the rate is {words[4]}, legal is over 0 to {_FASTEST:g} bytes per second"
+            raise self.error(said)
         confidence = self.number(words[5], "confidence") if len(words) == 6 else 1.0
         if not 0 < confidence <= 1:
             raise self.error(f"the confidence is {words[5]}, legal is over 0 to 1")
@@ -232,8 +232,8 @@ class _IonReader:
             raise self.error(f"a range has 5 fields, here are {len(words)}", _WANTED_RANGE)
         start, end = self.interval(words)
         light = self.number(words[4], "distance in light seconds")
-        if light < 0:
-            raise self.error(f"the distance is {words[4]}, must not be negative")
+        if not 0 <= light <= _LATEST:
+            raise self.error(f"the distance is {words[4]}, legal is 0 to {_LATEST:g}")
         return Range(start, end, self.node(words[2]), self.node(words[3]), light)
 
     def interval(self, words: list[str]) -> tuple[float, float]:
@@ -246,10 +246,12 @@ class _IonReader:
         """Seconds on the file's time axis: from second 0, or POSIX where times are absolute."""
         if match := _RELATIVE.fullmatch(word):
             self.on_axis(absolute=self.reference_absolute, word=word)
-            seconds = self.reference + self.number(match[1], "time")
-            if self.reference_absolute and seconds > _LAST_SECOND:
+            seconds = float(match[1])
+            if seconds > _LATEST:
+                raise self.error(f"{shortened(word)} is later than {_LATEST:g} s")
+            if self.reference_absolute and self.reference + seconds > _LAST_SECOND:
                 raise self.error(f"{word!r} lies beyond the year 9999")
-            return seconds
+            return self.reference + seconds
         if match := _ABSOLUTE.fullmatch(word):
             try:
                 when = dt.datetime(*map(int, match.groups()), tzinfo=dt.UTC)  # type: ignore[misc,arg-type]
@@ -268,8 +270,8 @@ class _IonReader:
         self.absolute = absolute
 
     def node(self, word: str) -> int:
-        if not word.isascii() or not word.isdigit() or len(word) > _MOST_DIGITS:
-            raise self.error(f"{word[:40]!r} is no node number")
+        if not word.isascii() or not word.isdigit() or len(word) > _DIGITS:
+            raise self.error(f"{shortened(word)!r} is no node number")
         return int(word)
 
     def number(self, word: str, what: str) -> float:
@@ -277,8 +279,8 @@ class _IonReader:
             value = float(word)
         except ValueError:
             value = math.nan
-        if not abs(value) < _MOST:
-            raise self.error(f"{word[:40]!r} is no {what}")
+        if not math.isfinite(value):
+            raise self.error(f"{shortened(word)!r} is no {what}")
         return value
 
     def error(self, what: str, hint: str | None = None) -> PlanError:
@@ -287,67 +289,49 @@ class _IonReader:
 
 _WANTED = "write: a contact +START +END FROM TO BYTES_PER_SECOND"
 _WANTED_RANGE = "write: a range +START +END ONE OTHER LIGHT_SECONDS"
-_HDTN_KEYS = ("source", "dest", "startTime", "endTime", "rateBitsPerSec")
+
+
+@dataclass(frozen=True)
+class _HdtnContact:
+    """A contact of an HDTN plan; seconds, bits per second, light seconds."""
+
+    source: int = setting(..., 0, 2**53)
+    dest: int = setting(..., 0, 2**53)
+    start: float = setting(..., 0, _LATEST, unit="s", key="startTime")
+    end: float = setting(..., 0, _LATEST, unit="s", key="endTime")
+    rate: float = setting(..., 0, 8 * _FASTEST, unit="bit/s", key="rateBitsPerSec")
+    owlt: float = setting(0.0, 0, _LATEST, unit="s")
+
+
+@dataclass(frozen=True)
+class _Hdtn:
+    """An HDTN plan, as far as it is read."""
+
+    contacts: tuple[_HdtnContact, ...] = setting(...)
 
 
 def _parse_hdtn(text: str, path: Path) -> ContactPlan:
-    try:
-        raw = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise PlanError(f"is not JSON: {error.msg}", where=f"{path}:{error.lineno}") from error
-    except (ValueError, RecursionError) as error:  # an endless number, endless brackets
-        raise PlanError(f"is not JSON: {error}", where=path) from error
-    entries = raw.get("contacts") if isinstance(raw, dict) else None
-    if not isinstance(entries, list):
-        raise PlanError(
-            "has no list `contacts`", where=path, hint="an HDTN contact plan has one at its top"
-        )
+    reader = Reader(path, PlanError, others=True, hint="is it an HDTN contact plan?")
+    plan = reader.table(_Hdtn, reader.json(text))
     contacts: list[Contact] = []
     ranges: list[Range] = []
-    for index, entry in enumerate(entries):
+    for index, c in enumerate(plan.contacts):
         where = f"{path}: contacts[{index}]"
-        if not isinstance(entry, dict):
-            raise PlanError("is not an object", where=where)
-        start, end, rate, owlt, sender, receiver = _hdtn_numbers(entry, where)
-        contacts.append(Contact(start, end, sender, receiver, rate / 8, 1.0, where))
-        if owlt:
-            ranges.append(Range(start, end, sender, receiver, owlt))
+        if c.end <= c.start:
+            raise PlanError("`endTime` is not after `startTime`", where=where)
+        if not c.rate:
+            raise PlanError(
+                "`rateBitsPerSec` is 0, which HDTN takes as unlimited",
+                where=where,
+                hint="give the rate; without one there is no byte budget",
+            )
+        if c.source == c.dest:
+            raise PlanError(f"node {c.source} cannot send to itself", where=where)
+        contacts.append(Contact(c.start, c.end, c.source, c.dest, c.rate / 8, 1.0, where))
+        if c.owlt:
+            ranges.append(Range(c.start, c.end, c.source, c.dest, c.owlt))
     contacts.sort(key=lambda c: (c.start, c.end, c.receiver))
     return ContactPlan(path, tuple(contacts), tuple(ranges))
-
-
-def _hdtn_numbers(entry: dict[str, Any], where: str) -> tuple[float, float, float, float, int, int]:
-    values = {"owlt": entry.get("owlt", 0)}
-    for key in _HDTN_KEYS:
-        if key not in entry:
-            raise PlanError(f"has no `{key}`", where=where, hint=f"needs: {', '.join(_HDTN_KEYS)}")
-        values[key] = entry[key]
-    for key, value in values.items():
-        if type(value) not in (int, float) or not 0 <= value < _MOST:
-            raise PlanError(
-                f"`{key}` is {str(value)[:40]}, must be a number from 0 up", where=where
-            )
-    for key in ("source", "dest"):
-        if type(values[key]) is not int:
-            raise PlanError(f"`{key}` is {values[key]!r}, must be a node number", where=where)
-    if values["endTime"] <= values["startTime"]:
-        raise PlanError("`endTime` is not after `startTime`", where=where)
-    if values["rateBitsPerSec"] <= 0:
-        raise PlanError(
-            "`rateBitsPerSec` is 0, which HDTN takes as unlimited",
-            where=where,
-            hint="give the rate; without one there is no byte budget",
-        )
-    if values["source"] == values["dest"]:
-        raise PlanError(f"node {values['source']} cannot send to itself", where=where)
-    return (
-        float(values["startTime"]),
-        float(values["endTime"]),
-        float(values["rateBitsPerSec"]),
-        float(values["owlt"]),
-        int(values["source"]),
-        int(values["dest"]),
-    )
 
 
 def _refuse_overlaps(plan: ContactPlan) -> None:

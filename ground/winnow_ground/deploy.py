@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -24,10 +25,11 @@ from pathlib import Path
 
 from winnow_base.errors import DeployError
 from winnow_edge.sources.sockets import is_address, is_listening
-from winnow_ground.board import Board, Facts
+from winnow_ground.board import LONG_S, Board, Facts
 from winnow_ground.cargo import Cargo, check_input, check_safe, collect, download, take_wheel
 from winnow_ground.unit_files import Options, input_at, place, socket_folder, units
 
+_RELEASE = re.compile(r"releases/[0-9a-f]{12}")
 KEPT = 2
 """Installations kept besides the current one, to go back to."""
 SERVICES = ("auto", "system", "user", "none")
@@ -62,7 +64,8 @@ def deploy(
         wheel = take_wheel(options.wheel, cargo, Path(scratch))
         say(f"wheel {wheel.name}, {wheel.stat().st_size:,} bytes")
         facts = board.facts(options.python)
-        say(f"board {board.host}: Python {facts.version}, {facts.machine}, glibc {facts.glibc}")
+        glibc = ".".join(map(str, facts.glibc))
+        say(f"board {board.host}: Python {facts.version}, {facts.machine}, glibc {glibc}")
         manager = _manager(options.service, facts, board)
         prefix = place(options.prefix, facts.home)
         kind = _input_kind(board, input_at(options, prefix))
@@ -112,7 +115,8 @@ class _Plan:
         self.board.send("copy", self.folder, files)
         self.say("install")
         index = "--isolated --no-index" if wheels else ""
-        self.board.run("install", _INSTALL.format(index=index), self.folder, self.facts.python)
+        script = _INSTALL.format(index=index)
+        self.board.run("install", script, self.folder, self.facts.python, patience_s=LONG_S)
 
     def fly(self, source: str, kind: str) -> Outcome:
         """Examine it there, switch to it, have it started, and clear old ones away."""
@@ -123,19 +127,21 @@ class _Plan:
         self.board.run("folders", 'mkdir -p "$@"', *folders)
         command = self._command()
         before = self.board.run("switch", _SWITCH, self.prefix, self.release).strip()
-        self.say(f"current -> releases/{self.release}" + (" (as before)" if before else ""))
+        if before and not _RELEASE.fullmatch(before):
+            before = ""  # not of a deploy: nothing to go back to
+        same = before == f"releases/{self.release}"
+        self.say(f"current -> releases/{self.release}" + (" (as before)" if same else ""))
         try:
             service = self._serve(self.folder, list(self.units))
         except DeployError:
             self._put_back(before)
             raise
-        self.board.run("clear", _CLEAR, self.prefix, str(KEPT))
+        clear(self.board, self.prefix)
         bundle = self.cargo.bundles[0]
         if bundle in self.cargo.files:
             bundle = self._from_home(f"{self.prefix}/current/flight/{bundle}")
         following = self.board.typed(f"{self._from_home(command)} bench {bundle}")
-        changed = before != f"releases/{self.release}"
-        return Outcome(self.release, changed, service, report, following)
+        return Outcome(self.release, not same, service, report, following)
 
     def _command(self) -> str:
         """Where `winnow-edge` is called: in `bin/`, unless somebody else put one there."""
@@ -159,7 +165,7 @@ class _Plan:
         script = 'cd "$1" && shift && exec "$@"'
         command = [f"{self.folder}/venv/bin/winnow-edge", "doctor", *bundles]
         command += ["--store", f"{self.prefix}/store"]
-        code, report, errors = self.board.attempt(script, self.prefix, *command)
+        code, report, errors = self.board.attempt(script, self.prefix, *command, patience_s=LONG_S)
         if report:
             self.say(report.rstrip())
         if code:
@@ -190,6 +196,12 @@ class _Plan:
             self._serve(f"{self.prefix}/{before}", listing.split())
         except DeployError as error:
             self.say(f"the old service does not start either: {error}")
+
+
+def clear(board: Board, prefix: str) -> None:
+    """Delete installations on the board, but for the current one and the `KEPT` newest complete
+    ones. What no deploy made stays. Raises DeployError."""
+    board.run("clear", _CLEAR, prefix, str(KEPT))
 
 
 # A board takes minutes to compile all of numpy. What flies is compiled when doctor imports it, and
@@ -224,7 +236,17 @@ _CLEAR = """
 set -e
 cd "$1/releases"
 touch -c "$(basename "$(readlink ../current)")"
-ls -1t | tail -n "+$(($2 + 2))" | while read -r old; do rm -rf "./$old"; done
+kept=0
+ls -1t | grep -xE '[0-9a-f]{12}' | while read -r old; do
+    if [ ! -e "$old/.complete" ]; then
+        # Another deploy may be copying it; one that was broken off is old.
+        [ -z "$(find "$old" -maxdepth 0 -mmin +60)" ] || rm -rf "./$old"
+    elif [ "$kept" -le "$2" ]; then
+        kept=$((kept + 1))
+    else
+        rm -rf "./$old"
+    fi
+done
 """
 _START = """
 $systemctl daemon-reload

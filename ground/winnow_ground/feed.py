@@ -1,10 +1,11 @@
 """`winnow feed`: any image that GDAL reads, as raw lines into `winnow-edge run`, through a pipe or
 to a socket that it listens at.
 
-GeoTIFF, JPEG 2000, PDS4 and whatever else rasterio opens is read in windows of full lines, so that
-memory does not grow with the image, and written out line by line, paced like the instrument if
+GeoTIFF, JPEG 2000, PDS4 and the other formats of `DRIVERS` are read in windows of full lines, so
+that memory does not grow with the image, and written out line by line, paced like the instrument if
 asked. Uncompressed PDS3 images are read by `winnow_ground.pds3`: GDAL's driver takes
-UNSIGNED_INTEGER for little-endian and leaves prefix bytes in the lines, without a word.
+UNSIGNED_INTEGER for little-endian and leaves prefix bytes in the lines, without a word. PNG, JPEG
+and PGM are read as they are on board: GDAL makes up zeros for what a cut file lacks.
 """
 
 from __future__ import annotations
@@ -15,7 +16,6 @@ import sys
 import time
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Annotated, Any, BinaryIO
@@ -25,24 +25,27 @@ import numpy.typing as npt
 import typer
 
 from winnow_base.errors import DataError, MissingExtraError
-from winnow_ground import pds3
+from winnow_edge.errors import SwathError
+from winnow_ground import fed, pds3
+from winnow_ground.fed import (
+    GET_AGAIN,
+    Feed,
+    blocks_of_board,
+    check_band,
+    describe_of_board,
+    fit,
+    is_of_board,
+    stretched,
+)
 
-WINDOW_BYTES = 32 << 20
-"""Bytes of decoded samples held at a time."""
-WHITE = 65_535
-
-
-@dataclass(frozen=True)
-class Feed:
-    """What is fed: an image's shape and the samples that come out (`bits`, little-endian)."""
-
-    path: Path
-    lines: int
-    samples: int
-    bits: int
-    driver: str
-    limits: tuple[float, float] | None
-    layout: pds3.ImageLayout | None = None
+DRIVERS = (
+    *("GTiff", "JP2OpenJPEG", "JP2ECW", "JP2KAK", "JP2MrSID", "PDS", "PDS4", "ISIS2", "ISIS3"),
+    *("VICAR", "FITS", "ENVI", "NITF", "HFA", "BMP", "GIF", "PNM"),
+)
+"""GDAL's drivers that read the file itself; a VRT would have any file or server read."""
+_BLOCK_BYTES = 1 << 30
+"""A block of the file, which GDAL decodes at once."""
+_LIMIT = 1e30
 
 
 def describe(path: Path, band: int, limits: tuple[float, float] | None) -> Feed:
@@ -57,28 +60,30 @@ def describe(path: Path, band: int, limits: tuple[float, float] | None) -> Feed:
     except pds3.ForeignImageError as error:
         layout, foreign = None, error
     if layout is not None:
-        _check_band(path, band, layout.bands)
+        check_band(path, band, layout.bands)
         bits = layout.bits if limits is None else 16
-        return Feed(path, layout.lines, layout.samples, bits, "PDS3", limits, layout)
+        return fit(Feed(path, layout.lines, layout.samples, bits, "PDS3", limits, layout))
+    if is_of_board(path):
+        return describe_of_board(path, band, limits)
     rasterio = _rasterio()
     try:
         opened = _opened(rasterio, path)
     except DataError as error:
         raise foreign or error from None
     with opened as image:
-        _check_band(path, band, image.count)
+        check_band(path, band, image.count)
         kind = image.dtypes[band - 1]
         if kind not in ("uint8", "uint16") and limits is None:
             raise DataError(
                 f"has {kind} samples", where=path, hint="bring them to 16 bits: --limits LOW HIGH"
             )
         bits = 8 if kind == "uint8" and limits is None else 16
-        return Feed(path, image.height, image.width, bits, image.driver, limits)
-
-
-def _check_band(path: Path, band: int, count: int) -> None:
-    if not 1 <= band <= count:
-        raise DataError(f"has {count} bands, not {band}", where=path, hint="choose one with --band")
+        block = image.block_shapes[band - 1][0] * image.width * np.dtype(kind).itemsize
+        if block > _BLOCK_BYTES:
+            raise DataError(
+                f"holds blocks of {block / 1e9:,.1f} GB", where=path, hint="write it in strips"
+            )
+        return fit(Feed(path, image.height, image.width, bits, image.driver, limits))
 
 
 def blocks(feed: Feed, band: int) -> Iterator[npt.NDArray[Any]]:
@@ -88,27 +93,34 @@ def blocks(feed: Feed, band: int) -> Iterator[npt.NDArray[Any]]:
     Raises DataError where the image breaks off.
     """
     if feed.layout is not None:
-        count = max(WINDOW_BYTES // feed.layout.record, 1)
+        count = max(fed.WINDOW_BYTES // feed.layout.record, 1)
         for lines in pds3.read_lines(feed.layout, band, count):
-            yield lines if feed.limits is None else _stretched(lines, feed.limits, None)
+            yield lines if feed.limits is None else stretched(lines, feed.limits, None)
+        return
+    if feed.on_board:
+        yield from blocks_of_board(feed, band)
         return
     rasterio = _rasterio()
     with _opened(rasterio, feed.path) as image:
         per_line = feed.samples * np.dtype(image.dtypes[band - 1]).itemsize
         # Whole blocks of the file, so that none is decoded twice.
         step = image.block_shapes[band - 1][0]
-        count = max(WINDOW_BYTES // per_line // step, 1) * step
-        for first in range(0, feed.lines, count):
-            height = min(count, feed.lines - first)
-            window = rasterio.windows.Window(0, first, feed.samples, height)
+        count = max(fed.WINDOW_BYTES // per_line // step, 1) * step
+        first = 0
+        while first < feed.lines:
+            window = rasterio.windows.Window(0, first, feed.samples, min(count, feed.lines - first))
             try:
                 lines = image.read(band, window=window)
             except rasterio.errors.RasterioError as error:
+                if count > 1:  # the lines before the one that cannot be read
+                    count = max(count // 16, 1)
+                    continue
                 raise DataError(
-                    f"breaks off at line {first} ({error})", where=feed.path, hint="get it again"
+                    f"breaks off at line {first} ({error})", where=feed.path, hint=GET_AGAIN
                 ) from None
+            first += len(lines)
             if feed.limits is not None:
-                lines = _stretched(lines, feed.limits, image.nodata)
+                lines = stretched(lines, feed.limits, image.nodata)
             yield lines if feed.bits == 8 else lines.astype("<u2", copy=False)
 
 
@@ -147,7 +159,6 @@ def send_lines(
 
     A run closes once it has committed the swath, but also when it is stopped or ends it early.
     """
-    from winnow_edge.errors import SwathError
     from winnow_edge.sources.sockets import connect
 
     try:
@@ -183,7 +194,7 @@ def feed_command(
     ] = False,
     line_time_us: Annotated[
         float | None,
-        typer.Option(min=0.1, metavar="US", help="Microseconds per line for --realtime."),
+        typer.Option(min=0.1, max=1e9, metavar="US", help="Microseconds per line for --realtime."),
     ] = None,
     mission: Annotated[
         Path | None, typer.Option(metavar="MISSION", help="Mission file to take line times from.")
@@ -216,7 +227,7 @@ def feed_command(
         winnow-edge run mission.toml tcp-listen://0.0.0.0:5000 $(winnow feed scene.tif --info)
         winnow feed scene.tif --to tcp://board.local:5000
     """
-    if limits is not None and not limits[0] < limits[1]:
+    if limits is not None and not -_LIMIT <= limits[0] < limits[1] <= _LIMIT:
         raise DataError("--limits must be two numbers, the lower first")
     feed = describe(image, band, limits)
     if info:
@@ -266,24 +277,11 @@ def _line_time(
     raise DataError("--realtime needs a line time", hint="give --line-time-us or --mission")
 
 
-def _stretched(
-    lines: npt.NDArray[Any], limits: tuple[float, float], nodata: float | None
-) -> npt.NDArray[np.uint16]:
-    low, high = limits
-    real = lines.astype(np.float64)
-    empty = ~np.isfinite(real)
-    if nodata is not None:
-        empty |= real == nodata
-    share = np.clip((np.where(empty, low, real) - low) / (high - low), 0.0, 1.0)
-    result = (1 + np.round(share * (WHITE - 1))).astype(np.uint16)
-    result[empty] = 0
-    return result
-
-
 def _rasterio() -> ModuleType:
     try:
         import rasterio
         import rasterio.errors
+        import rasterio.io
         import rasterio.windows
     except ImportError:
         raise MissingExtraError(
@@ -297,10 +295,17 @@ def _opened(rasterio: ModuleType, path: Path) -> Any:
     if not path.exists():
         raise DataError("no such image", where=path, hint="check the path")
     try:
-        with warnings.catch_warnings():
+        with rasterio.Env(), warnings.catch_warnings():
             # An image without coordinates is as good to us as one with.
             warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
-            return rasterio.open(path)
+            image = rasterio.io.DatasetReader(str(path), driver=list(DRIVERS))
+        inside = path.resolve().parent
+        if any(Path(file).resolve().parent != inside for file in image.files):
+            image.close()
+            raise DataError(
+                "reads files of other folders", where=path, hint="put its files beside it"
+            )
+        return image
     except rasterio.errors.RasterioError as error:
         raise DataError(
             f"cannot be opened ({str(error).splitlines()[0]})", where=path, hint="give an image"

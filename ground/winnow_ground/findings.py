@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from winnow_edge.files import printable
 from winnow_edge.loop.merging import EXTENT
 from winnow_edge.loop.verdict import as_words
 from winnow_edge.mission import Mission
@@ -35,6 +36,8 @@ ON_BOARD = (ProductState.STORED, ProductState.SENT, ProductState.ACKNOWLEDGED)
 """States in which a product has, or had when it was sent, its data."""
 HAVE = ("image", "thumbnail", "record", "on board")
 """What of a detection has come down, best first; `on board`: nothing yet."""
+_MOST_COMPARED = 5000
+"""Detections of a class and swath with which further ones are compared: with n there are n * n."""
 _PICTURES = (Kind.IMAGE, Kind.THUMBNAIL)
 SwathKey = tuple[int, int]
 """Store and swath id."""
@@ -266,7 +269,8 @@ def _merged(found: Sequence[Found], merge: float) -> list[Found]:
     kept: dict[tuple[SwathKey, int], list[Found]] = {}
     for f in sorted(found, key=lambda f: (f.number is None, -f.posterior)):
         same = kept.setdefault((f.swath, f.class_index), [])
-        if f.number is not None or all(f.box.overlap(k.box) <= merge for k in same):
+        apart = len(same) >= _MOST_COMPARED or all(f.box.overlap(k.box) <= merge for k in same)
+        if f.number is not None or apart:
             same.append(f)
     return [f for same in kept.values() for f in same]
 
@@ -306,6 +310,12 @@ def troubles(received: Received, store: Store | None) -> list[str]:
     unreadable = sum(r.unreadable for r in received.receptions)
     if unreadable:
         said.append(f"{_n(unreadable, 'product')} in a format that this program does not know.")
+    left_out = sum(r.left_out for r in received.receptions)
+    if left_out:
+        said.append(
+            f"{_n(left_out, 'product')} left out and not acknowledged: this folder holds as many "
+            "products, stores or swaths as it takes. Receive the files into another folder."
+        )
     said += _swath_troubles(received)
     if store is not None:
         for kind, states in store.counts().items():
@@ -321,10 +331,7 @@ def troubles(received: Received, store: Store | None) -> list[str]:
 def verdict_words(info: Mapping[str, Any]) -> str:
     """What a swath's product says of it as a whole; "" where it gives no verdict."""
     found = info.get("verdict")
-    try:
-        return as_words(found) if isinstance(found, dict) else ""
-    except (KeyError, TypeError, ValueError):  # what came down is not ours to trust
-        return ""
+    return printable(as_words(found)) if found else ""
 
 
 def _swath_troubles(received: Received) -> list[str]:
@@ -335,9 +342,9 @@ def _swath_troubles(received: Received) -> list[str]:
         for _, swath in sorted(used - set(received.swaths))
     ]
     for info in received.swaths.values():
-        name = info.get("swath")
+        name = printable(info["swath"])
         if info.get("truncated"):
-            said.append(f"Swath {name} is truncated: {info['truncated']}.")
+            said.append(f"Swath {name} is truncated: {printable(info['truncated'])}.")
         elif not info.get("complete", True):
             said.append(f"Swath {name} was still being worked on when its description was sent.")
     for key, info in received.swaths.items():

@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import base64
+import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from winnow_base.errors import DataError
 from winnow_edge.products.kinds import Box
 from winnow_ground import findings, when_where
 from winnow_ground.findings import Found, SwathKey
 from winnow_ground.labels import text_on
 from winnow_ground.plots import Palette
 from winnow_ground.received import RECEIVED_FILE, Received
-from winnow_ground.swath_pixels import cut
+from winnow_ground.swath_pixels import cut, received_picture
 
 MOST_SHOTS = 150
 MOST_LOOKS = 24
 MOST_ROWS = 400
+_LARGE = 300_000
+"""Bytes of a picture that stands in a page as it came."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,9 @@ class Gallery:
         for f in chosen:
             product = f.product
             assert product is not None and product.file is not None
-            jpeg = self._read(product.file)
+            jpeg = _shown(self.received.folder / product.file)
+            if jpeg is None:
+                continue
             place = places.get((f.swath, f.box))
             shots.append(
                 {
@@ -81,28 +85,17 @@ class Gallery:
         looks.sort(key=lambda look: look[0].line)
         shown = [
             {
-                "src": data_url("image/jpeg", self._read(file)),
+                "src": data_url("image/jpeg", jpeg),
                 "first": box.line,
                 "last": box.line + box.lines - 1,
                 "size": f"{product.bytes:,}",
                 "contact": product.contact,
             }
             for box, file, product in looks[:MOST_LOOKS]
+            if (jpeg := _shown(self.received.folder / file)) is not None
         ]
         left = len(looks) - len(shown)
         return shown, f"{left} more lie in quick_looks/." if left else ""
-
-    def _read(self, file: str) -> bytes:
-        """A picture that came down. Raises DataError."""
-        path = self.received.folder / file
-        try:
-            return path.read_bytes()
-        except OSError as error:
-            raise DataError(
-                f"{error.strerror or 'cannot be read'}, though {RECEIVED_FILE} names it",
-                where=path,
-                hint="receive the packet files anew into an empty folder",
-            ) from error
 
     def _places(self, chosen: Sequence[Found]) -> dict[tuple[SwathKey, Box], bytes]:
         """JPEGs of the places of thumbnails, from the swaths' own files."""
@@ -124,6 +117,19 @@ class Gallery:
             row["kind"] = row["kind"].replace("_", " ")
         left = len(self.received.products) - (rows[-1]["last"] if rows else 0)
         return rows, f"{left} more products are in {RECEIVED_FILE}." if left else ""
+
+
+def _shown(path: Path) -> bytes | None:
+    """A received picture as it came where it is small, else reduced; None where it is damaged."""
+    picture = received_picture(path)
+    if picture is None:
+        return None
+    if path.stat().st_size <= _LARGE:
+        return path.read_bytes()
+    out = io.BytesIO()
+    picture.thumbnail((1024, 1024))
+    picture.convert("L" if picture.mode == "L" else "RGB").save(out, "JPEG", quality=85)
+    return out.getvalue()
 
 
 def data_url(mime: str, data: bytes) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,11 @@ from winnow_ground.truth import Feature, Truth, worth_of_all
 from winnow_ground.words import WORD, count, listed, size
 
 PAGE = "report.html"
+MOST_MAPS = 60
+"""Swaths that are drawn, and packet files that are named."""
+MOST_MARKS = 3000
+MOST_CLASSES = 60
+FURTHER = "further classes"
 _MERGE = 0.3  # Tiling's default, where no mission file is given
 
 
@@ -62,15 +67,20 @@ class PageWriter:
         self.inputs, self.target = inputs, target
         self.received = inputs.received
         classes: dict[str, None] = {}
-        for key in sorted(self.received.swaths):
+        for key in sorted(self.received.swaths)[:MOST_MAPS]:
             classes.update(dict.fromkeys(self.received.classes(*key)))
         merge = inputs.mission.tiling.merge if inputs.mission else _MERGE
-        self.found = findings.find(self.received, inputs.store, inputs.truth, merge)
+        self.found = _of_few_classes(
+            findings.find(self.received, inputs.store, inputs.truth, merge)
+        )
         self.laid: Laid | None = lay(self.found, inputs.truth) if inputs.truth else None
         classes.update(dict.fromkeys(f.class_name for f in self.found))
         classes.update(dict.fromkeys(self.laid.classes if self.laid else ()))
-        self.palette = Palette(tuple(classes))
+        self.palette = Palette(tuple(classes)[: MOST_CLASSES + 1])
         self.pngs: list[Path] = []
+        self.damaged: list[Path] = []
+        """Pictures that came down and cannot be decoded."""
+        self._keys = sorted({(p.store, p.swath) for p in self.received.products})
         self.value: ValueOnBoard | None = None
         if inputs.store is not None and inputs.mission is not None:
             self.value = findings.value_on_board(inputs.store, inputs.mission, self._truth_by_id())
@@ -81,16 +91,18 @@ class PageWriter:
 
     def write(self) -> Report:
         received = self.received
-        names = [received.swath_name(*key) for key in self._swath_keys()]
+        names = [received.swath_name(*key) for key in self._keys]
         mission = self.inputs.mission
         said = [str(info["mission"]) for info in received.swaths.values() if info.get("mission")]
         name = mission.name if mission else next(iter(said), "")
         heads = self._heads()
-        troubles = findings.troubles(received, self.inputs.store) + self._blind_spots()
         cautions, notices = self._cautions(), self._notices()
         # First the maps: they refuse a file that is not the swath's.
+        drawn = self._keys[:MOST_MAPS]
         gallery = Gallery(received, self.found, self.palette, self.inputs.swaths)
-        swaths = [self._swath(n, key, gallery) for n, key in enumerate(self._swath_keys(), start=1)]
+        swaths = [self._swath(n, key, gallery) for n, key in enumerate(drawn, start=1)]
+        troubles = findings.troubles(received, self.inputs.store) + self._blind_spots()
+        troubles += self._damaged()
         shots, shots_left = gallery.shots()
         rows, rows_left = gallery.rows({shot["number"] for shot in shots})
         contacts = len(received.contacts())
@@ -121,8 +133,18 @@ class PageWriter:
             self.target / PAGE, tuple(self.pngs), tuple(heads), tuple(troubles), tuple(sentences)
         )
 
-    def _swath_keys(self) -> list[SwathKey]:
-        return sorted({(p.store, p.swath) for p in self.received.products})
+    def _damaged(self) -> list[str]:
+        """Pictures that came down and show nothing, and swaths that are not drawn."""
+        said = []
+        if files := self.damaged:
+            named = listed([path.name for path in files], "picture")
+            said.append(
+                f"{count(len(files), 'picture')} came down damaged and cannot be shown: {named}. "
+                "It was damaged on board, or by its sender."
+            )
+        if (more := len(self._keys) - MOST_MAPS) > 0:
+            said.append(f"{count(more, 'more swath')} came down, of which no map is drawn.")
+        return said
 
     def _plot(self, name: str, drawn: Plot, alt: str) -> dict[str, str]:
         path = self.target / name
@@ -147,7 +169,7 @@ class PageWriter:
 
     def _blind_spots(self) -> list[str]:
         """Swaths of which there is no truth, where there is some of others."""
-        without = len(set(self._swath_keys()) - set(self.inputs.truth or ()))
+        without = len(set(self._keys) - set(self.inputs.truth or ()))
         if self.inputs.truth is None or not without:
             return []
         swaths = count(without, "swath")
@@ -158,8 +180,9 @@ class PageWriter:
         if self.inputs.truth is not None:
             return []
         bundles: dict[str, list[SwathKey]] = {}
-        for key in self._swath_keys():
-            if any(f.swath == key for f in self.found):
+        found_in = {f.swath for f in self.found}
+        for key in self._keys:
+            if key in found_in:
                 name = str(self.received.swaths.get(key, {}).get("bundle", ""))
                 bundles.setdefault(name, []).append(key)
         found = []
@@ -206,20 +229,21 @@ class PageWriter:
                 for p in self.received.products
                 if (p.store, p.swath) == key and p.file and p.box
             ]
-            pixels = mosaic(lines, samples, pictures)
+            pixels, damaged = mosaic(lines, samples, pictures)
+            self.damaged += damaged
             what = (
                 " The swath itself stayed on board, so the map shows only the pictures that came "
                 "down, each in its place."
             )
         missed = self.laid.missed.get(key, ()) if self.laid else ()
-        marks = marks_of(found, missed)
+        marks = marks_of(found, missed)[:MOST_MARKS]
         came = sum(f.number is not None for f in found)
         told = f"{count(len(found), 'detection')}, {came} with pictures down"
         checked = f", {len(missed)} features missed" if self.laid else f", {WORD}"
         drawn = swath_plot.draw(
             pixels, lines, samples, marks, self.palette, f"{name}: {told}{checked}"
         )
-        suffix = "" if len(self._swath_keys()) == 1 else f"-{number}"
+        suffix = "" if len(self._keys) == 1 else f"-{number}"
         file = f"report-swath{suffix}.png"
         alt = f"Map of {name} with a box around every detection"
         looks, looks_left = gallery.quick_looks(key)
@@ -312,8 +336,10 @@ class PageWriter:
 
     def _about(self) -> list[tuple[str, str]]:
         received, inputs = self.received, self.inputs
-        about = [("packet file", f"{r.file} ({size(r.bytes)})") for r in received.receptions]
-        about += [("swath", _swath_words(info)) for info in received.swaths.values()]
+        files = received.receptions[-MOST_MAPS:]
+        about = [("packet file", f"{r.file} ({size(r.bytes)})") for r in files]
+        told = list(received.swaths.values())[:MOST_MAPS]
+        about += [("swath", _swath_words(info)) for info in told]
         if inputs.mission is not None:
             about.append(("mission file", str(inputs.mission.path)))
             about.append(("policy", inputs.mission.ranking.policy))
@@ -329,6 +355,12 @@ TEMPLATES = jinja2.Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
+
+
+def _of_few_classes(found: Sequence[Found]) -> list[Found]:
+    """The detections; those of the rarest of more than `MOST_CLASSES` classes as `FURTHER`."""
+    common = {name for name, _ in Counter(f.class_name for f in found).most_common(MOST_CLASSES)}
+    return [f if f.class_name in common else replace(f, class_name=FURTHER) for f in found]
 
 
 def marks_of(found: Sequence[Found], missed: Sequence[Feature]) -> list[swath_plot.Mark]:

@@ -8,7 +8,7 @@ canvas), so that no plot touches another's state. A class has one colour in all 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -18,12 +18,18 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
 from winnow_base.figure import INK, Plot, new_figure, plain, plot
+from winnow_edge.tables import shortened
 from winnow_ground.against_truth import ClassTally
 from winnow_ground.findings import HAVE, Curve
 
 _OKABE_ITO = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7")
 _TOL_MUTED = ("#332288", "#88CCEE", "#44AA99", "#117733", "#999933", "#882255", "#AA4499")
 _BACKGROUND, _NO_CLASS = "#8C8C8C", "#3C3C3C"
+_MOST_NAMED, _BRIEF = 24, 32
+"""Classes in a legend, and characters of a name in a plot."""
+MOST_BARS = 20_000
+_MOST_LINES = 60
+"""Contacts whose begin is marked."""
 _FAINT = "#D9D9D9"
 _POLICY_STYLES = (("#000000", "-"), ("#0072B2", "--"), ("#D55E00", ":"), ("#009E73", "-."))
 
@@ -40,6 +46,16 @@ class Palette:
             return _BACKGROUND if name == "other" else _NO_CLASS
         colours = _OKABE_ITO + _TOL_MUTED
         return colours[named.index(name) % len(colours)]
+
+
+def legend_of(classes: Sequence[str], palette: Palette) -> list[Patch]:
+    """The entries of classes in a legend: of `_MOST_NAMED` at most, and names cut where a legend
+    would leave a plot no room."""
+    named = classes[:_MOST_NAMED]
+    handles = [Patch(color=palette[c], label=plain(shortened(c, _BRIEF))) for c in named]
+    if more := len(classes) - len(named):
+        handles.append(Patch(color=_FAINT, label=f"and {more} more"))
+    return handles
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +159,7 @@ def _words_at(axes: Axes, row: int, x: int, text: str) -> None:
 
 
 def _finish_rows(axes: Axes, names: Sequence[str], title: str, label: str) -> None:
-    axes.set_yticks(range(len(names)), [plain(n) for n in names])
+    axes.set_yticks(range(len(names)), [plain(shortened(n, _BRIEF)) for n in names])
     axes.invert_yaxis()
     axes.set_xlabel(label)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -167,7 +183,9 @@ def _fill_legend(figure: Figure, shown: Sequence[tuple[str, float | None]]) -> N
 
 
 def arrival(pieces: Sequence[Piece], palette: Palette, title: str) -> Plot:
-    """What went down in which order: each product a bar as long as its bytes."""
+    """What went down in which order: each product a bar as long as its bytes. Of more than
+    `MOST_BARS` products, those that follow one another share bars."""
+    pieces = _joined(pieces)
     known = ("image", "thumbnail", "quick_look", "audit", "question", "record", "swath")
     lanes = [kind for kind in known if any(p.kind == kind for p in pieces)]
     figure = new_figure(11, 2.1 + 0.55 * max(1, len(lanes)))
@@ -185,7 +203,9 @@ def arrival(pieces: Sequence[Piece], palette: Palette, title: str) -> Plot:
             linewidth=0.4,
         )
     last = None
-    for piece in pieces:
+    begins = [p for p, before in zip(pieces, (None, *pieces), strict=False)
+              if before is None or p.contact != before.contact]  # fmt: skip
+    for piece in begins[:: -(-len(begins) // _MOST_LINES) or 1]:
         if piece.contact != last:
             axes.axvline(piece.start / 1e3, color=INK, linewidth=1, linestyle="--")
             axes.annotate(
@@ -204,14 +224,27 @@ def arrival(pieces: Sequence[Piece], palette: Palette, title: str) -> Plot:
     axes.set_ylabel("kind of product")
     axes.set_title(plain(title), fontsize=13, pad=20)
     _light_axes(axes, "x")
-    shown = [c for c in palette.classes if any(p.class_name == c for p in pieces)]
-    handles = [Patch(color=palette[c], label=plain(c)) for c in shown]
-    if any(p.class_name not in palette.classes for p in pieces):
+    there = {p.class_name for p in pieces}
+    shown = [c for c in palette.classes if c in there]
+    handles = legend_of(shown, palette)
+    if there - set(palette.classes):
         handles.append(Patch(color=palette[""], label="no class"))
     figure.legend(
         handles=handles, loc="outside lower center", ncols=min(6, len(handles) or 1), frameon=False
     )
     return plot(figure)
+
+
+def _joined(pieces: Sequence[Piece]) -> Sequence[Piece]:
+    """At most `MOST_BARS` pieces: as many neighbours as it takes are drawn as the first of them."""
+    step = -(-len(pieces) // MOST_BARS)
+    if step <= 1:
+        return pieces
+    groups = (pieces[n : n + step] for n in range(0, len(pieces), step))
+    return [
+        replace(group[0], size=group[-1].start + group[-1].size - group[0].start)
+        for group in groups
+    ]
 
 
 def value_against_bytes(

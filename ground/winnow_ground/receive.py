@@ -34,7 +34,12 @@ from winnow_edge.files import printable, sync_files, write_file
 from winnow_edge.products.encode import decode_picture, decode_record, decode_swath
 from winnow_edge.products.kinds import NO_CLASS, Flag, Kind
 from winnow_edge.products.quick_look import decode_quick_look
+from winnow_edge.tables import TEXT_MOST, shortened
 from winnow_ground.received import (
+    MOST_PRODUCTS,
+    MOST_STORES,
+    MOST_SWATHS,
+    MOST_TOLD,
     RECEIVED_FILE,
     Received,
     ReceivedContainer,
@@ -46,8 +51,6 @@ from winnow_ground.received import (
 ACK_FILE = "ack.json"
 MOST_MISSING = 65_536
 """Containers that a report calls missing, over all contacts that they may belong to."""
-MOST_STORES = 64
-"""Stores that a folder takes containers of; those of any further one are not read."""
 
 
 def receive(
@@ -137,7 +140,12 @@ class _PacketFile(contextlib.AbstractContextManager["_PacketFile"]):
         try:
             with path.open("rb") as file:
                 self.bytes = os.fstat(file.fileno()).st_size
-                if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                mode = os.fstat(file.fileno()).st_mode
+                if stat.S_ISCHR(mode):
+                    raise PacketError(
+                        "is a device", where=path, hint="give a packet file, or pipe it in"
+                    )
+                if not stat.S_ISREG(mode):
                     self._aside = cast("BinaryIO", tempfile.TemporaryFile())  # noqa: SIM115
                     shutil.copyfileobj(file, self._aside)
                     self.bytes = self._aside.tell()
@@ -174,16 +182,23 @@ class _Receiver:
         self.containers = {(c.store, c.contact, c.id) for c in received.containers}
         self.stores = {c.store for c in received.containers}
         self.products = {(p.store, p.id) for p in received.products}
-        self.unreadable = 0
+        self.newest: dict[tuple[int, int], int] = {}
+        """The highest number of a product about each swath."""
+        self.told = 0
+        """Octets of all that was told about swaths."""
+        for p in received.products:
+            if p.kind == "swath":
+                self.newest[_swath(p)] = max(p.id, self.newest.get(_swath(p), -1))
+                self.told += p.bytes
+        self.unreadable = self.left_out = self.repeated = 0
         self.written: list[Path] = []
         """Pictures that were written and are not on the disk yet."""
 
     def read(self, file: _PacketFile, apid: int | None) -> bool:
         """Add a packet file; False if there is no packet in it."""
         counts = LinkCounts()
-        before = len(self.received.containers)
-        self.unreadable = 0
         sent: list[Instant] = []
+        self.unreadable = self.left_out = self.repeated = 0
         with file.reading() as stream:
             reassembler = Reassembler(counts)
             for packet in read_packets(stream, counts, apid=apid):
@@ -196,16 +211,16 @@ class _Receiver:
             reassembler.close()
         if not counts.packets:
             return False
-        new = len(self.received.containers) - before
         self.received.receptions.append(
             Reception(
-                file=printable(str(file.path)),
+                file=shortened(printable(str(file.path)), TEXT_MOST),
                 bytes=file.bytes,
                 link=counts,
-                repeated=counts.containers - new,
+                repeated=self.repeated,
                 unreadable=self.unreadable,
                 first_sent=_said(sent[:1]),
                 last_sent=_said(sent[-1:]),
+                left_out=self.left_out,
             )
         )
         return True
@@ -230,9 +245,10 @@ class _Receiver:
     def _add(self, container: Container) -> None:
         key = container.store_id, container.contact, container.id
         if key in self.containers:
+            self.repeated += 1
             return
-        if container.store_id not in self.stores and len(self.stores) == MOST_STORES:
-            self.unreadable += len(container.items)
+        if not self._has_room(container):
+            self.left_out += len(container.items)
             return
         self.stores.add(container.store_id)
         self.containers.add(key)
@@ -248,6 +264,16 @@ class _Receiver:
                 self.unreadable += 1
                 continue
             self.products.add((container.store_id, item.id))
+
+    def _has_room(self, container: Container) -> bool:
+        """Whether the folder takes a container: what is left out is not acknowledged either."""
+        about = [item for item in container.items if item.kind is Kind.SWATH]
+        return (
+            (container.store_id in self.stores or len(self.stores) < MOST_STORES)
+            and len(self.received.products) + len(container.items) <= MOST_PRODUCTS
+            and len(self.newest) + len(about) <= MOST_SWATHS
+            and self.told + sum(len(item.data) for item in about) <= MOST_TOLD
+        )
 
     def _add_product(self, container: Container, item: Item) -> None:
         received = self.received
@@ -267,9 +293,9 @@ class _Receiver:
             number = info["id"]
             key = container.store_id, number
             # A swath is described when it begins and when it ends; the higher product is newer.
-            known = (p.id for p in received.products if p.kind == "swath" and _swath(p) == key)
-            if item.id > max(known, default=-1):
-                received.swaths[key] = info
+            if item.id > self.newest.get(key, -1):
+                received.swaths[key], self.newest[key] = info, item.id
+            self.told += len(item.data)
             received.products.append(dataclasses.replace(product, swath=number))
             return
         if item.kind is Kind.QUICK_LOOK:

@@ -14,20 +14,28 @@ import io
 import json
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import Any, TypeVar, get_type_hints
+from typing import Any
 
 from winnow_base.errors import PacketError
 from winnow_edge.downlink.reader import LinkCounts
 from winnow_edge.errors import PacketError as EdgePacketError
-from winnow_edge.files import printable, write_file
+from winnow_edge.files import printable, read_small, write_file
 from winnow_edge.products.encode import checked_swath
-from winnow_edge.products.kinds import Box, Kind
+from winnow_edge.products.kinds import NO_CLASS, Box, Kind
+from winnow_edge.tables import Reader, setting, shortened
 
-_Entry = TypeVar("_Entry")
-_BOX = tuple(f.name for f in dataclasses.fields(Box))
-_KINDS = frozenset(kind.name.lower() for kind in Kind)
 RECEIVED_FILE = "received.json"
 FORMAT = 1
+
+
+_MOST = 2**53
+"""Numbers that every reader of JSON takes as they are."""
+MOST_PRODUCTS = 500_000
+MOST_STORES = 64
+MOST_SWATHS = 4096
+MOST_TOLD = 16_000_000
+"""What a folder takes: products, the stores and swaths that they are of, and octets of all that was
+told about swaths. Containers beyond are left out and not acknowledged."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,41 +51,49 @@ class ReceivedProduct:
     `latitude` and `longitude` (degrees north and east) are those of the tile's middle.
     """
 
-    order: int
-    store: int
-    contact: int
-    container: int
-    id: int
-    kind: str
-    swath: int
-    bytes: int
-    cumulative_bytes: int
-    tile: int | None = None
-    class_index: int | None = None
-    posterior: float | None = None
-    detection: bool = False
-    screened: bool = False
-    refused: bool = False
+    order: int = setting(..., 1, _MOST)
+    store: int = setting(..., 0, 2**32)
+    contact: int = setting(..., 0, 2**16)
+    container: int = setting(..., 0, 2**32)
+    id: int = setting(..., 0, 2**32)
+    kind: str = setting(..., choices=tuple(kind.name.lower() for kind in Kind))
+    swath: int = setting(..., 0, 2**16)
+    bytes: int = setting(..., 0, 2**24)
+    cumulative_bytes: int = setting(..., 0, _MOST)
+    tile: int | None = setting(None, 0, 2**32)
+    class_index: int | None = setting(None, 0, NO_CLASS)
+    posterior: float | None = setting(None, 0, 1)
+    detection: bool = setting(False)
+    screened: bool = setting(False)
+    refused: bool = setting(False)
     box: Box | None = None
-    scale: int | None = None
-    merged: int | None = None
+    scale: int | None = setting(None, 0, 255)
+    merged: int | None = setting(None, 0, 255)
     outline: Box | None = None
-    file: str | None = None
-    time: str | None = None
-    latitude: float | None = None
-    longitude: float | None = None
-    out_of_place: bool = False
+    file: str | None = setting(None)
+    time: str | None = setting(None)
+    latitude: float | None = setting(None, -90, 90)
+    longitude: float | None = setting(None, -180, 180)
+    out_of_place: bool = setting(False)
+
+
+@dataclass(frozen=True)
+class _Boxes:
+    """A product's boxes as `received.json` has them: line, sample, lines, samples."""
+
+    box: tuple[int, int, int, int] | None = setting(None, 0, _MOST)
+    outline: tuple[int, int, int, int] | None = setting(None, 0, _MOST)
 
 
 @dataclass(frozen=True, slots=True)
 class ReceivedContainer:
     """A whole container: its numbers, its products and their bytes."""
 
-    store: int
-    contact: int
-    id: int
-    products: int
-    bytes: int
+    store: int = setting(..., 0, 2**32)
+    contact: int = setting(..., 0, 2**16)
+    id: int = setting(..., 0, 2**32)
+    products: int = setting(..., 0, 2**16)
+    bytes: int = setting(..., 0, _MOST)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +111,33 @@ class Reception:
     """When its first packet was made, by the mission clock: UTC, or mission time where the clock
     did not know it; None: packets have no time code."""
     last_sent: str | None = None
+    left_out: int = 0
+    """Products that the folder has no room for."""
+
+
+@dataclass(frozen=True)
+class _Reception:
+    """A reception as `received.json` has it."""
+
+    file: str = setting(...)
+    bytes: int = setting(..., 0, _MOST)
+    link: dict[str, int] = setting(..., 0, _MOST)
+    repeated: int = setting(0, 0, _MOST)
+    unreadable: int = setting(0, 0, _MOST)
+    first_sent: str | None = setting(None)
+    last_sent: str | None = setting(None)
+    left_out: int = setting(0, 0, _MOST)
+
+
+@dataclass(frozen=True)
+class _File:
+    """`received.json`, as far as it is read again."""
+
+    receptions: tuple[_Reception, ...] = setting(...)
+    swaths: tuple[dict[str, Any], ...] = setting(..., most=MOST_SWATHS)
+    containers: tuple[ReceivedContainer, ...] = setting(...)
+    products: tuple[Any, ...] = setting(..., most=MOST_PRODUCTS)
+    last_count: int | None = setting(None, 0, 2**14)
 
 
 @dataclass
@@ -230,7 +273,6 @@ _COLUMNS = (
     *("scale", "class", "posterior", "detection", "screened", "refused", "contact", "container"),
     *("time", "latitude", "longitude", "out_of_place"),
 )
-_DEGREES = {"latitude": (-90, 90), "longitude": (-180, 180)}
 _LINK_FIELDS = tuple(f.name for f in dataclasses.fields(LinkCounts))
 
 
@@ -244,7 +286,7 @@ def load_received(folder: str | Path) -> Received:
     folder = Path(folder)
     path = folder / RECEIVED_FILE
     try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
+        data = read_small(path, _LARGEST)
     except FileNotFoundError as error:
         raise PacketError(
             f"holds no {RECEIVED_FILE}",
@@ -253,71 +295,56 @@ def load_received(folder: str | Path) -> Received:
         ) from error
     except OSError as error:
         raise PacketError(error.strerror or "cannot be read", where=path) from error
-    except (ValueError, RecursionError) as error:
-        raise PacketError("is damaged: not JSON", where=path, hint=_RECEIVE_AGAIN) from error
-    if not isinstance(raw, dict) or raw.get("format") != FORMAT:
-        found = raw.get("format") if isinstance(raw, dict) else None
-        raise PacketError(f"has format {found!r}, this program knows {FORMAT}", where=path)
+    reader = Reader(path, PacketError, others=True, hint=_RECEIVE_AGAIN)
+    raw = reader.json(data)
+    del data
+    found = raw.get("format") if isinstance(raw, dict) else None
+    if type(found) is not int or found != FORMAT:
+        what = f"has format {shortened(repr(found))}, this program knows {FORMAT}"
+        raise PacketError(what, where=path, hint=_RECEIVE_AGAIN)
+    file = reader.table(_File, raw)
     try:
-        return _from_json(folder, raw)
-    except (KeyError, TypeError, ValueError, AttributeError, EdgePacketError) as error:
-        raise PacketError(f"is damaged: {error!r}", where=path, hint=_RECEIVE_AGAIN) from error
-
-
-_RECEIVE_AGAIN = "receive the packet files anew into an empty folder"
-
-
-def _from_json(folder: Path, raw: dict[str, Any]) -> Received:
-    def product(entry: dict[str, Any]) -> ReceivedProduct:
-        values = {k: v for k, v in entry.items() if k != "class"}
-        for key in ("box", "outline"):
-            if key in values:
-                values[key] = _checked(Box, dict(zip(_BOX, values[key], strict=True)))
-        made = _checked(ReceivedProduct, values)
-        place = PurePosixPath(made.file or "")
-        if made.kind not in _KINDS or place.is_absolute() or ".." in place.parts:
-            raise ValueError("a product of no kind, or a file outside of the folder")
-        return made
-
+        receptions = [_reception(entry) for entry in file.receptions]
+        swaths = {(info.get("store"), info.get("id")): checked_swath(info) for info in file.swaths}
+    except (TypeError, EdgePacketError) as error:
+        what = error.what if isinstance(error, EdgePacketError) else str(error)
+        raise PacketError(what, where=path, hint=_RECEIVE_AGAIN) from error
+    if not all(type(store) is int and 0 <= store < 2**32 for store, _ in swaths):
+        raise PacketError("`swaths` name no store", where=path, hint=_RECEIVE_AGAIN)
     return Received(
         folder=folder,
-        receptions=[
-            _checked(Reception, {**entry, "link": _checked(LinkCounts, entry["link"])})
-            for entry in raw["receptions"]
-        ],
-        swaths={
-            (_number(info["store"]), info["id"]): checked_swath(info) for info in raw["swaths"]
-        },
-        containers=[_checked(ReceivedContainer, entry) for entry in raw["containers"]],
-        products=[product(entry) for entry in raw["products"]],
-        last_count=None if raw["last_count"] is None else _number(raw["last_count"]),
+        receptions=receptions,
+        swaths=swaths,
+        containers=list(file.containers),
+        products=[_product(entry, reader) for entry in file.products],
+        last_count=file.last_count,
+    )
+
+
+_RECEIVE_AGAIN = "it is damaged: receive the packet files anew into an empty folder"
+_LARGEST = 1024 * MOST_PRODUCTS
+"""Octets of a received.json: that of a full folder has half as many."""
+
+
+def _reception(entry: _Reception) -> Reception:
+    return Reception(**{**vars(entry), "link": LinkCounts(**entry.link)})
+
+
+def _product(entry: Any, reader: Reader) -> ReceivedProduct:
+    made = reader.table(ReceivedProduct, entry, ("products",))
+    place = PurePosixPath(made.file or "")
+    if place.is_absolute() or ".." in place.parts:
+        raise reader.refusal(("products", "file"), f"`file` {place} is outside of the folder")
+    if "box" not in entry and "outline" not in entry:
+        return made
+    boxes = reader.table(_Boxes, entry, ("products",))
+    return dataclasses.replace(
+        made,
+        box=Box(*boxes.box) if boxes.box else None,
+        outline=Box(*boxes.outline) if boxes.outline else None,
     )
 
 
 def _told(info: dict[str, Any]) -> dict[str, Any]:
     """What a swath's product says, but for the numbers it is kept under."""
     return {key: value for key, value in info.items() if key not in ("id", "store")}
-
-
-def _number(value: Any) -> int:
-    if type(value) is not int or not 0 <= value < 2**53:
-        raise ValueError(f"{value!r} is no number of a packet")
-    return value
-
-
-def _checked(made: type[_Entry], entry: dict[str, Any]) -> _Entry:
-    """An entry whose values are of the types that its class says. Raises ValueError, TypeError."""
-    whole = made(**entry)
-    for name, kind in get_type_hints(made).items():
-        value = getattr(whole, name)
-        if kind is int or (type(value) is int and kind == int | None):
-            _number(value)
-        elif isinstance(value, float) and kind == float | None:
-            low, high = _DEGREES.get(name, (0, 1))
-            if not low <= value <= high:
-                raise ValueError(f"{name} {value} is not {low} to {high}")
-        elif not isinstance(value, kind):
-            raise ValueError(f"{name} {value!r} is of the wrong type")
-        elif isinstance(value, str):
-            value.encode()  # lone surrogates could not be written again
-    return whole

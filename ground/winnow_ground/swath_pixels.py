@@ -13,7 +13,7 @@ from PIL import Image
 
 from winnow_base.appearance import Measured
 from winnow_base.errors import DataError
-from winnow_base.pictures import open_picture
+from winnow_base.pictures import TILE_PIXELS, open_picture
 from winnow_edge.errors import SwathError
 from winnow_edge.mission import Instrument, Mission
 from winnow_edge.products.kinds import Box
@@ -141,23 +141,42 @@ def _jpeg(pixels: npt.NDArray[np.uint8], side: int) -> bytes:
     return out.getvalue()
 
 
-def mosaic(lines: int, samples: int, pictures: Sequence[tuple[Box, Path]]) -> npt.NDArray[np.uint8]:
-    """Received pictures in their places on plain grey: uint8, shape (rows, columns).
+def mosaic(
+    lines: int, samples: int, pictures: Sequence[tuple[Box, Path]]
+) -> tuple[npt.NDArray[np.uint8], list[Path]]:
+    """Received pictures in their places on plain grey, uint8, shape (rows, columns); and the files
+    of those that cannot be decoded, which are left out: they were damaged on board.
 
     Quick looks are laid down first, then thumbnails: the best picture of a place covers the others.
-    Raises
-    DataError for a picture that cannot be read.
     """
     scale = min(1.0, panels(lines, samples)[1])
     canvas = Image.new("L", (max(1, round(samples * scale)), max(1, round(lines * scale))), PAPER)
+    damaged = []
     for box, path in sorted(pictures, key=lambda bp: _LAYERS.index(bp[1].parent.name)):
         place = round(box.sample * scale), round(box.line * scale)
         size = max(1, round(box.samples * scale)), max(1, round(box.lines * scale))
-        try:
-            with open_picture(path) as picture:
-                canvas.paste(picture.convert("L").resize(size, Image.Resampling.BOX), place)
-        except (OSError, ValueError, SyntaxError) as error:
-            raise DataError(
-                "is no picture", where=path, hint="receive the packet files anew"
-            ) from error
-    return np.asarray(canvas)
+        picture = received_picture(path)
+        if picture is None:
+            damaged.append(path)
+        else:
+            canvas.paste(picture.convert("L").resize(size, Image.Resampling.BOX), place)
+    return np.asarray(canvas), damaged
+
+
+def received_picture(path: Path) -> Image.Image | None:
+    """A picture that came down, decoded; None where it is damaged, or none that a net can see.
+
+    Raises DataError where the file is not there.
+    """
+    try:
+        with open_picture(path, TILE_PIXELS) as picture:
+            picture.load()
+            return picture
+    except FileNotFoundError as error:
+        raise DataError(
+            "is not there, though products name it",
+            where=path,
+            hint="receive the packet files anew into an empty folder",
+        ) from error
+    except (OSError, ValueError, SyntaxError):
+        return None

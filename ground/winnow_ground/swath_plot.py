@@ -17,7 +17,7 @@ from winnow_base.figure import DPI, FIXED, INK, Plot, new_figure, plain, plot
 from winnow_edge.products.kinds import Box
 from winnow_ground.findings import HAVE
 from winnow_ground.labels import Placed, place_labels, text_on
-from winnow_ground.plots import Palette
+from winnow_ground.plots import Palette, legend_of
 
 MISSED = "missed"
 """What a mark `have`s that truth knows and no detection shows."""
@@ -138,8 +138,9 @@ def draw(
 
 
 def _legend(marks: Sequence[Mark], palette: Palette, words: dict[str, str]) -> list[Patch | Line2D]:
-    shown = [c for c in palette.classes if any(mark.class_name == c for mark in marks)]
-    handles: list[Patch | Line2D] = [Patch(color=palette[c], label=plain(c)) for c in shown]
+    there = {mark.class_name for mark in marks}
+    shown = [c for c in palette.classes if c in there]
+    handles: list[Patch | Line2D] = [*legend_of(shown, palette)]
     for have in (*HAVE, MISSED):
         if any(m.have == have for m in marks) and words[have]:
             width, style = _STYLES[have]

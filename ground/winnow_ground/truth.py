@@ -1,23 +1,21 @@
 """Known truth: which features are really there, which detections show them, what that is worth.
 
-A truth file is JSON, ``{"lines", "samples", "classes", "features": [{"class", "line", "sample",
-"lines", "samples"}]}``, boxes in full-resolution pixels of the swath. `classes` names the classes
-whose every feature is listed, or is "all"; without it those are the classes of the features.
+Truth comes from truth files (`winnow_base.truth_files`). Their `classes` names the classes whose
+every feature is listed, or is "all"; without it those are the classes of the features.
 """
 
 from __future__ import annotations
 
 import heapq
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, overload
+from typing import Literal, overload
 
 import numpy as np
 import numpy.typing as npt
 
-from winnow_base.errors import DataError
+from winnow_base.truth_files import read_truth_file
 from winnow_edge.mission import ClassRule, Mission
 from winnow_edge.products.encode import decode_head
 from winnow_edge.products.kinds import Box, Kind
@@ -86,43 +84,9 @@ def truth_beside(picture: Path) -> Path:
 
 
 def load_truth(path: str | Path) -> Truth:
-    """Read a truth file. Raises DataError naming the file and the feature."""
-    path = Path(path)
-    try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise DataError(error.strerror or "cannot be read", where=path) from error
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"is not JSON: {error}", where=path) from error
-    entries = raw.get("features") if isinstance(raw, dict) else None
-    if not isinstance(entries, list):
-        raise DataError("is no truth file: it has no list `features`", where=path)
-    features = tuple(_feature(entry, f"{path}: features[{n}]") for n, entry in enumerate(entries))
-    return Truth(features, _classes(raw.get("classes", []), path))
-
-
-def _classes(said: Any, path: Path) -> frozenset[str] | Literal["all"]:
-    if said == "all":
-        return "all"
-    if isinstance(said, list) and all(isinstance(name, str) for name in said):
-        return frozenset(said)
-    raise DataError('`classes` must be a list of class names, or "all"', where=path)
-
-
-def _feature(entry: Any, where: str) -> Feature:
-    if not isinstance(entry, dict) or not isinstance(entry.get("class"), str):
-        raise DataError("has no `class`", where=where)
-    sides = []
-    for key, least in (("line", -(2**31)), ("sample", -(2**31)), ("lines", 1), ("samples", 1)):
-        value = entry.get(key)
-        if (
-            not isinstance(value, int | float)
-            or isinstance(value, bool)
-            or not least <= value < 2**31
-        ):
-            raise DataError(f"`{key}` is {value!r}, must be a number from {least} up", where=where)
-        sides.append(int(value))
-    return Feature(entry["class"], Box(*sides))
+    """Read a truth file. Raises DataError naming the file and the key."""
+    file = read_truth_file(Path(path))
+    return Truth(tuple(Feature(f.class_name, f.box) for f in file.features), file.classes)
 
 
 def shown_by(class_name: str, box: Box, features: Sequence[Feature]) -> tuple[int, ...]:

@@ -37,10 +37,11 @@ def kinds(counts: Mapping[str, int]) -> str:
     return f"{images} and {thumbnails}, beside {count(counts['record'], 'record')}{seen}"
 
 
-def listed(names: Sequence[str]) -> str:
-    """Names of swaths, the first four."""
+def listed(names: Sequence[str], thing: str = "swath") -> str:
+    """Names of swaths (of `thing`s), the first four."""
     shown = ", ".join(names[:4])
-    return f"{shown} and {len(names) - 4} more swaths" if len(names) > 4 else shown or "no swath"
+    more = len(names) - 4
+    return f"{shown} and {more} more {thing}s" if more > 0 else shown or f"no {thing}"
 
 
 def by_class(counts: Mapping[str, int], most: int = 4) -> str:

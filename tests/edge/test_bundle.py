@@ -137,7 +137,7 @@ def test_a_manifest_that_says_nothing_of_borderline_tiles_has_none(tmp_path: Pat
 @pytest.mark.parametrize(
     ("changes", "complaint"),
     [
-        ({"temperature": 0.0}, "`temperature` is 0.0, must be above 0"),
+        ({"temperature": 0.0}, "`temperature` is 0.0, legal is 0.001 to 1000"),
         ({"head": "argmax"}, "`head` is 'argmax'"),
         ({"classes": ("a", "a", "b")}, "`classes` must be"),
         ({"thresholds": {"moon": 0.5}}, "names 'moon', which is not a class"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import socket
 import sqlite3
@@ -74,7 +75,7 @@ def test_lines_are_the_very_samples(
 
 def test_windows_do_not_change_the_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = written(tmp_path / "s.tif", picture(), "GTiff")
-    monkeypatch.setattr("winnow_ground.feed.WINDOW_BYTES", 7 * SAMPLES)
+    monkeypatch.setattr("winnow_ground.fed.WINDOW_BYTES", 7 * SAMPLES)
     assert (all_lines(path) == picture()).all()
 
 
@@ -105,6 +106,81 @@ def test_what_is_no_image_is_refused_in_one_line(make: Any, says: str, tmp_path:
     with pytest.raises(GroundError, match=says) as caught:
         describe(path, 1, None)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["s.png", "s.jpg", "s.pgm"])
+def test_pictures_are_fed_as_the_board_reads_them(name: str, tmp_path: Path) -> None:
+    from PIL import Image
+
+    path = tmp_path / name
+    Image.fromarray(picture()).save(path)
+    assert (all_lines(path) == np.asarray(Image.open(path))).all()
+
+
+@pytest.mark.parametrize(
+    ("name", "kept"), [("s.png", 60), ("s.png", 0.5), ("s.jpg", 0.6), ("s.pgm", 0.5)]
+)
+def test_what_a_cut_picture_lacks_is_not_made_up(name: str, kept: float, tmp_path: Path) -> None:
+    from PIL import Image
+
+    pixels = np.random.default_rng(5).integers(1, 255, (900, 300), np.uint8)
+    path = tmp_path / name
+    Image.fromarray(pixels).save(path)
+    data = path.read_bytes()
+    whole = np.asarray(Image.open(io.BytesIO(data)))
+    path.write_bytes(data[: int(kept if kept > 1 else kept * len(data))])
+    out = io.BytesIO()
+    with pytest.raises(DataError, match=r"cut short|no line that can be decoded"):
+        feed_lines(describe(path, 1, None), 1, out, line_time_us=None, quiet=True)
+    fed = np.frombuffer(out.getvalue(), np.uint8).reshape(-1, 300)
+    assert len(fed) < 900
+    # libjpeg smooths the last row of blocks.
+    assert (fed[:-16] == whole[: max(len(fed) - 16, 0)]).all()
+    if kept != 60:
+        assert len(fed) > 100
+
+
+def test_a_cut_geotiff_gives_the_lines_before_the_cut(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(5).integers(1, 255, (900, 300), np.uint8)
+    path = written(tmp_path / "s.tif", pixels, "GTiff", blockysize=8)
+    path.write_bytes(path.read_bytes()[: 600 * 300])
+    out = io.BytesIO()
+    with pytest.raises(DataError, match=r"breaks off at line \d\d\d .*the lines before were fed"):
+        feed_lines(describe(path, 1, None), 1, out, line_time_us=None, quiet=True)
+    fed = np.frombuffer(out.getvalue(), np.uint8).reshape(-1, 300)
+    assert 500 < len(fed) < 600
+    assert (fed == pixels[: len(fed)]).all()
+
+
+@pytest.mark.parametrize(
+    "source", ["/etc/passwd", "http://127.0.0.1:1/x.tif", "/vsicurl/http://127.0.0.1:1/x.tif"]
+)
+def test_an_image_cannot_have_other_files_or_servers_read(source: str, tmp_path: Path) -> None:
+    path = tmp_path / "s.vrt"
+    path.write_text(
+        '<VRTDataset rasterXSize="100" rasterYSize="10"><VRTRasterBand dataType="Byte" band="1" '
+        f'subClass="VRTRawRasterBand"><SourceFilename relativeToVRT="0">{source}</SourceFilename>'
+        "<ImageOffset>0</ImageOffset><PixelOffset>1</PixelOffset><LineOffset>100</LineOffset>"
+        "</VRTRasterBand></VRTDataset>"
+    )
+    with pytest.raises(DataError, match="cannot be opened"):
+        describe(path, 1, None)
+
+
+def test_a_pds4_label_of_a_file_in_another_folder_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    path = written(tmp_path / "in" / "s.xml", picture(), "PDS4")
+    (path.with_suffix(".img")).rename(tmp_path / "s.img")
+    path.write_text(path.read_text().replace(">s.img<", ">../s.img<"))
+    with pytest.raises(DataError):
+        describe(path, 1, None)
+
+
+def test_lines_that_no_mission_can_name_are_refused(tmp_path: Path) -> None:
+    pixels = np.zeros((1, 1_000_001), np.uint8)
+    path = written(tmp_path / "wide.tif", pixels, "GTiff", compress="deflate")
+    with pytest.raises(DataError, match="1,000,001 samples wide, legal is up to 1,000,000"):
+        describe(path, 1, None)
 
 
 def test_a_band_that_is_not_there(tmp_path: Path) -> None:

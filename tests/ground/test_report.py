@@ -334,13 +334,13 @@ def test_a_store_of_another_spacecraft_is_refused(fly: Fly, tmp_path: Path) -> N
     ("text", "says"),
     [
         ("{", "is not JSON"),
-        ("[]", "no list `features`"),
-        ('{"features": [], "classes": "some"}', "`classes` must be a list of class names"),
-        ('{"features": [1]}', r"features\[0\]: has no `class`"),
-        ('{"features": [{"class": "crater", "line": 1}]}', "`sample` is None"),
+        ("[]", "must be a table"),
+        ('{"features": [], "classes": "some"}', "`classes` is 'some', must be a list"),
+        ('{"features": [1]}', r"`features\[0\]` must be a table"),
+        ('{"features": [{"class": "crater", "line": 1}]}', r"`features\[0\]\.sample` is missing"),
         (
             '{"features": [{"class": "c", "line": 1, "sample": 1, "lines": 0, "samples": 1}]}',
-            "`lines` is 0",
+            r"`features\[0\]\.lines` is 0",
         ),
     ],
 )

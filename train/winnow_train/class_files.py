@@ -8,9 +8,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from winnow_base.errors import DataError
+from winnow_edge.files import read_small
 
 _MOST_DIGITS = 9
 _LONGEST_NAME = 200
+_LARGEST = 256_000_000
 
 
 def class_id(text: str) -> int | None:
@@ -33,14 +35,16 @@ def class_map(path: Path) -> dict[int, str]:
 
 def class_words(path: Path) -> dict[int, str]:
     """Class names by number, from lines `1 drill holes` (MSL). Raises DataError as `class_map`."""
-    parted = (line.strip().partition(" ") for line in _text(path).splitlines())
+    parted = (line.strip().partition(" ") for line in text_of(path).splitlines())
     rows = ((number, [code, words]) for number, (code, _, words) in enumerate(parted, start=1))
     return _named(path, rows, "expected lines such as 1 drill holes")
 
 
-def _text(path: Path) -> str:
+def text_of(path: Path) -> str:
+    """The text of a label file, class file or table. Raises DataError, also for pipes and devices
+    and for more than `_LARGEST` octets."""
     try:
-        return path.read_text(encoding="utf-8")
+        return read_small(path, _LARGEST).decode("utf-8")
     except OSError as error:
         raise DataError(f"cannot be read: {error.strerror}", where=path) from error
     except UnicodeDecodeError as error:
@@ -48,7 +52,7 @@ def _text(path: Path) -> str:
 
 
 def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
-    table = csv.reader(io.StringIO(_text(path), newline=""))
+    table = csv.reader(io.StringIO(text_of(path), newline=""))
     try:
         for row in table:
             yield table.line_num, row

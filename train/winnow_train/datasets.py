@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import filecmp
 import hashlib
-import json
 import re
 from collections import Counter
 from collections.abc import Collection, Sequence
@@ -27,7 +26,9 @@ from pathlib import Path
 import numpy as np
 
 from winnow_base.errors import DataError
-from winnow_train.class_files import class_id, class_map, class_words
+from winnow_edge.files import read_small
+from winnow_edge.tables import plain_json, shortened
+from winnow_train.class_files import class_id, class_map, class_words, text_of
 
 SPLITS = ("train", "val", "test")
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".pgm"})
@@ -277,9 +278,9 @@ def _stated(root: Path) -> tuple[str, str]:
     if not path.is_file():
         return known, ""
     try:
-        table = json.loads(path.read_text(encoding="utf-8"))
+        table = plain_json(read_small(path))
         said = table.get("attribution") or known, table.get("licence") or ""
-    except (OSError, ValueError, RecursionError, AttributeError) as error:
+    except (OSError, ValueError, AttributeError) as error:
         raise DataError("is no table of JSON", where=path, hint="mend it or remove it") from error
     if not all(isinstance(text, str) for text in said):
         raise DataError("`attribution` and `licence` must be texts", where=path)
@@ -325,16 +326,13 @@ def _only(folder: Path, pattern: str, what: str) -> Path:
 def _rows(path: Path, columns: int) -> list[tuple[int, list[str]]]:
     """Numbered rows of a label file; repeated rows are dropped, contradicting ones refused."""
     rows: dict[str, tuple[int, list[str]]] = {}
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"cannot be read: {error}", where=path) from error
-    for number, line in enumerate(lines, start=1):
+    for number, line in enumerate(text_of(path).splitlines(), start=1):
         fields = line.split()
         if not fields:
             continue
         if len(fields) != columns:
-            raise DataError(f"expected {columns} columns: {line!r}", where=f"{path}:{number}")
+            what = f"expected {columns} columns: {shortened(repr(line))}"
+            raise DataError(what, where=f"{path}:{number}")
         known = rows.setdefault(fields[0], (number, fields))
         if known[1] != fields:
             raise DataError(f"{fields[0]} is labelled twice, differently", where=f"{path}:{number}")

@@ -91,7 +91,7 @@ def answers(
     infer: Infer, card: dict[str, Any], paths: Sequence[Path], what: str, progress: Progress
 ) -> Answers:
     """What a model says of the pictures at `paths`, in that order."""
-    size, borderline = card["input"], views.borderline_of(card)
+    size, borderline = card["input"], float(card.get("borderline", 0.0))
     parts = []
     with progress.counting(what, len(paths)) as advance:
         for start in range(0, len(paths), 64):

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import keras
 
 from winnow_base.errors import ModelError
-from winnow_base.views import borderline_of
+from winnow_base.model_card import read_model_card
 
 MODEL, CARD, CHECKPOINT = "model.keras", "model.json", "checkpoint.npz"
 
@@ -28,15 +27,7 @@ def load_run(folder: Path) -> tuple[keras.Model, dict[str, Any]]:
 
 def read_card(folder: Path) -> dict[str, Any]:
     """A run folder's model.json. Raises ModelError if it is absent or lacks something."""
-    path = _file(folder, CARD)
-    try:
-        card: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        for key in ("classes", "head", "input", "temperature", "training"):
-            card[key]
-    except (ValueError, OSError, KeyError, TypeError) as error:
-        raise ModelError(f"cannot be read: {error}", where=path) from error
-    borderline_of(card, path)
-    return card
+    return read_model_card(_file(folder, CARD))
 
 
 def _file(folder: Path, name: str) -> Path:

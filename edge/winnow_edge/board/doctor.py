@@ -20,7 +20,13 @@ from pathlib import Path
 from winnow_edge.board import host
 from winnow_edge.bundle import find_bundle, open_bundle, shipped_bundles
 from winnow_edge.errors import EXIT_INPUT, EXIT_OK, EXIT_RUNTIME, StoreError, WinnowEdgeError
-from winnow_edge.runtimes import REGISTERED, available_runtimes, edgetpu, load_classifier
+from winnow_edge.runtimes import (
+    REGISTERED,
+    available_runtimes,
+    edgetpu,
+    load_classifier,
+    tests_of,
+)
 from winnow_edge.store.file import SQLITE_VERSION, transaction_ms
 from winnow_edge.store.schema import STORE_FILE
 from winnow_edge.store.store import Store
@@ -203,8 +209,14 @@ def _runtimes() -> Iterator[Finding]:
 
 def _store(folder: Path) -> Iterator[Finding]:
     place = folder
-    while not place.exists():
-        place = place.parent
+    try:
+        begun = _is_there(folder / STORE_FILE)
+        while not _is_there(place):
+            place = place.parent
+    except (OSError, ValueError) as error:
+        why = f"cannot be looked at: {getattr(error, 'strerror', None) or error}"
+        yield Finding("store", FAIL, why, "name another folder with --store", EXIT_INPUT)
+        return
     free = shutil.disk_usage(place).free / 1e6
     kind = _file_system(place)
     found = f"{free:,.0f} MB free at {place.resolve()} ({kind})"
@@ -228,7 +240,7 @@ def _store(folder: Path) -> Iterator[Finding]:
     mend_slow = "a faster card: every block waits for the disk" if slow else None
     found = f"{each:.1f} ms to put 4 kB and its transaction on the disk"
     yield Finding("store write", WARN if slow else OK, found, mend_slow)
-    if (folder / STORE_FILE).exists():
+    if begun:
         try:
             with Store.open(folder, mission=None, read_only=True) as store:
                 swaths = len(store.swaths())
@@ -241,6 +253,16 @@ def _store(folder: Path) -> Iterator[Finding]:
         else:
             mend = "move it away; a new one is made"
             yield Finding("store", FAIL, f"damaged: {damage}", mend, EXIT_INPUT)
+
+
+def _is_there(path: Path) -> bool:
+    """As `Path.exists`. Raises OSError or ValueError for a path that cannot be looked at: closed,
+    too long, with a NUL in it."""
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True
 
 
 def _file_system(path: Path) -> str:
@@ -279,8 +301,14 @@ def _bundles(asked: Sequence[str]) -> Iterator[Finding]:
         for _ in range(_INVOCATIONS):
             classifier.invoke_only()
         each = (time.perf_counter() - started) / _INVOCATIONS * 1000
-        tests = len(bundle.golden.tiles)
-        found = f"{tests} golden tiles agree on {classifier.actual}; {each:.2f} ms per tile"
+        nets = [bundle] if second is None else [bundle, second]
+        untested = [net.member for net in nets if not tests_of(net, classifier.actual)]
+        if untested:
+            found = f"no golden tiles of {', '.join(untested)} for {classifier.actual}"
+            yield Finding(label, WARN, f"{found}: not tested", "convert the model again")
+            continue
+        found = f"{len(bundle.golden.tiles)} golden tiles agree on {classifier.actual}"
+        found += f"; {each:.2f} ms per tile"
         if second is not None:
             found += f"; its verifier agrees on {len(second.golden.tiles)} on litert"
         yield Finding(label, OK, found)

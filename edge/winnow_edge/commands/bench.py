@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from winnow_edge.commands.run import threads_of
+from winnow_edge.commands.run import amount, samples_of, threads_of
 from winnow_edge.errors import EXIT_OK
 from winnow_edge.mission import RUNTIMES
 
@@ -39,7 +39,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     )
     p.add_argument("bundle", metavar="BUNDLE", help="a .winnow file or the name of a shipped one")
     p.add_argument("--swath", metavar="SWATH", help="a swath file (default: a rendered one)")
-    p.add_argument("--samples", type=int, metavar="N", help="width of raw lines, in samples")
+    p.add_argument("--samples", type=samples_of, metavar="N", help="width of raw lines, in samples")
     p.add_argument(
         "--threads",
         type=threads_of,
@@ -50,13 +50,13 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     p.add_argument("--runtime", choices=RUNTIMES, default="auto")
     p.add_argument(
         "--seconds",
-        type=float,
+        type=amount(0, 1e5),
         default=10.0,
         help="time to spend on rounds (default: %(default)s)",
     )
     p.add_argument(
         "--power",
-        type=float,
+        type=amount(0.001, 1e5),
         metavar="W",
         help="the board's power in watts, where no counter is readable",
     )

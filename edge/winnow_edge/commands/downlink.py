@@ -8,6 +8,7 @@ import logging
 from typing import Any
 
 from winnow_edge.errors import EXIT_OK
+from winnow_edge.files import printable
 from winnow_edge.mission import POLICIES, Mission, load_mission
 
 log = logging.getLogger(__name__)
@@ -129,7 +130,7 @@ def _text(summary: dict[str, Any]) -> str:
             f"earlier     {_many(summary['acknowledged'], 'product')} acknowledged,"
             f" {summary['returned']:,} ranked again"
         )
-    return "\n".join(lines)
+    return "\n".join(map(printable, lines))
 
 
 def _many(n: int, thing: str) -> str:

@@ -9,6 +9,7 @@ import math
 from typing import Any
 
 from winnow_edge.bundle import Bundle, find_bundle, open_bundle
+from winnow_edge.files import printable
 from winnow_edge.manifest import Manifest
 
 
@@ -33,9 +34,9 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(describe(bundle), indent=1, ensure_ascii=False))
     elif args.card:
-        print(bundle.card, end="")
+        print("\n".join(map(printable, bundle.card.splitlines())))
     else:
-        print("\n".join(_summary(bundle)))
+        print("\n".join(map(printable, _summary(bundle))))
     return 0
 
 

@@ -24,6 +24,7 @@ from winnow_edge.errors import (
     SwathKnownError,
     WinnowEdgeError,
 )
+from winnow_edge.files import printable
 from winnow_edge.mission import RUNTIMES, Mission
 from winnow_edge.output import Results, tell
 
@@ -52,9 +53,9 @@ swath; its earlier lines are kept as a swath cut short. Anybody who reaches a po
 at the address of the camera's own network.
 
 A killed run goes on where it was when it is started again (of a pipe or socket: with the same
---name, and the lines sent again from the first). SIGTERM finishes the block at hand, commits it and
-exits with 0. A swath that is cut short or damaged is kept as far as it could be read; the run exits
-with 0 and names the missing part (`truncated` with --json).
+--name, and the lines sent again from the first). SIGTERM and SIGHUP finish the block at hand,
+commit it and exit with 0. A swath that is cut short or damaged is kept as far as it could be read;
+the run exits with 0 and names the missing part (`truncated` with --json).
 """
 
 
@@ -93,11 +94,11 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     )
     p.add_argument("--store", default="winnow-store", metavar="DIR", help="default: %(default)s")
     p.add_argument("--json", action="store_true", help="one JSON object per swath on stdout")
-    p.add_argument("--samples", type=_positive, metavar="N", help="width of raw lines, in samples")
+    p.add_argument("--samples", type=samples_of, metavar="N", help="width of raw lines, in samples")
     p.add_argument("--bits", type=int, choices=(8, 16), help="bits per raw sample")
     p.add_argument(
         "--stall",
-        type=_seconds,
+        type=amount(0.1, 1e6),
         metavar="SECONDS",
         help="end a pipe or socket that is silent for so long (default: wait). A peer that "
         "has yet to connect is always waited for; one that sends nothing gives way to "
@@ -292,7 +293,8 @@ def _run_one(
         link=link,
         asked=Asked(args.start, args.place, args.geometry),
     )
-    results.say(json.dumps(summary.as_json()) if args.json else summary.as_text())
+    text = "\n".join(map(printable, summary.as_text().splitlines()))
+    results.say(json.dumps(summary.as_json()) if args.json else text)
     return summary.complete
 
 
@@ -366,18 +368,23 @@ def with_overrides(mission: Mission, args: argparse.Namespace) -> Mission:
 
 @contextmanager
 def _sigterm() -> Iterator[Callable[[], bool]]:
-    """Inside, SIGTERM only sets what the yielded function returns."""
+    """Inside, SIGTERM and SIGHUP only set what the yielded function returns; a SIGHUP that is
+    ignored (nohup(1)) stays so."""
     stopped = False
 
     def handle(number: int, frame: FrameType | None) -> None:
         nonlocal stopped
         stopped = True
 
-    before = signal.signal(signal.SIGTERM, handle)
+    numbers = [signal.SIGTERM]
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        numbers.append(signal.SIGHUP)
+    before = {number: signal.signal(number, handle) for number in numbers}
     try:
         yield lambda: stopped
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _progress(path: str) -> Callable[..., None] | None:
@@ -397,8 +404,8 @@ def _progress(path: str) -> Callable[..., None] | None:
         share = f" of {total:,} ({lines / total:.0%})" if total else ""
         rate = tiles / max(now - started, 1e-9)
         print(
-            f"\r\x1b[K{path}: {lines:,} lines{share}, {tiles:,} tiles, {detections} detections, "
-            f"{rate:,.0f} tiles/s",
+            f"\r\x1b[K{printable(path)}: {lines:,} lines{share}, {tiles:,} tiles, "
+            f"{detections} detections, {rate:,.0f} tiles/s",
             end="",
             file=sys.stderr,
             flush=True,
@@ -428,26 +435,43 @@ def _place(text: str) -> Place:
     return place
 
 
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not 1 or more")
-    return value
+def whole(low: int, high: int) -> Callable[[str], int]:
+    """What reads an option's whole number from `low` to `high`."""
+
+    def number(text: str) -> int:
+        value = int(text) if len(text) <= _DIGITS else high + 1
+        if not low <= value <= high:
+            raise argparse.ArgumentTypeError(f"{text[:_DIGITS]} is not {low} to {high:,}")
+        return value
+
+    return number
+
+
+_DIGITS = 20
+samples_of = whole(1, 1_000_000)
+"""The value of --samples: as a mission file has it."""
+_passes_from_1 = whole(1, 10**9)
+_interpreters = whole(1, 256)
 
 
 def _passes(text: str) -> int:
-    return ALL if text == "all" else _positive(text)
+    return ALL if text == "all" else _passes_from_1(text)
 
 
-def _seconds(text: str) -> float:
-    value = float(text)
-    if not 0.1 <= value <= 1e6:
-        raise argparse.ArgumentTypeError(f"{text} is not 0.1 to 1000000 seconds")
-    return value
+def amount(low: float, high: float) -> Callable[[str], float]:
+    """What reads an option's number from `low` to `high`."""
+
+    def number(text: str) -> float:
+        value = float(text)
+        if not low <= value <= high:  # NaN is neither
+            raise argparse.ArgumentTypeError(f"{text[:_DIGITS]} is not {low:g} to {high:g}")
+        return value
+
+    return number
 
 
 def threads_of(text: str) -> int:
     """The value of --threads; "auto" is 0."""
     if text == "auto":
         return 0
-    return _positive(text)
+    return _interpreters(text)

@@ -38,6 +38,8 @@ from winnow_edge.downlink.packets import (
 from winnow_edge.errors import PacketError
 
 _CHUNK: Final = 65_536
+_GUESSED: Final = 2 * _CHUNK
+"""So far into a stream packets are looked for that no magic of a container tells of."""
 _SECONDARY: Final = 0x0800
 """The secondary header flag in a header's first two octets."""
 
@@ -167,6 +169,7 @@ class _PacketReader:
     buffer: bytearray = field(default_factory=bytearray)
     at: int = 0
     ended: bool = False
+    _guess: int = _GUESSED
 
     def __iter__(self) -> Iterator[Packet]:
         while self._fill() >= MIN_PACKET:
@@ -266,7 +269,24 @@ class _PacketReader:
             words = self.apid, self.apid | _SECONDARY
             needles = [(word.to_bytes(2, "big"), 0) for word in words]
         found = (self._next_sound(needle, before, end) for needle, before in needles)
-        return min((place for place in found if place is not None), default=None)
+        place = min((place for place in found if place is not None), default=None)
+        return place if place is not None or self.apid is not None else self._next_pair(end)
+
+    def _next_pair(self, end: int) -> int | None:
+        """Where two whole packets of one APID follow each other, after here, before `end`: what is
+        left of ours where the first packet of every container is damaged. Looked for in the first
+        `_GUESSED` octets alone, as any garbage has to be checked."""
+        for place in range(self.at + 1, min(end, len(self.buffer), self._guess) - MIN_PACKET):
+            if self.buffer[place] & 0xF0 or (apid := self._apid(place)) == MAX_APID:
+                continue
+            length = self._length(place)
+            after = place + length
+            if after + MIN_PACKET > len(self.buffer) or self._apid(after) != apid:
+                continue
+            if self._sound(place, length) and self._sound(after, self._length(after)):
+                return place
+        self._guess = 0
+        return None
 
     def _next_sound(self, needle: bytes, before: int, end: int) -> int | None:
         """As `_find_sound`, of packets that have `needle` so many octets behind their beginning."""

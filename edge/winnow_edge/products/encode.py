@@ -33,6 +33,7 @@ from winnow_edge.products.kinds import (
 )
 from winnow_edge.products.sketch import sketch
 from winnow_edge.products.tail import Seen, read_tail, seen_at
+from winnow_edge.tables import Reader, setting
 
 HEAD: Final = struct.Struct(">HIIIHHBBHBB")
 """swath u16, tile index u32, line u32, sample u32, lines - 1 u16, samples - 1 u16, scale u8,
@@ -250,62 +251,66 @@ def encode_swath(info: dict[str, Any]) -> bytes:
     return json.dumps(info, separators=(",", ":"), ensure_ascii=False).encode()
 
 
+SWATH_BYTES: Final = 131_072
+"""The most octets of a swath product."""
+
+
+@dataclass(frozen=True)
+class _Verdict:
+    """`winnow_edge.loop.verdict.as_json`."""
+
+    verdict: str = setting(...)
+    class_name: str = setting(..., key="class")
+    mean: float = setting(..., 0, 1)
+    tiles: int = setting(..., 0, 2**32)
+    showing: int = setting(..., 0, 2**32)
+
+
+@dataclass(frozen=True)
+class _Told:
+    """The keys of a swath product that are read again; what else is in it is kept as it came."""
+
+    id: int = setting(..., 0, 65_535)
+    swath: str = setting(...)
+    classes: tuple[str, ...] = setting((), most=NO_CLASS)
+    mission: str | None = setting(None)
+    bundle: str | None = setting(None)
+    instrument: str | None = setting(None)
+    runtime: str | None = setting(None)
+    runtime_requested: str | None = setting(None)
+    lines: int | None = setting(None, 0, 2**32)
+    samples: int | None = setting(None, 0, 2**31)
+    scales: tuple[int, ...] = setting((), 1, 64, most=64)
+    tiles: int | None = setting(None, 0, 2**32)
+    screened: int | None = setting(None, 0, 2**32)
+    second_views: int | None = setting(None, 0, 2**32)
+    hits: int | None = setting(None, 0, 2**32)
+    verified: int | None = setting(None, 0, 2**32)
+    refused: int | None = setting(None, 0, 2**32)
+    relabelled: int | None = setting(None, 0, 2**32)
+    detections: int | None = setting(None, 0, 2**32)
+    products: int | None = setting(None, 0, 2**32)
+    bytes: int | None = setting(None, 0, 2**53)
+    by_class: dict[str, int] = setting(dict, 0, 2**32)
+    truncated: str | None = setting(None)
+    complete: bool = setting(False)
+    verdict: _Verdict | None = setting(None)
+
+
 def decode_swath(data: bytes) -> dict[str, Any]:
     """The inverse of `encode_swath`. Raises PacketError if it is no JSON object, or not one that
     `checked_swath` passes."""
-    try:
-        info = json.loads(data, parse_constant=_no_number)
-    except (ValueError, RecursionError) as error:
-        raise PacketError("a swath product is not JSON") from error
-    return checked_swath(info)
+    if len(data) > SWATH_BYTES:
+        raise PacketError(f"a swath product of {len(data):,} octets, legal is {SWATH_BYTES:,}")
+    return checked_swath(Reader("a swath product", PacketError).json(data))
 
 
 def checked_swath(info: Any) -> dict[str, Any]:
-    """What is told about a swath, if every value that is read again is of its type and range, and
-    all text is Unicode. Raises PacketError naming the key."""
-    if not isinstance(info, dict):
-        raise PacketError("a swath product is not a JSON object")
-    if not {"id", "swath"} <= info.keys():
-        raise PacketError("a swath product names no swath")
-    try:
-        json.dumps(info, ensure_ascii=False, allow_nan=False).encode()
-    except (ValueError, RecursionError) as error:  # lone surrogates, numbers without end
-        raise PacketError("a swath product holds text or numbers that cannot be kept") from error
-    for key, value in info.items():
-        if key in _COUNTS:
-            sound = type(value) is int and 0 <= value <= _COUNTS[key]
-        elif key in _TEXTS:
-            sound = isinstance(value, str) and len(value) <= _TEXT_MOST
-        elif key == "classes":
-            sound = isinstance(value, list | tuple) and len(value) < NO_CLASS
-            sound = sound and all(isinstance(n, str) and len(n) <= _TEXT_MOST for n in value)
-        elif key == "by_class":
-            sound = isinstance(value, dict) and all(type(n) is int for n in value.values())
-        elif key == "mission":
-            sound = value is None or (isinstance(value, str) and len(value) <= _TEXT_MOST)
-        elif key == "complete":
-            sound = isinstance(value, bool)
-        else:
-            continue
-        if not sound:
-            raise PacketError(f"`{key}` of a swath product is of the wrong type or range")
-    return info
-
-
-def _no_number(text: str) -> float:
-    raise ValueError(f"{text} is no number")
-
-
-_COUNTS: Final = {
-    "id": 65_535,
-    "samples": 2**31 - 1,
-    **dict.fromkeys(("lines", "tiles", "screened", "second_views", "hits"), 2**32 - 1),
-    **dict.fromkeys(("detections", "products"), 2**32 - 1),
-    "bytes": 2**53,
-}
-"""Numbers of a swath product and the most that each can be."""
-_TEXTS: Final = frozenset({"swath", "bundle", "runtime", "runtime_requested", "instrument"})
-_TEXT_MOST: Final = 4096
+    """What is told about a swath, if every value that is read again is of its type and range.
+    Raises PacketError naming the key."""
+    Reader("a swath product", PacketError, others=True).table(_Told, info)
+    found: dict[str, Any] = info
+    return found
 
 
 _HEADS: Final = np.dtype(

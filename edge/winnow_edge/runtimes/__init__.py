@@ -64,6 +64,12 @@ def _load(bundle: Bundle, runtime: str) -> Classifier:
     return litert.load(bundle, requested="auto")
 
 
+def tests_of(bundle: Bundle, actual: str) -> int:
+    """Golden tiles with which `check_golden` tests a bundle's net on the runtime `actual`."""
+    golden = bundle.golden
+    return len(golden.tiles) if {actual, "litert"} & golden.logits.keys() else 0
+
+
 def check_golden(classifier: Classifier, bundle: Bundle) -> int:
     """Run the golden tiles and compare the logits; returns the largest difference in int8 steps.
 
@@ -74,8 +80,14 @@ def check_golden(classifier: Classifier, bundle: Bundle) -> int:
     exact = classifier.actual in golden.logits
     wanted = golden.logits.get(classifier.actual, golden.logits.get("litert"))
     without_net = [name for name, runtime in REGISTERED.items() if not runtime.has_net]
-    if wanted is None or classifier.actual in without_net:
-        log.info("no golden logits for runtime %s: no self-test", classifier.actual)
+    if classifier.actual in without_net:
+        return 0
+    if wanted is None or not tests_of(bundle, classifier.actual):
+        log.warning(
+            "%s: no golden tiles for %s, so no self-test: nothing tells a sound net from another",
+            bundle.path,
+            classifier.actual,
+        )
         return 0
     tolerance = 0 if exact else GOLDEN_TOLERANCE
     logits, largest = np.empty(len(classes), np.int8), 0
@@ -105,4 +117,5 @@ __all__ = [
     "available_runtimes",
     "check_golden",
     "load_classifier",
+    "tests_of",
 ]

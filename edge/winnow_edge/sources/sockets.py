@@ -9,6 +9,7 @@ import socket
 
 from winnow_edge.errors import SwathError
 from winnow_edge.sources.raw import RawSource
+from winnow_edge.tables import shortened
 
 CONNECT_SECONDS = 10.0
 #: A peer that lost its power says nothing; after so many silent seconds the kernel asks it, and
@@ -89,14 +90,18 @@ def host_and_port(address: str, *, least: int = 1) -> tuple[str, int]:
     try:
         parts = urlsplit(address)
         host, port = parts.hostname, parts.port
-        if host and port is not None and port >= least:
+        # What a socket has no use for was meant for something else: user, password, path, query.
+        bare = parts.netloc == address.partition("://")[2] and "@" not in parts.netloc
+        if host and port is not None and port >= least and bare:
             host.encode("idna")
             return host, port
     except ValueError:  # UnicodeError too: a name that IDNA cannot encode
         pass
-    scheme = address.partition("://")[0]
+    scheme, _, rest = address.partition("://")
     other = "unix-listen:PATH" if is_listening(address) else "unix:PATH"
-    raise SwathError("is no address", where=address, hint=f"write {scheme}://HOST:PORT or {other}")
+    # A password is not for logs.
+    shown = shortened(f"{scheme}://{rest.rpartition('@')[2]}")
+    raise SwathError("is no address", where=shown, hint=f"write {scheme}://HOST:PORT or {other}")
 
 
 def keep_alive(link: socket.socket) -> None:

@@ -296,6 +296,25 @@ def test_any_damage_loses_only_what_it_touches(sent: list[Container], data: st.D
         assert counts.skipped_bytes + 9 * counts.crc_failures >= len(garbage) * bool(garbage)
 
 
+@pytest.mark.parametrize("where", [4, 8])  # its length, its data
+def test_packets_count_though_the_first_of_every_container_is_damaged(where: int) -> None:
+    sent = [Container(1, 1, n, (Item(n, Kind.RECORD, bytes(300)),)) for n in (1, 2, 3)]
+    stream = b""
+    count = 0
+    for container in sent:
+        first, *others = packetize(
+            encode_container(container), apid=0x57, count=count, packet_bytes=64
+        )
+        bad = bytearray(first)
+        bad[where] ^= 0xFF
+        stream += bytes(bad) + b"".join(others)
+        count += 1 + len(others)
+    received, counts = receive(stream)
+    assert received == []
+    assert counts.packets == count - 3
+    assert counts.broken >= 1
+
+
 def test_a_length_that_points_at_the_end_hides_nothing() -> None:
     """A damaged length field may lead to a place that looks right."""
     packets = packets_of([SMALL] * 4, 28)

@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from winnow_base.errors import DataError
+from winnow_train.class_files import class_id, text_of
 from winnow_train.folds import assign
 from winnow_train.tasks import Task
 from winnow_train.windows.pictures import Picture
@@ -176,8 +177,8 @@ def read_folds(path: Path, tasks: Sequence[Task]) -> Folds:
     number that is none, and folds that are not 1, 2, ... up to the last.
     """
     try:
-        rows = list(csv.DictReader(io.StringIO(path.read_text(encoding="utf-8"))))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        rows = list(csv.DictReader(io.StringIO(text_of(path))))
+    except csv.Error as error:
         raise DataError(f"cannot be read: {error}", where=path) from error
     fold_of: dict[str, int] = {}
     group_of: dict[str, str] = {}
@@ -185,9 +186,10 @@ def read_folds(path: Path, tasks: Sequence[Task]) -> Folds:
     for number, row in enumerate(rows, start=2):
         where = f"{path}:{number}"
         source, text = (row.get("source") or "").strip(), (row.get("fold") or "").strip()
-        if not source or not text.isdigit():
+        fold = class_id(text)
+        if not source or fold is None:
             raise DataError("names no source and fold", where=where, hint="source,group,fold")
-        fold, group = int(text), (row.get("group") or source).strip()
+        group = (row.get("group") or source).strip()
         if fold_of.setdefault(source, fold) != fold:
             raise DataError(f"{source} is in folds {fold_of[source]} and {fold}", where=where)
         if home.setdefault(group, fold) != fold:

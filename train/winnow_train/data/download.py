@@ -24,6 +24,8 @@ from typing import IO, Any, BinaryIO, TypeVar
 from winnow_base.errors import DataError, NetworkError
 from winnow_base.progress import ByteBar
 from winnow_edge.errors import OutputError
+from winnow_edge.files import read_small
+from winnow_edge.tables import plain_json
 
 T = TypeVar("T")
 
@@ -108,8 +110,8 @@ def fetch_json(url: str, *, patience: Patience | None = None, meter: ByteBar) ->
             return body
 
     try:
-        return json.loads(_persist(ask, url, patience, meter))
-    except (ValueError, RecursionError) as error:
+        return plain_json(_persist(ask, url, patience, meter))
+    except ValueError as error:
         raise DataError(
             "does not answer with JSON", where=url, hint="is this the right server?"
         ) from error
@@ -211,7 +213,7 @@ class _Transfer:
 
     def _validator(self) -> str | None:
         try:
-            notes = json.loads(self.notes.read_text(encoding="utf-8"))
+            notes = plain_json(read_small(self.notes))
             return str(notes["validator"]) if notes["url"] == self.url else None
         except (OSError, ValueError, KeyError, TypeError):
             return None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,9 @@ from winnow_base.files import make_folder
 from winnow_base.pictures import open_picture
 from winnow_base.progress import ByteBar, Progress
 from winnow_edge.errors import OutputError
+from winnow_edge.files import read_small
 from winnow_edge.sources.contract import PICTURE_ERRORS
+from winnow_edge.tables import Reader, plain_json, setting, shortened
 from winnow_train.data.catalogue import (
     HIRISE_CREDIT,
     HIRISE_PDS,
@@ -26,9 +28,6 @@ from winnow_train.data.catalogue import (
 from winnow_train.data.download import Patience, download, fetch_json
 from winnow_train.data.unpack import unpack, unpacked_size
 from winnow_train.datasets import PROVENANCE
-
-_MOST_BYTES = 10**15
-"""No data set comes near this."""
 
 
 def fetch_archive(
@@ -110,9 +109,9 @@ def attribution(archive: Archive) -> str:
 def described(folder: Path, archive: Archive) -> Archive:
     """`archive` with the licence that was found when `folder` was fetched."""
     try:
-        kept = json.loads((folder / PROVENANCE).read_text(encoding="utf-8"))
-        return replace(archive, licence=kept["licence"])
-    except (OSError, ValueError, KeyError):
+        kept = plain_json(read_small(folder / PROVENANCE))["licence"]
+        return replace(archive, licence=kept) if isinstance(kept, str) else archive
+    except (OSError, ValueError, KeyError, TypeError):
         return archive
 
 
@@ -127,31 +126,54 @@ def _described(archive: Archive, base: str, patience: Patience | None, meter: By
         return archive
     url = f"{base}/api/records/{archive.record}"
     record = fetch_json(url, patience=patience, meter=meter)
-    try:
-        files = {f["key"]: f for f in record["files"]}
-        if archive.file not in files:
-            raise DataError(
-                f"the record has no file {archive.file}",
-                where=url,
-                hint=f"it has {', '.join(files) or 'none'}",
-            )
-        found: dict[str, Any] = files[archive.file]
-        method, _, digest = found["checksum"].rpartition(":")
-        licence, size = record.get("metadata", {}).get("license", {}).get("id"), found["size"]
-        if type(size) is not int or not 0 <= size < _MOST_BYTES:
-            raise ValueError(f"{size!r} is no size")
-        if not isinstance(licence, str | None):
-            raise TypeError("a licence is text")
-        return replace(
-            archive,
-            size=size,
-            md5=digest if method in ("md5", "") else None,
-            licence=archive.licence or licence,
-        )
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    hint = "is --base-url the right server?"
+    told = Reader(url, _no_record, others=True, hint=hint).table(_Record, record)
+    files = {file.key: file for file in told.files}
+    if archive.file not in files:
         raise DataError(
-            "is no Zenodo record", where=url, hint="is --base-url the right server?"
-        ) from error
+            f"the record has no file {archive.file}",
+            where=url,
+            hint=f"it has {shortened(', '.join(files)) or 'none'}",
+        )
+    found = files[archive.file]
+    method, _, digest = found.checksum.rpartition(":")
+    return replace(
+        archive,
+        size=found.size,
+        md5=digest if method in ("md5", "") else None,
+        licence=archive.licence or told.metadata.license.id,
+    )
+
+
+def _no_record(what: str, **more: Any) -> DataError:
+    return DataError(f"is no Zenodo record: {what}", **more)
+
+
+@dataclass(frozen=True)
+class _File:
+    """A file of a record of Zenodo."""
+
+    key: str = setting(...)
+    checksum: str = setting(...)
+    size: int = setting(..., 0, 10**13, unit="bytes")
+
+
+@dataclass(frozen=True)
+class _Licence:
+    id: str | None = setting(None)
+
+
+@dataclass(frozen=True)
+class _Metadata:
+    license: _Licence = setting(_Licence)
+
+
+@dataclass(frozen=True)
+class _Record:
+    """What a record of Zenodo says, as far as it is read."""
+
+    files: tuple[_File, ...] = setting(...)
+    metadata: _Metadata = setting(_Metadata)
 
 
 def _room(root: Path, archive: Archive) -> None:

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from winnow_base.errors import DataError
+from winnow_edge.files import read_small
+from winnow_edge.tables import shortened
 from winnow_train.class_files import class_id, class_map, class_words
 from winnow_train.datasets import (
     HIRISE_SOURCE,
@@ -149,13 +151,16 @@ def _rows(
 ) -> list[tuple[str, list[str]]]:
     """Rows with their places; repeated, malformed and contradicting ones go into `found`."""
     kept = []
-    text = path.read_bytes().decode("utf-8", errors="replace")
+    try:
+        text = read_small(path, 256_000_000).decode("utf-8", errors="replace")
+    except OSError as error:
+        raise DataError(error.strerror or "cannot be read", where=path) from error
     for number, line in enumerate(text.splitlines(), start=1):
         fields, where = line.split(), f"{path.name}:{number}"
         if not fields:
             continue
         if len(fields) != columns:
-            found.malformed.append(f"{where}: {line.strip()}")
+            found.malformed.append(f"{where}: {shortened(line.strip())}")
             continue
         first = seen.setdefault(fields[0], fields)
         if first is fields:

@@ -20,7 +20,6 @@ The entries of every pattern that a name matches are joined; a later one overrid
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -28,7 +27,10 @@ from pathlib import Path
 from typing import Any
 
 from winnow_base.errors import DataError
+from winnow_base.truth_files import read_truth_file
+from winnow_edge.files import read_small
 from winnow_edge.products.kinds import Box
+from winnow_edge.tables import plain_json
 from winnow_train.datasets import HIRISE_SOURCE, IMAGE_SUFFIXES
 
 LOOKS_FOLDERS = (
@@ -96,7 +98,12 @@ def find_looks(name: str) -> Path:
 
 def read_looks(path: Path) -> Looks:
     """Read a looks file. Raises DataError naming the file and the entry."""
-    table = _json(path)
+    try:
+        table = plain_json(read_small(path))
+    except OSError as error:
+        raise DataError(error.strerror or "cannot be read", where=path) from error
+    except ValueError as error:
+        raise DataError(f"is not JSON: {error}", where=path) from error
     pictures = table.get("pictures") if isinstance(table, dict) else None
     if not isinstance(pictures, dict):
         raise DataError("is no looks file: it has no table `pictures`", where=path)
@@ -165,14 +172,9 @@ def read_truth(path: Path) -> tuple[tuple[int, int] | None, tuple[Feature, ...]]
 
     Raises DataError for what is no truth file, and for a box outside the picture it speaks of.
     """
-    table = _json(path)
-    if not isinstance(table, dict) or not isinstance(table.get("features"), list):
-        raise DataError("is no truth file: it has no list `features`", where=path)
-    lines, samples = table.get("lines"), table.get("samples")
-    claimed = None
-    if isinstance(lines, int) and isinstance(samples, int) and min(lines, samples) > 0:
-        claimed = lines, samples
-    features = _features(table["features"], str(path))
+    file = read_truth_file(path)
+    claimed = (file.lines, file.samples) if file.lines and file.samples else None
+    features = tuple(Feature(f.class_name, f.box, f.field) for f in file.features)
     for number, feature in enumerate(features):
         if claimed and not _touches(feature.box, claimed):
             raise DataError(
@@ -218,15 +220,6 @@ def _feature(entry: Any, where: str) -> Feature:
             raise DataError(f"`{key}` is {value!r}, must be a number from {least} up", where=where)
         sides.append(int(value))
     return Feature(entry["class"], Box(*sides), bool(entry.get("field", False)))
-
-
-def _json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise DataError(error.strerror or "cannot be read", where=path) from error
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"is not JSON: {error}", where=path) from error
 
 
 def refuse_misfit(picture: Picture, lines: int, samples: int) -> None:
