@@ -154,7 +154,7 @@ def run(args: argparse.Namespace) -> int:
         tell("winnow-edge run: --incoming is for a single folder")
         return EXIT_USAGE
     told = args.start or args.place or args.geometry
-    if told and (args.incoming or len(args.swaths) > 1):
+    if told and (args.incoming or len(args.swaths) > 1 or args.passes != 1):
         tell("winnow-edge run: --start, --place and --geometry are for a single swath")
         return EXIT_USAGE
     if args.name is not None and (args.incoming or len(args.swaths) > 1):

@@ -49,6 +49,7 @@ def test_start_and_place_are_told(flight: Path) -> None:
         (["--place=5,999"], "5,999 is not -90 to 90, and -180 to 360"),
         (["--place=nan,nan"], "is not -90 to 90"),
         (["--place=here"], "invalid"),
+        (["--passes", "2", "--place=5"], "--start, --place and --geometry are for a single swath"),
         (["--incoming", "--place=5"], "--start, --place and --geometry are for a single swath"),
     ],
 )

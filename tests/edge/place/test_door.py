@@ -325,7 +325,6 @@ def test_sentences_that_make_no_sense_are_left_out(tmp_path: Path, bad: str) -> 
 def picture(tmp_path: Path, **tags: Any) -> Path:
     exif = Image.Exif()
     gps = {getattr(ExifTags.GPS, name): value for name, value in tags.items()}
-    exif._ifds[ExifTags.IFD.GPSInfo] = gps
     exif[ExifTags.IFD.GPSInfo] = gps
     path = tmp_path / "drone.jpg"
     Image.new("L", (64, 64)).save(path, exif=exif)
