@@ -6,12 +6,12 @@ import hashlib
 import marshal
 import sqlite3
 
-OWN = "store_id"
-"""The random number of a store, which no two have alike."""
+OWN = ("store_id", "clock")
+"""Keys of `meta` whose values no two stores have alike: a random number, and the time."""
 
 
 def digest(db: sqlite3.Connection) -> str:
-    """Of the schema, the versions and every row but the store's random number."""
+    """Of the schema, the versions and every row but the store's random number and its clock."""
     found = hashlib.blake2b(digest_size=12)
     for pragma in ("application_id", "user_version"):
         found.update(repr(db.execute(f"PRAGMA {pragma}").fetchone()).encode())
@@ -25,5 +25,5 @@ def digest(db: sqlite3.Connection) -> str:
 
 
 def _rows(db: sqlite3.Connection, table: str) -> list[tuple[object, ...]]:
-    where = f"WHERE key <> '{OWN}'" if table == "meta" else ""
+    where = f"WHERE key NOT IN {OWN}" if table == "meta" else ""
     return db.execute(f'SELECT * FROM "{table}" {where} ORDER BY 1').fetchall()
