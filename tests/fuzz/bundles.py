@@ -132,7 +132,7 @@ def bundle_door(folder: Path) -> Door:
     return Door(_Reading(folder), plain, damaged)
 
 
-def _manifest(folder: Path) -> Door:
+def manifest_door(folder: Path) -> Door:
     """Values of the manifest, in archives whose digests are right."""
     held = [members(second=False), members(second=True)]
     read = _Reading(folder)
@@ -208,7 +208,7 @@ def _bomb(size: int) -> bytes:
     return local + central + end
 
 
-def _golden(folder: Path) -> Door:
+def golden_door(folder: Path) -> Door:
     """Golden arrays in archives whose digests are right."""
     held = [members(second=False), members(second=True)]
     manifests = [json.loads(m[archive.MANIFEST]) for m in held]

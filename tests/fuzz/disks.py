@@ -80,13 +80,13 @@ Held = Counter[tuple[Kind, TileRecord, bytes]]
 
 
 def products(store: Path) -> Held:
-    """What a store holds but for the descriptions of swaths, which count contacts."""
+    """What a store holds of tiles; what is of whole swaths names their numbers and contacts."""
     with Store.open(store, mission=None, read_only=True) as opened:
         rows = [(row.kind, opened.data(row.id)) for row in opened.products() if row.bytes]
     return Counter(
         (kind, decode_head(data).record, data[HEAD.size :])
         for kind, data in rows
-        if kind is not Kind.SWATH
+        if kind in (Kind.RECORD, Kind.THUMBNAIL, Kind.IMAGE)
     )
 
 

@@ -28,6 +28,8 @@ class Entry:
 
 DOORS = {
     "bundle": Entry("tests.fuzz.bundles", "edge", 600, 80_000),
+    "manifest": Entry("tests.fuzz.bundles", "edge", 500, 60_000),
+    "golden": Entry("tests.fuzz.bundles", "edge", 300, 40_000),
     "mission": Entry("tests.fuzz.missions", "edge", 500, 100_000),
     "flight": Entry("tests.fuzz.missions", "edge", 60, 10_000),
     "picture": Entry("tests.fuzz.pictures", "edge", 600, 100_000),

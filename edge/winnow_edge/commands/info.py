@@ -82,10 +82,10 @@ def _summary(bundle: Bundle) -> list[str]:
     ]
     lines += _classes(manifest)
     lines += [
-        f"  {kind:9}  accuracy {figures['accuracy']:.4f}, macro-F1 {figures['macro_f1']:.4f} "
-        f"on {manifest.metrics.get('n')} tiles{', ' if crossed else ' of '}{split}"
+        f"  {kind:9}  {figures} on {manifest.metrics.get('n')} tiles"
+        f"{', ' if crossed else ' of '}{split}"
         for kind in ("float", "int8")
-        if (figures := manifest.metrics.get(kind))
+        if (figures := _figures(manifest, kind))
     ]
     if bundle.verifier is not None:
         lines += _second_stage(bundle.verifier)
@@ -95,6 +95,15 @@ def _summary(bundle: Bundle) -> list[str]:
     if manifest.attribution:
         lines.append(f"  data       {manifest.attribution}")
     return lines
+
+
+def _figures(manifest: Manifest, kind: str) -> str | None:
+    """Accuracy and macro-F1 of the float or int8 net; None where they are not told."""
+    told = manifest.metrics.get(kind) or {}
+    accuracy, macro_f1 = told.get("accuracy"), told.get("macro_f1")
+    if accuracy is None or macro_f1 is None:
+        return None
+    return f"accuracy {accuracy:.4f}, macro-F1 {macro_f1:.4f}"
 
 
 def _classes(manifest: Manifest) -> list[str]:
@@ -148,9 +157,9 @@ def _second_stage(verifier: Bundle) -> list[str]:
         f"    sees a tile and its surroundings, temperature {manifest.temperature:.3f}",
         f"    lets pass from  {thresholds or 'verifies no class'}",
     ]
-    if figures := manifest.metrics.get("int8"):
+    if figures := _figures(manifest, "int8"):
         lines.append(
-            f"    int8 accuracy {figures['accuracy']:.4f}, macro-F1 {figures['macro_f1']:.4f} "
-            f"on {manifest.metrics.get('n')} detections of {manifest.metrics.get('split')}"
+            f"    int8 {figures} on {manifest.metrics.get('n')} detections of "
+            f"{manifest.metrics.get('split')}"
         )
     return lines

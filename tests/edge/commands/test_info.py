@@ -54,3 +54,13 @@ def test_a_class_without_figures_has_none(
     lines = told(tmp_path, capsys)
     assert lines["crater"].split() == ["crater", "threshold", "0.50"]
     assert lines["a class of a long name"].endswith("  background")
+
+
+@pytest.mark.parametrize("figures", [{}, {"accuracy": 0.9}, {"accuracy": None, "macro_f1": 0.5}])
+def test_a_net_whose_figures_are_not_all_told_is_described_without_them(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], figures: dict[str, float | None]
+) -> None:
+    probe_bundle(tmp_path, metrics={"split": "val", "n": 5, "int8": figures})
+    assert main(["info", str(tmp_path / "probe.winnow")]) == 0
+    out = capsys.readouterr().out
+    assert "probe" in out and "accuracy" not in out
