@@ -35,7 +35,7 @@ class Flight:
 
     def __init__(self, mission: Mission, folder: str | os.PathLike[str]) -> None:
         self.mission, self._folder = mission, Path(folder)
-        self.store = Store.open(self._folder, mission=mission)
+        self.store = self._opened()
         self._interpreters: Interpreters | None = None
         self._settings: dict[str, Settings] = {}
 
@@ -79,8 +79,9 @@ class Flight:
                 name=label if name else printable(lines.name),
                 geometry=look(path, shape, asked),
                 progress=progress,
-                stop=stop,
+                stop=lambda: self._gone() or (stop is not None and stop()),
             )
+            self._gone()
         finally:
             lines.close()
         if summary.truncated:
@@ -93,15 +94,38 @@ class Flight:
     def reopen(self) -> None:
         """Open the store anew, after it was busy, or its disk full or failing. Raises StoreError;
         it may then be tried again."""
-        self.store.close()
-        self.store = Store.open(self._folder, mission=self.mission)
+        self._close_store()
+        self.store = self._opened()
 
     def close(self) -> None:
         """End the interpreters and close the store."""
         if self._interpreters is not None:
             self._interpreters.close()
             self._interpreters = None
+        self._close_store()
+
+    def _opened(self) -> Store:
+        store = Store.open(self._folder, mission=self.mission)
+        # A path alone: closing a descriptor that can be read would end SQLite's locks (close(2)).
+        self._file = os.open(store.path, os.O_PATH | os.O_CLOEXEC)
+        return store
+
+    def _close_store(self) -> None:
+        file, self._file = self._file, -1
+        if file >= 0:  # a store that could not be opened anew has none
+            os.close(file)
         self.store.close()
+
+    def _gone(self) -> bool:
+        """False; raises StoreError where the store's file was deleted under the run, which SQLite
+        would go on to fill."""
+        if not os.fstat(self._file).st_nlink:
+            raise StoreError(
+                "was deleted while it was filled",
+                where=self.store.path,
+                hint="run the swaths of this run again",
+            )
+        return False
 
     def __enter__(self) -> Flight:
         return self

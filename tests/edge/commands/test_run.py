@@ -356,6 +356,28 @@ def test_a_pipes_swath_is_known_with_its_first_line(flight: Path) -> None:
         assert (summary["complete"], summary["lines"], summary["tiles"]) == (False, 0, 0)
 
 
+def test_a_store_that_is_deleted_under_a_run_is_told(flight: Path) -> None:
+    process = start_slowly(flight, "store")
+    assert process.stdin is not None
+    while not swaths(flight / "store"):
+        time.sleep(0.02)
+    shutil.rmtree(flight / "store")
+    _, said = process.communicate((flight / "strip.raw").read_bytes()[600 * WIDTH :])
+    assert process.returncode == 3
+    assert b"store.db: was deleted while it was filled" in said
+
+
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGTERM])
+def test_a_signal_that_asks_to_end_commits_what_is_there(flight: Path, number: int) -> None:
+    process = start_slowly(flight, "store")
+    while not swaths(flight / "store"):
+        time.sleep(0.02)
+    process.send_signal(number)
+    out, _ = process.communicate()
+    assert process.returncode == 0
+    assert json.loads(out)["complete"] is False
+
+
 def start_slowly(flight: Path, store: str) -> subprocess.Popen[bytes]:
     """A run on a pipe that has been given 600 of 700 lines and waits for more."""
     run = command("run", "mission.toml", "-", "--samples", str(WIDTH), "--json", "--store", store)
