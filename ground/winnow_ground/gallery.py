@@ -19,7 +19,20 @@ from winnow_ground.swath_pixels import cut, received_picture
 
 MOST_SHOTS = 150
 MOST_LOOKS = 24
+MOST_SAMPLES = 60
 MOST_ROWS = 400
+SAMPLES = (
+    (
+        "question",
+        "What is this?",
+        "Tiles on which the net abstained: its best class did not reach its threshold.",
+    ),
+    (
+        "audit",
+        "Drawn at random",
+        "Whatever the net said of them: the command winnow audit estimates what is missed.",
+    ),
+)
 _LARGE = 300_000
 """Bytes of a picture that stands in a page as it came."""
 
@@ -96,6 +109,33 @@ class Gallery:
         ]
         left = len(looks) - len(shown)
         return shown, f"{left} more lie in quick_looks/." if left else ""
+
+    def samples(self) -> list[dict[str, Any]]:
+        """What the ground is asked about, and what was drawn at random, where any came down."""
+        parts = []
+        for kind, title, words in SAMPLES:
+            shots, left = self._samples(kind)
+            if shots:
+                parts.append({"title": title, "words": words, "shots": shots, "left": left})
+        return parts
+
+    def _samples(self, kind: str) -> tuple[list[dict[str, Any]], str]:
+        """Tiles of the audit, or those that the ground is asked about, and what is said about those
+        left out."""
+        found = [p for p in self.received.products if p.kind == kind and p.file and p.box]
+        shown = [
+            {
+                "src": data_url("image/jpeg", jpeg),
+                "said": self.received.class_name(p) or "screened",
+                "posterior": p.posterior,
+                "box": p.box,
+                "swath": self.received.swath_name(p.store, p.swath),
+            }
+            for p in found[:MOST_SAMPLES]
+            if p.file and (jpeg := _shown(self.received.folder / p.file)) is not None
+        ]
+        left = len(found) - len(shown)
+        return shown, f"{left} more lie in {kind}s/." if left else ""
 
     def _places(self, chosen: Sequence[Found]) -> dict[tuple[SwathKey, Box], bytes]:
         """JPEGs of the places of thumbnails, from the swaths' own files."""

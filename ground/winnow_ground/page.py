@@ -121,6 +121,7 @@ class PageWriter:
             value_words=self._value_words(),
             shots=shots,
             shots_words=f"{self._no_images()} {shots_left}".strip(),
+            samples=gallery.samples(),
             arrival=self._arrival(),
             many_swaths=len(names) > 1,
             rows=rows,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import csv
 import json
 from pathlib import Path
@@ -84,7 +85,12 @@ def test_the_ground_repeats_the_draw_and_estimates_what_is_missed(tmp_path: Path
     # Pictures of the audit are no detections: the report counts none of them.
     report = write_report(tmp_path / "down")
     pictured = {p.tile for p in received.products if p.kind in ("image", "thumbnail")}
-    assert f"{len(pictured)} detections" in report.page.read_text(encoding="utf-8")
+    page = report.page.read_text(encoding="utf-8")
+    assert f"{len(pictured)} detections" in page
+    assert "What is this?" in page
+    drawn_first = next(p for p in received.products if p.kind == "audit")
+    picture = (tmp_path / "again" / (drawn_first.file or "")).read_bytes()
+    assert base64.b64encode(picture).decode() in page
 
 
 def test_a_quota_ends_the_audit_and_says_where(tmp_path: Path) -> None:
