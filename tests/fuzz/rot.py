@@ -119,11 +119,10 @@ def change(known: Whole, at: int, value: int, mission: Mission, folder: Path) ->
             assert "\n" not in said
         put(folder, bytes(data))
         try:
-            found = salvage(folder)
+            return _judged(known, mission, folder, ear, salvage(folder))
         except StoreError as error:
             assert "\n" not in str(error)
-            return Outcome("refused, and salvage too", set(known.sent))
-        return _judged(known, mission, folder, ear, found)
+            return Outcome("refused, and salvage does not help", set(known.sent))
     finally:
         log.removeHandler(ear)
 
