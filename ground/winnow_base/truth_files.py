@@ -53,7 +53,7 @@ class TruthFile:
 
 @dataclass(frozen=True)
 class _File:
-    features: tuple[TrueFeature, ...] = setting(..., most=1_000_000)
+    features: tuple[TrueFeature, ...] = setting(..., most=50_000)
     classes: Any = setting(())
     lines: int | None = setting(None, 0, _FAR)
     samples: int | None = setting(None, 0, _FAR)
