@@ -14,7 +14,7 @@ Lines = npt.NDArray[Any]
 STDIN = "-"
 PICTURE_ERRORS: Final = (
     *(OSError, SyntaxError, ValueError, LookupError, TypeError, ArithmeticError, EOFError),
-    *(struct.error, zlib.error),
+    *(struct.error, zlib.error, MemoryError),  # a chunk may say that it has 2.7 GB
 )
 """What Pillow lets through where a picture is damaged, as seen and as its own reader catches."""
 
