@@ -14,7 +14,7 @@ import hashlib
 import json
 import re
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -241,7 +241,7 @@ def write_run(
             "name": recipe.name,
             "classes": list(task.classes),
             "head": task.head,
-            "input": {"height": recipe.input.height, "width": recipe.input.width},
+            "input": asdict(recipe.input),
             "temperature": 1.0,
             "training": {"dataset": head, "sources": {"train": sources}},
             "history": history,

@@ -18,7 +18,9 @@ READERS = {
     "tile": "from winnow_train.tiles import decode; decode(path, 1)",
     "report": (
         "from winnow_ground.swath_pixels import mosaic\n"
-        "from winnow_edge.products.kinds import Box\nmosaic(64, 64, [(Box(0, 0, 64, 64), path)])"
+        "from winnow_edge.products.kinds import Box\n"
+        "_, damaged = mosaic(64, 64, [(Box(0, 0, 64, 64), path)])\n"
+        "assert not damaged, 'cannot identify image file'"
     ),
     "any": "from winnow_base.pictures import open_picture; open_picture(path).load()",
 }
@@ -26,7 +28,8 @@ READERS = {
 
 @pytest.mark.parametrize("reader", READERS)
 def test_postscript_named_a_jpeg_reaches_no_other_program(reader: str, tmp_path: Path) -> None:
-    path = tmp_path / "a.jpg"
+    path = tmp_path / "images" / "a.jpg"
+    path.parent.mkdir()
     path.write_bytes(POSTSCRIPT)
     program = tmp_path / "bin" / "gs"
     program.parent.mkdir()

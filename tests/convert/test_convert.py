@@ -231,7 +231,7 @@ def test_models_that_cannot_fly_are_refused(
     with pytest.raises(ModelError, match=r"model\.keras: cannot be read"):
         load_source(folder)
     (folder / "model.json").write_text("{")
-    with pytest.raises(ModelError, match=r"model\.json: cannot be read"):
+    with pytest.raises(ModelError, match=r"model\.json: is not JSON that can be read"):
         load_source(folder)
     with pytest.raises(ModelError, match=r"no model\.keras"):
         load_source(tmp_path)

@@ -43,7 +43,7 @@ def test_a_bundle_of_ones_own_is_named_from_where_the_mission_lies(
 
 
 def test_class_names_of_all_kinds(tmp_path: Path) -> None:
-    names = ('a "b" \\c', "🌋 volcano", "x\x7f\n]y", "none")
+    names = ('a "b" \\c', "🌋 volcano", "x #]y = 1", "none")
     thresholds = dict.fromkeys(names[:3], 0.5)
     bundle = probe_bundle(tmp_path, classes=names, thresholds=thresholds)
     out = tmp_path / "m.toml"

@@ -310,7 +310,7 @@ def test_what_cannot_be_reported_is_one_clear_line(fly: Fly, tmp_path: Path) -> 
         write_report(tmp_path / "in", swaths=[swath_file(tmp_path / "short.png", 100)])
     with pytest.raises(SwathError, match="300 samples wide, 512"):
         write_report(tmp_path / "in", swaths=[swath_file(tmp_path / "slim.png", 768, 300)])
-    with pytest.raises(DataError, match="is no truth file"):
+    with pytest.raises(DataError, match="is it a truth file"):
         (tmp_path / "t.json").write_text("{}")
         write_report(tmp_path / "in", truths=[tmp_path / "t.json"])
     with pytest.raises(OutputError, match="cannot be written"):

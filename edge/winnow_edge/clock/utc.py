@@ -37,7 +37,7 @@ _UTC: Final = re.compile(
     r"(?:Z|\+00:00)?",
     re.ASCII,
 )
-LEGAL: Final = "1958-01-01T00:00:00Z to 2094-02-06T06:27:38Z"
+LEGAL: Final = "1957-12-31T23:59:50Z to 2094-02-06T06:27:38Z"
 
 
 def from_unix(unix_ns: int) -> Instant:

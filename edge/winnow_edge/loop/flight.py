@@ -6,6 +6,7 @@ import logging
 import os
 import socket
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 
@@ -22,6 +23,7 @@ from winnow_edge.prepare.chain import open_lines
 from winnow_edge.prepare.repair import LEARN_LINES
 from winnow_edge.sources.contract import STDIN
 from winnow_edge.store.clock import tick
+from winnow_edge.store.file import explained
 from winnow_edge.store.store import Store
 
 log = logging.getLogger(__name__)
@@ -105,9 +107,13 @@ class Flight:
         self._close_store()
 
     def _opened(self) -> Store:
-        store = Store.open(self._folder, mission=self.mission)
-        # A path alone: closing a descriptor that can be read would end SQLite's locks (close(2)).
-        self._file = os.open(store.path, os.O_PATH | os.O_CLOEXEC)
+        with ExitStack() as stack:
+            store = stack.enter_context(Store.open(self._folder, mission=self.mission))
+            # A path alone: closing a descriptor that can be read would end SQLite's locks
+            # (close(2)).
+            with explained(store.path):
+                self._file = os.open(store.path, os.O_PATH | os.O_CLOEXEC)
+            stack.pop_all()
         return store
 
     def _close_store(self) -> None:

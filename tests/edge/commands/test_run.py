@@ -443,7 +443,7 @@ def test_a_run_that_was_ended_half_way_goes_on_to_the_same_store(
         (["run", "mission.toml", "strip.png", "--runtime", "edgetpu"], 4, "Edge TPU"),
         (["run", "mission.toml", "a", "b", "--name", "x"], 2, "--name is for a single swath"),
         (["run", "mission.toml"], 2, "SWATH"),
-        (["run", "mission.toml", "strip.png", "--samples", "0"], 2, "not 1 or more"),
+        (["run", "mission.toml", "strip.png", "--samples", "0"], 2, "0 is not 1 to 1,000,000"),
         (["run", "mission.toml", "strip.png", "--threads", "no"], 2, "--threads"),
         ([], 2, "COMMAND"),
     ],

@@ -54,8 +54,8 @@ def test_a_time_that_was_set_goes_on(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("utc", "says"),
     [
-        ("2106-01-01", "out of 1958-01-01T00:00:00Z to 2094-02-06T06:27:38Z"),
-        ("1957-01-01", "out of 1958-01-01T00:00:00Z"),
+        ("2106-01-01", "out of 1957-12-31T23:59:50Z to 2094-02-06T06:27:38Z"),
+        ("1957-01-01", "out of 1957-12-31T23:59:50Z"),
         ("2006-11-22T00:00:00Z", "is not 2020-01-01 to 2090-01-01"),
         ("yesterday", "is no UTC such as"),
         ("2026-02-30", "is no day and time of the calendar"),

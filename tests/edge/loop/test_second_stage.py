@@ -455,7 +455,7 @@ def members_of(bundle: Bundle) -> dict[str, bytes]:
         (verifier_of(input=InputSpec(8, 8, 1, 1.0, -128)), "8 x 8 x 1, must be .* 16 x 8 x 1"),
         (verifier_of(input=InputSpec(16, 8, 3, 1.0, -128)), "16 x 8 x 3, must be .* 16 x 8 x 1"),
         (verifier_of(head="sigmoid"), "needs a softmax head"),
-        (verifier_of(temperature=0.0), "verifier: `temperature` is 0.0"),
+        (verifier_of(temperature=0.0), "`verifier.temperature` is 0.0"),
         (verifier_of(thresholds={"dust": 0.5}), "verifier: `thresholds` names 'dust'"),
         (verifier_of(model=bytes(VERIFIER_BYTES + 1)), "verifier.tflite has 3,000,001 bytes"),
         (verifier_of(golden=GOLDEN), "golden verifier_tiles are int8"),
