@@ -124,7 +124,7 @@ def test_files_beside_a_swath_are_found_by_its_name(tmp_path: Path) -> None:
         ({"latitude": -71, "longitude": 200}, "names no line"),
         ({"line": 0, "latitude": -71, "longitude": 200}, "line 0 is not after 0"),
         ({"line": 50, "utc": "2022-01-30T14:43:58Z"}, "its time is before"),
-        ({"line": 50, "utc": "1957-01-01"}, "a time out of 1958"),
+        ({"line": 50, "utc": "1957-01-01"}, "a time out of 1957"),
         ({"line": 50, "utc": 5}, "`utc` is no text"),
         ({"line": 50, "altitude_m": -1e9}, "`altitude_m` is not"),
         ({"line": 50, "corners": [[0, 0]]}, "`corners` are not two places"),
