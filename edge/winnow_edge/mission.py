@@ -29,11 +29,11 @@ from winnow_edge.mission_tables import (
     QuickLooks,
     Ranking,
     Screening,
-    Simulation,
     Store,
     Tiling,
     Verdict,
 )
+from winnow_edge.simulation_tables import Simulation
 from winnow_edge.tables import Reader, setting
 
 __all__ = [

@@ -296,22 +296,3 @@ class Compute:
     borderline: float | None = setting(None, 0.0, 1.0, unit="posterior", absent="the bundle's")
     verifier: bool | None = setting(None, absent="where the bundle has one")
     memory_mb: float = setting(256.0, 0.001, 1e6, unit="MB (1e6 bytes)")
-
-
-@dataclass(frozen=True, slots=True)
-class Simulation:
-    """Swaths and contacts of `winnow simulate`.
-
-    Attributes:
-        swaths: Paths or globs, relative to the mission file.
-        plan: An ION or HDTN contact plan, relative to the mission file.
-        node: The spacecraft's number in the plan.
-        contacts: The most contacts to play. 0: all.
-        seed: Seed that draws the lost packets.
-    """
-
-    swaths: tuple[str, ...] = setting((), absent="none")
-    plan: str | None = setting(None, absent="none")
-    node: int | None = setting(None, 0, 2**63, absent="the only node that sends")
-    contacts: int = setting(0, 0, 100_000, unit="contacts")
-    seed: int = setting(0, 0, 2**32 - 1)

@@ -110,7 +110,7 @@ def _sections(cls: type[Any], at: str) -> Iterator[str]:
     for name, key in keys.items():
         if (inner := _nested(key)) is not None:
             named = ".NAME" if typing.get_origin(key.kind) is dict else ""
-            yield from _sections(inner, f"{at}{name}{named}")
+            yield from _sections(inner, f"{at}{'.' if at else ''}{name}{named}")
 
 
 def _nested(key: Key) -> type[Any] | None:

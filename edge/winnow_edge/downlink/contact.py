@@ -20,14 +20,13 @@ import numpy as np
 from winnow_edge.clock.cuc import encode_cuc
 from winnow_edge.clock.host import since_boot_ns
 from winnow_edge.downlink.container import (
-    CONTAINER,
-    ITEM,
     Container,
     Item,
     container_length,
     encode_container,
 )
-from winnow_edge.downlink.packets import SEQUENCE_MODULO, link_bytes, packetize, packets_for
+from winnow_edge.downlink.packets import SEQUENCE_MODULO, packetize, packets_for
+from winnow_edge.downlink.packing import Candidate, Hold, fill
 from winnow_edge.errors import OutputError, StoreError
 from winnow_edge.files import write_aside
 from winnow_edge.mission import Link, Mission
@@ -78,21 +77,12 @@ class DownlinkSummary:
 
 
 @dataclass(frozen=True, slots=True)
-class _Candidate:
-    """A product on its way into a container."""
-
-    id: int
-    kind: Kind
-    bytes: int
-
-
-@dataclass(frozen=True, slots=True)
 class _Load:
     """A container to be sent: its number, products, and the sequence count of its first packet."""
 
     id: int
     sequence: int
-    products: list[_Candidate]
+    products: list[Candidate]
 
     @property
     def ids(self) -> list[int]:
@@ -126,7 +116,7 @@ def downlink(
             table = store.table()
             order = policy(table) if callable(policy) else _rank(store, table, policy, mission)
             intact = _Intact(store)
-            filled = _fill(table, order, _announcements(store), _Hold(link, budget_bytes, intact))
+            filled = fill(table, order, _announcements(store), Hold(link, budget_bytes, intact))
             damaged = store.give_up(intact.damaged)
             # From here on a container's number means these products, whether or not it gets away.
             loads = _number(store, contact, filled, link)
@@ -178,49 +168,16 @@ def _rank(store: Store, table: ProductTable, policy: str, mission: Mission) -> O
     return rank(table, policy, mission, known=sent)
 
 
-def _announcements(store: Store) -> dict[int, _Candidate]:
+def _announcements(store: Store) -> dict[int, Candidate]:
     """The swath products that must go before the first product of their swath, by swath id.
 
     Only the newest of a swath counts, and none whose newest the ground is known to have.
     """
     return {
-        swath: _Candidate(product.id, Kind.SWATH, product.bytes)
+        swath: Candidate(product.id, Kind.SWATH, product.bytes)
         for swath, product in store.announcements().items()
         if product.state is not ProductState.ACKNOWLEDGED
     }
-
-
-def _fill(
-    table: ProductTable,
-    order: Order,
-    announcements: dict[int, _Candidate],
-    hold: _Hold,
-) -> list[list[_Candidate]]:
-    """Products for each container, in order of sending; on the link they cost at most the budget.
-
-    Products are taken in `order`; one that does not fit what is left of the budget is passed over,
-    so that smaller ones can still use it.
-    """
-    columns = table.columns[order]
-    smallest = int(columns["bytes"].min(initial=0)) + ITEM.size
-    waiting = dict(announcements)
-    wanted = (columns[name].tolist() for name in ("id", "swath", "kind", "bytes"))
-    for number, swath, kind, size in zip(*wanted, strict=True):
-        announcement = waiting.get(swath)
-        if announcement and not hold.intact(announcement):
-            del waiting[swath]
-            announcement = None
-        if kind == Kind.SWATH:
-            # Older swath products, and those that went before their swath, are done with.
-            group = [announcement] if announcement and announcement.id == number else []
-        else:
-            product = _Candidate(number, Kind(kind), size)
-            group = [announcement, product] if announcement else [product]
-        if group and hold.take(group):
-            waiting.pop(swath, None)
-        elif hold.left() < smallest:
-            break
-    return hold.containers
 
 
 class _Intact:
@@ -230,7 +187,7 @@ class _Intact:
         self._store = store
         self._known: dict[int, bool] = {}
 
-    def __call__(self, product: _Candidate) -> bool:
+    def __call__(self, product: Candidate) -> bool:
         if product.id not in self._known:
             try:
                 self._store.data(product.id)
@@ -245,46 +202,7 @@ class _Intact:
         return [number for number, intact in self._known.items() if not intact]
 
 
-class _Hold:
-    """Containers being filled with intact products within a byte budget, every header and check
-    counted."""
-
-    def __init__(self, link: Link, budget: int, intact: Callable[[_Candidate], bool]) -> None:
-        self.link, self.budget, self.intact = link, budget, intact
-        self.containers: list[list[_Candidate]] = []
-        self.closed = 0  # link bytes of all containers but the last
-        self.length = 0  # octets of the last container
-
-    def left(self) -> int:
-        return self.budget - self._cost(self.closed, self.length)
-
-    def take(self, group: list[_Candidate]) -> bool:
-        """Add these products, or none of them if they do not fit the budget or one is damaged."""
-        closed, length = self.closed, self.length
-        opens: list[bool] = []
-        for product in group:
-            size = ITEM.size + product.bytes
-            full = length == 0 or length + size > self.link.container_bytes
-            if full:
-                closed, length = self._cost(closed, length), CONTAINER.size
-            opens.append(full)
-            length += size
-        if self._cost(closed, length) > self.budget or not all(map(self.intact, group)):
-            return False
-        for product, full in zip(group, opens, strict=True):
-            if full:
-                self.containers.append([])
-            self.containers[-1].append(product)
-        self.closed, self.length = closed, length
-        return True
-
-    def _cost(self, closed: int, length: int) -> int:
-        link = self.link
-        more = link_bytes(length, link.packet_bytes, timed=link.time_code) if length else 0
-        return closed + more
-
-
-def _number(store: Store, contact: int, filled: list[list[_Candidate]], link: Link) -> list[_Load]:
+def _number(store: Store, contact: int, filled: list[list[Candidate]], link: Link) -> list[_Load]:
     """Give containers their numbers for good, and packets their sequence counts."""
     number, sequence = containers.next_numbers(store)
     loads = []
