@@ -20,6 +20,7 @@ import winnow_ground.commands
 import winnow_ground.deploy_commands
 import winnow_ground.feed
 import winnow_ground.look_commands
+import winnow_ground.place_commands
 import winnow_ground.scene_commands
 import winnow_train.commands
 from winnow_edge.errors import WinnowEdgeError
@@ -44,6 +45,7 @@ winnow_ground.audit_commands.register(app)
 winnow_ground.deploy_commands.register(app)
 winnow_ground.feed.register(app)
 winnow_ground.look_commands.register(app)
+winnow_ground.place_commands.register(app)
 winnow_ground.scene_commands.register(app)
 
 

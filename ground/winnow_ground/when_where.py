@@ -15,9 +15,11 @@ _SOURCES = {
     "EXIF": "by its EXIF data",
     "receiver": "by the log of a receiver",
     "clock": "by the mission clock",
+    "ground": "by a file that the ground had",
 }
 _MOST_FAULTS = 5
 _MOST_TEXT = 300
+_HIGHEST_M = 1e12
 
 
 def of_swath(info: Mapping[str, Any]) -> str:
@@ -31,7 +33,7 @@ def of_swath(info: Mapping[str, Any]) -> str:
         when = _text(utc) if isinstance(utc, str) else "at a time that its clock did not know"
         said.append(f"seen {when} ({_source(start)})")
     if geometry.get("source") is not None:
-        said.append(f"its places are known {_source(geometry)}")
+        said.append(f"its places are known {_source(geometry)}{_altitude(geometry)}")
     if type(tiles) is int and 0 < tiles < 2**32:
         said.append(
             f"{tiles:,} tiles look like a class that is not at their place or in their season: "
@@ -59,6 +61,17 @@ def of_product(product: ReceivedProduct | None) -> str:
     if product.longitude is not None:
         parts.append(f"{product.longitude % 360:.4f}° E")
     return ", ".join(parts)
+
+
+def _altitude(geometry: Mapping[str, Any]) -> str:
+    """From how far up: `, from 300,000 to 301,500 m up`; empty where that is not known."""
+    told = geometry.get("altitude_m")
+    if not (isinstance(told, list) and len(told) == 2):
+        return ""
+    if not all(type(m) in (int, float) and abs(m) <= _HIGHEST_M for m in told):
+        return ""
+    low, high = (f"{m:,.0f}" for m in told)
+    return f", seen from {low} m up" if low == high else f", seen from {low} to {high} m up"
 
 
 def _table(info: Mapping[str, Any], key: str) -> Mapping[str, Any]:

@@ -86,6 +86,7 @@ class Incoming:
                     yield path
                 elif os.path.lexists(path):
                     self.set_aside(path, 0, "is no file")
+        self._late()
 
     def begin(self, path: Path, lines: int) -> bool:
         """Count a try of a file of which `lines` lines are committed; False: it was set aside.
@@ -156,6 +157,23 @@ class Incoming:
         except OSError as error:
             raise _unwritable(self._folder, error) from error
 
+    def _late(self) -> None:
+        """What tells about swaths that are done follows them, and is told of: no run reads it."""
+        done = self._folder / DONE
+        try:
+            told = sorted(p.name for p in self._folder.iterdir() if is_beside(p.name))
+            swaths = [p.name for p in done.iterdir() if not is_beside(p.name)] if told else []
+        except OSError as error:
+            raise _unwritable(self._folder, error) from error
+        for name in told:
+            stem = name.removesuffix(next(s for s in SUFFIXES if name.endswith(s)))
+            if any(_is_of(swath, stem) for swath in swaths):
+                self._move(self._folder / name, done / name)
+                tell(
+                    f"winnow-edge: {printable(name)}: came late: its swath is done; "
+                    "`winnow place` on the ground uses it"
+                )
+
     def _take_along(self, path: Path, folder: Path) -> None:
         """What tells about a swath follows it, if it tells about no other that is left."""
         for file in list(beside(path)):
@@ -171,6 +189,10 @@ class Incoming:
             pass  # its owner took it back
         except OSError as error:
             raise _unwritable(path, error) from error
+
+
+def _is_of(swath: str, stem: str) -> bool:
+    return swath == stem or swath.startswith(f"{stem}.")
 
 
 def _unwritable(path: Path, error: OSError) -> OutputError:

@@ -113,6 +113,12 @@ class Progress:
             geometry = geometry.as_begun(writer.info)
             for fault in geometry.faults:
                 log.warning("%s: %s", name, fault)
+        elif geometry.is_news({**writer.info, **(writer.summary or {})}):
+            log.warning(
+                "%s: geometry came late: the swath is complete, and its records stay as they are;"
+                " `winnow place` on the ground uses the file",
+                name,
+            )
         return cls(name, writer, settings.mission.tiling.merge, geometry)
 
     @property
@@ -185,6 +191,8 @@ class Progress:
         summary: dict[str, Any] | None = None,
     ) -> None:
         """Commit products and the state behind them; with a `summary` the swath is complete."""
+        if summary is not None and self.geometry.late:
+            summary = {**summary, **self.geometry.about()}
         state = {
             "state": STATE,
             "tally": asdict(self.tally),

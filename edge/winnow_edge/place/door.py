@@ -98,6 +98,7 @@ def look(path: str | os.PathLike[str], shape: Shape, asked: Asked | None = None)
             found = found.started(taken.start, "EXIF")
         if found.places is None and taken.place is not None:
             found = _at(found, taken.place, "EXIF")
+            found = found.flown([] if taken.altitude_m is None else [taken.altitude_m])
     return found
 
 
@@ -151,6 +152,8 @@ def _with_entries(found: Geometry, file: Path, data: bytes, digest: str, shape: 
             what = f"{places.breaks} steps between entries are too far; no places there"
             found = _faulty(found, file, what)
         found = replace(found, places=places)
+    if found.altitude_m is None:
+        found = found.flown(e.altitude_m for e in told.entries if e.altitude_m is not None)
     source, used = found.source or "sidecar", len(told.entries)
     return replace(found, source=source, sha256=digest, entries=used, left_out=told.left_out)
 
@@ -196,6 +199,7 @@ def _with_fixes(found: Geometry, file: Path, data: bytes, digest: str) -> Geomet
         places = Track(line, north, east)
     used = len(log.fixes)
     found = replace(found, places=places, source="receiver", sha256=digest)
+    found = found.flown(log.altitudes)
     return replace(found, entries=used, left_out=log.left_out)
 
 

@@ -21,11 +21,16 @@ _BROKEN: Final = (
 )  # fmt: skip
 
 
+_HIGHEST_M: Final = 1e12
+
+
 class Taken(NamedTuple):
     """None: not told."""
 
     start: Instant | None
     place: Place | None
+    altitude_m: float | None = None
+    """Above sea level; below it the less."""
 
 
 def read_exif(path: Path) -> Taken:
@@ -40,7 +45,7 @@ def read_exif(path: Path) -> Taken:
                     tags = dict(image.getexif().get_ifd(ExifTags.IFD.GPSInfo))
     except _BROKEN:
         pass
-    return Taken(_start(tags), _place(tags))
+    return Taken(_start(tags), _place(tags), _altitude(tags))
 
 
 def _start(tags: dict[int, Any]) -> Instant | None:
@@ -59,6 +64,17 @@ def _place(tags: dict[int, Any]) -> Place | None:
     except (KeyError, TypeError, ValueError, ArithmeticError):
         return None
     return Place(north, east)
+
+
+def _altitude(tags: dict[int, Any]) -> float | None:
+    try:
+        metres = float(tags[_GPS.GPSAltitude])
+        below = tags.get(_GPS.GPSAltitudeRef, b"\0") in (1, b"\1")
+    except (KeyError, TypeError, ValueError, ArithmeticError):
+        return None
+    if not 0 <= metres < _HIGHEST_M:
+        return None
+    return -metres if below else metres
 
 
 def _angle(parts: Any, side: Any, sides: str, most: float) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -32,7 +33,9 @@ class Geometry:
 
     `start` is the time of line 0, by the word of `start_source`; `line_time_us` lies between two
     lines. `moments` and `places` are known by the word of `source`, a file of digest `sha256`, of
-    whose entries `entries` are used and `left_out` make no sense. `faults` say in one line each
+    whose entries `entries` are used and `left_out` make no sense; `altitude_m` is the least and the
+    greatest altitude that it told. `late` where an earlier run began the swath without it. `faults`
+    say in one line each
     what was not believed.
     """
 
@@ -45,6 +48,8 @@ class Geometry:
     sha256: str | None = None
     entries: int = 0
     left_out: int = 0
+    altitude_m: tuple[float, float] | None = None
+    late: bool = False
     faults: tuple[str, ...] = ()
 
     @property
@@ -78,6 +83,7 @@ class Geometry:
                 "sha256": self.sha256,
                 "entries": self.entries,
                 "left_out": self.left_out,
+                **({"altitude_m": list(self.altitude_m)} if self.altitude_m else {}),
                 "faults": list(self.faults),
             }
         return told
@@ -86,17 +92,35 @@ class Geometry:
         """With a start that `source` gave, such as comes back from its time code as it is."""
         return replace(self, start=decode_cuc(encode_cuc(start))[0], start_source=source)
 
+    def flown(self, altitudes: Iterable[float]) -> Geometry:
+        """With the least and the greatest of some altitudes in metres; as it is without any."""
+        told = tuple(altitudes)
+        return replace(self, altitude_m=(min(told), max(told))) if told else self
+
+    def is_news(self, told: dict[str, Any]) -> bool:
+        """Whether there is a file now, and was none when a run `told` what it knew."""
+        known = told.get("geometry")
+        return self.sha256 is not None and not (isinstance(known, dict) and known.get("sha256"))
+
     def as_begun(self, told: dict[str, Any]) -> Geometry:
-        """This geometry for a swath that an earlier run began with what it `told`: the start is
-        that run's, and places are known only if they come from the same file."""
+        """This geometry for a swath that an earlier run began with what it `told`.
+
+        A start that was known is that run's. What nobody told then is known from here on; what
+        comes from another file than that run's is not.
+        """
         start, source = _start_of(told.get("start"))
         known = told.get("geometry")
         digest = known.get("sha256") if isinstance(known, dict) else None
         same = replace(self, start=start, start_source=source)
         if digest == self.sha256:
             return same
-        what = "is not what it was when the swath began" if digest else "came late"
-        fault = f"geometry {what}: no places from here on"
+        if self.is_news(told):
+            fault = "geometry came late: the first lines have no places"
+            late = replace(self, late=True, faults=(*self.faults, fault))
+            if start is None:
+                return late
+            return replace(late, start=start, start_source=source, moments=None)
+        fault = "geometry is not what it was when the swath began: no places from here on"
         return replace(same, moments=None, places=None, faults=(*self.faults, fault))
 
 

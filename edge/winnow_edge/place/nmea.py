@@ -14,6 +14,7 @@ SUFFIX: Final = ".nmea"
 _TIME: Final = re.compile(r"(\d\d)(\d\d)(\d\d(?:\.\d{1,6})?)", re.ASCII)
 _DAY: Final = re.compile(r"(\d\d)(\d\d)(\d\d)", re.ASCII)
 _ANGLE: Final = re.compile(r"(\d{1,3})(\d\d(?:\.\d{1,12})?)", re.ASCII)
+_METRES: Final = re.compile(r"-?\d{1,6}(?:\.\d{1,6})?", re.ASCII)
 _GREATEST: Final = {"N": 90.0, "S": 90.0, "E": 180.0, "W": 180.0}
 _CENTURY: Final = 80
 """Two-digit years from here on are of 19.."""
@@ -32,12 +33,14 @@ class Log(NamedTuple):
 
     fixes: list[Fix]
     left_out: int
+    altitudes: tuple[float, ...] = ()
+    """Metres above mean sea level, of the sentences that tell it."""
 
 
 def read_fixes(data: bytes) -> Log:
     """The valid fixes of a log's octets; those of the same time count once, and time ascends."""
     fixes: list[Fix] = []
-    left_out = 0
+    left_out, altitudes = 0, list[float]()
     day: str | None = None
     for line in data.split(b"\n"):
         text = line.strip().decode("ascii", "replace")
@@ -51,12 +54,13 @@ def read_fixes(data: bytes) -> Log:
             else:
                 good = fields[6] not in ("", "0")
                 fix = _fix(day, fields[1], fields[2:6]) if good and day else None
+                altitudes += [_metres(fields[9])] if fix and fields[9] else []
         except (ValueError, IndexError):
             left_out += 1
             continue
         if fix is not None and (not fixes or fix.ns > fixes[-1].ns):
             fixes.append(fix)
-    return Log(fixes, left_out)
+    return Log(fixes, left_out, tuple(altitudes))
 
 
 def _fields(text: str) -> list[str]:
@@ -86,6 +90,12 @@ def _fix(day: str, time: str, place: list[str]) -> Fix:
     if north not in ("N", "S") or east not in ("E", "W"):
         raise ValueError("is no place")
     return Fix(ns, _angle(latitude, north), _angle(longitude, east))
+
+
+def _metres(text: str) -> float:
+    if _METRES.fullmatch(text) is None:
+        raise ValueError("is no altitude")
+    return float(text)
 
 
 def _angle(text: str, side: str) -> float:

@@ -2,8 +2,8 @@
 
 `line` counts from 0 and ascends. `latitude` and `longitude` are degrees, north and east; `corners`
 are the places of the line's first and last sample. `utc` is the time of the line. `altitude_m` is
-metres above the ground or the reference surface. An entry of `quality` 0 is not used. Every key but
-`line` may be left out.
+metres of the camera above the ground or the reference surface. An entry of `quality` 0 is not used.
+Every key but `line` may be left out.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ class Entry:
     latitude: float | None = None
     longitude: float | None = None
     corners: tuple[tuple[float, float], tuple[float, float]] | None = None
+    altitude_m: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +99,7 @@ def _entry(text: bytes) -> Entry | None:
         numbers.get("latitude"),
         numbers.get("longitude"),
         None if corners is None else _corners(corners),
+        numbers.get("altitude_m"),
     )
 
 

@@ -293,6 +293,23 @@ def test_what_tells_about_a_swath_is_none_and_follows_it(flight: Path) -> None:
         ]  # fmt: skip
 
 
+def test_geometry_that_comes_after_its_swath_follows_it_and_is_told_of(flight: Path) -> None:
+    assert run(flight).returncode == 0
+    incoming = flight / "incoming"
+    for name in ("b.geometry.jsonl", "early.geometry.jsonl"):
+        (incoming / name).write_text('{"line": 0, "latitude": 5, "longitude": 6}\n')
+    done = run(flight)
+    assert done.returncode == 0
+    (line,) = done.stderr.decode().splitlines()
+    assert line == (
+        "winnow-edge: b.geometry.jsonl: came late: its swath is done; "
+        "`winnow place` on the ground uses it"
+    )
+    assert names(incoming) == ["done", "early.geometry.jsonl", "set-aside"]
+    assert "b.geometry.jsonl" in names(incoming / "done")
+    assert run(flight).stderr == b""
+
+
 def test_a_swath_that_is_set_aside_takes_its_geometry_along(flight: Path) -> None:
     incoming = flight / "incoming"
     (incoming / "a.png").write_bytes(b"no picture")

@@ -214,23 +214,65 @@ def test_an_interrupted_swath_ends_as_one_that_was_not(
     assert contents(tmp_path / "cut") == contents(tmp_path / "whole")
 
 
-def test_geometry_that_comes_late_or_changes_gives_no_places(
+def test_geometry_that_changes_gives_no_places(
     tmp_path: Path, pool: Interpreters, monkeypatch: pytest.MonkeyPatch, caplog: Any
 ) -> None:
     monkeypatch.setattr(intake, "BLOCK_LINES", 16)
-    for name, before, words in (
-        ("late", None, "came late"),
-        ("changed", geometry(tmp_path / "one", 0, 159), "is not what it was"),
-    ):
-        folder = tmp_path / name
-        with pytest.raises(KeyboardInterrupt):
-            fly(folder, pool, probe_mission(), before, progress=Power(2))
-        done = sum(1 for _ in records(folder))
-        fly(folder, pool, probe_mission(), geometry(tmp_path / "two", 0, 100, 159))
-        places = [record.place for record in records(folder)]
-        assert [place is not None for place in places[:done]] == [before is not None] * done
-        assert places[done:] == [None] * (len(places) - done)
-        assert words in caplog.text
+    with pytest.raises(KeyboardInterrupt):
+        fly(tmp_path, pool, probe_mission(), geometry(tmp_path, 0, 159), progress=Power(2))
+    done = len(records(tmp_path))
+    fly(tmp_path, pool, probe_mission(), geometry(tmp_path / "two", 0, 100, 159))
+    places = [record.place for record in records(tmp_path)]
+    assert None not in places[:done]
+    assert places[done:] == [None] * (len(places) - done)
+    assert "is not what it was" in caplog.text
+
+
+def test_geometry_that_comes_late_counts_from_then_on(
+    tmp_path: Path, pool: Interpreters, monkeypatch: pytest.MonkeyPatch, caplog: Any
+) -> None:
+    monkeypatch.setattr(intake, "BLOCK_LINES", 16)
+    with pytest.raises(KeyboardInterrupt):
+        fly(tmp_path, pool, probe_mission(), None, progress=Power(2))
+    done = len(records(tmp_path))
+    fly(tmp_path, pool, probe_mission(), geometry(tmp_path, 0, 100, 159, start=START))
+    found = records(tmp_path)
+    assert [record.place for record in found[:done]] == [None] * done
+    assert len(found) > done > 0
+    for record in found[done:]:
+        middle = record.box.line + (record.box.lines - 1) / 2
+        assert record.place is not None
+        assert record.time is not None
+        assert record.place.latitude == pytest.approx(-60 - middle / 10, abs=1e-4)
+    assert "geometry came late: the first lines have no places" in caplog.text
+    # The ground is told with the counts.
+    info = told(tmp_path)
+    assert info["start"]["utc"] == "2022-01-30T14:43:59.182Z"
+    assert "came late" in info["geometry"]["faults"][-1]
+
+
+def test_geometry_of_a_complete_swath_is_refused_in_a_line(
+    tmp_path: Path, pool: Interpreters, caplog: Any
+) -> None:
+    fly(tmp_path, pool, probe_mission(), None)
+    before = contents(tmp_path)
+    fly(tmp_path, pool, probe_mission(), geometry(tmp_path, 0, 159))
+    (line,) = caplog.messages
+    assert line.endswith("`winnow place` on the ground uses the file")
+    assert contents(tmp_path) == before
+    caplog.clear()
+    fly(tmp_path, pool, probe_mission(), None)
+    assert not caplog.messages
+
+
+def test_the_ground_is_told_how_high_the_camera_flew(tmp_path: Path, pool: Interpreters) -> None:
+    file = tmp_path / "strip.geometry.jsonl"
+    entries = [
+        {"line": n, "latitude": 1, "longitude": 2, "altitude_m": 120 + n} for n in (0, 80, 159)
+    ]
+    file.write_text("".join(json.dumps(entry) + "\n" for entry in entries))
+    fly(tmp_path, pool, probe_mission(), look("-", Shape(SAMPLES, None, None), Asked(sidecar=file)))
+    assert told(tmp_path)["geometry"]["altitude_m"] == [120, 279]
 
 
 def test_a_live_camera_starts_by_the_mission_clock(tmp_path: Path, pool: Interpreters) -> None:

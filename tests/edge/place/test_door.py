@@ -293,6 +293,7 @@ def test_a_receivers_log_places_lines_by_their_times(tmp_path: Path) -> None:
     start = parse_utc("2022-01-30T14:43:59.182Z")
     found = told_by(tmp_path, "".join(FIXES).encode(), "strip.nmea", start=start)
     assert (found.faults, found.entries, found.source) == ((), 3, "receiver")
+    assert found.altitude_m == (100, 100)
     assert place(found, 0) == [45.5, -12.25]
     assert place(found, 100) == [45.51, -12.26]
     assert np.isnan(place(found, 299)).all() == (299 * 870 > 260_000)
@@ -307,6 +308,7 @@ def test_a_receivers_log_places_lines_by_their_times(tmp_path: Path) -> None:
         sentence("GPGGA,144359.269,9930.60,N,01215.60,W,1,8,1,100,M,0,M,,"),
         sentence("GPGGA,144359.269,4560.00,N,01215.60,W,1,8,1,100,M,0,M,,"),
         sentence("GPGGA,144359.269,4530.60,X,01215.60,W,1,8,1,100,M,0,M,,"),
+        sentence("GPGGA,144359.269,4530.60,N,01215.60,W,1,8,1,high,M,0,M,,"),
         sentence("GPGGA,noon,4530.60,N,01215.60,W,1,8,1,100,M,0,M,,"),
         sentence("GPRMC,144359.2,A,4530.60,N,01215.60,W,0,0,320122,,"),
         "$GPGGA\n",
@@ -345,6 +347,14 @@ def test_a_picture_says_where_it_was_taken(tmp_path: Path) -> None:
     assert found.start is not None
     assert format_utc(found.start) == "2022-01-30T14:43:59.500Z"
     assert (found.instants(np.array([10.0])) == found.start.ns).all()
+    assert found.altitude_m is None
+
+
+@pytest.mark.parametrize(("ref", "metres"), [(b"\0", 12.5), (b"\1", -12.5)])
+def test_a_picture_says_how_high_it_was_taken(tmp_path: Path, ref: bytes, metres: float) -> None:
+    tags = TAGS | {"GPSAltitude": 12.5, "GPSAltitudeRef": ref}
+    found = look(picture(tmp_path, **tags), Shape(64, 64, None, frame=True))
+    assert found.altitude_m == (metres, metres)
 
 
 @pytest.mark.parametrize(
