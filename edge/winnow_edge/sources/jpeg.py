@@ -21,12 +21,14 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from winnow_edge.errors import SwathError
 from winnow_edge.sources.contract import PICTURE_ERRORS
 
 _GREY = 128
 _TALLEST = 65_500
 """Rows that libjpeg takes (JPEG_MAX_DIMENSION)."""
 _FRAMES, _TABLES, _SCAN = frozenset({0xC0, 0xC1, 0xC2}), 0xC4, 0xDA
+_ARITHMETIC = frozenset({0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF})
 _SOUND = {True: 16, False: 1}
 """Blocks that are not grey in the row after a sound picture, at most, by whether it is progressive:
 1 in sequential files, up to 7 were seen in progressive ones. docs/notebook/damaged-jpegs.md counts
@@ -62,9 +64,10 @@ class Rows:
         return head[: self.at] + self.height + head[self.at + 2 :]
 
 
-def rows_of(head: bytes) -> Rows | None:
+def rows_of(head: bytes, where: object) -> Rows | None:
     """Read the headers before the first scan (T.81, B.2); None if there is no frame among them, or
-    no room for a row more."""
+    no room for a row more. Raises SwathError where the frame says that coding is arithmetic: it
+    decodes any data, and one wrong bit of a header says so."""
     frame, at = None, 2
     first: dict[int, int] = {}  # what the code of all zeros stands for, by AC table
     while at + 4 <= len(head) and head[at] == 0xFF:
@@ -72,6 +75,12 @@ def rows_of(head: bytes) -> Rows | None:
         if marker == 0xFF:  # fill
             at += 1
             continue
+        if marker in _ARITHMETIC:
+            raise SwathError(
+                "is a JPEG with arithmetic coding, or damaged so that it says so",
+                where=where,
+                hint="send it again, or store it with Huffman coding",
+            )
         if marker in _FRAMES:
             frame = at
         elif marker == _TABLES:
@@ -127,13 +136,11 @@ def damage(image: Image.Image, rows: Rows) -> str | None:
     What leaves the number of blocks as it was (a wrong brightness from there on) is not found, nor,
     in files with colour, what leaves that of the MCUs (shares: docs/notebook/damaged-jpegs.md).
     """
-    width = image.width
-    below = np.asarray(image.crop((0, rows.above, width, rows.above + rows.mcu_lines)))
-    starts = np.arange(0, width, rows.mcu_samples)
-    drawn = np.logical_or.reduceat((below != _GREY).any(axis=0), starts)
-    if drawn.sum() > _SOUND[rows.progressive]:
+    drawn = _drawn(image, rows, rows.above)
+    narrow = rows.progressive and len(drawn) > _SOUND[True] // 2
+    if drawn.sum() > _SOUND[rows.progressive] or (narrow and drawn.all()):
         what = "data are left over"
-    elif rows.telling and not rows.progressive and not drawn.any():
+    elif _lacking(image, rows, drawn):
         what = "data are lacking"
     else:
         return None
@@ -142,6 +149,39 @@ def damage(image: Image.Image, rows: Rows) -> str | None:
         return f"{said}; any line may be wrong"
     line = _seam(image, rows)
     return said if line is None else f"{said}; lines are displaced, probably from {line:,} on"
+
+
+@any_size()
+def lines_there(image: Image.Image, rows: Rows, *, cut: bool = False) -> int:
+    """Lines of a progressive JPEG down to its last row of blocks that holds data.
+
+    The image was decoded with `rows.patched`, or, where the file is known to be `cut`, as it is.
+    All lines count where a row more is drawn below them, or where nothing but grey is anywhere.
+    """
+    if not cut and _drawn(image, rows, rows.above).any():
+        return rows.lines
+    until = rows.above
+    while until > 0:
+        until -= rows.mcu_lines
+        drawn = _drawn(image, rows, until)
+        # Padding bits behind the data of each scan make a few blocks in the row below.
+        if drawn.sum() > min(_SOUND[True], len(drawn) // 2):
+            return min(until + rows.mcu_lines, rows.lines)
+    return rows.lines
+
+
+def _drawn(image: Image.Image, rows: Rows, line: int) -> npt.NDArray[np.bool_]:
+    """Which blocks (MCUs) of the row that begins at `line` are not all grey."""
+    row = np.asarray(image.crop((0, line, image.width, line + rows.mcu_lines)))
+    columns = (row != _GREY).reshape(rows.mcu_lines, image.width, -1).any(axis=(0, 2))
+    return np.logical_or.reduceat(columns, np.arange(0, image.width, rows.mcu_samples))
+
+
+def _lacking(image: Image.Image, rows: Rows, below: npt.NDArray[np.bool_]) -> bool:
+    """Whether data ended before the picture, of which `below` is the row that is not declared."""
+    if rows.progressive:
+        return lines_there(image, rows) < rows.lines
+    return rows.telling and not below.any()
 
 
 class Recount:

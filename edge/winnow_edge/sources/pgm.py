@@ -35,6 +35,8 @@ class PgmSource:
             self.lines = self._left
             self.bits = 8 if self._maxval < 256 else 16
             os.lseek(fd, start, os.SEEK_SET)
+            line = self.samples * (self.bits // 8)
+            self._more = (os.fstat(fd).st_size - start) // line - self._left
         except SwathError as error:
             os.close(fd)
             raise SwathError(error.what, where=path, hint=error.hint) from None
@@ -56,6 +58,8 @@ class PgmSource:
         self._left -= got
         if got < wanted:
             self.truncated = f"{self._left} of {self.lines} lines are missing"
+        elif not self._left and self._more > 0:
+            self.truncated = f"{self._more:,} lines follow those of its header; they were left out"
         lines = out[:got]
         top = 255 if self.bits == 8 else 65_535
         if self._maxval != top:

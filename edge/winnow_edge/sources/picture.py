@@ -16,10 +16,11 @@ from typing import BinaryIO, cast
 
 import numpy as np
 from PIL import Image, ImageFile
+from PIL.JpegImagePlugin import JpegImageFile
 
 from winnow_edge.errors import SwathError
 from winnow_edge.sources.contract import PICTURE_ERRORS, Lines
-from winnow_edge.sources.jpeg import Recount, Rows, Taller, any_size, damage, rows_of
+from winnow_edge.sources.jpeg import Recount, Rows, Taller, any_size, damage, lines_there, rows_of
 
 _CHUNK = 1 << 16
 _WINDOW = 1024
@@ -35,6 +36,8 @@ _HEADS = frozenset({0xC0, 0xC1, 0xC2, 0xC4, 0xDA, 0xDB, 0xDD, 0xFE, *range(0xE0,
 _COEFFICIENTS = 3
 """Bytes a pixel that libjpeg holds of a progressive JPEG beside the picture
 (docs/notebook/flight-loop.md)."""
+_ANOTHER = (b"\xff\xd9\xff\xd8\xff", b"IEND\xae\x42\x60\x82\x89PNG\r\n\x1a\n")
+"""The end of a picture and the beginning of the next, JPEG and PNG: within one neither may be."""
 _SCANS_GIVEN_UP = 4
 """Scans that are left out at most until a damaged progressive JPEG draws."""
 
@@ -43,8 +46,10 @@ class PictureSource:
     """Lines of a Pillow image that is complete, or completed as lines are asked for.
 
     `more` decodes a further piece of `file` and returns False at the end; None if all is there.
-    `lines` is the number of lines where the image was decoded with more. `check` is asked after the
-    last line what is wrong with what was decoded.
+    `lines` is the number of lines where the image was decoded with more or not all hold data.
+    `declared` is what the header says. `cut` says why decoding ended; the lines that are there are
+    counted. `truncated` says what is missing where that is known, `check` is asked for it after the
+    last line.
     """
 
     def __init__(
@@ -53,31 +58,33 @@ class PictureSource:
         image: Image.Image,
         *,
         grey: bool,
+        cut: str | None = None,
         truncated: str | None = None,
         more: Callable[[], bool] | None = None,
         file: BinaryIO | None = None,
         lines: int | None = None,
+        declared: int | None = None,
         check: Callable[[], str | None] | None = None,
     ) -> None:
         self.name = path.name
         self.samples, height = image.size
         height = lines or height
         self.lines: int | None = height
-        self.declared_lines = height  # what the header says, however much can be decoded
+        self.declared_lines = declared or height
         wide = image.mode.startswith("I")
         self.bits = 16 if wide else 8
         self.channels = 1 if grey or wide or image.mode in ("1", "L", "LA") else 3
-        self.truncated: str | None = None
+        self.truncated = truncated
+        self.behind: str | None = None
+        """What is said after the last line of the file's content behind the picture."""
         self.fingerprint: str | None = None
         self._image, self._height, self._more, self._file = image, height, more, file
         self._mode = image.mode if wide else "L" if self.channels == 1 else "RGB"
         self._at, self._check = 0, check
         # How far rows are known to be decoded: one with anything in it means all before are done.
         self._ready = 0 if more is not None else height
-        if truncated is not None:
-            self._cut(truncated)
-            if self.truncated is None:  # a progressive JPEG: every line is there, but coarse
-                self.truncated = f"{truncated}: finer scans are missing"
+        if cut is not None:
+            self._cut(cut)
 
     def read(self, out: Lines) -> int:
         """See `LineSource.read`."""
@@ -118,6 +125,7 @@ class PictureSource:
         check, self._check = self._check, None
         if check is not None and self.truncated is None:
             self.truncated = check()
+        self.truncated = self.truncated or self.behind
 
     def stop_at_what_is_there(self, why: str) -> None:
         """The rest cannot be decoded: the swath ends with the last row that was."""
@@ -141,12 +149,13 @@ def open_picture(path: Path, *, grey: bool, memory_mb: float) -> PictureSource:
     file = path.open("rb")
     try:
         image = _identify(file, path)
-        if image.format == "JPEG" and grey:
+        jpeg = isinstance(image, JpegImageFile)  # a file of several pictures too (MPO)
+        if jpeg and grey:
             # libjpeg then drops the chroma planes: a quarter of the memory of RGB.
             image.draft("L", None)
-        sequential = image.format == "JPEG" and not image.info.get("progressive")
+        sequential = jpeg and not image.info.get("progressive")
         octets = 1 if image.mode in ("L", "P", "1") else 4
-        if image.format == "JPEG" and not sequential:
+        if jpeg and not sequential:
             octets += _COEFFICIENTS
         size = image.width * image.height * octets
         if size > memory_mb * 1e6:
@@ -156,9 +165,11 @@ def open_picture(path: Path, *, grey: bool, memory_mb: float) -> PictureSource:
                 where=path,
                 hint="allow more, or send raw lines: winnow-edge run MISSION - --samples N",
             )
-        if sequential:
-            return _open_sequential(path, image, file, grey=grey)
-        return _open_whole(path, image, file, grey=grey)
+        behind = None if image.format == "MPO" else _behind(file)
+        opened = _open_sequential if sequential else _open_whole
+        source = opened(path, image, file, grey=grey)
+        source.behind = behind
+        return source
     except BaseException:
         file.close()
         raise
@@ -168,9 +179,9 @@ def _identify(file: BinaryIO, path: Path) -> ImageFile.ImageFile:
     try:
         with any_size():
             return Image.open(file, formats=("JPEG", "PNG"))
-    except PICTURE_ERRORS as error:
+    except PICTURE_ERRORS:
         raise SwathError(
-            "begins like a picture but cannot be read as one", where=path, hint=str(error)
+            "begins like a picture but cannot be read as one", where=path, hint="send it again"
         ) from None
 
 
@@ -181,31 +192,44 @@ def _open_whole(
         raise SwathError(
             f"has {image.mode!r} samples", where=path, hint="store it with 8 or 16 bits"
         )
-    jpeg = image.format == "JPEG"
-    truncated, lines, check = None, image.height, None
-    if jpeg and (rows := _rows(file)) is not None:
+    jpeg = isinstance(image, JpegImageFile)
+    rows = _rows(file, path) if jpeg else None
+    height, said, cut = image.height, None, None
+    lines, check = height, None
+    if rows is not None:
         if image.mode == "L":
             image = _identify(cast(BinaryIO, Taller(file, rows)), path)
             image.draft("L", None)
         check = _counting(file, image, rows)
     try:
         image.load()
+        if rows is not None and image.mode == "L" and (there := lines_there(image, rows)) < height:
+            lines, check = there, None
+            said = f"the data end early: {height - there} of {height} lines are missing"
     except PICTURE_ERRORS as error:
-        truncated = str(error).split("(")[0].strip() or "damaged"
-        image, check = _what_is_there(path, file, jpeg=jpeg, grey=grey), None
+        cut, check = str(error).split("(")[0].strip() or "damaged", None
+        image = _what_is_there(path, file, jpeg=jpeg, grey=grey)
+        # What is left of a progressive JPEG is whole, but coarse.
+        if rows is not None and _anything(image):
+            lines, said = lines_there(image, rows, cut=True), f"{cut}: finer scans are missing"
+            if lines < height:
+                said += f", and {height - lines} of {height} lines"
+            cut = None
     try:
         source = PictureSource(
             path,
             image,
             grey=grey,
-            truncated=truncated,
+            cut=cut,
+            truncated=said,
             file=file if isinstance(check, Recount) else None,
             lines=lines,
+            declared=height,
             check=check,
         )
     except PICTURE_ERRORS:  # Pillow made no picture at all of it
         raise SwathError(
-            f"holds no line that can be decoded ({truncated})", where=path, hint="send it again"
+            f"holds no line that can be decoded ({cut or said})", where=path, hint="send it again"
         ) from None
     if not isinstance(check, Recount):
         file.close()
@@ -240,7 +264,7 @@ def _open_sequential(
     file.seek(0)
     chunks = _scan(file)
     data = next(chunks)
-    if (rows := rows_of(data)) is not None:
+    if (rows := rows_of(data, path)) is not None:
         if image.mode == "L":
             data = rows.patched(data)
             image = _identify(io.BytesIO(data), path)
@@ -279,10 +303,28 @@ def _open_sequential(
     return source
 
 
-def _rows(file: BinaryIO) -> Rows | None:
+def _rows(file: BinaryIO, path: Path) -> Rows | None:
     """The rows of blocks of a JPEG whose frame header is near its beginning."""
     file.seek(0)
-    return rows_of(file.read(_CHUNK))
+    return rows_of(file.read(_CHUNK), path)
+
+
+def _behind(file: BinaryIO) -> str | None:
+    """What is to be said of a second picture behind the first; None where there is none."""
+    file.seek(0)
+    tail = b""
+    while piece := file.read(1 << 20):
+        if any(ending in tail + piece for ending in _ANOTHER):
+            return "another picture follows in the file; it was left out"
+        tail = piece[-16:]
+    return None
+
+
+def _anything(image: Image.Image) -> bool:
+    """Whether anything of an image was decoded; False too where Pillow made none at all."""
+    with contextlib.suppress(*PICTURE_ERRORS):
+        return image.getbbox() is not None
+    return False
 
 
 def _counting(file: BinaryIO, image: Image.Image, rows: Rows) -> Callable[[], str | None]:

@@ -157,6 +157,69 @@ def test_data_that_are_lacking_are_told(tmp_path: Path) -> None:
     assert said.startswith("the compressed data are damaged: data are lacking at the end")
 
 
+def changed(data: bytes, place: int, value: int) -> bytes:
+    """The file with two octets of its progressive frame header as `value`."""
+    at = data.index(b"\xff\xc2") + place
+    return data[:at] + value.to_bytes(2, "big") + data[at + 2 :]
+
+
+@pytest.mark.parametrize("mode", [GREY, COLOUR])
+@pytest.mark.parametrize("lines", [432, 656, 912, 2448, 16_784])
+def test_a_progressive_header_that_says_more_lines_invents_none(
+    mode: str, lines: int, tmp_path: Path
+) -> None:
+    sound = encoded(scene(400, 400, 5, mode), progressive=True)
+    known, _ = read(tmp_path / "s.jpg", sound, grey=True)
+    got, said = read(tmp_path / "s.jpg", changed(sound, 5, lines), grey=True)
+    assert 400 <= len(got) <= 416
+    assert (got[:400] == known).all()
+    assert said.startswith("the data end early")
+
+
+@pytest.mark.parametrize("grey", [True, False])
+@pytest.mark.parametrize("samples", [144, 656, 912, 2448])
+def test_a_progressive_header_of_another_width_is_told(
+    grey: bool, samples: int, tmp_path: Path
+) -> None:
+    sound = encoded(scene(400, 400, 5, COLOUR), progressive=True)
+    assert read(tmp_path / "s.jpg", changed(sound, 7, samples), grey=grey)[1]
+
+
+def test_a_border_of_the_grey_that_stands_for_no_data_is_kept(tmp_path: Path) -> None:
+    pixels = np.array(scene(400, 400, 5))
+    pixels[300:] = 128
+    sound = encoded(Image.fromarray(pixels), progressive=True)
+    got, said = read(tmp_path / "s.jpg", sound, grey=True)
+    assert (len(got), said) == (400, "")
+
+
+def test_a_header_that_says_arithmetic_coding_is_refused(tmp_path: Path) -> None:
+    for progressive, kind in ((True, b"\xff\xca"), (False, b"\xff\xc9")):
+        sound = encoded(scene(80, 80, 5), progressive=progressive)
+        flipped = re.sub(rb"\xff[\xc0\xc2]", kind, sound, count=1)
+        with pytest.raises(SwathError, match=r"s\.jpg: .*arithmetic"):
+            read(tmp_path / "s.jpg", flipped, grey=True)
+
+
+def test_a_cut_progressive_file_says_that_all_its_lines_are_coarse(tmp_path: Path) -> None:
+    """Its black border is there, and no line that is missing."""
+    sound = encoded(scene(400, 400, 5), progressive=True)
+    got, said = read(tmp_path / "s.jpg", sound[: len(sound) // 2], grey=True)
+    assert len(got) == 400
+    assert said.endswith("finer scans are missing")
+
+
+def test_a_progressive_file_cut_in_its_first_scan_has_the_lines_before_the_cut(
+    tmp_path: Path,
+) -> None:
+    sound = encoded(scene(400, 400, 5), progressive=True)
+    scan = sound.index(b"\xff\xda")
+    second = sound.index(b"\xff\xda", scan + 2)
+    got, said = read(tmp_path / "s.jpg", sound[: (scan + second) // 2], grey=True)
+    assert 100 < len(got) < 300
+    assert said.endswith(f"finer scans are missing, and {400 - len(got)} of 400 lines")
+
+
 @pytest.mark.parametrize("progressive", [False, True])
 @pytest.mark.parametrize("fate", ["deleted", "moved", "replaced", "written over", "emptied"])
 def test_a_file_that_goes_while_it_is_read_loses_no_line_and_stops_nothing(

@@ -181,6 +181,32 @@ def test_a_cut_progressive_jpeg_is_drawn_from_the_scans_that_are_there(tmp_path:
     assert abs(lines[:300] - whole[:300]).mean() < 12
 
 
+@pytest.mark.parametrize(
+    ("name", "how"),
+    [("s.jpg", {}), ("s.jpg", {"progressive": True}), ("s.png", {}), ("s.pgm", {})],
+)
+def test_what_follows_the_first_picture_of_a_file_is_told(
+    name: str, how: dict[str, bool], tmp_path: Path
+) -> None:
+    path = saved(tmp_path / name, smooth(80, 60), **how)
+    known = read_all(open_source(path, instrument=CAMERA))
+    path.write_bytes(2 * path.read_bytes())
+    source = open_source(path, instrument=CAMERA)
+    assert (read_all(source) == known).all()
+    assert "left out" in (source.truncated or "")
+
+
+def test_a_picture_with_a_preview_behind_it_is_read_as_a_jpeg(tmp_path: Path) -> None:
+    """As telephones write them: a file of several pictures, of which the first is the picture."""
+    image = Image.fromarray(smooth(80, 60))
+    image.save(tmp_path / "s.jpg", "MPO", save_all=True, append_images=[image.resize((20, 20))])
+    source = open_source(tmp_path / "s.jpg", instrument=CAMERA)
+    with Image.open(tmp_path / "s.jpg") as plain:
+        assert plain.format == "MPO"
+        assert (read_all(source) == np.asarray(plain)).all()
+    assert source.truncated is None
+
+
 def test_a_cut_png_keeps_what_was_decoded(tmp_path: Path) -> None:
     noise = np.random.default_rng(0).integers(1, 255, (900, 300), np.uint8)
     path = saved(tmp_path / "s.png", noise)
