@@ -85,6 +85,9 @@ def write_aside(
     path = Path(path)
     aside = path.with_name(f"{path.name}.part")
     try:
+        # A rename would take the place of a device, for all programs.
+        if path.exists() and not path.is_file() and not path.is_dir():
+            raise OutputError("is a pipe or device; a file is wanted", where=path, hint=hint)
         with _locked(aside, wait=replace, hint=hint) as stream:
             try:
                 if not replace and path.exists():

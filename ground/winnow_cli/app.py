@@ -17,6 +17,7 @@ import winnow_cli.convert
 import winnow_cli.new
 import winnow_ground.audit_commands
 import winnow_ground.commands
+import winnow_ground.contact_commands
 import winnow_ground.deploy_commands
 import winnow_ground.feed
 import winnow_ground.look_commands
@@ -42,6 +43,7 @@ winnow_cli.new.register(app)
 winnow_cli.bench.register(app)
 winnow_ground.commands.register(app)
 winnow_ground.audit_commands.register(app)
+winnow_ground.contact_commands.register(app)
 winnow_ground.deploy_commands.register(app)
 winnow_ground.feed.register(app)
 winnow_ground.look_commands.register(app)

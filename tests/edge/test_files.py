@@ -116,3 +116,13 @@ def test_what_might_never_end_is_not_read(tmp_path: Path, place: str) -> None:
     for read in (load_ack, load_mission):
         with pytest.raises(WinnowEdgeError, match=r"pipe or device|has more than|Is a directory"):
             read(tmp_path / place)
+
+
+def test_a_pipe_keeps_its_place(tmp_path: Path) -> None:
+    # So does a device: /dev/null is written to by every other program.
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with pytest.raises(OutputError, match="is a pipe or device"):
+        write_file(pipe, b"x")
+    assert stat.S_ISFIFO(pipe.stat().st_mode)
+    assert [p.name for p in tmp_path.iterdir()] == ["pipe"]

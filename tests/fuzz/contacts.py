@@ -26,6 +26,8 @@ from winnow_edge.products.quick_look import HEAD as LOOK_HEAD
 from winnow_edge.testing import landmark_mission
 from winnow_ground import findings, pds3
 from winnow_ground.contacts import load_plan
+from winnow_ground.orbits.elements import load_elements
+from winnow_ground.orbits.orbit import Orbit
 from winnow_ground.receive import ACK_FILE, receive
 from winnow_ground.received import RECEIVED_FILE, Received, load_received
 from winnow_ground.truth import lies_over, load_truth, shown_by, spoken_of, worth_of_all
@@ -215,6 +217,11 @@ ABSOLUTE = """\
 a contact 2031/05/06-07:08:09 2031/05/06-08:08:09 1 2 16000
 a range 2031/05/06-07:08:09 2031/05/06-08:08:09 1 2 480
 """
+TABLE = """\
+start,end,sender,receiver,bits_per_s,confidence,light_s
+2031-05-06T07:08:09Z,2031-05-06T08:08:09.5Z,1,2,128000,1,480
+2031-05-06T09:08:09Z,2031-05-06T10:08:09Z,1,2,64e3,0.5,
+"""
 
 
 def plan_door(folder: Path) -> Door:
@@ -222,7 +229,7 @@ def plan_door(folder: Path) -> Door:
     entry |= {"rateBitsPerSec": 128_000, "owlt": 480}
     values = {"contacts": [entry, {**entry, "startTime": 700, "endTime": 800.5}]}
     path = folder / "plan"
-    texts = [ION.encode(), ABSOLUTE.encode()]
+    texts = [ION.encode(), ABSOLUTE.encode(), TABLE.encode()]
     words = [
         b"a contact ",
         b"a range ",
@@ -348,3 +355,56 @@ def pds3_door(folder: Path) -> Door:
                         continue
 
     return Door(enter, [(False, attached), (True, detached)], damaged)
+
+
+TWO_LINES = """\
+CUBESAT
+1 T0001U 26999A   26324.25000000  .00000000  00000-0  30000-4 0    11
+2 T0001  97.4000 213.1000 0012000  80.0000 280.0000 15.21937835    16
+"""
+OMM: dict[str, Any] = {
+    "OBJECT_NAME": "CUBESAT",
+    "NORAD_CAT_ID": 270001,
+    "EPOCH": "2026-11-20T06:00:00.000000",
+    "MEAN_MOTION": 15.21937835,
+    "ECCENTRICITY": 0.0012,
+    "INCLINATION": 97.4,
+    "RA_OF_ASC_NODE": 213.1,
+    "ARG_OF_PERICENTER": 80.0,
+    "MEAN_ANOMALY": 280.0,
+    "EPHEMERIS_TYPE": 0,
+    "BSTAR": 3e-5,
+}
+
+
+def elements_door(folder: Path) -> Door:
+    path = folder / "elements"
+    table = ",".join(OMM) + "\n" + ",".join(map(str, OMM.values())) + "\n"
+    tags = "".join(f"<{key}>{value}</{key}>" for key, value in OMM.items())
+    texts = [TWO_LINES.encode(), table.encode(), f"<ndm><segment>{tags}</segment></ndm>".encode()]
+    words = [
+        b"\n",
+        b" ",
+        b"-",
+        b"9" * 40,
+        b"nan",
+        b"1e308",
+        b",",
+        b"<x>",
+        b"Z",
+        b"0 ",
+        b"1 ",
+        b"2 ",
+    ]
+
+    def damaged(rng: random.Random) -> bytes:
+        some = (2, lambda rng: mutate.octets(rng, texts, words))
+        return bytes(mutate.some(rng, some, (1, lambda rng: mutate.json_bytes(rng, [OMM]))))
+
+    def enter(data: bytes) -> None:
+        path.write_bytes(data)
+        for found in load_elements(path):
+            orbit = Orbit(found, found.epoch)
+            assert np.isfinite(orbit.over_earth(np.array([0.0, 600.0]))).all()
+
+    return Door(enter, [*texts, json.dumps([OMM]).encode()], damaged)

@@ -44,6 +44,7 @@ DOORS = {
     "received": Entry("tests.fuzz.contacts", "ground", 150, 30_000),
     "truth": Entry("tests.fuzz.contacts", "ground", 200, 60_000),
     "plan": Entry("tests.fuzz.contacts", "ground", 250, 60_000),
+    "elements": Entry("tests.fuzz.contacts", "ground", 200, 40_000),
     "pds3": Entry("tests.fuzz.contacts", "ground", 250, 60_000),
     "labels": Entry("tests.fuzz.learning", "train", 250, 60_000),
     "own": Entry("tests.fuzz.learning", "train", 250, 80_000),
