@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from winnow_base.options import AsJson
+
 if TYPE_CHECKING:
     from winnow_convert.race import Race
 
@@ -26,7 +28,7 @@ def bench(
     seconds: Annotated[
         float, typer.Option(min=0.1, max=3600.0, help="Time to spend on rounds.")
     ] = 5.0,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Time nets side by side on this machine, float against int8, and say what boards need.
 

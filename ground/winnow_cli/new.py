@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from winnow_base.errors import DataError
+from winnow_base.options import AsJson
 
 if TYPE_CHECKING:
     from winnow_train.making.labels import Labels
@@ -77,7 +78,7 @@ def data(
         bool, typer.Option("--skip-bad", help="Leave pictures out that cannot be read.")
     ] = False,
     yes: Annotated[bool, YES] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Make pictures into a data set: OUT/train|val/CLASS, split by source.
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import base64
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from winnow_base.pages import data_url
 from winnow_edge.products.kinds import Box
 from winnow_ground import findings, when_where
 from winnow_ground.findings import Found, SwathKey
@@ -170,8 +170,3 @@ def _shown(path: Path) -> bytes | None:
     picture.thumbnail((1024, 1024))
     picture.convert("L" if picture.mode == "L" else "RGB").save(out, "JPEG", quality=85)
     return out.getvalue()
-
-
-def data_url(mime: str, data: bytes) -> str:
-    """The data itself as an address, so that a page needs no other file."""
-    return f"data:{mime};base64,{base64.b64encode(data).decode()}"

@@ -14,13 +14,13 @@ import numpy.typing as npt
 from winnow_base import appearance
 from winnow_base.appearance import Measured
 from winnow_base.figure import Plot
+from winnow_base.pages import data_url
 from winnow_base.pictures import open_picture
 from winnow_edge.files import write_file
 from winnow_edge.manifest import Manifest
 from winnow_edge.mission import Mission
 from winnow_ground import caution, swath_plot
 from winnow_ground.against_truth import ClassTally
-from winnow_ground.gallery import data_url
 from winnow_ground.labels import text_on
 from winnow_ground.look import MADE, Failed, Looked
 from winnow_ground.page import TEMPLATES, marks_of, picture

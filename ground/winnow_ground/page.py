@@ -8,10 +8,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import jinja2
-
 from winnow_base import appearance
 from winnow_base.figure import Plot
+from winnow_base.pages import data_url, templates
 from winnow_edge.files import write_file
 from winnow_edge.manifest import Manifest
 from winnow_edge.mission import Mission
@@ -20,7 +19,7 @@ from winnow_edge.store.store import Store
 from winnow_ground import caution, findings, headline, plots, swath_plot, when_where
 from winnow_ground.against_truth import Laid, lay
 from winnow_ground.findings import Found, SwathKey, ValueOnBoard
-from winnow_ground.gallery import Gallery, data_url
+from winnow_ground.gallery import Gallery
 from winnow_ground.plots import Palette, Piece
 from winnow_ground.received import Received
 from winnow_ground.swath_pixels import measure, mosaic, reduced_swath
@@ -349,13 +348,7 @@ class PageWriter:
         return about
 
 
-TEMPLATES = jinja2.Environment(
-    loader=jinja2.PackageLoader("winnow_ground"),
-    autoescape=True,
-    undefined=jinja2.StrictUndefined,
-    trim_blocks=True,
-    lstrip_blocks=True,
-)
+TEMPLATES = templates("winnow_ground")
 
 
 def _of_few_classes(found: Sequence[Found]) -> list[Found]:

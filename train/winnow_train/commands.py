@@ -12,10 +12,16 @@ import winnow_train.crossval.commands
 import winnow_train.data.commands
 import winnow_train.second.commands
 import winnow_train.weights_commands
+from winnow_base.options import (
+    AsJson,
+    Changes,
+    DataFolder,
+    OptionalDataFolder,
+    Threads,
+    WeightsFolder,
+)
 from winnow_edge.bundle import SUFFIX
 from winnow_train.backend import quiet_backend
-
-DATA = typer.Option("--data", help="Folder that holds the data sets' folders.")
 
 
 def register(app: typer.Typer) -> None:
@@ -32,26 +38,16 @@ def train(
     recipe: Annotated[
         str, typer.Argument(help="A recipe file, or the bare name of a shipped one.")
     ],
-    data: Annotated[Path, DATA],
+    data: DataFolder,
     out: Annotated[Path, typer.Option("--out", help="Run folder; a killed run goes on from it.")],
-    weights_dir: Annotated[
-        Path | None,
-        typer.Option("--weights-dir", help="Folder of the backbones' weights files."),
-    ] = None,
+    weights_dir: WeightsFolder = None,
     teacher: Annotated[
         list[Path] | None,
         typer.Option(
             "--teacher", help="Run folder, bundle, or name of a shipped bundle; may be repeated."
         ),
     ] = None,
-    changes: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set",
-            metavar="KEY=VALUE",
-            help="Change a key of the recipe, e.g. train.epochs=5 or seed=3; may be repeated.",
-        ),
-    ] = None,
+    changes: Changes = None,
     everything: Annotated[
         bool, typer.Option("--all", help="Train on all labelled tiles; there is no val.")
     ] = False,
@@ -59,9 +55,7 @@ def train(
         Path | None,
         typer.Option("--chosen", help="As --all, with what the `winnow cv` of this folder chose."),
     ] = None,
-    threads: Annotated[
-        int, typer.Option("--threads", min=0, help="Cores to use; 0 takes all of them.")
-    ] = 0,
+    threads: Threads = 0,
 ) -> None:
     """Train a recipe into a run folder: model.keras, model.json, training.jsonl, checkpoint.
 
@@ -116,9 +110,9 @@ def evaluate(
     dataset: Annotated[
         str, typer.Option("--dataset", help="hirise-v1, hirise-v3, msl, or folder.")
     ] = "",
-    data: Annotated[Path | None, DATA] = None,
+    data: OptionalDataFolder = None,
     split: Annotated[str, typer.Option("--split", help="train, val or test.")] = "val",
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
+    as_json: AsJson = False,
     report: Annotated[
         Path | None,
         typer.Option("--report", help="Also write an evaluation page into this folder."),

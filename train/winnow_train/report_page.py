@@ -5,19 +5,16 @@ The page shows tiles of the data set, so it is for the disk of whoever holds the
 
 from __future__ import annotations
 
-import base64
-import io
 import json
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from winnow_base import metrics
 from winnow_base.files import make_folder
+from winnow_base.pages import data_url, jpeg_url, now, templates
 from winnow_base.progress import Progress
 from winnow_edge.bundle import SUFFIX
 from winnow_edge.files import write_file
@@ -173,7 +170,9 @@ def _gallery(
         return {
             "name": judged.task.tiles.tiles[i].path.name,
             "posterior": float(judged.confidence[i]),
-            "pictures": [_data_uri(tile), _data_uri(report_maps.overlay(tile, evidence))],
+            "pictures": [
+                jpeg_url(t, SHOWN, 88) for t in (tile, report_maps.overlay(tile, evidence))
+            ],
         }
 
     def mistake(i: int) -> np.ndarray:
@@ -193,15 +192,6 @@ def _gallery(
     }
 
 
-def _data_uri(pixels: np.ndarray, kind: str = "JPEG") -> str:
-    flat = pixels[..., 0] if pixels.ndim == 3 and pixels.shape[2] == 1 else pixels
-    image = Image.fromarray(flat)
-    image.thumbnail((SHOWN, SHOWN))
-    data = io.BytesIO()
-    image.save(data, kind, quality=88)
-    return f"data:image/jpeg;base64,{base64.b64encode(data.getvalue()).decode()}"
-
-
 def _page(
     found: dict[str, Any],
     judged: Judged,
@@ -209,20 +199,9 @@ def _page(
     plots: dict[str, bytes],
     gallery: dict[str, Any],
 ) -> str:
-    import jinja2
-
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("winnow_train"),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
+    environment = templates("winnow_train")
     environment.filters.update(span=_span, value=_value, ends=_ends)
-    uris = {
-        name: f"data:image/png;base64,{base64.b64encode(data).decode()}"
-        for name, data in plots.items()
-    }
+    uris = {name: data_url("image/png", data) for name, data in plots.items()}
     return environment.get_template("evaluation.html.j2").render(
         found=found,
         card=card,
@@ -231,7 +210,7 @@ def _page(
         plots=uris,
         gallery=gallery,
         attribution=judged.task.tiles.attribution,
-        made=time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
+        made=now(),
     )
 
 

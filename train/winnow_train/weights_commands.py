@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from winnow_base.errors import WeightsError
+from winnow_base.options import AsJson, Pause, Stall, Tries
 
 
 def register(app: typer.Typer) -> None:
@@ -22,7 +23,7 @@ def register(app: typer.Typer) -> None:
 
 
 def show(
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """List the backbones' public weights: names, nets, digests.
 
@@ -70,17 +71,9 @@ def fetch(
             "--base-url", help="A mirror with the same layout.", show_default="the publisher's"
         ),
     ] = None,
-    stall: Annotated[
-        float,
-        typer.Option("--stall", min=0.1, help="Seconds without a byte that count as a break."),
-    ] = 30.0,
-    tries: Annotated[
-        int, typer.Option("--tries", min=1, help="Breaks in a row before giving up.")
-    ] = 6,
-    pause: Annotated[
-        float,
-        typer.Option("--pause", min=0.0, help="Seconds before the second try; doubles each time."),
-    ] = 1.0,
+    stall: Stall = 30.0,
+    tries: Tries = 6,
+    pause: Pause = 1.0,
 ) -> None:
     """Fetch the public weights of backbones by name, and check them.
 

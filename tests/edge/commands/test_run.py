@@ -381,9 +381,12 @@ def test_a_signal_that_asks_to_end_commits_what_is_there(flight: Path, number: i
 def start_slowly(flight: Path, store: str) -> subprocess.Popen[bytes]:
     """A run on a pipe that has been given 600 of 700 lines and waits for more."""
     run = command("run", "mission.toml", "-", "--samples", str(WIDTH), "--json", "--store", store)
+    # Tests may be run under nohup, and a run would honour that.
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
     process = subprocess.Popen(
         run, cwd=flight, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
+    signal.signal(signal.SIGHUP, before)
     assert process.stdin is not None
     process.stdin.write((flight / "strip.raw").read_bytes()[: 600 * WIDTH])
     process.stdin.flush()

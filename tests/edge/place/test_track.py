@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from winnow_edge.clock.cuc import Instant
@@ -68,6 +68,7 @@ def test_of_a_place_that_is_not_known_there_are_no_octets() -> None:
     assert encode_places(np.array([np.nan, 1.0]), np.array([5.0, np.nan]))[0] == b""
 
 
+@example([0, 1, 2, 3, 4], 90.0, 0.0, 16.0, 0.0, 0.0)
 @given(
     st.lists(st.integers(0, 100_000), min_size=2, max_size=8, unique=True),
     latitudes, longitudes, st.floats(0.01, 20), st.floats(0, 360), st.floats(0, 1),
@@ -77,15 +78,16 @@ def test_between_entries_the_way_is_straight_and_even(
 ) -> None:
     # A great circle, some of them over a pole or the date line.
     entries = np.array(sorted(lines), np.float64)
-    start = np.radians([north, east, heading])
-    angles = np.radians(np.arange(len(entries)) * min(step, 160 / len(entries)))
-    sine = np.sin(start[0]) * np.cos(angles) + np.cos(start[0]) * np.sin(angles) * np.cos(start[2])
-    along = np.degrees(np.arcsin(np.clip(sine, -1, 1)))
-    turned = np.arctan2(
-        np.sin(start[2]) * np.sin(angles) * np.cos(start[0]),
-        np.cos(angles) - np.sin(start[0]) * sine,
+    north, east, heading = np.radians([north, east, heading])
+    up = np.array([np.cos(north) * np.cos(east), np.cos(north) * np.sin(east), np.sin(north)])
+    to_north = np.array(
+        [-np.sin(north) * np.cos(east), -np.sin(north) * np.sin(east), np.cos(north)]
     )
-    places = np.stack([along, np.degrees(start[1] + turned)], axis=-1)
+    to_east = np.array([-np.sin(east), np.cos(east), 0.0])
+    ahead = np.cos(heading) * to_north + np.sin(heading) * to_east
+    angles = np.radians(np.arange(len(entries)) * min(step, 160 / len(entries)))
+    x, y, z = np.outer(up, np.cos(angles)) + np.outer(ahead, np.sin(angles))
+    places = np.degrees(np.stack([np.arctan2(z, np.hypot(x, y)), np.arctan2(y, x)], axis=-1))
     track = Track(entries, places[:, 0], places[:, 1])
     assert track.breaks == 0
     # At an entry it is there, between two nowhere else than between them.

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-DATA = typer.Option("--data", help="Folder that holds the data sets' folders.")
+from winnow_base.options import AsJson, Changes, DataFolder, Threads, WeightsFolder
 
 
 def register(app: typer.Typer) -> None:
@@ -20,7 +20,7 @@ def cv(
     recipe: Annotated[
         str, typer.Argument(help="A recipe file, or the bare name of a shipped one.")
     ],
-    data: Annotated[Path, DATA],
+    data: DataFolder,
     out: Annotated[
         Path, typer.Option("--out", help="Folder of the folds; a killed one goes on from it.")
     ],
@@ -51,10 +51,7 @@ def cv(
         Path | None,
         typer.Option("--suspects", help="Weigh the tiles of a suspects.csv down in training."),
     ] = None,
-    weights_dir: Annotated[
-        Path | None,
-        typer.Option("--weights-dir", help="Folder of the backbones' weights files."),
-    ] = None,
+    weights_dir: WeightsFolder = None,
     teacher: Annotated[
         list[Path] | None,
         typer.Option(
@@ -63,14 +60,9 @@ def cv(
             "trained anew; its own sources are not judged; may be repeated.",
         ),
     ] = None,
-    changes: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Change a key of the recipe."),
-    ] = None,
-    threads: Annotated[
-        int, typer.Option("--threads", min=0, help="Cores to use; 0 takes all of them.")
-    ] = 0,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
+    changes: Changes = None,
+    threads: Threads = 0,
+    as_json: AsJson = False,
 ) -> None:
     """Cross-validate a RECIPE by source: what it is worth on sources that its nets never saw.
 

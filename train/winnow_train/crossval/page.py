@@ -5,20 +5,16 @@ The page shows tiles of the data set, so it is for the disk of whoever holds the
 
 from __future__ import annotations
 
-import base64
-import io
 import json
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
 from winnow_base.console import show_table
+from winnow_base.pages import data_url, jpeg_url, now, span, templates
 from winnow_base.progress import Progress
 from winnow_edge.files import write_file
 from winnow_train import report_plots as plots
@@ -87,7 +83,7 @@ def _shots(found: OutOfFold, doubted: Sequence[noise.Suspect], data: Path) -> li
     pixels = decode_all([paths[str(found.names[s.row])] for s in doubted], 3, longest=SIDE)
     return [
         {
-            "uri": _data_uri(tile),
+            "uri": jpeg_url(tile),
             "name": str(found.names[s.row]),
             "label": found.classes[s.label],
             "looks_like": found.classes[s.looks_like],
@@ -98,34 +94,16 @@ def _shots(found: OutOfFold, doubted: Sequence[noise.Suspect], data: Path) -> li
     ]
 
 
-def _data_uri(pixels: np.ndarray) -> str:
-    held = io.BytesIO()
-    Image.fromarray(pixels).save(held, "JPEG", quality=85)
-    return f"data:image/jpeg;base64,{base64.b64encode(held.getvalue()).decode()}"
-
-
 def _page(report: dict[str, Any], made: dict[str, bytes], shots: list[dict[str, Any]]) -> str:
-    import jinja2
-
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("winnow_train"),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
-    environment.filters["span"] = span
+    environment = templates("winnow_train")
     environment.filters["units"] = units
-    uris = {
-        name: f"data:image/png;base64,{base64.b64encode(png).decode()}"
-        for name, png in made.items()
-    }
+    uris = {name: data_url("image/png", png) for name, png in made.items()}
     return environment.get_template("cv.html.j2").render(
         found=report,
         words=WORDS,
         plots=uris,
         shots=shots,
-        made=time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
+        made=now(),
     )
 
 
@@ -136,20 +114,6 @@ def units(unit: str) -> str:
     ('blocks of sols', 'sources')
     """
     return "blocks of sols" if unit.startswith("block") else f"{unit}s"
-
-
-def span(figure: dict[str, Any], digits: int = 3) -> str:
-    """A figure with its interval, for people.
-
-    >>> span({"value": 0.9, "low": 0.85, "high": 0.95})
-    '0.900 [0.850, 0.950]'
-    """
-    if figure["value"] is None:
-        return "-"
-    text = f"{figure['value']:.{digits}f}"
-    if figure["low"] is None:
-        return text
-    return f"{text} [{figure['low']:.{digits}f}, {figure['high']:.{digits}f}]"
 
 
 def print_summary(report: dict[str, Any], out: Path, console: Console | None = None) -> None:

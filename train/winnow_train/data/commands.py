@@ -9,8 +9,8 @@ from typing import Annotated
 import typer
 
 from winnow_base.errors import DataError
+from winnow_base.options import AsJson, DataFolder, Pause, Stall, Tries
 
-DATA = typer.Option("--data", help="Folder that holds the data sets' folders.")
 BROWSE_NAME = "hirise-browse"
 
 
@@ -29,7 +29,7 @@ def fetch(
     name: Annotated[
         str, typer.Argument(help="hirise-v1, hirise-v3, hirise-v3.2, msl, or hirise-browse.")
     ],
-    data: Annotated[Path, DATA],
+    data: DataFolder,
     observations: Annotated[
         list[str] | None,
         typer.Argument(help="With hirise-browse: observation ids such as ESP_072719_1970."),
@@ -51,17 +51,9 @@ def fetch(
     label: Annotated[
         bool, typer.Option("--label", help="hirise-browse: the PDS3 label as well.")
     ] = False,
-    stall: Annotated[
-        float,
-        typer.Option("--stall", min=0.1, help="Seconds without a byte that count as a break."),
-    ] = 30.0,
-    tries: Annotated[
-        int, typer.Option("--tries", min=1, help="Breaks in a row before giving up.")
-    ] = 6,
-    pause: Annotated[
-        float,
-        typer.Option("--pause", min=0.0, help="Seconds before the second try; doubles each time."),
-    ] = 1.0,
+    stall: Stall = 30.0,
+    tries: Tries = 6,
+    pause: Pause = 1.0,
     keep_archive: Annotated[
         bool, typer.Option("--keep-archive", help="Keep the zip file beside what was unpacked.")
     ] = False,
@@ -160,7 +152,7 @@ def chunk(
         int | None, typer.Option("--samples", min=1, help="Width of raw lines in pixels.")
     ] = None,
     bits: Annotated[int, typer.Option("--bits", help="Bits of a raw sample: 8 or 16.")] = 8,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Cut swaths into a folder of tiles.
 
@@ -201,7 +193,7 @@ def chunk(
 
 def check(
     name: Annotated[str, typer.Argument(help="hirise-v1, hirise-v3, hirise-v3.2, msl, or folder.")],
-    data: Annotated[Path, DATA],
+    data: DataFolder,
     hamming: Annotated[
         int,
         typer.Option(
@@ -211,7 +203,7 @@ def check(
     limit: Annotated[
         int, typer.Option("--limit", min=1, help="Lines shown of each kind; --json has all.")
     ] = 10,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Check a labelled set for faults: bad files, bad rows, leakage, duplicates, conflicts.
 

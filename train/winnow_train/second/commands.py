@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-DATA = typer.Option("--data", help="Folder that holds the data sets' and pictures' folders.")
+from winnow_base.options import AsJson, Changes, DataFolder, Threads, WeightsFolder
 
 
 def register(app: typer.Typer) -> None:
@@ -23,7 +23,7 @@ def verifier(
     cv: Annotated[
         Path, typer.Option("--cv", help="Folder of the first stage's finished `winnow cv`.")
     ],
-    data: Annotated[Path, DATA],
+    data: DataFolder,
     out: Annotated[Path, typer.Option("--out", help="Run folder; a killed run goes on from it.")],
     bundles: Annotated[
         list[Path] | None,
@@ -32,10 +32,7 @@ def verifier(
             help="Bundles of all folds, where they are not FOLDER/fold-1.winnow and so on.",
         ),
     ] = None,
-    weights_dir: Annotated[
-        Path | None,
-        typer.Option("--weights-dir", help="Folder of the backbones' weights files."),
-    ] = None,
+    weights_dir: WeightsFolder = None,
     false_per_swath: Annotated[
         float,
         typer.Option(
@@ -48,14 +45,9 @@ def verifier(
     mission: Annotated[
         Path | None, typer.Option("--mission", help="Fly as this mission file says.")
     ] = None,
-    changes: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Change a key of the recipe."),
-    ] = None,
-    threads: Annotated[
-        int, typer.Option("--threads", min=0, help="Cores to use; 0 takes all of them.")
-    ] = 0,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
+    changes: Changes = None,
+    threads: Threads = 0,
+    as_json: AsJson = False,
 ) -> None:
     """Fit a second stage for a cross-validated first stage, and tell whether it pays.
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import base64
 import json
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +12,7 @@ from rich.table import Table
 
 from winnow_base.console import show_table
 from winnow_base.figure import new_figure, plain, png
+from winnow_base.pages import data_url, now, span, templates
 from winnow_edge.files import write_file
 
 PAGE, FIGURES, PLOT = "verifier.html", "verifier.json", "rates.png"
@@ -29,25 +28,16 @@ _COLOURS = {"first": "#D55E00", "both": "#0072B2"}
 
 def write_page(found: Mapping[str, Any], out: Path) -> None:
     """Write verifier.html, verifier.json and rates.png into `out`. Raises OutputError."""
-    import jinja2
-
     plot = _curves(found)
     write_file(out / PLOT, plot)
     write_file(out / FIGURES, json.dumps(found, indent=1) + "\n")
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("winnow_train"),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
-    environment.filters["span"] = span
+    environment = templates("winnow_train")
     page = environment.get_template("verifier.html.j2").render(
         found=found,
         systems=SYSTEMS,
         compared=COMPARED,
-        plot=f"data:image/png;base64,{base64.b64encode(plot).decode()}",
-        made=time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
+        plot=data_url("image/png", plot),
+        made=now(),
     )
     write_file(out / PAGE, page)
 
@@ -82,20 +72,6 @@ def _curves(found: Mapping[str, Any]) -> bytes:
         axes.tick_params(labelsize=8)
         axes.spines[["top", "right"]].set_visible(False)
     return png(figure)
-
-
-def span(figure: Mapping[str, Any], digits: int = 3) -> str:
-    """A figure with its interval, for people.
-
-    >>> span({"value": 0.25, "low": 0.125, "high": 0.5}, 2)
-    '0.25 [0.12, 0.50]'
-    """
-    if figure["value"] is None:
-        return "-"
-    text = f"{figure['value']:.{digits}f}"
-    if figure["low"] is None:
-        return text
-    return f"{text} [{figure['low']:.{digits}f}, {figure['high']:.{digits}f}]"
 
 
 def print_summary(found: Mapping[str, Any], out: Path, console: Console | None = None) -> None:

@@ -5,10 +5,8 @@ The page shows parts of the pictures, so it is for the disk of whoever holds the
 
 from __future__ import annotations
 
-import base64
 import io
 import json
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +16,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from winnow_base.files import make_folder
+from winnow_base.pages import data_url, now, templates
 from winnow_edge.files import write_file
 from winnow_edge.products.kinds import Box
 from winnow_train.swaths.match import FALSE, TRUE, Judged, side_of
@@ -61,8 +60,6 @@ def write_page(judged: Sequence[Judged], found: Mapping[str, Any], title: str, o
 
     Raises OutputError if the folder cannot be written.
     """
-    import jinja2
-
     make_folder(out)
     gallery = {
         name: _shots(judged, name, row["threshold"]) for name, row in found["classes"].items()
@@ -70,13 +67,7 @@ def write_page(judged: Sequence[Judged], found: Mapping[str, Any], title: str, o
     sheet = _sheet(gallery)
     write_file(out / FIGURES, json.dumps(found, indent=1) + "\n")
     write_file(out / WINDOWS, sheet)
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("winnow_train"),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
+    environment = templates("winnow_train")
     environment.filters["share"] = _share
     page = environment.get_template("swaths.html.j2").render(
         title=title,
@@ -84,8 +75,8 @@ def write_page(judged: Sequence[Judged], found: Mapping[str, Any], title: str, o
         chosen_here=CHOSEN_HERE,
         everywhere=EVERYWHERE,
         judged_sizes=sizes_in_words(found["sizes"]),
-        sheet=f"data:image/png;base64,{base64.b64encode(sheet).decode()}",
-        made=time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
+        sheet=data_url("image/png", sheet),
+        made=now(),
     )
     write_file(out / PAGE, page)
 
