@@ -23,6 +23,7 @@ from winnow_edge.mission_tables import (
     Audit,
     ClassRule,
     Compute,
+    Context,
     Instrument,
     Link,
     Products,
@@ -43,6 +44,7 @@ __all__ = [
     "Audit",
     "ClassRule",
     "Compute",
+    "Context",
     "Instrument",
     "Link",
     "Mission",
@@ -85,6 +87,7 @@ class Mission:
     ranking: Ranking = setting(Ranking)
     products: Products = setting(Products)
     quick_look: QuickLooks = setting(QuickLooks)
+    context: Context = setting(Context)
     audit: Audit = setting(Audit)
     ask: Ask = setting(Ask)
     store: Store = setting(Store)
@@ -118,6 +121,7 @@ class Mission:
         camera = dataclasses.asdict(self.instruments[instrument])
         del camera["stall_s"]
         quick_look, audit, ask = self.quick_look.bytes, self.audit, self.ask
+        context = self.context
         if camera["start"] == "told":
             del camera["start"]  # as if there were no such key: swaths begun before it go on
         places = {
@@ -149,6 +153,7 @@ class Mission:
                 if getattr(self.products, key)
             },
             **({"audit": [audit.share, audit.bytes, audit.seed]} if audit.share else {}),
+            **({"context": [context.times, context.bytes]} if context.times else {}),
             **({"ask": [ask.posterior, ask.bytes]} if ask.bytes else {}),
             **({"quick_look": quick_look} if quick_look != QuickLooks().bytes else {}),
         }

@@ -212,6 +212,21 @@ class QuickLooks:
 
 
 @dataclass(frozen=True, slots=True)
+class Context:
+    """The surroundings of a detection, at a coarser scale, so that the ground sees the place.
+
+    Attributes:
+        times: Side of the square about the tile, in tiles. 0: none is made.
+        bytes: Most bytes of a context.
+        share: Share of a detection's utility that it delivers.
+    """
+
+    times: int = setting(0, unit="tiles", choices=(0, 2, 3))
+    bytes: int = setting(1500, 600, 1_000_000, unit="bytes")
+    share: float = setting(0.1, 0.0, 1.0, unit="share")
+
+
+@dataclass(frozen=True, slots=True)
 class Audit:
     """Tiles drawn at random, whose thumbnails come down whatever the net says of them.
 

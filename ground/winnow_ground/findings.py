@@ -168,6 +168,7 @@ def value_received(
     """
     worth, total = Worth(), 0.0
     told = {(store.store_id, row.id): row.classes for row in store.swaths()} if store else {}
+    tiles = {(p.store, p.swath, p.tile): p.box for p in received.products if p.kind in HAVE}
     for p in received.products:
         names = told.get((p.store, p.swath)) or received.classes(p.store, p.swath)
         kind = Kind[p.kind.upper()]
@@ -175,8 +176,11 @@ def value_received(
         if truth is None:
             product = Product(kind, p.tile or 0, index, p.posterior or 0.0, p.detection, b"")
             total += utility(product, mission, names)
-        elif p.kind in HAVE and p.detection and index < len(names) and p.box is not None:
-            shown = shown_by(names[index], p.box, truth.get((p.store, p.swath), ()))
+        elif p.kind in (*HAVE, "context") and p.detection and index < len(names):
+            # A context's own box is wider than the tile that shows the feature.
+            box = tiles.get((p.store, p.swath, p.tile))
+            features = truth.get((p.store, p.swath), ())
+            shown = shown_by(names[index], box, features) if box is not None else ()
             unit = unit_utility(kind, index, True, mission, names)
             total += worth.add(p.swath, kind, shown, unit)
     return total, len(worth.seen(_PICTURES))

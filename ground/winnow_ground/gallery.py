@@ -32,6 +32,11 @@ SAMPLES = (
         "Drawn at random",
         "Whatever the net said of them: the command winnow audit estimates what is missed.",
     ),
+    (
+        "context",
+        "Around detections",
+        "The surroundings of a detection, coarser than its own pictures.",
+    ),
 )
 _LARGE = 300_000
 """Bytes of a picture that stands in a page as it came."""

@@ -24,7 +24,7 @@ from winnow_ground.swath_plot import panels
 PAPER = 214
 """Grey of what did not come down."""
 _BLOCK_BYTES = 16 << 20
-_LAYERS = ("quick_looks", "audits", "questions", "thumbnails", "images")
+_LAYERS = ("quick_looks", "contexts", "audits", "questions", "thumbnails", "images")
 """Folders of pictures, the coarsest first."""
 
 

@@ -19,7 +19,7 @@ class Row:
     """A row of tiles on its way: `view` int8 (tile, samples[, 3]), `first` its first tile's index,
     `skipped` the tiles that were screened, `horizon` the first line that a tile after this row can
     have. Rows without a `job` were committed by an earlier run. `surroundings` are held where there
-    is a second stage."""
+    is a second stage, `contexts` where the mission asks for them."""
 
     row: TileRow
     band: Band
@@ -29,6 +29,7 @@ class Row:
     horizon: float
     job: Job | None
     surroundings: Surroundings | None = None
+    contexts: Surroundings | None = None
 
     @property
     def end(self) -> int:
@@ -44,6 +45,12 @@ class Row:
         if self.surroundings is None:
             return None
         return self.surroundings.around(self.row.origin, self.band.columns[tile])
+
+    def context(self, tile: int) -> Window | None:
+        """What comes down of the surroundings of the row's tile of that number."""
+        if self.contexts is None:
+            return None
+        return self.contexts.around(self.row.origin, self.band.columns[tile])
 
 
 @dataclass

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,6 +24,7 @@ from winnow_edge.loop.schedule import box_of
 from winnow_edge.loop.settings import Settings
 from winnow_edge.loop.verifier import Verifier
 from winnow_edge.products import encode
+from winnow_edge.products.context import context_product
 from winnow_edge.products.kinds import NO_CLASS, Box, Detection, Flag, Product
 from winnow_edge.products.quick_look import Section, quick_look_product
 from winnow_edge.products.tail import Seen
@@ -51,6 +53,7 @@ class Collector:
         samples: int,
     ) -> None:
         self._products, self._names = settings.mission.products, settings.manifest.classes
+        self._context = settings.mission.context
         self._tile, self._samples = settings.tile, samples
         self._decider = Decider(settings.manifest, settings.thresholds)
         self._placing = Placing(progress.geometry, settings.mission.classes, self._names)
@@ -187,9 +190,9 @@ class Collector:
 
     def _detection(self, row: Row, tile: int, class_index: int, posterior: float) -> Detection:
         box, scale = self._box(row, row.band.columns[tile]), row.row.scale
-        pixels, window = row.pixels(tile), row.window(tile)
-        index = row.first + tile
-        return Detection(index, box, scale, class_index, posterior, pixels, window=window)
+        pixels, index = row.pixels(tile), row.first + tile
+        found = Detection(index, box, scale, class_index, posterior, pixels)
+        return replace(found, window=row.window(tile), context=row.context(tile))
 
     def _keep(self, detections: Sequence[Detection]) -> list[Product]:
         """Verify and encode the detections that are decided."""
@@ -202,6 +205,9 @@ class Collector:
             self._tally.by_class[name] = self._tally.by_class.get(name, 0) + 1
             seen, swath = self._placing.of(detection.box), self.progress.swath_id
             result += encode.detection_products(detection, self._products, swath, seen)
+            if detection.context is not None:
+                view = detection.context.view(self._context.times * detection.scale)
+                result.append(context_product(detection, view, self._context, swath, seen))
         return result
 
     def _verified(self, found: Detection) -> Detection | None:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 
@@ -37,8 +38,10 @@ class Intake:
         scales, quantizer, spec = settings.scales, settings.quantizer, settings.manifest.input
         tiling, nodata = settings.mission.tiling, lines.nodata
         verified = settings.verifier is not None
-        # The surroundings of tiles are binned by twice their scale.
-        binnings = sorted({*scales, *(2 * s for s in scales if verified)})
+        times = settings.mission.context.times
+        # The surroundings of tiles are binned by twice their scale, their contexts as asked.
+        wider = [*([2] if verified else []), *([times] if times else [])]
+        binnings = sorted({*scales, *(n * s for s in scales for n in wider)})
         self._block_lines = block_lines(lines, binnings)
         self._bands = [
             Band(
@@ -53,18 +56,16 @@ class Intake:
             )
             for scale in scales
         ]
-        self._surroundings = [
-            Surroundings(
-                lines.samples,
-                self._block_lines,
-                tile=settings.tile,
-                scale=scale,
-                channels=spec.channels,
-                nodata=nodata,
-            )
-            for scale in scales
-            if verified
-        ]
+        around = partial(
+            Surroundings,
+            lines.samples,
+            self._block_lines,
+            tile=settings.tile,
+            channels=spec.channels,
+            nodata=nodata,
+        )
+        self._surroundings = [around(scale=scale) for scale in scales if verified]
+        self._contexts = [around(scale=scale, times=times) for scale in scales if times]
         self._schedules = [TileRows(settings.tile, settings.hop, scale) for scale in scales]
         self._screen = Screen(
             settings.mission.screening,
@@ -109,7 +110,7 @@ class Intake:
         for band, schedule in zip(self._bands, self._schedules, strict=True):
             band.start(self._slot)
             found += [(row, band) for row in self._rows(band, schedule)]
-        for held in self._surroundings:
+        for held in (*self._surroundings, *self._contexts):
             self._feed(held)
             if self.ended:
                 self._feed(held, rest=True)
@@ -158,8 +159,10 @@ class Intake:
             shown = list(itertools.compress(band.columns, ~skipped))
             job = self._pool.submit(band.tiles(view, shown), self._borderline)
         self._next_tile += len(band.columns)
-        around = self._surroundings[self._bands.index(band)] if self._surroundings else None
-        return Row(row, band, view, first, skipped, self._horizon(row), job, around)
+        number = self._bands.index(band)
+        around = self._surroundings[number] if self._surroundings else None
+        context = self._contexts[number] if self._contexts else None
+        return Row(row, band, view, first, skipped, self._horizon(row), job, around, context)
 
     def _horizon(self, row: TileRow) -> float:
         """The first line that a tile after this row can have."""

@@ -176,11 +176,13 @@ class Merger:
         state: Iterable[dict[str, Any]],
         pixels: dict[int, npt.NDArray[np.uint8]],
         windows: Mapping[int, Window] | None = None,
+        contexts: Mapping[int, Window] | None = None,
     ) -> None:
         """Take up a saved state; `pixels` holds the tile of every detection that is not dropped,
-        `windows` its surroundings where there is a second stage."""
+        `windows` its surroundings where there is a second stage, `contexts` those that come
+        down."""
         entries = list(state)
-        found = [_restored(entry, pixels, windows) for entry in entries]
+        found = [_restored(entry, pixels, windows, contexts) for entry in entries]
         for entry, candidate in zip(entries, found, strict=True):
             candidate.touched = [found[n] for n in entry.get("touched", ())]
             candidate.beside = [
@@ -253,7 +255,7 @@ def _decided(candidate: _Candidate) -> None:
 def _close(candidate: _Candidate) -> None:
     """It is dropped or given out: its place still counts, its pixels are not needed any more."""
     candidate.state = _State.DONE
-    candidate.detection = replace(candidate.detection, pixels=_NO_PIXELS, window=None)
+    candidate.detection = replace(candidate.detection, pixels=_NO_PIXELS, window=None, context=None)
 
 
 def _feature(candidate: _Candidate) -> Detection:
@@ -340,6 +342,7 @@ def _restored(
     entry: Mapping[str, Any],
     pixels: Mapping[int, npt.NDArray[np.uint8]],
     windows: Mapping[int, Window] | None,
+    contexts: Mapping[int, Window] | None,
 ) -> _Candidate:
     dropped, tile = "dropped" in entry, entry["tile"]
     detection = Detection(
@@ -350,6 +353,7 @@ def _restored(
         entry["posterior"],
         _NO_PIXELS if dropped else pixels[tile],
         window=windows.get(tile) if windows and not dropped else None,
+        context=contexts.get(tile) if contexts and not dropped else None,
     )
     state = _State.DONE if dropped else _State.KEPT if "kept" in entry else _State.UNDECIDED
     candidate = _candidate(detection)

@@ -58,6 +58,7 @@ class Progress:
         """State of an earlier run, until its last tile is passed."""
         self._pixels: dict[int, npt.NDArray[np.uint8]] = {}
         self._windows: dict[int, Window] = {}
+        self._contexts: dict[int, Window] = {}
         if writer.pending:
             self._saved = json.loads(writer.pending)
             if self._saved.get("state") != STATE:
@@ -176,12 +177,15 @@ class Progress:
                 self._pixels[tile] = row.pixels(tile - row.first)
                 if (window := row.window(tile - row.first)) is not None:
                     self._windows[tile] = window
+                if (context := row.context(tile - row.first)) is not None:
+                    self._contexts[tile] = context
 
     def take_up(self) -> None:
         """Go on with the earlier run's open detections, once its last tile is passed."""
         if self._saved is not None:
-            self.merger.restore(self._saved["merger"], self._pixels, self._windows)
-            self._saved, self._pixels, self._windows = None, {}, {}
+            held = self._pixels, self._windows, self._contexts
+            self.merger.restore(self._saved["merger"], *held)
+            self._saved, self._pixels, self._windows, self._contexts = None, {}, {}, {}
 
     def save(
         self,

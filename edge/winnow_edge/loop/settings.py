@@ -11,6 +11,9 @@ from winnow_edge.loop.band import Quantizer
 from winnow_edge.loop.decision import Borderline
 from winnow_edge.mission import Instrument, Mission, place_of
 
+_WIDEST = 65_536
+"""Lines and samples that the head of a picture can tell."""
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -85,6 +88,13 @@ def _tile_side(mission: Mission, bundle: Bundle) -> int:
             f"`tiling.tile` is {tile}, bundle {bundle.manifest.name!r} takes {spec.height}",
             where=mission.path,
             hint="leave `tiling.tile` out: it follows the bundle",
+        )
+    widest = spec.height * max(mission.tiling.scales) * mission.context.times
+    if widest > _WIDEST:
+        raise MissionError(
+            f"`context.times` is {mission.context.times}: a context would be {widest:,} lines high",
+            where=place_of(mission.path, "context", "times"),
+            hint=f"{_WIDEST:,} is the most; leave out scales or `times`",
         )
     hop = mission.tiling.hop
     if hop is not None and hop > spec.height:

@@ -55,6 +55,8 @@ class Kind(enum.IntEnum):
     """A thumbnail of a tile that was drawn at random."""
     QUESTION = 6
     """A thumbnail of a tile that the net abstained on: the ground is asked what it shows."""
+    CONTEXT = 9
+    """A detection's surroundings, at a coarser scale."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,11 +110,22 @@ class TileRecord:
     place: Place | None = None
 
 
+class View(NamedTuple):
+    """A part of a swath: where it lies, and its `pixels`, uint8, of bins of `scale`."""
+
+    box: Box
+    scale: int
+    pixels: npt.NDArray[np.uint8]
+
+
 class Window(Protocol):
     """What lies around a tile."""
 
     def pixels(self) -> npt.NDArray[np.uint8]:
         """The surroundings, uint8, of the shape of the tile."""
+
+    def view(self, scale: int) -> View:
+        """Of the surroundings, of bins of `scale`, what lies within the swath."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +135,8 @@ class Detection:
     `tile_index` is its record's index; `pixels` uint8, shape (tile, tile) or (tile, tile, 3).
     `merged` counts the detections of the same feature that it stands for, itself included;
     `outline` is where the feature lies, as far as they tell (None: not merged yet).
-    `window` gives its surroundings (None: there is no second stage to be shown them).
+    `window` gives its surroundings (None: there is no second stage to be shown them), `context`
+    those that come down (None: the mission asks for none).
     """
 
     tile_index: int
@@ -134,6 +148,7 @@ class Detection:
     merged: int = 1
     outline: Box | None = None
     window: Window | None = None
+    context: Window | None = None
 
 
 class Product(NamedTuple):

@@ -107,6 +107,7 @@ def unit_utility(
         Kind.RECORD: mission.products.record_share,
         Kind.THUMBNAIL: mission.products.thumbnail_share,
         Kind.IMAGE: mission.products.image_share,
+        Kind.CONTEXT: mission.context.share,
     }
     return class_utility(class_index, mission, classes) * shares[kind]
 

@@ -200,7 +200,7 @@ def _missing(db: sqlite3.Connection, told: dict[int, Row]) -> Iterator[tuple[int
     """What the index of the damaged store tells of, and the new one does not hold."""
     there = {number for (number,) in db.execute("SELECT id FROM product")}
     for number, (swath, tile, kind, _) in told.items():
-        if number not in there and isinstance(kind, int) and 0 < kind < len(Kind):
+        if number not in there and isinstance(kind, int) and kind in set(Kind) - {Kind.SWATH}:
             yield number, Kind(kind), int(swath or 0), int(tile or 0)
 
 

@@ -56,7 +56,7 @@ FROM_VERSION_1: Final = (
 _RANGES: Final = {
     "product.id": (1, 2**32 - 1),
     "swath": (1, MAX_SWATHS),
-    "kind": (0, len(Kind) - 1),
+    "kind": (0, max(Kind)),
     "tile": (-1, 2**31 - 1),
     "class": (0, 255),
     "detection": (0, 1),
