@@ -24,7 +24,7 @@ $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.
 	|| $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt $(1)
 endef
 
-.PHONY: help demo test test-slow test-power test-arm wheel lint format types bench bench-peers pin clean
+.PHONY: help demo test test-slow test-power test-board test-arm wheel lint format types bench bench-peers pin clean
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
@@ -49,13 +49,18 @@ demo: $(VENV)/.base ## render a Mars-like swath, fly the shipped bundle over it,
 
 test: $(VENV)/.all ## all tests but the slow ones
 	@command -v sshd >/dev/null || test -x /usr/sbin/sshd || echo "winnow: no sshd here, so the tests of deploy will skip; on Debian: apt-get install openssh-server" >&2
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --randomly-seed=$(SEED) -m 'not slow and not arm' tests
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --randomly-seed=$(SEED) -m 'not slow and not arm and not board' tests
 
 test-slow: $(VENV)/.all ## the slow tests: long fuzzing, long streams
-	$(BIN)/python -m pytest -m slow tests
+	$(BIN)/python -m pytest -m 'slow and not board' tests
 
 test-power: $(VENV)/.all ## power cuts at 100,000 points, 500 kills, every call failing (POINTS=n, SEED=n)
 	POWER_POINTS=$(or $(POINTS),100000) POWER_SEED=$(SEED) $(BIN)/python -m pytest -s -m slow tests/power
+
+test-board: $(VENV)/.all ## power cuts of whole emulated boards, as root (CUTS=n, ARCH=x86-64|aarch64, ACCEL=kvm|tcg)
+	@for tool in qemu-system-x86_64 qemu-system-aarch64 qemu-img mmdebstrap; do command -v $$tool >/dev/null || \
+		{ echo "winnow: no $$tool here; on Debian: apt-get install qemu-system-x86 qemu-system-arm qemu-utils qemu-user-static binfmt-support mmdebstrap" >&2; exit 1; }; done
+	WINNOW_CUTS=$(CUTS) WINNOW_ARCH=$(ARCH) WINNOW_ACCEL=$(ACCEL) SEED=$(SEED) $(BIN)/python -m pytest -s -m board tests/board
 
 test-arm: $(VENV)/.all ## the edge on aarch64, emulated: installs, logits and records bit for bit
 	$(BIN)/python -m pytest -m arm tests/arm

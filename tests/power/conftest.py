@@ -12,6 +12,8 @@ import pytest
 from tests.power.session import Session, flown, maintained, migrated
 from tests.power.shim import compiled
 
+SESSIONS = (flown, migrated, maintained)
+
 
 @pytest.fixture(scope="session")
 def shim(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -19,9 +21,7 @@ def shim(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return compiled(tmp_path_factory.mktemp("shim"))
 
 
-@pytest.fixture(
-    scope="session", params=[flown, migrated, maintained], ids=lambda made: made.__name__
-)
+@pytest.fixture(scope="session", params=SESSIONS, ids=lambda made: made.__name__)
 def session(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, shim: Path
 ) -> Session:

@@ -35,13 +35,20 @@ class File:
 
     synced: bytes = b""
     since: list[Call] = field(default_factory=list)
+    _whole: bytes | None = None
+
+    def play(self, call: Call) -> None:
+        self.since.append(call)
+        self._whole = None
 
     def sync(self) -> None:
         self.synced, self.since = self.whole(), []
 
     def whole(self) -> bytes:
         """With everything that was asked for."""
-        return _applied(self.synced, self.since)
+        if self._whole is None:
+            self._whole = _applied(self.synced, self.since)
+        return self._whole
 
 
 Entry = File | None
@@ -79,7 +86,7 @@ class Disk:
         """One more call. Raises ValueError for one that the model does not know."""
         op = call.op
         if op in "WTA":
-            self._by_inode[call.inode].since.append(call)
+            self._by_inode[call.inode].play(call)
         elif op == "S":
             self._by_inode[call.inode].sync()
         elif op == "D":

@@ -45,7 +45,7 @@ class Session:
         return copy.deepcopy(self.start)
 
 
-def _painted(lines: int, seed: int) -> bytes:
+def painted(lines: int, seed: int) -> bytes:
     pixels = painted_swath(lines, SAMPLES, seed=seed, squares=lines // 60, side=14)
     return b"P5 %d %d 255\n" % (SAMPLES, lines) + pixels.tobytes()
 
@@ -107,13 +107,13 @@ class Recorder:
     def bring(self, name: str, lines: int, seed: int) -> Path:
         """Put a swath into the folder of swaths; to be called before anything is flown."""
         path = self.root / "incoming" / name
-        path.write_bytes(_painted(lines, seed))
+        path.write_bytes(painted(lines, seed))
         return path
 
     def swath(self, name: str, lines: int, seed: int) -> Path:
         """A swath elsewhere."""
         path = self.ground / name
-        path.write_bytes(_painted(lines, seed))
+        path.write_bytes(painted(lines, seed))
         return path
 
     def variant(self, name: str, more: str, **manifest: object) -> Path:
@@ -174,20 +174,23 @@ class Recorder:
 
     def heard(self, out: Path, *, lost: int = 0) -> Path:
         """The ground's report of a contact, of which the first `lost` containers are missing."""
-        with out.open("rb") as stream:
-            containers = list(read_containers(stream, LinkCounts()))
-        numbers = [container.id for container in containers]
-        told = ContactAck(tuple(numbers[lost:]), tuple(numbers[:lost]))
-        report = AckReport(containers[0].store_id, {containers[0].contact: told})
-        path = self.ground / f"{out.stem}.json"
-        path.write_text(report.to_json())
-        return path
+        return heard(out, self.ground / f"{out.stem}.json", lost=lost)
 
     def recorded(self) -> Session:
         """What was recorded since the first flight."""
         assert self._before is not None
         assert self.trace is not None
         return Session(self._before, list(read(self.trace)), self.mission)
+
+
+def heard(out: Path, report: Path, *, lost: int = 0) -> Path:
+    """Write the ground's report of a contact, of which the first `lost` containers are missing."""
+    with out.open("rb") as stream:
+        containers = list(read_containers(stream, LinkCounts()))
+    numbers = [container.id for container in containers]
+    told = ContactAck(tuple(numbers[lost:]), tuple(numbers[:lost]))
+    report.write_text(AckReport(containers[0].store_id, {containers[0].contact: told}).to_json())
+    return report
 
 
 def flown(folder: Path, library: Path) -> Session:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.power.conftest import SESSIONS
 from tests.power.points import Points
 from tests.power.session import Session
 from winnow_edge.errors import WinnowEdgeError
@@ -19,6 +20,8 @@ from winnow_edge.errors import WinnowEdgeError
 SEED = os.environ.get("POWER_SEED", "1")
 FAULTS = (AssertionError, WinnowEdgeError)
 POINTS = int(os.environ.get("POWER_POINTS", "100000"))
+DRAWS = 5
+"""Of cuts behind each call, at once."""
 
 
 def test_a_sample_of_all_points(session: Session, scratch: Path) -> None:
@@ -31,16 +34,18 @@ def test_a_sample_of_all_points(session: Session, scratch: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(6 * 3600)
 def test_every_call_of_a_session(session: Session, scratch: Path) -> None:
-    """Both sessions together check `POINTS` disks that differ, each in proportion to its calls."""
-    calls = sum(call.op not in "Pm" for call in session.calls)
-    points = Points(session, scratch, SEED)
-    draws = 0
-    while points.tally.distinct < min(POINTS, 80 * calls):
-        points.check(5, first=draws)
-        draws += 5
+    """The sessions together check `POINTS` disks that differ, each as many."""
+    points, draws = Points(session, scratch, SEED), 0
+    while points.tally.distinct < POINTS // len(SESSIONS):
+        before = points.tally.points - points.tally.distinct
+        points.check(DRAWS, first=draws)
+        draws += DRAWS
+        known = points.tally.points - points.tally.distinct - before
+        assert known < 0.95 * DRAWS * points.tally.calls, "hardly a disk differs any more"
     print(
         f"{points.tally.calls:,} calls, {points.tally.points:,} points,"
-        f" {points.tally.distinct:,} of them distinct, {len(points.tally.states)} states"
+        f" {points.tally.distinct:,} disks that differ, {points.tally.stores:,} stores opened,"
+        f" {len(points.tally.states)} states"
     )
 
 

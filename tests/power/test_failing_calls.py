@@ -40,11 +40,14 @@ EVERY = 40
 
 @dataclass(frozen=True)
 class Board:
-    """A board that has a swath to run; `states` are those that its store goes through."""
+    """A board that has a swath to run, has run it, has held two contacts; `states` are those that
+    its store goes through in the run; `acks` say that one contact was heard and one was not."""
 
     recorder: Recorder
     empty: Path
     flown: Path
+    heard: Path
+    acks: Sequence[Path]
     states: Sequence[str]
 
     def reset(self, to: Path) -> None:
@@ -76,8 +79,12 @@ def board(tmp_path_factory: pytest.TempPathFactory, shim: Path) -> Iterator[Boar
         shutil.copytree(recorder.root, folder / "empty")
         recorder.run().well()
         shutil.copytree(recorder.root, folder / "flown")
-        made = Board(recorder, folder / "empty", folder / "flown", ())
-        yield replace(made, states=made.committed())
+        made = Board(recorder, folder / "empty", folder / "flown", folder / "heard", (), ())
+        made = replace(made, states=made.committed())
+        first, second = recorder.contact(8, 4000), recorder.contact(9, 4000)
+        acks = (recorder.heard(first), recorder.heard(second, lost=1))
+        shutil.copytree(recorder.root, folder / "heard")
+        yield replace(made, acks=acks)
 
 
 def _numbers(calls: int, every: int) -> range:
@@ -131,22 +138,31 @@ def _carried(out: Path) -> set[int]:
         return {item.id for c in read_containers(stream, LinkCounts()) for item in c.items}
 
 
-def _contacts(board: Board, kind: str, every: int) -> int:
-    """Hold a contact with each call failing in its turn, and one after it; how many did."""
+def _contacts(board: Board, kind: str, every: int, *, acks: bool = False) -> int:
+    """Hold a contact with each call failing in its turn, and one after it; how many did. With
+    `acks` it takes in what the ground said of two before."""
     out, after = board.recorder.root / "out" / "1.bin", board.recorder.root / "out" / "2.bin"
+    start, reports = (board.heard, board.acks) if acks else (board.flown, ())
     board.reset(board.flown)
-    calls = board.recorder.downlink(out, 10**6, fault=FAULTS[kind]).well().calls
+    board.recorder.downlink(out, 10**6).well()
+    all_there = _carried(out)
+    board.reset(start)
+    calls = board.recorder.downlink(out, 10**6, *reports, fault=FAULTS[kind]).well().calls
     everything = _carried(out)
+    board.committed()
+    assert everything < all_there if acks else everything == all_there
     for number in _numbers(calls, every):
-        board.reset(board.flown)
-        ended = board.recorder.downlink(out, 10**6, fault=replace(FAULTS[kind], nth=number))
+        board.reset(start)
+        fault = replace(FAULTS[kind], nth=number)
+        ended = board.recorder.downlink(out, 10**6, *reports, fault=fault)
         what = f"{kind}, call {number} of {calls}"
         _honest(ended, what)
         first = _carried(out)
         assert first in (set(), everything), f"{what}: a file that is not whole"
         assert ended.code or first, f"{what}: code 0 and nothing was sent"
-        board.recorder.downlink(after, 10**6).well()
-        # What is not in the first file is in the second: nothing counts as sent that was not.
+        board.recorder.downlink(after, 10**6, *reports).well()
+        # What is not in the first file is in the second: nothing counts as sent that was not; nor
+        # is anything sent again that was acknowledged.
         assert first | _carried(after) == everything, what
         with Store.open(board.recorder.store, mission=None, read_only=True) as store:
             for product in store.products(kinds=(Kind.RECORD,)):
@@ -165,6 +181,11 @@ def test_some_calls_of_a_contact(board: Board, kind: str) -> None:
     assert _contacts(board, kind, EVERY) > 0
 
 
+@pytest.mark.parametrize("kind", FAULTS)
+def test_some_calls_of_an_acknowledgement(board: Board, kind: str) -> None:
+    assert _contacts(board, kind, EVERY, acks=True) > 0
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(3 * 3600)
 @pytest.mark.parametrize("kind", FAULTS)
@@ -177,3 +198,10 @@ def test_every_call_of_a_run(board: Board, kind: str) -> None:
 @pytest.mark.parametrize("kind", FAULTS)
 def test_every_call_of_a_contact(board: Board, kind: str) -> None:
     print(f"{kind}: {_contacts(board, kind, 1)} calls of a contact failed")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3 * 3600)
+@pytest.mark.parametrize("kind", FAULTS)
+def test_every_call_of_an_acknowledgement(board: Board, kind: str) -> None:
+    print(f"{kind}: {_contacts(board, kind, 1, acks=True)} calls of an acknowledgement failed")

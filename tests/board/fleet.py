@@ -1,0 +1,252 @@
+"""A board in orbit: deployed, fed, cut from its power, and judged by its disk after each cut.
+
+The judge sees the disk as the cut left it, in a copy whose journal is replayed as the next boot
+replays it: the store opens, is sound, holds all that it was seen to hold and all that the service
+said it had finished, and nothing that a board left alone would not have.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+import shutil
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+
+from tests.board.machine import BOOT_S, Machine
+from winnow_edge.products.encode import decode_head
+from winnow_edge.products.kinds import Kind
+from winnow_edge.store.store import Store
+
+MISSION = 'name = "board"\n[instrument.camera]\nbundle = "hirise-landmarks"\n'
+LINES, SAMPLES = 500, 256
+AHEAD = 4
+"""So many swaths at least wait in the folder when it is switched on."""
+MORE = 12
+"""So many are fed at once."""
+OF_A_SWATH = 800_000
+"""About so many octets go to the disk for a swath."""
+LONGEST_S = 120.0
+"""So long at most a moment is waited for: a board that has nothing to do writes nothing."""
+STARTING = re.compile(r"Start(?:ing|ed) winnow\.service")
+STARTED = re.compile(r"Started winnow\.service")
+FINISHED = re.compile(r"(\d{4}\.pgm): [\d,]+ lines of")
+TILES = (Kind.RECORD, Kind.THUMBNAIL, Kind.IMAGE)
+"""What is the same however often a run begins anew; what tells of a swath says how long it took."""
+
+Row = tuple[int, int, int, int, bytes]
+
+
+@dataclass
+class Known:
+    """What a store was seen to hold: of each swath whether it is complete and its next tile, and
+    its rows of tiles by number."""
+
+    swaths: dict[str, tuple[bool, int]] = field(default_factory=dict)
+    rows: dict[int, Row] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, folder: Path) -> Known:
+        """That of a store, which must be sound; none is one that holds nothing."""
+        if not (folder / "store.db").exists():
+            return cls()
+        with Store.open(folder, mission=None) as store:
+            assert store.damage() is None
+            swaths = {s.name: (s.complete, s.next_tile) for s in store.swaths()}
+            rows = {
+                p.id: (p.swath, int(p.kind), p.tile_index, p.class_index, store.data(p.id))
+                for p in store.products(kinds=TILES)
+            }
+        return cls(swaths, rows)
+
+
+def swath(number: int) -> bytes:
+    """A PGM of dunes and craters of a kind: enough structure for detections."""
+    rng = np.random.default_rng(number)
+    line, sample = np.mgrid[0:LINES, 0:SAMPLES]
+    pixels = 120 + 40 * np.sin(line / 9 + 3 * np.sin(sample / 31)) + rng.normal(0, 6, line.shape)
+    for _ in range(40):
+        at, side, radius = rng.uniform(0, LINES), rng.uniform(0, SAMPLES), rng.uniform(6, 40)
+        away = np.hypot(line - at, sample - side) / radius
+        pixels += np.where(away < 1, 60 * (sample - side) / radius, 0)
+    return b"P5 %d %d 255\n" % (SAMPLES, LINES) + pixels.clip(1, 254).astype(np.uint8).tobytes()
+
+
+def _grew(row: Row, to: Row | None) -> bool:
+    """Whether a row is, or may become, another: a record is told of its detection once that is
+    closed."""
+    if to is None or row[:4] != to[:4]:
+        return False
+    if row[1] != Kind.RECORD:
+        return row == to
+    old, new = decode_head(row[4]).record, decode_head(to[4]).record
+    return old.flags | new.flags == new.flags and replace(old, flags=new.flags) == new
+
+
+class Board:
+    """A board in orbit, and what is known of it on the ground."""
+
+    def __init__(self, machine: Machine, folder: Path, seed: str) -> None:
+        self.machine, self._folder = machine, folder
+        self._rng = random.Random(seed)
+        self._mission = folder / "mission.toml"
+        self._mission.write_text(MISSION)
+        (folder / "fed").mkdir()
+        self._fed: list[Path] = []
+        self._known, self._expected = Known(), Known()
+        self._finished: set[str] = set()
+        self._waiting = 0
+        self.cuts = self.partial = self.working = 0
+        """Cuts; those of which the disk lost requests; those of a service under way."""
+
+    def deploy(self) -> None:
+        """`winnow deploy`, then a machine that is shut down."""
+        self.machine.boot()
+        self.machine.answers()
+        command = [sys.executable, "-c", "from winnow_cli.app import main; main()", "deploy"]
+        command += ["root@127.0.0.1", str(self._mission), "--port", str(self.machine.port)]
+        command += ["--identity", str(self.machine.key)]
+        for option in self.machine.options:
+            command += ["--ssh-option", option]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        self._feed()
+        self._off()
+
+    def cut(self) -> str:
+        """Switch the board on, cut its power at a random moment, and judge; what to say of it."""
+        self.machine.boot()
+        if self._waiting < AHEAD:
+            self.machine.answers()
+            self._feed()
+        working = self._moment()
+        lost = self.machine.cut(self._rng)
+        self.cuts += 1
+        self.partial += lost > 0
+        self.working += working
+        before = len(self._known.rows)
+        self.judge()
+        done = sum(complete for complete, _ in self._known.swaths.values())
+        return (
+            f"cut {self.cuts}{' of a run' if working else ''}: {lost} requests not on the disk, "
+            f"{done} swaths complete, {len(self._known.rows)} products "
+            f"({len(self._known.rows) - before:+})"
+        )
+
+    def finish(self) -> None:
+        """Nobody touches the board until it has done all that it was fed; then a contact."""
+        self.machine.boot()
+        self.machine.answers()
+        empty = "! ls winnow/incoming/*.pgm >/dev/null 2>&1"
+        self.machine.ask(f"for n in $(seq {BOOT_S:.0f}); do {empty} && exit; sleep 1; done; false")
+        flight = "winnow/current/flight/mission.toml --store winnow/store"
+        self.machine.ask(f"winnow/bin/winnow-edge downlink {flight} --bytes 100000 --out contact")
+        self._off()
+        self.judge()
+        assert all(complete for complete, _ in self._known.swaths.values())
+        assert len(self._known.swaths) == len(self._fed)
+        assert self._known.rows == self._expected.rows
+
+    def judge(self) -> None:
+        """Judge the disk. Raises AssertionError that says what is wrong."""
+        disk = self._copy()
+        self._swaths_are_there(disk)
+        now = Known.of(disk / "store")
+        for name, (complete, tile) in self._known.swaths.items():
+            assert now.swaths.get(name, (False, -1)) >= (complete, tile), f"swath {name} went back"
+        for number, row in self._known.rows.items():
+            assert _grew(row, now.rows.get(number)), f"product {number} is gone, or another"
+        for number, row in now.rows.items():
+            assert _grew(row, self._expected.rows.get(number)), f"product {number} is invented"
+        for name in self._finished:
+            assert now.swaths.get(name, (False, 0))[0], f"swath {name} was said to be finished"
+        for place, (name, (complete, tile)) in enumerate(now.swaths.items(), 1):
+            records = [r[2] for r in now.rows.values() if r[0] == place and r[1] == Kind.RECORD]
+            assert records == list(range(tile)), f"swath {name} has gaps"
+            if complete:
+                assert (complete, tile) == self._expected.swaths[name]
+                rows = {n: row for n, row in now.rows.items() if row[0] == place}
+                assert rows.items() <= self._expected.rows.items(), f"swath {name} is another"
+        self._known = now
+        self._waiting = len(self._fed) - sum(complete for complete, _ in now.swaths.values())
+
+    def _swaths_are_there(self, disk: Path) -> None:
+        incoming = disk / "incoming"
+        aside = incoming / "set-aside"
+        assert not (aside.exists() and list(aside.iterdir())), "a swath was set aside"
+        for path in self._fed:
+            places = [
+                p for p in (incoming / path.name, incoming / "done" / path.name) if p.exists()
+            ]
+            assert places, f"{path.name} is gone"
+            assert all(p.read_bytes() == path.read_bytes() for p in places), path.name
+
+    def _copy(self) -> Path:
+        """The service's folder on the disk; the journal is replayed in a copy."""
+        copy, to = self._folder / "copy.img", self._folder / "winnow"
+        shutil.rmtree(to, ignore_errors=True)
+        to.mkdir()
+        subprocess.run(["cp", "--sparse=always", self.machine.disk, copy], check=True)
+        replay = subprocess.run(["e2fsck", "-y", "-E", "journal_only", copy], capture_output=True)
+        assert replay.returncode in (0, 1), replay.stdout.decode("utf-8", "replace")
+        for name in ("store", "incoming"):
+            dump = ["debugfs", "-R", f"rdump /root/winnow/{name} {to}", copy]
+            subprocess.run(dump, check=True, capture_output=True)
+        copy.unlink()
+        return to
+
+    def _moment(self) -> bool:
+        """Wait for a random moment: of the boot, of the service's start, or of its work, which is
+        measured by what it writes. Whether the service was started."""
+        try:
+            how = self._rng.random()
+            if how < 0.1:
+                time.sleep(self._rng.uniform(0, 20))
+                return self._says(STARTING)
+            self.machine.wait(lambda: self._says(STARTING), "the service's start")
+            if how < 0.25:
+                time.sleep(self._rng.uniform(0, 10))
+                return True
+            self.machine.wait(lambda: self._says(STARTED), "a service that is ready")
+            size = self._written() + self._rng.uniform(0, OF_A_SWATH * 1.5)
+            began = time.monotonic()
+            while self._written() < size and time.monotonic() - began < LONGEST_S:
+                time.sleep(0.1)
+            return True
+        finally:
+            self._finished |= set(FINISHED.findall(self.machine.said()))
+
+    def _says(self, pattern: re.Pattern[str]) -> bool:
+        return bool(pattern.search(self.machine.said()))
+
+    def _written(self) -> int:
+        return self.machine.writes.stat().st_size
+
+    def _feed(self) -> None:
+        """Move swaths into the folder; and run them on a board that is left alone, the ground."""
+        first = len(self._fed)
+        paths = [self._folder / "fed" / f"{first + n + 1:04d}.pgm" for n in range(MORE)]
+        for number, path in enumerate(paths, first + 1):
+            path.write_bytes(swath(number))
+        run = [sys.executable, "-m", "winnow_edge", "run", self._mission, *paths, "--store"]
+        alone = self._folder / "alone"
+        subprocess.run([*run, alone], check=True, capture_output=True)
+        self._expected = Known.of(alone)
+        names = [path.name for path in paths]
+        archive = ["tar", "-cf", "-", "-C", self._folder / "fed", *names]
+        data = subprocess.run(archive, check=True, capture_output=True).stdout
+        # Whole and on the disk before they can be seen, as docs/service.md asks.
+        script = "cd winnow && mkdir -p next && tar -xf - -C next && sync && mv next/* incoming/"
+        self.machine.ask(f"{script} && sync", data=data)
+        self._fed += paths
+        self._waiting += len(paths)
+
+    def _off(self) -> None:
+        """Shut down, as one does on the ground."""
+        self.machine.ask("systemctl stop winnow.path winnow.service; sync; sync")
+        self.machine.cut()
