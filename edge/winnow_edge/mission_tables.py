@@ -30,7 +30,8 @@ class Instrument:
         dead_samples: Detector elements that do not work, counted from 0. They are repaired.
         find_dead_samples: Look for dead samples in the first 256 lines too, of which 64 are needed.
         bright_pixels: Pixels brighter than all eight neighbours by more are repaired. 0: none are.
-        stall_s: A pipe or socket that is silent for this long has ended.
+        stall_s: A pipe or socket that is silent for this long has ended; so has one of which a
+            line takes ten times as long.
         frame: The swaths are pictures of 8 bits. The net sees each one whole, at its input's size.
     """
 

@@ -10,12 +10,16 @@ import contextlib
 import io
 import logging
 import os
+import select
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, TextIO, cast
 
 from winnow_edge.errors import OutputError
 from winnow_edge.files import printable, unwritable
+
+_PATIENCE_S = 0.2
+"""How long a pipe may be full before something else is asked."""
 
 
 @contextlib.contextmanager
@@ -46,10 +50,22 @@ def checked_stdout() -> Iterator[None]:
 
 def tell(message: str) -> None:
     """One line on standard error, without what a terminal obeys; silence where that cannot be
-    written either."""
+    written either, or is a pipe that nobody empties."""
     if sys.stderr is not None:
         with contextlib.suppress(OSError):
-            print(printable(message), file=sys.stderr, flush=True)
+            if sys.stderr.isatty() or _has_room(sys.stderr, _PATIENCE_S):
+                print(printable(message), file=sys.stderr, flush=True)
+
+
+def _has_room(stream: Any, seconds: float) -> bool:
+    """Whether a line can be written without waiting, at once or within so many seconds."""
+    try:
+        file = stream.fileno()
+    except (OSError, ValueError, AttributeError):
+        return True
+    asking = select.poll()
+    asking.register(file, select.POLLOUT)
+    return bool(asking.poll(1000 * seconds))
 
 
 class Printable(logging.Formatter):
@@ -61,15 +77,20 @@ class Printable(logging.Formatter):
 
 class Results:
     """Results that are printed as they come; where they cannot be, work goes on without them, and
-    `fault` (None: all got out) says why."""
+    `fault` (None: all got out) says why. `stop` ends the wait for a
+    reader that does not read, which is then taken for one that has gone."""
 
-    def __init__(self) -> None:
+    def __init__(self, stop: Callable[[], bool]) -> None:
         self.fault: BrokenPipeError | OutputError | None = None
+        self._stop = stop
 
     def say(self, text: str) -> None:
         """One result."""
         if self.fault is None:
             try:
+                while sys.stdout is not None and not _has_room(sys.stdout, _PATIENCE_S):
+                    if self._stop():
+                        raise BrokenPipeError
                 print(text, flush=True)
             except (BrokenPipeError, OutputError) as error:
                 self.fault = error

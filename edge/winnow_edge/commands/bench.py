@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from winnow_edge.commands.run import amount, samples_of, threads_of
+from winnow_edge.commands.options import amount, samples_of, threads_of
 from winnow_edge.errors import EXIT_OK
 from winnow_edge.mission import RUNTIMES
 

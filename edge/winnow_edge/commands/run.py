@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import argparse
 import json
-import signal
 import socket
-import sys
-import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING
 
+from winnow_edge.commands.options import amount, place, samples_of, threads_of, utc, whole
+from winnow_edge.commands.watching import asked_to_end, progress_line
 from winnow_edge.errors import (
     EXIT_OK,
     EXIT_USAGE,
@@ -30,9 +27,7 @@ from winnow_edge.output import Results, tell
 
 if TYPE_CHECKING:
     from winnow_edge.board.incoming import Patience
-    from winnow_edge.clock.cuc import Instant
     from winnow_edge.loop.flight import Flight
-    from winnow_edge.place.place import Place
 
 ALL = 0
 """Value of --passes for a listener that is ended by SIGTERM alone."""
@@ -101,8 +96,8 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         type=amount(0.1, 1e6),
         metavar="SECONDS",
         help="end a pipe or socket that is silent for so long (default: wait). A peer that "
-        "has yet to connect is always waited for; one that sends nothing gives way to "
-        "the next after 60 s",
+        "has yet to connect is always waited for; one that sends no line gives way to "
+        "the next after 60 s. A line may take ten times as long",
     )
     p.add_argument(
         "--passes",
@@ -119,13 +114,13 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     )
     p.add_argument(
         "--start",
-        type=_utc,
+        type=utc,
         metavar="UTC",
         help="when the swath's first line was seen, such as 2022-01-30T14:43:59.182Z",
     )
     p.add_argument(
         "--place",
-        type=_place,
+        type=place,
         metavar="LAT[,LON]",
         help="where the swath is, in degrees north and east",
     )
@@ -171,7 +166,7 @@ def run(args: argparse.Namespace) -> int:
     from winnow_edge.mission import load_mission
 
     mission = with_overrides(load_mission(args.mission), args)
-    with _sigterm() as stopped:
+    with asked_to_end() as stopped:
         stop = watched(stopped)
         notify("READY=1")
         with _flight(mission, args, stop) as flight:
@@ -180,7 +175,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _fly(args: argparse.Namespace, flight: Flight, stop: Callable[[], bool]) -> int:
     """Run all swaths; the exit code. Raises OutputError where results could not be printed."""
-    results = Results()
+    results = Results(stop)
     if args.incoming:
         code = _take_in(args, flight, stop, results)
     else:
@@ -282,13 +277,15 @@ def _run_one(
     """Run a swath and print its counts; whether it is complete."""
     from winnow_edge.place.door import Asked
 
+    if link is None and (link := _connected(path, args, flight, stop)) is None and stop():
+        return False
     summary = flight.run(
         path,
         instrument=args.instrument,
         samples=args.samples,
         bits=args.bits,
         name=name,
-        progress=_progress(path),
+        progress=progress_line(path),
         stop=stop,
         link=link,
         asked=Asked(args.start, args.place, args.geometry),
@@ -296,6 +293,20 @@ def _run_one(
     text = "\n".join(map(printable, summary.as_text().splitlines()))
     results.say(json.dumps(summary.as_json()) if args.json else text)
     return summary.complete
+
+
+def _connected(
+    path: str, args: argparse.Namespace, flight: Flight, stop: Callable[[], bool]
+) -> socket.socket | None:
+    """The connection to a swath that is a socket; None where it is none, or `stop` ended the wait.
+    Lines of unknown width are refused before, by who opens them."""
+    from winnow_edge.sources.sockets import address_of, connect, name_of
+
+    address = address_of(path)
+    if address is None:
+        return None
+    _, camera = flight.mission.instrument_for(args.name or name_of(address), args.instrument)
+    return connect(address, stop) if args.samples or camera.samples else None
 
 
 def _swaths(
@@ -322,10 +333,11 @@ def _passes_at(
     base, number = args.name or name_of(address), 1
     name = base if args.passes == 1 else f"{base}-{number}"
     _, camera = flight.mission.instrument_for(name, args.instrument)
-    if args.samples is None and camera.samples is None:
+    if (samples := args.samples or camera.samples) is None:
         raise SwathError(
             "raw lines have no header", where=address, hint="give their width: --samples N"
         )
+    line = samples * (args.bits or camera.bits) // 8
     if args.passes == 1 and (known := flight.store.swath(name)) is not None and known.complete:
         raise SwathKnownError(
             f"a swath {name!r} is complete already",
@@ -335,7 +347,7 @@ def _passes_at(
     with Listener(address) as listening:
         tell(f"winnow-edge: listening at {listening.address}")
         taken = 0
-        while (link := listening.accept(stop, camera.stall_s)) is not None:
+        while (link := listening.accept(stop, camera.stall_s, line)) is not None:
             taken += 1
             if taken == args.passes:
                 listening.close()  # who comes now is refused, and not left waiting for nothing
@@ -366,112 +378,8 @@ def with_overrides(mission: Mission, args: argparse.Namespace) -> Mission:
     return replace(mission, compute=compute, instruments=instruments)
 
 
-@contextmanager
-def _sigterm() -> Iterator[Callable[[], bool]]:
-    """Inside, SIGTERM and SIGHUP only set what the yielded function returns; a SIGHUP that is
-    ignored (nohup(1)) stays so."""
-    stopped = False
-
-    def handle(number: int, frame: FrameType | None) -> None:
-        nonlocal stopped
-        stopped = True
-
-    numbers = [signal.SIGTERM]
-    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
-        numbers.append(signal.SIGHUP)
-    before = {number: signal.signal(number, handle) for number in numbers}
-    try:
-        yield lambda: stopped
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def _progress(path: str) -> Callable[..., None] | None:
-    """A line on stderr that is written over, if anybody watches."""
-    if sys.stderr is None or not sys.stderr.isatty():
-        return None
-    started = time.monotonic()
-    shown = 0.0
-
-    def show(tally: object, lines: int, total: int | None) -> None:
-        nonlocal shown
-        now = time.monotonic()
-        if now - shown < 0.2:
-            return
-        shown = now
-        tiles, detections = getattr(tally, "tiles", 0), getattr(tally, "detections", 0)
-        share = f" of {total:,} ({lines / total:.0%})" if total else ""
-        rate = tiles / max(now - started, 1e-9)
-        print(
-            f"\r\x1b[K{printable(path)}: {lines:,} lines{share}, {tiles:,} tiles, "
-            f"{detections} detections, {rate:,.0f} tiles/s",
-            end="",
-            file=sys.stderr,
-            flush=True,
-        )
-        if total and lines >= total:
-            print("\r\x1b[K", end="", file=sys.stderr)
-
-    return show
-
-
-def _utc(text: str) -> Instant:
-    from winnow_edge.clock.utc import parse_utc
-
-    try:
-        return parse_utc(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
-
-
-def _place(text: str) -> Place:
-    from winnow_edge.place.place import Place
-
-    north, comma, east = text.partition(",")
-    place = Place(float(north), float(east) if comma else None)
-    if not (-90 <= place.latitude <= 90 and -180 <= (place.longitude or 0) <= 360):
-        raise argparse.ArgumentTypeError(f"{text} is not -90 to 90, and -180 to 360 degrees")
-    return place
-
-
-def whole(low: int, high: int) -> Callable[[str], int]:
-    """What reads an option's whole number from `low` to `high`."""
-
-    def number(text: str) -> int:
-        value = int(text) if len(text) <= _DIGITS else high + 1
-        if not low <= value <= high:
-            raise argparse.ArgumentTypeError(f"{text[:_DIGITS]} is not {low} to {high:,}")
-        return value
-
-    return number
-
-
-_DIGITS = 20
-samples_of = whole(1, 1_000_000)
-"""The value of --samples: as a mission file has it."""
 _passes_from_1 = whole(1, 10**9)
-_interpreters = whole(1, 256)
 
 
 def _passes(text: str) -> int:
     return ALL if text == "all" else _passes_from_1(text)
-
-
-def amount(low: float, high: float) -> Callable[[str], float]:
-    """What reads an option's number from `low` to `high`."""
-
-    def number(text: str) -> float:
-        value = float(text)
-        if not low <= value <= high:  # NaN is neither
-            raise argparse.ArgumentTypeError(f"{text[:_DIGITS]} is not {low:g} to {high:g}")
-        return value
-
-    return number
-
-
-def threads_of(text: str) -> int:
-    """The value of --threads; "auto" is 0."""
-    if text == "auto":
-        return 0
-    return _interpreters(text)

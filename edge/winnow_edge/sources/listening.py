@@ -1,7 +1,7 @@
 """Raw lines that are pushed: the board listens at `tcp-listen://HOST:PORT` or `unix-listen:PATH`.
 
 One peer at a time, and a connection is a swath. Peers that come meanwhile wait in the kernel's
-queue. One that connects and then closes, breaks off or stalls before its first byte is no swath,
+queue. One that connects and then closes, breaks off or stalls before its first line is no swath,
 and does not keep others waiting for long.
 """
 
@@ -17,7 +17,7 @@ import socket
 import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from time import monotonic
+from time import monotonic, sleep
 from types import TracebackType
 
 from winnow_edge.errors import SwathError
@@ -27,15 +27,18 @@ log = logging.getLogger(__name__)
 
 _TCP, _UNIX = LISTENS
 _WAIT_SECONDS = 0.2
+_LOCK_TRIES = 20
 _QUEUE = 1
 """What listen(2) is told. Linux lets one more than that wait while another is read: two. The next
 is not refused: its connect() hangs, and times out if nobody is let in meanwhile; a non-blocking one
 to a unix socket fails at once (EAGAIN)."""
-FIRST_BYTE_SECONDS = 60.0
-"""So long a peer may send nothing while another waits behind it, whatever the instrument's
+FIRST_LINE_SECONDS = 60.0
+"""So long a peer may send no line while another waits behind it, whatever the instrument's
 `stall_s` says: a camera that came first may still be getting ready, but what connects and never
 sends (a port scan, a peer that hangs) must not keep the camera out. Under the two minutes or so
 after which a connect(2) that hangs times out, so who waits behind it is still there."""
+_PEEKED = 4096
+"""Octets that a socket of any kind holds unread."""
 _HINTS = {
     errno.EADDRINUSE: "something listens there already: end it, or choose another address",
     errno.EACCES: "ports below 1024 and other users' folders are closed: choose another address",
@@ -65,10 +68,13 @@ class Listener:
             ) from None
         self._socket.setblocking(False)
 
-    def accept(self, stop: Callable[[], bool], stall_s: float | None) -> socket.socket | None:
-        """The connection of the next peer that sends something; None once `stop` says so.
+    def accept(
+        self, stop: Callable[[], bool], stall_s: float | None, octets: int = 1
+    ) -> socket.socket | None:
+        """The connection of the next peer that sends `octets` (at most `_PEEKED` are waited for);
+        None once `stop` says so.
 
-        A peer may be silent for `stall_s` seconds (None: for ever), but for FIRST_BYTE_SECONDS at
+        A peer may be silent for `stall_s` seconds (None: for ever), but for FIRST_LINE_SECONDS at
         most where another waits to be let in; without a peer there is no stall. Raises SwathError
         if the system gives no more connections.
         """
@@ -86,7 +92,7 @@ class Listener:
             link.setblocking(True)
             if link.family != socket.AF_UNIX:
                 keep_alive(link)
-            why = self._silence(link, stop, stall_s)
+            why = self._silence(link, stop, stall_s, min(octets, _PEEKED))
             if why is None:
                 return link
             link.close()
@@ -116,23 +122,31 @@ class Listener:
         self.close()
 
     def _silence(
-        self, link: socket.socket, stop: Callable[[], bool], stall_s: float | None
+        self, link: socket.socket, stop: Callable[[], bool], stall_s: float | None, octets: int
     ) -> str | None:
-        """Wait for the first byte, which stays where it is; None when it is there, else why it does
-        not come ("" where `stop` ended the wait)."""
-        since = monotonic()
-        while not select.select([link], [], [], _WAIT_SECONDS)[0]:
-            if stop():
-                return ""
+        """Wait for the first `octets`, which stay where they are; None when they are there or it
+        closes behind some, else why they do not come ("" where `stop` ended the wait)."""
+        since, there = monotonic(), 0
+        while not stop():
+            if select.select([link], [], [], _WAIT_SECONDS)[0]:
+                try:
+                    now = len(link.recv(octets, socket.MSG_PEEK))
+                except OSError as error:
+                    return f"broke off without a line ({error.strerror})"
+                if now >= octets or (now and _is_closed(link)):
+                    return None  # of a line that is cut short its reader tells
+                if not now:
+                    return "closed without sending anything"
+                if now == there:
+                    sleep(_WAIT_SECONDS)  # what is there already wakes select() up
+                there = now
             silent = monotonic() - since
             if stall_s is not None and silent >= stall_s:
-                return f"sent nothing for {stall_s:g} s"
-            if silent >= FIRST_BYTE_SECONDS and select.select([self._socket], [], [], 0)[0]:
-                return f"sent nothing for {FIRST_BYTE_SECONDS:g} s, and another waits"
-        try:
-            return None if link.recv(1, socket.MSG_PEEK) else "closed without sending anything"
-        except OSError as error:
-            return f"broke off without sending anything ({error.strerror})"
+                return None if there else f"sent nothing for {stall_s:g} s"
+            if silent >= FIRST_LINE_SECONDS and select.select([self._socket], [], [], 0)[0]:
+                what = "less than a line" if there else "nothing"
+                return f"sent {what} for {FIRST_LINE_SECONDS:g} s, and another waits"
+        return ""
 
     def _tcp(self) -> socket.socket:
         host, port = host_and_port(self.address, least=0)
@@ -174,12 +188,27 @@ class Listener:
         return listening
 
 
+def _is_closed(link: socket.socket) -> bool:
+    """Whether the peer sends no more, whatever is unread."""
+    asking = select.poll()
+    asking.register(link, select.POLLRDHUP)
+    return bool(asking.poll(0))
+
+
 @contextlib.contextmanager
 def _folder_of(path: str) -> Iterator[None]:
-    """Locks the folder of a socket: of two that find it left over, one would take the other's."""
+    """Locks the folder of a socket: of two that find it left over, one would take the other's.
+    Raises OSError where another process keeps it locked."""
     folder = os.open(Path(path).parent, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        fcntl.flock(folder, fcntl.LOCK_EX)
+        for left in range(_LOCK_TRIES, -1, -1):
+            try:
+                fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if not left:
+                    raise
+                sleep(_WAIT_SECONDS / 4)
         yield
     finally:
         os.close(folder)

@@ -23,6 +23,8 @@ _PIPE_BYTES = 1 << 20
 """Size asked for a pipe (Linux's default limit for users); 64 kB costs a wake-up every 3 lines."""
 _WAIT_SECONDS = 0.2
 """How long to sleep on a silent pipe before saying again that nothing is there yet."""
+STALLS_A_LINE = 10
+"""Who sends a byte now and then is not silent, and yet keeps others out."""
 _HEADERS = {
     "JPEG": rb"\xff\xd8\xff[\xdb\xe0-\xef\xfe]",
     "PNG": rb"\x89PNG\r\n\x1a\n",
@@ -59,11 +61,13 @@ class RawSource:
         self._waits, self._owned = waits, owned
         self.truncated: str | None = None
         self.stall_s: float | None = None
-        """Seconds of silence after which a stream counts as ended (None: never)."""
+        """Seconds of silence after which a stream counts as ended (None: never). So many times
+        `STALLS_A_LINE` may a line take."""
         self._fd = fd
         self._at = 0  # whole lines delivered
         self._rest = b""  # the beginning of a line whose end is not there yet
         self._silent_since: float | None = None
+        self._no_line_since: float | None = None
         self._ended = self._stalled = False
 
     def read(self, out: Lines) -> int | None:
@@ -89,6 +93,8 @@ class RawSource:
                 break
             done += got
         lines = done // line_bytes
+        if not lines and not self._ended and self._trickles():
+            self._end(done, line_bytes, f"no whole line came for {self._longest():g} s")
         if self._waits and not self._at and (lines or self._ended):
             self._refuse_header(bytes(view[: min(done, _HEADER_BYTES)]))
         self._rest = bytes(view[lines * line_bytes : done])
@@ -96,9 +102,11 @@ class RawSource:
         if self._swap:
             out[:lines].byteswap(inplace=True)
         if lines or self._ended:
+            self._no_line_since = None
             return lines
-        if self._silent_since is None:
-            self._silent_since = time.monotonic()
+        now = time.monotonic()
+        self._silent_since = self._silent_since or now
+        self._no_line_since = self._no_line_since or now
         return None
 
     def close(self) -> None:
@@ -117,6 +125,16 @@ class RawSource:
         if since is not None and self.stall_s is not None:
             self._stalled = time.monotonic() - since >= self.stall_s
         return False
+
+    def _trickles(self) -> bool:
+        """Whether a line has taken too long, though its bytes come one by one."""
+        since = self._no_line_since
+        if since is None or self.stall_s is None:
+            return False
+        return time.monotonic() - since >= self._longest()
+
+    def _longest(self) -> float:
+        return STALLS_A_LINE * (self.stall_s or 0)
 
     def _refuse_header(self, head: bytes) -> None:
         """Raises SwathError where a stream begins as a file of another format does."""

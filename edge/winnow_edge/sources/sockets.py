@@ -5,13 +5,25 @@ Where the camera connects instead, see `winnow_edge.sources.listening`.
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import os
+import select
 import socket
+import stat
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 from winnow_edge.errors import SwathError
 from winnow_edge.sources.raw import RawSource
 from winnow_edge.tables import shortened
 
 CONNECT_SECONDS = 10.0
+_WAIT_SECONDS = 0.2
+"""How long to wait before asking again whether the run is to end."""
 #: A peer that lost its power says nothing; after so many silent seconds the kernel asks it, and
 #: again, and after so many questions without an answer the connection is broken (tcp(7)).
 _KEEPALIVE = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3}
@@ -47,8 +59,10 @@ def open_socket(
         raise SwathError(
             "raw lines have no header", where=address, hint="give their width: --samples N"
         )
+    link = link or connect(address)
+    assert link is not None  # nothing stops that wait
     source = RawSource(
-        (link or connect(address)).detach(),
+        link.detach(),
         name_of(address),
         samples=samples,
         bits=bits,
@@ -65,21 +79,33 @@ def name_of(address: str) -> str:
     return address.rpartition("/")[2] or address
 
 
-def connect(address: str) -> socket.socket:
-    """A blocking connection to `tcp://HOST:PORT` or `unix:PATH`. Raises SwathError in one line."""
+def address_of(path: str) -> str | None:
+    """The address to connect to for a swath; None where it is no socket of another's."""
+    if is_address(path):
+        return None if is_listening(path) else path
+    with contextlib.suppress(OSError):
+        if stat.S_ISSOCK(Path(path).stat().st_mode):
+            return f"unix:{path}"
+    return None
+
+
+def connect(address: str, stop: Callable[[], bool] = lambda: False) -> socket.socket | None:
+    """A blocking connection to `tcp://HOST:PORT` or `unix:PATH`; None once `stop` says so. Raises
+    SwathError in one line."""
     if is_listening(address) or not is_address(address):
         raise SwathError(
             "is no address to connect to", where=address, hint="write tcp://HOST:PORT or unix:PATH"
         )
     try:
-        link = _connect(address)
+        link = _connect(address, stop)
     except OSError as error:
         raise SwathError(
             f"cannot be reached: {error.strerror or error}",
             where=address,
             hint="start the other end first, and check the address",
         ) from None
-    link.setblocking(True)
+    if link is not None:
+        link.setblocking(True)
     return link
 
 
@@ -112,16 +138,67 @@ def keep_alive(link: socket.socket) -> None:
             link.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
 
 
-def _connect(address: str) -> socket.socket:
+def _connect(address: str, stop: Callable[[], bool]) -> socket.socket | None:
     if address.startswith("unix:"):
-        link = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        return _reach(socket.AF_UNIX, address.removeprefix("unix:"), stop)
+    fault = OSError("has no address")
+    for family, _, _, _, where in _resolve(*host_and_port(address), stop):
         try:
-            link.settimeout(CONNECT_SECONDS)
-            link.connect(address.removeprefix("unix:"))
-        except BaseException:
-            link.close()
-            raise
+            link = _reach(family, where, stop)
+        except OSError as error:
+            fault = error
+            continue
+        if link is not None:
+            keep_alive(link)
         return link
-    link = socket.create_connection(host_and_port(address), CONNECT_SECONDS)
-    keep_alive(link)
+    if stop():
+        return None
+    raise fault
+
+
+def _resolve(host: str, port: int, stop: Callable[[], bool]) -> list[Any]:
+    """What getaddrinfo(3) finds. It cannot be interrupted, so `stop` leaves it behind."""
+    found: list[Any] = []
+
+    def ask() -> None:
+        try:
+            found.append(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
+        except OSError as error:
+            found.append(error)
+
+    asking = threading.Thread(target=ask, daemon=True)
+    asking.start()
+    while asking.is_alive():
+        if stop():
+            return []
+        asking.join(_WAIT_SECONDS)
+    if isinstance(found[0], OSError):
+        raise found[0]
+    return list(found[0])
+
+
+def _reach(family: int, where: Any, stop: Callable[[], bool]) -> socket.socket | None:
+    """A connection within CONNECT_SECONDS; None where `stop` ended the wait. Raises OSError."""
+    link = socket.socket(family, socket.SOCK_STREAM)
+    link.setblocking(False)
+    ends = time.monotonic() + CONNECT_SECONDS
+    try:
+        code = link.connect_ex(where)
+        while code and not stop():
+            if code == errno.EINPROGRESS:
+                if select.select([], [link], [], _WAIT_SECONDS)[1]:
+                    code = link.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+            elif code == errno.EAGAIN:  # as many wait at a unix socket as it lets wait
+                time.sleep(_WAIT_SECONDS)
+                code = link.connect_ex(where)
+            else:
+                raise OSError(code, os.strerror(code))
+            if code and time.monotonic() >= ends:
+                raise TimeoutError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT))
+    except BaseException:
+        link.close()
+        raise
+    if code:
+        link.close()
+        return None
     return link

@@ -15,6 +15,7 @@ import subprocess
 import sys
 import termios
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
@@ -373,9 +374,60 @@ def test_a_signal_that_asks_to_end_commits_what_is_there(flight: Path, number: i
     while not swaths(flight / "store"):
         time.sleep(0.02)
     process.send_signal(number)
+    process.wait()  # before its standard input is closed, which would end the swath
     out, _ = process.communicate()
     assert process.returncode == 0
     assert json.loads(out)["complete"] is False
+
+
+@contextlib.contextmanager
+def full_pipe() -> Iterator[int]:
+    """The end to write to of a pipe that is full and that nobody reads."""
+    reader, writer = os.pipe()
+    try:
+        os.set_blocking(writer, False)
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                os.write(writer, b"x")
+        os.set_blocking(writer, True)
+        yield writer
+    finally:
+        os.close(reader)
+        os.close(writer)
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
+def test_a_run_whose_results_are_not_read_can_be_ended(
+    flight: Path, number: signal.Signals, code: int
+) -> None:
+    run = command("run", "mission.toml", "strip.png", "strip.pgm", "--json")
+    with full_pipe() as pipe:
+        process = subprocess.Popen(
+            ["env", "--default-signal=INT", *run], cwd=flight, stdout=pipe, stderr=subprocess.PIPE
+        )
+        while ("strip.png",) not in finished(flight / "winnow-store"):
+            time.sleep(0.02)
+        time.sleep(0.3)
+        process.send_signal(number)
+        _, said = process.communicate()
+    assert process.returncode == code, said
+    assert finished(flight / "winnow-store") == [("strip.png",)]
+
+
+def finished(store: Path) -> list[tuple[str]]:
+    """The names of swaths that are complete."""
+    if not swaths(store):
+        return []
+    with contextlib.closing(sqlite3.connect(store / "store.db")) as db:
+        return db.execute("SELECT name FROM swath WHERE summary IS NOT NULL").fetchall()
+
+
+def test_messages_that_are_not_read_stop_no_work(flight: Path) -> None:
+    run = command("run", "mission.toml", "no-such.png", "strip.png", "--json")
+    with full_pipe() as pipe:
+        done = subprocess.run(run, cwd=flight, stdout=subprocess.PIPE, stderr=pipe, check=False)
+    assert json.loads(done.stdout)["swath"] == "strip.png"
+    assert done.returncode == 3
 
 
 def start_slowly(flight: Path, store: str) -> subprocess.Popen[bytes]:

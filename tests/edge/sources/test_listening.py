@@ -233,7 +233,7 @@ def test_a_silent_peer_gives_way_to_one_that_waits(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, stall_s: float | None
 ) -> None:
     """Whatever `stall_s` says; but nothing ends its wait while nobody else comes."""
-    monkeypatch.setattr(listening, "FIRST_BYTE_SECONDS", 0.3)
+    monkeypatch.setattr(listening, "FIRST_LINE_SECONDS", 0.3)
     with contextlib.ExitStack() as peers, Listener("tcp-listen://127.0.0.1:0") as listener:
         where = ("127.0.0.1", int(listener.address.rpartition(":")[2]))
         peers.enter_context(socket.create_connection(where))
@@ -255,6 +255,25 @@ def test_a_silent_peer_gives_way_to_one_that_waits(
     assert re.search(r"127\.0\.0\.1:\d+ sent nothing for 0\.3 s, and another waits; waiting", said)
 
 
+def test_a_peer_that_sends_less_than_a_line_gives_way_to_one_that_waits(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(listening, "FIRST_LINE_SECONDS", 0.3)
+    with contextlib.ExitStack() as peers, Listener("tcp-listen://127.0.0.1:0") as listener:
+        where = ("127.0.0.1", int(listener.address.rpartition(":")[2]))
+        peers.enter_context(socket.create_connection(where)).sendall(b"abc")
+        camera = peers.enter_context(socket.create_connection(where))
+        camera.sendall(b"x" * 50)
+        # A swath that is cut short within its first line is its reader's to tell of.
+        camera.shutdown(socket.SHUT_WR)
+        link = listener.accept(lambda: False, None, 100)
+        assert link is not None
+        with link:
+            assert link.recv(100) == b"x" * 50
+    (said,) = (record.getMessage() for record in caplog.records)
+    assert "sent less than a line for 0.3 s, and another waits; waiting" in said
+
+
 def test_a_peer_that_stalls_within_its_swath_ends_it(flight: Path) -> None:
     with (
         running(flight, "tcp-listen://127.0.0.1:0", "--name", "p", "--stall", "2.5") as run,
@@ -268,9 +287,9 @@ def test_a_peer_that_stalls_within_its_swath_ends_it(flight: Path) -> None:
 
 def test_after_the_last_pass_nobody_is_let_in(flight: Path) -> None:
     with running(flight, "tcp-listen://127.0.0.1:0", "--name", "p") as run, run.peer() as link:
-        link.sendall(b"x")
+        link.sendall(swath(1)[:WIDTH])
         wait_for(lambda: refused(run))
-        link.sendall(swath(1)[1:])
+        link.sendall(swath(1)[WIDTH:])
         link.shutdown(socket.SHUT_WR)
         assert run.end()[0] == 0
 

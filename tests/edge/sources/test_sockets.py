@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import contextlib
+import signal
 import socket
 import struct
+import subprocess
+import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from winnow_edge.errors import MissionError, SwathError
 from winnow_edge.mission import Instrument, parse_mission
+from winnow_edge.sources import raw
 from winnow_edge.sources.contract import Lines, fill
 from winnow_edge.sources.open import open_source
+from winnow_edge.sources.sockets import connect
+from winnow_edge.testing import write_probe
 
 PIXELS = np.random.default_rng(3).integers(0, 256, (300, 64), np.uint8)
 Send = Callable[[socket.socket], None]
@@ -116,6 +124,27 @@ def test_a_connection_that_breaks_keeps_the_whole_lines() -> None:
     assert "the connection broke" in source.truncated
 
 
+def test_bytes_that_trickle_are_no_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They would keep the camera out for ever: nobody is silent for `stall_s`."""
+    monkeypatch.setattr(raw, "STALLS_A_LINE", 0.01)
+    over = threading.Event()
+
+    def trickle(link: socket.socket) -> None:
+        link.sendall(PIXELS.tobytes()[: 64 * 3])
+        while not over.wait(0.05):
+            link.sendall(b"x")
+
+    address, listening = tcp()
+    out = np.empty((512, 64), np.uint8)
+    with sender(listening, trickle):
+        camera = Instrument(bundle="x", stall_s=50)
+        with contextlib.closing(open_source(address, instrument=camera, samples=64)) as source:
+            count = fill(source, out)
+            over.set()
+    assert count >= 3
+    assert "no whole line came for 0.5 s" in (source.truncated or "")
+
+
 def test_a_silent_line_ends_after_the_stated_time() -> None:
     over = threading.Event()
 
@@ -142,6 +171,64 @@ def test_a_silent_line_ends_after_the_stated_time() -> None:
 def test_nobody_there(address: str) -> None:
     with pytest.raises(SwathError, match=r"cannot be reached: .*; start the other end"):
         open_source(address, instrument=Instrument(bundle="x"), samples=64)
+
+
+def full_queue(stack: contextlib.ExitStack, folder: Path, kind: str) -> str:
+    """An address that lets nobody in any more and refuses nobody."""
+    if kind == "unix":
+        where: Any = str(folder / "camera.sock")
+        listening = stack.enter_context(socket.socket(socket.AF_UNIX))
+        listening.bind(where)
+        listening.listen(0)
+        address = f"unix:{where}"
+    else:
+        listening = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
+        where = listening.getsockname()
+        address = f"tcp://127.0.0.1:{where[1]}"
+    for _ in range(8):
+        link = stack.enter_context(socket.socket(listening.family))
+        link.setblocking(False)
+        link.connect_ex(where)
+    return address
+
+
+@pytest.mark.parametrize("kind", ["tcp", "unix"])
+def test_the_wait_for_a_connection_can_be_ended(kind: str, tmp_path: Path) -> None:
+    asked: list[bool] = []
+
+    def stop() -> bool:
+        asked.append(len(asked) > 2)
+        return asked[-1]
+
+    with contextlib.ExitStack() as stack:
+        assert connect(full_queue(stack, tmp_path, kind), stop) is None
+    assert asked == [False] * 3 + [True]
+
+
+@pytest.mark.parametrize("kind", ["tcp", "unix"])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
+def test_a_run_that_waits_for_a_connection_can_be_ended(
+    kind: str, number: signal.Signals, code: int, tmp_path: Path
+) -> None:
+    write_probe(tmp_path)
+    run = [sys.executable, "-m", "winnow_edge.cli", "run", "mission.toml"]
+    with contextlib.ExitStack() as stack:
+        address = full_queue(stack, tmp_path, kind)
+        process = subprocess.Popen(
+            # A shell starts jobs in the background deaf to SIGINT, and their children are too.
+            ["env", "--default-signal=INT", *run, address, "--samples", "64"],
+            cwd=tmp_path,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        # The store is opened right before.
+        while process.poll() is None and not (tmp_path / "winnow-store" / "store.db").exists():
+            time.sleep(0.02)
+        time.sleep(0.3)
+        process.send_signal(number)
+        out, said = process.communicate()
+    assert (process.returncode, out) == (code, b""), said
+    assert said.count(b"\n") == (number == signal.SIGINT)
 
 
 @pytest.mark.parametrize(
