@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from winnow_edge.tables import setting
 
-BOARDS = ("none", "pi-4", "pi-5", "zero-2-w", "coral")
+BOARDS = ("own", "pi-4", "pi-5", "zero-2-w", "coral")
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,15 +14,15 @@ class Board:
     """The computer that runs the net, as `winnow simulate` has it.
 
     Attributes:
-        profile: A board whose figures are known; docs/power.md has them with their sources. Without
-            it tiles are computed as they come.
+        profile: A board whose figures are known (docs/power.md has their sources), or one with
+            figures of your own; without any, tiles take neither time nor energy.
         ms_per_tile: Time that a tile takes, all cores at work, as `winnow-edge bench` measures it.
         mj_per_tile: Energy that a tile takes beyond the idle board.
         idle_w: Power of the board while it computes nothing.
         boot_s: Time that the board takes to start again after a reset.
     """
 
-    profile: str = setting("none", choices=BOARDS)
+    profile: str = setting("own", choices=BOARDS)
     ms_per_tile: float | None = setting(None, 0.0, 1e6, unit="ms", absent="the profile's")
     mj_per_tile: float | None = setting(None, 0.0, 1e9, unit="mJ", absent="the profile's")
     idle_w: float | None = setting(None, 0.0, 1e6, unit="W", absent="the profile's")

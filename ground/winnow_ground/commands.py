@@ -16,7 +16,6 @@ from winnow_edge.files import printable
 
 if TYPE_CHECKING:
     from winnow_ground.received import Received
-    from winnow_ground.simulate import Simulation
 
 _JSON = Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")]
 
@@ -205,31 +204,41 @@ def simulate_command(
     loss: Annotated[
         float | None, typer.Option(min=0.0, max=1.0, help="Share of packets that get lost.")
     ] = None,
-    seed: Annotated[int | None, typer.Option(min=0, help="Seed of the packet loss.")] = None,
+    seed: Annotated[
+        int | None, typer.Option(min=0, help="Seed of losses and failures; the first of several.")
+    ] = None,
+    seeds: Annotated[
+        int | None, typer.Option(min=1, max=1000, help="Runs of each policy, one a seed.")
+    ] = None,
+    policy: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Policy beside the mission's own; repeatable."),
+    ] = None,
     out: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="Keep everything, with plots and simulation.json."),
+        typer.Option(metavar="DIR", help="Write a page, JSON and CSV here, and keep scores."),
     ] = None,
     as_json: _JSON = False,
 ) -> None:
-    """Play a mission before it flies: fifo against its policy, contact by contact.
+    """Play a mission before it flies: time passes, and policies are compared on the same luck.
 
-    The swaths of \\[simulation] run once through the flight loop. Each policy then gets a copy of
-    the store and holds every contact of the plan with the code that flies. Packets get lost at
-    link.loss. The ground receives the rest. Acknowledgements reach the spacecraft a round of light
-    time after the contact. Contact plans are ION's ([b]a contact +START +END FROM TO
-    BYTES_PER_SECOND[/b]) or HDTN's (JSON, bits per second).
+    The net runs over the swaths of \\[simulation] once. Then swaths are taken, computed and stored,
+    contacts are held by the code that flies, packets get lost, and word of them comes back after
+    light time. Board, power, heat and failures are those of \\[simulation.board], .power, .heat and
+    .failures. Policies: fifo, random, confidence, utility-per-byte, diversity, rules, oracle,
+    perfect-net, send-everything, evenly-spaced.
 
     Value is utility × posterior. Where NAME.truth.json lies beside every swath, value is counted
-    against truth: each true feature pays once.
+    against truth: each true feature pays once. A mission that can never send ends with exit code 5.
 
         winnow scene --out missions/scenes --count 4
-        winnow simulate missions/mars-browse.toml --loss 0.02 --out simulated
+        winnow simulate missions/mars-browse.toml --loss 0.02 --seeds 5 --out simulated
     """
+    from winnow_base.files import make_folder
     from winnow_base.progress import Progress
     from winnow_edge.mission import load_mission
-    from winnow_ground.simulate import Options, simulate
-    from winnow_ground.simulation_output import show, write_plots
+    from winnow_ground.simulation.output import show, write_all
+    from winnow_ground.simulation.play import Options, play
 
     with Progress(quiet=as_json).steps() as progress:
         options = Options(
@@ -239,25 +248,22 @@ def simulate_command(
             contacts=contacts,
             loss=loss,
             seed=seed,
+            seeds=seeds,
+            policies=policy or (),
             out=out,
             progress=progress,
         )
-        with simulate(load_mission(mission), options) as simulation:
-            written = write_plots(simulation, out) if out is not None else []
-            figures = simulation.as_json()
+        campaign = play(load_mission(mission), options)
+        written = write_all(campaign, make_folder(out)) if out is not None else []
     if as_json:
-        print(json.dumps({**figures, "written": [str(p) for p in written]}))
+        print(json.dumps({**campaign.as_json(), "written": [str(p) for p in written]}))
         return
-    _show(simulation, show)
-    for path in written:
-        print(f"wrote {path}")
-
-
-def _show(simulation: Simulation, show: Callable[[Simulation, Console], None]) -> None:
     console = Console(highlight=False)
     if not console.is_terminal:
         console.width = 110
-    show(simulation, console)
+    show(campaign, console)
+    for path in written:
+        print(f"wrote {path}")
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import json
 import zipfile
+import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -52,7 +53,9 @@ class Scores:
     shown `twice`, bool (n,) (None: no tile was). `features` are the classes of the true features
     (None: the truth is not known), and `shows` int32 (m, 2) are pairs of a tile and a feature that
     its box shows, whatever the net says. `about` are the octets of the swath product when the swath
-    begins and when it is complete; `quick_looks` are (line after the section, octets).
+    begins and when it is complete; `quick_looks` are (line after the section, octets), `tail` the
+    octets of time and place behind each head. `allowed` bool (n, classes) are the classes that a
+    tile can be a detection of at its place and in its season (None: all).
     """
 
     name: str
@@ -67,6 +70,8 @@ class Scores:
     shows: npt.NDArray[np.int32] = field(default_factory=lambda: np.empty((0, 2), np.int32))
     about: tuple[int, int] = (300, 600)
     quick_looks: tuple[tuple[int, int], ...] = ()
+    tail: int = 0
+    allowed: npt.NDArray[np.bool_] | None = None
 
     def __len__(self) -> int:
         return len(self.tiles)
@@ -81,6 +86,7 @@ class Scores:
             "features": self.features,
             "about": self.about,
             "quick_looks": self.quick_looks,
+            "tail": self.tail,
         }
         arrays: dict[str, npt.NDArray[Any]] = {
             "head": np.frombuffer(json.dumps(head).encode(), np.uint8),
@@ -90,6 +96,8 @@ class Scores:
         }
         if self.second is not None and self.twice is not None:
             arrays |= {"second": self.second, "twice": self.twice}
+        if self.allowed is not None:
+            arrays["allowed"] = self.allowed
         octets = io.BytesIO()
         np.savez_compressed(octets, **arrays)  # type: ignore[arg-type]
         write_file(path, octets.getvalue())
@@ -98,7 +106,8 @@ class Scores:
 def load_scores(path: Path) -> Scores:
     """Read what `Scores.save` wrote. Raises DataError."""
     try:
-        with np.load(path, allow_pickle=False) as file:
+        # From memory: np.load leaves a damaged file open.
+        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as file:
             head = json.loads(file["head"].tobytes())
             if head["version"] != VERSION:
                 raise DataError("is of another version", where=path, hint="delete it")
@@ -117,8 +126,10 @@ def load_scores(path: Path) -> Scores:
                 shows=file["shows"],
                 about=tuple(head["about"]),
                 quick_looks=tuple(tuple(look) for look in head["quick_looks"]),
+                tail=head["tail"],
+                allowed=file.get("allowed"),
             )
-    except (OSError, ValueError, TypeError, KeyError, IndexError) as error:
+    except (OSError, EOFError, ValueError, TypeError, KeyError, IndexError) as error:
         raise DataError(f"holds no scores ({error})", where=path, hint="delete it") from error
-    except (zipfile.BadZipFile, BundleError) as error:
+    except (zipfile.BadZipFile, zlib.error, BundleError) as error:
         raise DataError(f"holds no scores ({error})", where=path, hint="delete it") from error

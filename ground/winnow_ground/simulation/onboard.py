@@ -1,0 +1,232 @@
+"""The store as a simulated run has it: products as columns in memory, in the order of the store.
+
+A month of a million products would take a disk hours. So the table is held here; what is ranked,
+packed and evicted, and in which order, the code that flies says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from winnow_edge.downlink.packing import Candidate
+from winnow_edge.mission import Mission
+from winnow_edge.products.kinds import NO_CLASS, Kind
+from winnow_edge.products.table import COLUMNS, ProductTable
+from winnow_edge.products.worth import density
+from winnow_edge.store.schema import ProductState
+from winnow_ground.simulation.decide import Indices, Made, empty_columns
+
+SLACK: Final = 1 / 64
+"""Share of the quota that is freed beyond need, so that not every row pays for sorting."""
+_LIGHT: Final = (Kind.SWATH, Kind.RECORD)
+Worth = Callable[["OnBoard", Indices], npt.NDArray[np.float64]]
+"""Value per byte of products at these places."""
+
+
+@dataclass
+class Swath:
+    """A swath on board: the number of contacts when it began, the product that tells of it and how
+    many of its products there are; `first` is the number of its first feature among all."""
+
+    made: Made
+    observation: int
+    born: int
+    announcement: int
+    first: int
+    placed: npt.NDArray[np.int64]
+    """Where each of its products is; -1: not made yet."""
+    complete: bool = False
+
+
+class OnBoard:
+    """Products in order of acquisition: `columns` of dtype `COLUMNS`, `state` of `ProductState`,
+    `made_at` in seconds; a product's id is its place, plus 1. `worth` says what eviction spares
+    (value per byte; None: the mission's)."""
+
+    def __init__(self, mission: Mission, worth: Worth | None = None, room: int = 4096) -> None:
+        self._mission = mission
+        self._worth = worth or (lambda board, places: density(board.table(places), mission))
+        self.quota = int(mission.store.quota_mb * 1e6)
+        self.count, self.held, self.contacts = 0, 0, 0
+        self._columns = np.zeros(room, COLUMNS)
+        self._state = np.zeros(room, np.uint8)
+        self._gone = np.zeros(room, np.bool_)
+        self._made_at = np.zeros(room)
+        self._local = np.full(room, -1, np.int64)
+        self.swaths: list[Swath] = []
+        self.evicted_bytes = 0
+        self.generated_bytes = 0
+        self.superseded_bytes = 0
+        """Of swath products whose place a newer one took."""
+
+    @property
+    def columns(self) -> npt.NDArray[np.void]:
+        return self._columns[: self.count]
+
+    @property
+    def state(self) -> npt.NDArray[np.uint8]:
+        return self._state[: self.count]
+
+    @property
+    def made_at(self) -> npt.NDArray[np.float64]:
+        return self._made_at[: self.count]
+
+    @property
+    def local(self) -> npt.NDArray[np.int64]:
+        """Which of its swath's products each is; -1: the one that announces it."""
+        return self._local[: self.count]
+
+    # --- writing
+
+    def begin(self, made: Made, observation: int, first_feature: int, now: float) -> Swath:
+        """A new swath and the product that announces it."""
+        placed = np.full(len(made.columns), -1, np.int64)
+        swath = Swath(made, observation, self.contacts, -1, first_feature, placed)
+        self.swaths.append(swath)
+        swath.announcement = self._announce(len(self.swaths), made.scores.about[0], now)
+        return swath
+
+    def commit(self, swath: Swath, rows: tuple[int, int], now: float) -> Indices:
+        """Store what was made with these rows, [from, to), and keep the quota; where it is now."""
+        made, number = swath.made, self.swaths.index(swath) + 1
+        low, high = np.searchsorted(made.row, rows)
+        columns = made.columns[low:high].copy()
+        columns["swath"] = number
+        at = self._insert(columns, now)
+        swath.placed[low:high] = at
+        self._local[at] = np.arange(low, high)
+        for row, place in made.marks:
+            if rows[0] <= row < rows[1]:
+                self._columns["detection"][swath.placed[place]] = False
+        self._keep_quota()
+        return at
+
+    def complete(self, swath: Swath, now: float) -> None:
+        """The swath is whole: its product takes the place of the one made at the beginning, or
+        follows it, where a contact may have carried that (`store.writer`)."""
+        size = swath.made.scores.about[1]
+        swath.complete = True
+        if self.contacts == swath.born:
+            known = int(self._columns["bytes"][swath.announcement])
+            self._columns["bytes"][swath.announcement] = size
+            self.held += size - known
+            self.generated_bytes += size - known
+            return
+        self._state[swath.announcement] = ProductState.ACKNOWLEDGED
+        swath.announcement = self._announce(self.swaths.index(swath) + 1, size, now)
+
+    def _announce(self, number: int, size: int, now: float) -> int:
+        columns = empty_columns(1)
+        columns["kind"], columns["swath"], columns["tile"] = Kind.SWATH, number, -1
+        columns["class_index"], columns["bytes"] = NO_CLASS, size
+        return int(self._insert(columns, now)[0])
+
+    def _insert(self, columns: npt.NDArray[np.void], now: float) -> Indices:
+        end = self.count + len(columns)
+        if end > len(self._columns):
+            room = max(end, 2 * len(self._columns)) - len(self._columns)
+            self._columns = np.concatenate([self._columns, np.zeros(room, COLUMNS)])
+            self._state = np.concatenate([self._state, np.zeros(room, np.uint8)])
+            self._gone = np.concatenate([self._gone, np.zeros(room, np.bool_)])
+            self._made_at = np.concatenate([self._made_at, np.zeros(room)])
+            self._local = np.concatenate([self._local, np.full(room, -1, np.int64)])
+        at = np.arange(self.count, end)
+        columns["id"] = at + 1
+        self._columns[at] = columns
+        self._made_at[at] = now
+        self.count = end
+        size = int(columns["bytes"].sum(dtype=np.int64))
+        self.held += size
+        self.generated_bytes += size
+        return at
+
+    # --- quota
+
+    def _keep_quota(self) -> None:
+        """Evict until the data fits the quota again, in the order of `store.quota`: what the ground
+        has, the pictures of least value per byte, those in flight, at last records."""
+        if self.held <= self.quota:
+            return
+        target = self.quota - int(self.quota * SLACK)
+        self._drop_acknowledged()
+        for state, light in (
+            (ProductState.STORED, False),
+            (ProductState.SENT, False),
+            (ProductState.STORED, True),
+            (ProductState.SENT, True),
+        ):
+            if self.held <= target:
+                break
+            self._evict(state, light, self.held - target)
+
+    def _drop_acknowledged(self) -> None:
+        kinds = self.columns["kind"]
+        having = self.state == ProductState.ACKNOWLEDGED
+        having &= ~self._gone[: self.count] & (kinds != Kind.SWATH)
+        self._gone[: self.count] |= having
+        self.held -= int(self.columns["bytes"][having].sum(dtype=np.int64))
+
+    def _evict(self, state: ProductState, light: bool, wanted: int) -> None:
+        kinds = self.columns["kind"]
+        of_kind = kinds == Kind.RECORD if light else ~np.isin(kinds, _LIGHT)
+        places = np.flatnonzero((self.state == state) & of_kind)
+        if not len(places):
+            return
+        sizes = self.columns["bytes"][places].astype(np.int64)
+        order = np.argsort(self._worth(self, places), kind="stable")
+        freed = np.cumsum(sizes[order])
+        count = int(np.searchsorted(freed, wanted)) + 1
+        chosen = places[order[:count]]
+        self._state[chosen] = ProductState.EVICTED
+        self._gone[chosen] = True
+        size = int(self.columns["bytes"][chosen].sum(dtype=np.int64))
+        self.held -= size
+        self.evicted_bytes += size
+
+    # --- what contacts ask
+
+    def stored(self) -> Indices:
+        """Places of the products that take part in the ranking."""
+        return np.flatnonzero(self.state == ProductState.STORED)
+
+    def table(self, places: Indices) -> ProductTable:
+        """Products as the ranking looks at them."""
+        numbers = range(1, len(self.swaths) + 1)
+        classes = {n: self.swaths[n - 1].made.scores.manifest.classes for n in numbers}
+        ages = {n: max(0, self.contacts - self.swaths[n - 1].born) for n in numbers}
+        return ProductTable(self.columns[places], classes, ages)
+
+    def announcements(self) -> dict[int, Candidate]:
+        """The swath products that must go before the first product of their swath."""
+        found = {}
+        for number, swath in enumerate(self.swaths, start=1):
+            at = swath.announcement
+            if self._state[at] != ProductState.ACKNOWLEDGED:
+                size = int(self._columns["bytes"][at])
+                found[number] = Candidate(at + 1, Kind.SWATH, size)
+        return found
+
+    def sent(self, places: Sequence[int] | Indices) -> None:
+        """These are in flight."""
+        at = np.asarray(places, np.intp)
+        at = at[self._state[at] == ProductState.STORED]
+        self._state[at] = ProductState.SENT
+
+    def acknowledge(self, places: Sequence[int] | Indices) -> None:
+        """These are on the ground."""
+        self._state[np.asarray(places, np.intp)] = ProductState.ACKNOWLEDGED
+
+    def put_back(self, places: Sequence[int] | Indices, *, unheard: bool) -> int:
+        """These go back into the ranking, those of them that are in flight; how many. `unheard`:
+        nobody said a word of them, which counts."""
+        at = np.asarray(places, np.intp)
+        at = at[self._state[at] == ProductState.SENT]
+        self._state[at] = ProductState.STORED
+        again = np.minimum(self._columns["unheard"][at].astype(int) + 1, 255) if unheard else 0
+        self._columns["unheard"][at] = again
+        return len(at)

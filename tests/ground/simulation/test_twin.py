@@ -1,0 +1,148 @@
+"""The simulated store and link against the real ones: the same products in the same containers."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from winnow_edge.downlink.acknowledgements import AckReport, acknowledge
+from winnow_edge.downlink.contact import downlink
+from winnow_edge.loop.flight import Flight
+from winnow_edge.mission import Mission, load_mission
+from winnow_edge.products.kinds import Kind
+from winnow_edge.store.store import Store
+from winnow_ground.contacts import Contact
+from winnow_ground.receive import acknowledgements, receive
+from winnow_ground.received import Received
+from winnow_ground.simulation.decide import decide
+from winnow_ground.simulation.fly import Flyer
+from winnow_ground.simulation.observation import Observation
+from winnow_ground.simulation.run import simulate
+
+MISSION = """\
+name = "twin"
+[instrument.camera]
+bundle = "hirise-landmarks"
+[compute]
+runtime = "fake"
+threads = 1
+[class.crater]
+threshold = 0.0
+utility = 1.0
+[class."impact ejecta"]
+threshold = 0.0
+utility = 20.0
+[link]
+packet_bytes = 512
+container_bytes = 2048
+loss = 0.03
+"""
+CONTACTS = tuple(
+    Contact(3600.0 * n, 3600.0 * n + 20, 1, 2, 1500.0, light_seconds=light)
+    for n, light in enumerate((1.0, 1.0, 2500.0, 1.0, 1.0, 1.0), start=1)
+)
+
+
+@pytest.fixture
+def mission(tmp_path: Path) -> Mission:
+    """Two strips whose brightness the fake runtime takes for classes."""
+    rng = np.random.default_rng(3)
+    for name, levels in (("a", [48] * 10 + [176]), ("b", [16, 48, 176, 16])):
+        blocks = [np.full((128, 512), level) + rng.integers(-6, 7, (128, 512)) for level in levels]
+        pixels = np.concatenate(blocks).astype(np.uint8)
+        Image.fromarray(pixels).save(tmp_path / f"{name}.png")
+    (tmp_path / "mission.toml").write_text(MISSION)
+    return load_mission(tmp_path / "mission.toml")
+
+
+def flown(mission: Mission, folder: Path) -> Store:
+    """The store after a real flight over both strips."""
+    with Flight(mission, folder / "store") as flight:
+        for name in ("a.png", "b.png"):
+            flight.run(mission.path.with_name(name))
+    return Store.open(folder / "store", mission=mission, create=False)
+
+
+def seen(mission: Mission, store: Store) -> list[Observation]:
+    """Both strips as the simulator takes them. The words of a swath product have the store's
+    length, which scores only estimate."""
+    sizes = {p.swath: p.bytes for p in store.products(kinds=(Kind.SWATH,))}
+    with Flyer(mission) as flyer:
+        scores = [flyer.scores(mission.path.with_name(n), n, None) for n in ("a.png", "b.png")]
+    return [
+        Observation(s.name, float(n), 0.0, replace(s, about=(sizes[n + 1], sizes[n + 1])))
+        for n, s in enumerate(scores)
+    ]
+
+
+def test_what_is_decided_is_what_the_flight_loop_stores(mission: Mission, tmp_path: Path) -> None:
+    with flown(mission, tmp_path) as store:
+        for number, observation in enumerate(seen(mission, store), start=1):
+            made = decide(observation.scores, mission)
+            real = [p for p in store.products(swath_id=number) if p.kind is not Kind.SWATH]
+            mine = made.columns.copy()
+            for _, place in made.marks:
+                mine["detection"][place] = False
+            names = ("kind", "tile", "class_index", "detection", "bytes")
+            rows = list(zip(*(mine[name].tolist() for name in names), strict=True))
+            assert rows == [
+                (p.kind, p.tile_index, p.class_index, p.detection, p.bytes) for p in real
+            ]
+            assert mine["posterior"] == pytest.approx([p.posterior for p in real], abs=1e-6)
+
+
+@pytest.mark.parametrize("policy", ["fifo", "confidence", "utility-per-byte", "diversity"])
+def test_contacts_carry_the_very_products_that_the_real_downlink_sends(
+    mission: Mission, tmp_path: Path, policy: str
+) -> None:
+    with flown(mission, tmp_path) as store:
+        observations = seen(mission, store)
+        real = _hold(mission, store, tmp_path, policy)
+    run = simulate(mission, observations, CONTACTS, policy=policy, seed=5)
+    mine = [
+        (h.sent_bytes, h.packets, h.containers, h.lost_packets, h.whole_containers,
+         h.acknowledged, h.returned, h.bytes, h.products)
+        for h in run.contacts
+    ]  # fmt: skip
+    assert mine == real
+    assert sum(h.lost_packets for h in run.contacts) > 0
+    assert sum(h.returned for h in run.contacts) > 0
+
+
+def _hold(mission: Mission, store: Store, folder: Path, policy: str) -> list[tuple[object, ...]]:
+    """Every contact by the code that flies, with files of packets, some of which get lost."""
+    received = Received(folder / "received")
+    mail: list[tuple[float, AckReport]] = []
+    result: list[tuple[object, ...]] = []
+    for number, contact in enumerate(CONTACTS, start=1):
+        heard = [report for when, report in mail if when <= contact.start]
+        mail = [entry for entry in mail if entry[0] > contact.start]
+        news = [acknowledge(store, report) for report in heard]
+        out, before = folder / f"{number}.packets", received
+        budget = contact.budget_bytes
+        sent = downlink(store, mission, budget_bytes=budget, out=out, policy=policy)
+        rng = np.random.default_rng([5, number])
+        rng.random()  # whether the contact comes about
+        kept, data, at = [], out.read_bytes(), 0
+        while at < len(data):
+            end = at + 7 + int.from_bytes(data[at + 4 : at + 6], "big")
+            kept += [data[at:end]] if rng.random() >= mission.link.loss else []
+            at = end
+        arrived = out.with_suffix(".arrived")
+        arrived.write_bytes(b"".join(kept))
+        received = receive([arrived], folder / "received", quiet=True)
+        there = contact.end + 2 * contact.light_seconds
+        mail += [(there, report) for report in acknowledgements(received)]
+        kinds, known = received.kinds(), before.kinds()
+        result.append(
+            (sent.bytes, sent.packets, sent.containers, sent.packets - len(kept),
+             len(received.containers) - len(before.containers),
+             sum(n.acknowledged for n in news),
+             sent.returned + sum(n.returned for n in news),
+             received.bytes - before.bytes, {kind: kinds[kind] - known[kind] for kind in kinds})
+        )  # fmt: skip
+    return result
