@@ -10,6 +10,7 @@
         ├── ModelError              a model file cannot be read or converted
         ├── PacketError             a packet file holds nothing that can be received
         ├── PlanError               a contact plan is malformed
+        ├── CatalogueError          a catalogue cannot be read or written
         ├── NetworkError            a server is out of reach or breaks off       exit 4
         ├── DeployError             a board cannot be reached or set up           exit 4
         ├── MissingExtraError       an optional dependency is not installed       exit 4
@@ -52,6 +53,10 @@ class PacketError(GroundError):
 
 class PlanError(GroundError):
     """A contact plan is malformed."""
+
+
+class CatalogueError(GroundError):
+    """A catalogue cannot be read or written."""
 
 
 class NetworkError(GroundError):

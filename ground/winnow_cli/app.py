@@ -16,6 +16,7 @@ import winnow_cli.bench
 import winnow_cli.convert
 import winnow_cli.new
 import winnow_ground.audit_commands
+import winnow_ground.catalogue.commands
 import winnow_ground.commands
 import winnow_ground.contact_commands
 import winnow_ground.deploy_commands
@@ -43,6 +44,7 @@ winnow_cli.new.register(app)
 winnow_cli.bench.register(app)
 winnow_ground.commands.register(app)
 winnow_ground.audit_commands.register(app)
+winnow_ground.catalogue.commands.register(app)
 winnow_ground.contact_commands.register(app)
 winnow_ground.deploy_commands.register(app)
 winnow_ground.feed.register(app)

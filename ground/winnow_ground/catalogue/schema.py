@@ -1,0 +1,254 @@
+"""The catalogue's file: SQLite, one schema version, docs/catalogue.md describes it for people.
+
+Every integrity that SQLite can hold is in the schema (foreign keys, uniqueness, ranges), so that
+Datasette, `sqlite3` and every other reader see the same truth as Winnow.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from winnow_base.errors import CatalogueError
+from winnow_edge.files import printable
+
+APPLICATION_ID: Final = int.from_bytes(b"Winc")
+VERSION: Final = 1
+BUSY_S: Final = 30.0
+"""How long a command waits for another one that writes."""
+HAVE: Final = ("record", "thumbnail", "image")
+"""What of a tile is here, from the least to the best, as `tile.have` counts it from 0."""
+
+TABLES: Final = ("swath", "tile", "product", "contact", "bundle", "class", "label", "request")
+
+SCHEMA: Final = """
+CREATE TABLE IF NOT EXISTS bundle (
+    id INTEGER PRIMARY KEY,
+    name TEXT NOT NULL UNIQUE
+) STRICT;
+
+CREATE TABLE IF NOT EXISTS class (
+    id INTEGER PRIMARY KEY,
+    name TEXT NOT NULL UNIQUE
+) STRICT;
+
+-- One observation under one bundle. A swath that came down has a store and a number; one that was
+-- classified on the ground has the digest of its picture.
+CREATE TABLE IF NOT EXISTS swath (
+    id INTEGER PRIMARY KEY,
+    name TEXT NOT NULL,
+    bundle INTEGER REFERENCES bundle(id),
+    mission TEXT,
+    instrument TEXT NOT NULL DEFAULT '',
+    store INTEGER, number INTEGER,
+    sha256 TEXT,
+    lines INTEGER, samples INTEGER,
+    tiles INTEGER NOT NULL DEFAULT 0,
+    screened INTEGER NOT NULL DEFAULT 0,
+    complete INTEGER NOT NULL DEFAULT 0 CHECK (complete IN (0, 1)),
+    verdict TEXT,
+    start TEXT,
+    latitude REAL CHECK (latitude BETWEEN -90 AND 90),
+    longitude REAL CHECK (longitude BETWEEN -180 AND 180),
+    folder TEXT,
+    picture TEXT,
+    quick_look TEXT,
+    about TEXT NOT NULL DEFAULT '{}',
+    UNIQUE (store, number),
+    UNIQUE (sha256, bundle),
+    CHECK ((store IS NULL) = (number IS NULL)),
+    CHECK (store IS NOT NULL OR sha256 IS NOT NULL)
+) STRICT;
+
+-- A tile and the best that is here of it: `drawn` for an audit, `asked` of the ground by the net.
+-- A tile that was screened has no class. `changed` rises with every change.
+CREATE TABLE IF NOT EXISTS tile (
+    id INTEGER PRIMARY KEY,
+    swath INTEGER NOT NULL REFERENCES swath(id) ON DELETE CASCADE,
+    number INTEGER NOT NULL,
+    class INTEGER REFERENCES class(id),
+    posterior REAL NOT NULL CHECK (posterior BETWEEN 0 AND 1),
+    detection INTEGER NOT NULL CHECK (detection IN (0, 1)),
+    refused INTEGER NOT NULL DEFAULT 0,
+    out_of_place INTEGER NOT NULL DEFAULT 0,
+    drawn INTEGER NOT NULL DEFAULT 0,
+    asked INTEGER NOT NULL DEFAULT 0,
+    merged INTEGER NOT NULL DEFAULT 1,
+    line INTEGER NOT NULL, sample INTEGER NOT NULL,
+    lines INTEGER NOT NULL, samples INTEGER NOT NULL,
+    scale INTEGER NOT NULL DEFAULT 1,
+    time TEXT,
+    latitude REAL CHECK (latitude BETWEEN -90 AND 90),
+    longitude REAL CHECK (longitude BETWEEN -180 AND 180),
+    have INTEGER NOT NULL DEFAULT 0 CHECK (have BETWEEN 0 AND 2),
+    file TEXT,
+    changed INTEGER NOT NULL,
+    UNIQUE (swath, number)
+) STRICT;
+CREATE INDEX IF NOT EXISTS tile_changed ON tile (changed);
+
+CREATE TABLE IF NOT EXISTS product (
+    store INTEGER NOT NULL,
+    number INTEGER NOT NULL,
+    swath INTEGER NOT NULL REFERENCES swath(id) ON DELETE CASCADE,
+    kind TEXT NOT NULL,
+    tile INTEGER,
+    contact INTEGER NOT NULL,
+    container INTEGER NOT NULL,
+    bytes INTEGER NOT NULL,
+    arrival INTEGER NOT NULL,
+    file TEXT,
+    PRIMARY KEY (store, number)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS product_swath ON product (swath);
+
+CREATE TABLE IF NOT EXISTS contact (
+    store INTEGER NOT NULL,
+    number INTEGER NOT NULL,
+    containers INTEGER NOT NULL,
+    products INTEGER NOT NULL,
+    bytes INTEGER NOT NULL,
+    folder TEXT NOT NULL,
+    PRIMARY KEY (store, number)
+) STRICT, WITHOUT ROWID;
+
+-- What a person said of a tile. `sha256` is of the picture that was looked at; a label that was
+-- taken back stays, with the time at which it was.
+CREATE TABLE IF NOT EXISTS label (
+    id INTEGER PRIMARY KEY,
+    tile INTEGER NOT NULL REFERENCES tile(id) ON DELETE CASCADE,
+    person TEXT NOT NULL,
+    class INTEGER REFERENCES class(id),
+    answer TEXT NOT NULL CHECK (answer IN ('shows', 'nothing', 'unsure', 'later')),
+    comment TEXT NOT NULL DEFAULT '',
+    at TEXT NOT NULL,
+    withdrawn TEXT,
+    sha256 TEXT NOT NULL DEFAULT '',
+    CHECK ((answer = 'shows') = (class IS NOT NULL))
+) STRICT;
+CREATE UNIQUE INDEX IF NOT EXISTS label_of ON label (tile, person) WHERE withdrawn IS NULL;
+
+-- Boxes that a later uplink asks the spacecraft for.
+CREATE TABLE IF NOT EXISTS request (
+    id INTEGER PRIMARY KEY,
+    swath INTEGER NOT NULL REFERENCES swath(id) ON DELETE CASCADE,
+    line INTEGER NOT NULL, sample INTEGER NOT NULL,
+    lines INTEGER NOT NULL, samples INTEGER NOT NULL,
+    person TEXT NOT NULL,
+    comment TEXT NOT NULL DEFAULT '',
+    at TEXT NOT NULL,
+    sent TEXT
+) STRICT;
+
+CREATE VIEW IF NOT EXISTS detection AS
+SELECT tile.id, swath.name AS swath, class.name AS class, tile.posterior, tile.line, tile.sample,
+       tile.lines, tile.samples, tile.time, tile.latitude, tile.longitude, bundle.name AS bundle,
+       swath.instrument, tile.have, tile.file
+FROM tile JOIN swath ON swath.id = tile.swath JOIN class ON class.id = tile.class
+LEFT JOIN bundle ON bundle.id = swath.bundle
+WHERE tile.detection = 1;
+"""
+
+
+def create(path: Path) -> sqlite3.Connection:
+    """The catalogue in `path`, made where it is not there. Raises CatalogueError."""
+    return _opened(path, "rwc")
+
+
+def open_catalogue(path: Path, *, write: bool = False) -> sqlite3.Connection:
+    """The catalogue in `path`, to read or to `write`. Raises CatalogueError."""
+    if not path.is_file():
+        raise CatalogueError(
+            "is no catalogue" if path.exists() else "is not there",
+            where=path,
+            hint="`winnow catalogue add RECEPTION --to FILE` makes one",
+        )
+    return _opened(path, "rw" if write else "ro")
+
+
+@contextmanager
+def changes(db: sqlite3.Connection, path: Path) -> Iterator[int]:
+    """A transaction: all of it is there afterwards, or none. Yields the number under which its
+    tiles count as changed. Raises CatalogueError."""
+    with saying(path):
+        db.execute("BEGIN IMMEDIATE")
+        try:
+            (last,) = db.execute("SELECT coalesce(max(changed), 0) FROM tile").fetchone()
+            yield last + 1
+            db.execute("COMMIT")
+        except BaseException:
+            if db.in_transaction:
+                db.execute("ROLLBACK")
+            raise
+
+
+@contextmanager
+def saying(path: Path) -> Iterator[None]:
+    """Inside, what SQLite refuses is a CatalogueError that says what to do."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        name = getattr(error, "sqlite_errorname", "")
+        what, hint = next(
+            (said for prefix, said in _TROUBLE.items() if name.startswith(prefix)),
+            (printable(str(error)), "it is damaged: make it anew from the receptions"),
+        )
+        raise CatalogueError(what, where=path, hint=hint) from error
+
+
+_TROUBLE: Final = {
+    "SQLITE_BUSY": ("is in use by another process", "try again when it is done"),
+    "SQLITE_LOCKED": ("is in use by another process", "try again when it is done"),
+    "SQLITE_READONLY": ("cannot be written", "copy it to a disk that can be written"),
+    "SQLITE_FULL": ("cannot be written: the disk is full", "free some space"),
+    "SQLITE_IOERR": ("cannot be read or written: the disk fails", "copy it to another disk"),
+    "SQLITE_CANTOPEN": ("cannot be opened", "look at the rights of the file and its folder"),
+    "SQLITE_NOTADB": ("is no catalogue", "`winnow catalogue add RECEPTION --to FILE` makes one"),
+}
+
+
+def _opened(path: Path, mode: str) -> sqlite3.Connection:
+    # On a disk that is read-only there is no room for SQLite's shared memory, and no need of it.
+    still = mode == "ro" and not os.access(path.parent, os.W_OK) and not _log_of(path).exists()
+    with saying(path):
+        uri = f"{path.absolute().as_uri()}?mode={mode}{'&immutable=1' if still else ''}"
+        db = sqlite3.connect(uri, uri=True, timeout=BUSY_S, isolation_level=None)
+    try:
+        with saying(path):
+            _prepare(db, path, mode)
+    except BaseException:
+        db.close()
+        raise
+    return db
+
+
+def _log_of(path: Path) -> Path:
+    return path.with_name(f"{path.name}-wal")
+
+
+def _prepare(db: sqlite3.Connection, path: Path, mode: str) -> None:
+    (kind,) = db.execute("PRAGMA application_id").fetchone()
+    (version,) = db.execute("PRAGMA user_version").fetchone()
+    empty = db.execute("SELECT 1 FROM sqlite_schema").fetchone() is None
+    if empty and mode == "rwc":
+        db.execute("PRAGMA journal_mode = WAL")
+        db.executescript(
+            f"BEGIN IMMEDIATE; {SCHEMA} PRAGMA application_id = {APPLICATION_ID};"
+            f"PRAGMA user_version = {VERSION}; COMMIT;"
+        )
+    elif kind != APPLICATION_ID:
+        raise CatalogueError(
+            "is no catalogue", where=path, hint="name one, or a file that is not there yet"
+        )
+    elif version != VERSION:
+        raise CatalogueError(
+            f"has schema {version}, this program knows {VERSION}",
+            where=path,
+            hint="use the program that made it" if version > VERSION else "make it anew",
+        )
+    db.execute("PRAGMA foreign_keys = ON")
+    db.execute("PRAGMA trusted_schema = OFF")

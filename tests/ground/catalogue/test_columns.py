@@ -1,0 +1,149 @@
+"""Searching: the columns in memory count exactly what SQL counts."""
+
+from __future__ import annotations
+
+import tempfile
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from winnow_ground.catalogue.columns import ORDERS, Columns, Query
+from winnow_ground.catalogue.schema import create
+
+CLASSES = ("crater", "spider", "other")
+YEARS = ("2024-05-01", "2025-01-01", "")
+tiles = st.lists(
+    st.tuples(
+        st.integers(0, 4), st.integers(0, 2), st.sampled_from([0.0, 0.25, 0.5, 0.75, 1.0]),
+        st.booleans(),
+    ),
+    max_size=40,
+)  # fmt: skip
+queries = st.builds(
+    Query,
+    chosen=st.fixed_dictionaries(
+        {},
+        optional={
+            "class": st.frozensets(st.sampled_from(CLASSES)),
+            "year": st.frozensets(st.sampled_from(["2024", "2025", ""])),
+            "bundle": st.frozensets(st.sampled_from(["a", "b"])),
+        },
+    ),
+    lowest=st.sampled_from([0.0, 0.3, 0.5]),
+    highest=st.sampled_from([0.5, 0.6, 1.0]),
+    least=st.integers(0, 4),
+    text=st.sampled_from(["", "esp", "3"]),
+    box=st.sampled_from([None, (-10.0, -10.0, 25.0, 25.0), (0.0, 30.0, 90.0, 5.0)]),
+    since=st.sampled_from(["", "2024-06"]),
+    order=st.sampled_from(ORDERS),
+)
+
+
+@contextmanager
+def catalogue(rows: list[Any]) -> Iterator[Any]:
+    with tempfile.TemporaryDirectory() as folder:
+        db = create(Path(folder) / "c.db")
+        db.executemany("INSERT INTO class (name) VALUES (?)", [(name,) for name in CLASSES])
+        db.executemany("INSERT INTO bundle (name) VALUES (?)", [("a",), ("b",)])
+        for n in range(5):
+            start = YEARS[n % 3] or None
+            where = (10.0 * n, 10.0 * n) if n < 4 else (None, None)
+            db.execute(
+                "INSERT INTO swath (name, bundle, start, latitude, longitude, sha256)"
+                " VALUES (?, ?, ?, ?, ?, ?)",
+                (f"ESP_{n}", 1 + n % 2, start, *where, str(n)),
+            )
+        put(db, rows, 1)
+        yield db
+        db.close()
+
+
+def put(db: Any, rows: list[Any], changed: int, first: int = 0) -> None:
+    db.executemany(
+        "INSERT INTO tile (swath, number, class, posterior, detection, line, sample, lines,"
+        " samples, changed) VALUES (?, ?, ?, ?, ?, 0, 0, 64, 64, ?)",
+        [(s + 1, first + i, c + 1, p, d, changed) for i, (s, c, p, d) in enumerate(rows)],
+    )
+
+
+def by_hand(rows: list[Any], query: Query) -> list[int]:
+    """Ids of what the query finds, slowly."""
+
+    def swath(n: int) -> bool:
+        start, place = YEARS[n % 3], (10.0 * n if n < 4 else None)
+        year, bundle = query.chosen.get("year"), query.chosen.get("bundle")
+        if (year and start[:4] not in year) or (bundle and "ab"[n % 2] not in bundle):
+            return False
+        if query.text not in f"esp_{n}" or (query.since and not start >= query.since):
+            return False
+        if query.box is None:
+            return True
+        south, west, north, east = query.box
+        if place is None or not south <= place <= north:
+            return False
+        return west <= place <= east if west <= east else place >= west or place <= east
+
+    wanted = query.chosen.get("class")
+    found = [
+        (i + 1, s)
+        for i, (s, c, p, d) in enumerate(rows)
+        if d and query.lowest <= p <= query.highest and (not wanted or CLASSES[c] in wanted)
+    ]
+    finds = Counter(s for _, s in found)
+    return [i for i, s in found if swath(s) and (query.least < 2 or finds[s] >= query.least)]
+
+
+@given(tiles, queries)
+def test_counts_and_pages_are_those_of_a_slow_search(rows: list[Any], query: Query) -> None:
+    with catalogue(rows) as db:
+        columns = Columns(db)
+        want = by_hand(rows, query)
+        found = columns.find(query, most=100)
+        assert found.total == len(want) == sum(found.facets["swath"].values())
+        assert sorted(found.rows.tolist()) == want
+        assert found.swaths == len({rows[i - 1][0] for i in want})
+        # Pages one after the other are the whole, in the order that was asked for.
+        pages = [columns.find(query, first=n, most=3).rows for n in range(0, len(want) + 3, 3)]
+        np.testing.assert_array_equal(np.concatenate(pages), found.rows)
+        posterior = [rows[i - 1][2] for i in found.rows]
+        if query.order == "confidence":
+            assert posterior == sorted(posterior, reverse=True)
+        elif query.order == "unsure":
+            assert posterior == sorted(posterior)
+        elif query.order == "newest":
+            starts = [YEARS[rows[i - 1][0] % 3] for i in found.rows]
+            assert starts == sorted(starts, reverse=True)
+
+
+@given(tiles, tiles, queries)
+def test_what_is_added_later_is_found_as_if_it_had_been_there(
+    rows: list[Any], more: list[Any], query: Query
+) -> None:
+    with catalogue(rows) as db:
+        columns = Columns(db)
+        other = create(Path(db.execute("PRAGMA database_list").fetchone()[2]))
+        put(other, more, 2, len(rows))
+        if rows:
+            other.execute("UPDATE tile SET posterior = 0.75, changed = 3 WHERE id = 1")
+            rows = [(*rows[0][:2], 0.75, rows[0][3]), *rows[1:]]
+        other.close()
+        columns.follow()
+        assert sorted(columns.find(query, most=100).rows.tolist()) == by_hand(rows + more, query)
+
+
+def test_swaths_that_are_taken_away_are_found_no_more() -> None:
+    with catalogue([(n, 0, 0.5, True) for n in range(5)]) as db:
+        columns = Columns(db)
+        other = create(Path(db.execute("PRAGMA database_list").fetchone()[2]))
+        other.execute("DELETE FROM swath WHERE id = 2")
+        other.close()
+        columns.follow()
+        found = columns.find(Query(order="swath"))
+        assert found.rows.tolist() == [1, 3, 4, 5]
+        assert found.facets["swath"] == {"ESP_0": 1, "ESP_2": 1, "ESP_3": 1, "ESP_4": 1}
