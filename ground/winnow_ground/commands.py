@@ -143,7 +143,7 @@ def report_command(
     """
     from winnow_ground.report import write_report
 
-    folder, drawn = _folder_and_swaths(folder, swath or (), swaths or ())
+    folder, drawn = _with_swaths(folder, swath or (), swaths or (), Path.is_dir)
     with _watching("drawing the report", as_json):
         report = write_report(
             folder,
@@ -173,24 +173,28 @@ def report_command(
     print(f"report: {report.page}")
 
 
-def _folder_and_swaths(
-    folder: Path, named: Sequence[Path], bare: Sequence[Path]
+def _with_swaths(
+    first: Path, named: Sequence[Path], bare: Sequence[Path], fits: Callable[[Path], bool]
 ) -> tuple[Path, list[Path]]:
-    """The folder, and the swaths of `--swath` with those that a shell puts behind the first of
-    them, where the folder may come last: `report --swath *.jpg received`."""
+    """The first argument, and the swaths of `--swath` with those that a shell puts behind the first
+    of them, where the argument that `fits` may come last: `report --swath *.jpg received`."""
     rest = list(bare)
-    if rest and rest[-1].is_dir() and not folder.is_dir():
-        folder, rest = rest[-1], [folder, *rest[:-1]]
-    return folder, [*named, *rest]
+    if rest and fits(rest[-1]) and not fits(first):
+        first, rest = rest[-1], [first, *rest[:-1]]
+    return first, [*named, *rest]
 
 
 def simulate_command(
     mission: Annotated[
         Path, typer.Argument(metavar="MISSION.toml", help="Mission file with \\[simulation].")
     ],
+    swaths: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="SWATH", help="Swaths instead of the mission's."),
+    ] = None,
     swath: Annotated[
-        list[str] | None,
-        typer.Option(metavar="FILE", help="Swath or pattern instead of the mission's; repeatable."),
+        list[Path] | None,
+        typer.Option(metavar="FILE...", help="The same; a pattern such as *.jpg may follow."),
     ] = None,
     plan: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Contact plan instead of the mission's.")
@@ -240,9 +244,12 @@ def simulate_command(
     from winnow_ground.simulation.output import show, write_all
     from winnow_ground.simulation.play import Options, play
 
+    mission, given = _with_swaths(
+        mission, swath or (), swaths or (), lambda path: path.suffix == ".toml"
+    )
     with Progress(quiet=as_json).steps() as progress:
         options = Options(
-            swaths=swath or (),
+            swaths=[str(path) for path in given],
             plan=plan,
             node=node,
             contacts=contacts,

@@ -49,7 +49,7 @@ def wrong_values(key: Key) -> list[Any]:
     if key.setting.low is not None and key.setting.high is not None:
         wrong += [key.setting.low - 1, key.setting.high * 2 + 1]
     if key.setting.choices:
-        wrong.append("none" if kind is str else 7)
+        wrong.append("nonesuch" if kind is str else 7)
     return [[value, value] for value in wrong] + [3] if listed else wrong
 
 

@@ -230,6 +230,16 @@ def test_so_many_maps_are_drawn_and_the_others_counted(
     assert sum(png.name.startswith("report-swath-") for png in report.pngs) == 2
 
 
+@pytest.mark.parametrize("containers", [[Container(7, 1, 1, ())], [about(1, told(lines=2**40))]])
+def test_a_reception_without_products_is_reported(
+    tmp_path: Path, containers: list[Container]
+) -> None:
+    receive([sent(tmp_path / "p", containers)], tmp_path / "in")
+    report = write_report(tmp_path / "in")
+    assert report.page.is_file()
+    assert all(png.stat().st_size for png in report.pngs)
+
+
 def test_many_classes_fit_on_a_page(tmp_path: Path) -> None:
     classes = [f"{n} " + "x" * 100 for n in range(80)]
     items = [Item(1, Kind.SWATH, told(classes=classes))]

@@ -249,6 +249,9 @@ def test_a_battery_that_never_fills_is_noted(mission: Mission) -> None:
 def test_swaths_that_are_not_there_are_named(mission: Mission, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"no swath matches 'none/\*\.png'"):
         swath_paths(mission, ["none/*.png"])
+    for endless in ("**", "/**/*.png", "strips/**"):
+        with pytest.raises(DataError, match="folders of folders"):
+            swath_paths(mission, [endless])
     assert [p.name for p in swath_paths(mission)] == ["a.png", "b.png"]
     both = [str(tmp_path / "strips" / "*.png"), str(tmp_path / "strips" / "a.png")]
     assert len(swath_paths(mission, both)) == 2
@@ -288,6 +291,8 @@ def test_one_json_object_from_a_shell(
         (("simulate", "mission.toml", "--swath", "x*"), 3, "no swath matches 'x*'"),
         (("simulate", "mission.toml", "--policy", "best"), 3, "'best' is no policy"),
         (("simulate", "mission.toml", "--plan", "late.ionrc"), 5, "can never send"),
+        (("simulate", "mission.toml", "--swath", "x.png", "y.png"), 3, "matches 'x.png'"),
+        (("simulate", "--swath", "x.png", "y.png", "mission.toml"), 3, "matches 'x.png'"),
         (("simulate", "mission.toml", "--loss", "2"), 2, "--loss"),
     ],
 )

@@ -7,7 +7,9 @@ known when the service manager has started the run again.
 
 from __future__ import annotations
 
+import bisect
 import contextlib
+import itertools
 import json
 import os
 import time
@@ -71,6 +73,7 @@ class Incoming:
     def __init__(self, folder: str | Path, state: str | Path, *, boot: str | None = None) -> None:
         self._boot = read_host().boot_id if boot is None else boot
         self._folder, self._state = Path(folder), Path(state) / TRIES_FILE
+        self._listed: list[str] = []
         try:
             for name in (DONE, SET_ASIDE):
                 make_folder(self._folder / name)
@@ -80,6 +83,7 @@ class Incoming:
     def files(self) -> Iterator[Path]:
         """What is there, and then what has come meanwhile. The caller moves each file away."""
         while names := self._names():
+            self._listed = names
             for name in names:
                 path = self._folder / name
                 if path.is_file():
@@ -179,8 +183,17 @@ class Incoming:
         for file in list(beside(path)):
             ending = next(suffix for suffix in SUFFIXES if file.name.endswith(suffix))
             stem = file.name.removesuffix(ending)
-            if not any(name.startswith(stem) for name in self._names()):
+            if not self._is_left(stem):
                 self._move(file, folder / file.name)
+
+    def _is_left(self, stem: str) -> bool:
+        """Whether one of the files listed last is a swath of that stem and is still there. A folder
+        of 100,000 is not listed anew for every file."""
+        first = bisect.bisect_left(self._listed, stem)
+        names = itertools.takewhile(
+            lambda n: n.startswith(stem), itertools.islice(self._listed, first, None)
+        )
+        return any(_is_of(n, stem) and os.path.lexists(self._folder / n) for n in names)
 
     def _move(self, path: Path, target: Path) -> None:
         try:

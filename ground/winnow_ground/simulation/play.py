@@ -200,7 +200,13 @@ def swath_paths(mission: Mission, given: Sequence[str] = ()) -> list[Path]:
         )
     paths: dict[Path, None] = {}
     for pattern in patterns:
-        found = sorted(glob.glob(str(base / pattern), recursive=True))  # noqa: PTH207 absolute too
+        if "**" in Path(pattern).parts:
+            raise DataError(
+                f"{pattern!r} reaches into folders of folders, which may never end",
+                where=mission.path if not given else base.resolve(),
+                hint="name each folder: a/*.png, b/*.png",
+            )
+        found = sorted(glob.glob(str(base / pattern)))  # noqa: PTH207 absolute too
         files = [Path(f) for f in found if Path(f).is_file()]
         if not files:
             raise DataError(

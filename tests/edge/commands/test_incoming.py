@@ -293,6 +293,18 @@ def test_what_tells_about_a_swath_is_none_and_follows_it(flight: Path) -> None:
         ]  # fmt: skip
 
 
+def test_what_tells_about_two_swaths_follows_the_last(tmp_path: Path) -> None:
+    """A longer name that begins alike is of another swath."""
+    for name in ("a.png", "a.pgm", "a.nmea", "ab.png"):
+        (tmp_path / name).write_bytes(b"x")
+    incoming = Incoming(tmp_path, tmp_path / "state")
+    gone = []
+    for path in incoming.files():
+        incoming.done(path)
+        gone.append((path.name, (tmp_path / "done" / "a.nmea").exists()))
+    assert gone == [("a.pgm", False), ("a.png", True), ("ab.png", True)]
+
+
 def test_geometry_that_comes_after_its_swath_follows_it_and_is_told_of(flight: Path) -> None:
     assert run(flight).returncode == 0
     incoming = flight / "incoming"

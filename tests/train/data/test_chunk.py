@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 from pathlib import Path
 
 import numpy as np
@@ -122,6 +123,20 @@ def test_bad_swaths(tmp_path: Path) -> None:
     b = write(tmp_path / "d" / "s.png", strip(40, 40))
     with pytest.raises(DataError, match="two swaths are called s"):
         chunk([a, b], tmp_path / "out", Cut(32, 32), ANY)
+
+
+def test_a_name_that_is_no_utf_8_becomes_one_with_escapes(tmp_path: Path) -> None:
+    swath = write(tmp_path / "s.png", strip(64, 64))
+    odd = Path(os.fsdecode(os.fsencode(tmp_path) + b"/m\xff.png"))
+    try:
+        swath.rename(odd)
+    except OSError:
+        pytest.skip("this file system takes names in UTF-8 alone")
+    (found,) = chunk([odd], tmp_path / "out", Cut(32, 32), ANY)
+    assert found.swath == "m\\xff"
+    rows = (tmp_path / "out" / "index.csv").read_text(encoding="utf-8").splitlines()
+    assert rows[1].startswith("m\\xff-000000.png,m\\xff,")
+    assert (tmp_path / "out" / "m\\xff-000000.png").is_file()
 
 
 def test_the_command(tmp_path: Path) -> None:

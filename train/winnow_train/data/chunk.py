@@ -16,7 +16,7 @@ from PIL import Image
 from winnow_base.errors import DataError
 from winnow_base.files import make_folder
 from winnow_base.progress import Step
-from winnow_edge.files import write_file
+from winnow_edge.files import printable, write_file
 from winnow_edge.loop.band import bin_lines
 from winnow_edge.loop.schedule import TileRows, box_of, origins
 from winnow_edge.loop.screening import CENTRE
@@ -94,11 +94,12 @@ def chunk(
     """Cut `swaths` into `out`: NAME-000000.png, ... and index.csv, which has dropped tiles too.
 
     Tiles come in the order in which the flight loop decides them, at the origins that it uses, and
-    memory is bounded by a few rows of tiles. NAME is the swath's file name without its suffix;
+    memory is bounded by a few rows of tiles. NAME is the swath's file name without its suffix, with
+    escapes for what is not UTF-8 or does not print;
     `winnow_train.datasets.source_of` finds it again, so that tiles of a swath stay in one set.
     Raises SwathError for an unusable swath, DataError for two swaths of one name.
     """
-    names = [p.stem for p in swaths]
+    names = [printable(p.stem) for p in swaths]
     if twice := sorted({n for n in names if names.count(n) > 1}):
         raise DataError(
             f"two swaths are called {twice[0]}", hint="rename one, or cut them into two folders"
@@ -106,22 +107,22 @@ def chunk(
     make_folder(out)
     rows: list[tuple[object, ...]] = []
     found = []
-    for path in swaths:
+    for name, path in zip(names, swaths, strict=True):
         lines = Chain(open_source(path, instrument=instrument, grey=False), instrument)
         try:
-            summary = Chunked(path.stem)
+            summary = Chunked(name)
             own = cut
             if lines.stretch is not None and cut.nodata is not None:
                 own = replace(cut, nodata=0)  # what the stretch makes of the instrument's nodata
             for row, tile in _tiles(lines, own, summary, progress):
                 file = ""
                 if tile is not None:
-                    file = f"{path.stem}-{summary.kept:06d}.png"
+                    file = f"{name}-{summary.kept:06d}.png"
                     data = io.BytesIO()
                     Image.fromarray(tile).save(data, "PNG", compress_level=1)
                     write_file(out / file, data.getvalue(), durable=False)
                     summary.kept += 1
-                rows.append((file, path.stem, *row))
+                rows.append((file, name, *row))
             summary.truncated = lines.truncated
             summary.repaired = lines.repair.pixels if lines.repair else None
         finally:
