@@ -48,11 +48,11 @@ def queue(count: int) -> ProductTable:
     columns["swath"] = np.arange(count) * SWATHS // count + 1
     found = rng.random(count) < 0.1
     columns["tile"] = np.arange(count) // 3
-    columns["detection"] = found
+    columns["detection"], columns["tiles"] = found, 1
     columns["kind"] = np.where(found, np.arange(count) % 3 + 1, Kind.RECORD)
     columns["class_index"] = np.where(found, np.arange(count) // 3 % 3 + 1, 0)
     columns["posterior"] = rng.random(count)
-    sizes = np.array([0, 24, 650, 5000])
+    sizes = np.array([0, 26, 650, 5000])
     columns["bytes"] = sizes[columns["kind"]] + (columns["kind"] > 1) * rng.integers(0, 300, count)
     swaths = range(1, SWATHS + 1)
     return ProductTable(

@@ -264,10 +264,11 @@ class Store:
     """The product store on board.
 
     Attributes:
-        quota_mb: Room for product data. Over it the least useful product is evicted first.
+        quota_mb: What the store may take on the disk, log and indices included. Over it the least
+            useful product is evicted first.
     """
 
-    quota_mb: float = setting(256.0, 0.01, 1e6, unit="MB (1e6 bytes)")
+    quota_mb: float = setting(256.0, 0.5, 1e6, unit="MB (1e6 bytes)")
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from winnow_edge.products.kinds import NO_CLASS, Box, Kind, Product
 from winnow_edge.products.ranking import Order, rank
 from winnow_edge.products.table import ProductTable
 from winnow_edge.products.worth import unit_utility, utilities, utility
+from winnow_edge.store.events import counts
 from winnow_edge.store.schema import ProductState
 from winnow_edge.store.store import Store
 from winnow_ground import when_where
@@ -322,7 +323,7 @@ def troubles(received: Received, store: Store | None) -> list[str]:
         )
     said += _swath_troubles(received)
     if store is not None:
-        for kind, states in store.counts().items():
+        for kind, states in counts(store).items():
             if states["evicted"]:
                 gone = _n(states["evicted"], kind.replace("_", " "))
                 said.append(

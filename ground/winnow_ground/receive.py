@@ -31,7 +31,8 @@ from winnow_edge.downlink.packets import SEQUENCE_MODULO, Packet
 from winnow_edge.downlink.reader import LinkCounts, Reassembler, read_packets
 from winnow_edge.errors import PacketError as EdgePacketError
 from winnow_edge.files import printable, sync_files, write_file
-from winnow_edge.products.encode import decode_picture, decode_record, decode_swath
+from winnow_edge.products.background import decode_background
+from winnow_edge.products.encode import Head, decode_picture, decode_record, decode_swath
 from winnow_edge.products.kinds import NO_CLASS, Flag, Kind
 from winnow_edge.products.quick_look import decode_quick_look
 from winnow_edge.tables import TEXT_MOST, shortened
@@ -305,6 +306,9 @@ class _Receiver:
             product = dataclasses.replace(product, swath=look.swath_id, box=look.box, file=file)
             received.products.append(product)
             return
+        if item.kind is Kind.BACKGROUND:
+            self._add_background(product, item.data)
+            return
         if item.kind is Kind.RECORD:
             head, file, outline = decode_record(item.data), None, None
         else:
@@ -313,29 +317,40 @@ class _Receiver:
             name = f"{product.order:05d}-s{head.swath_id}-t{head.record.index:06d}.jpg"
             file = f"{product.kind}s/{name}"
             self._write(file, picture.jpeg)
-        record = head.record
-        screened = record.class_index == NO_CLASS
-        received.products.append(
-            dataclasses.replace(
-                product,
-                swath=head.swath_id,
-                tile=record.index,
-                class_index=None if screened else record.class_index,
-                posterior=None if screened else record.posterior,
-                detection=record.flags.is_feature,
-                screened=bool(record.flags & Flag.SCREENED),
-                refused=bool(record.flags & Flag.REFUSED),
-                box=record.box,
-                scale=record.scale,
-                merged=head.merged,
-                outline=outline,
-                file=file,
-                time=_said([record.time] if record.time else []),
-                latitude=record.place.latitude if record.place else None,
-                longitude=record.place.longitude if record.place else None,
-                out_of_place=bool(record.flags & Flag.OUT_OF_PLACE),
+        of_tile = _of_tile(product, head)
+        received.products.append(dataclasses.replace(of_tile, outline=outline, file=file))
+
+    def _add_background(self, product: ReceivedProduct, data: bytes) -> None:
+        """The records in a background product, each by itself; its bytes count with the first."""
+        heads = [decode_record(record) for record in decode_background(data)]
+        for n, head in enumerate(heads):
+            one = dataclasses.replace(
+                product, order=product.order + n, kind="record", bytes=0 if n else product.bytes
             )
-        )
+            self.received.products.append(_of_tile(one, head))
+
+
+def _of_tile(product: ReceivedProduct, head: Head) -> ReceivedProduct:
+    """A product with what its head says."""
+    record = head.record
+    screened = record.class_index == NO_CLASS
+    return dataclasses.replace(
+        product,
+        swath=head.swath_id,
+        tile=record.index,
+        class_index=None if screened else record.class_index,
+        posterior=None if screened else record.posterior,
+        detection=record.flags.is_feature,
+        screened=bool(record.flags & Flag.SCREENED),
+        refused=bool(record.flags & Flag.REFUSED),
+        box=record.box,
+        scale=record.scale,
+        merged=head.merged,
+        time=_said([record.time] if record.time else []),
+        latitude=record.place.latitude if record.place else None,
+        longitude=record.place.longitude if record.place else None,
+        out_of_place=bool(record.flags & Flag.OUT_OF_PLACE),
+    )
 
 
 def _said(sent: Sequence[Instant]) -> str | None:

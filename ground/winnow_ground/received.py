@@ -53,11 +53,11 @@ class ReceivedProduct:
 
     order: int = setting(..., 1, _MOST)
     store: int = setting(..., 0, 2**32)
-    contact: int = setting(..., 0, 2**16)
+    contact: int = setting(..., 0, 2**32)
     container: int = setting(..., 0, 2**32)
-    id: int = setting(..., 0, 2**32)
+    id: int = setting(..., 0, 2**48)
     kind: str = setting(..., choices=tuple(kind.name.lower() for kind in Kind))
-    swath: int = setting(..., 0, 2**16)
+    swath: int = setting(..., 0, 2**32)
     bytes: int = setting(..., 0, 2**24)
     cumulative_bytes: int = setting(..., 0, _MOST)
     tile: int | None = setting(None, 0, 2**32)
@@ -90,7 +90,7 @@ class ReceivedContainer:
     """A whole container: its numbers, its products and their bytes."""
 
     store: int = setting(..., 0, 2**32)
-    contact: int = setting(..., 0, 2**16)
+    contact: int = setting(..., 0, 2**32)
     id: int = setting(..., 0, 2**32)
     products: int = setting(..., 0, 2**16)
     bytes: int = setting(..., 0, _MOST)

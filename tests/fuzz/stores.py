@@ -21,11 +21,12 @@ from winnow_edge.downlink.contact import downlink
 from winnow_edge.downlink.reader import LinkCounts, read_containers
 from winnow_edge.errors import SwathKnownError
 from winnow_edge.products.kinds import Kind, Product
+from winnow_edge.store.events import counts
 from winnow_edge.store.salvage import salvage
 from winnow_edge.store.store import Store
 from winnow_edge.testing import begin, finish, landmark_mission, products_of_tiles
 
-MISSION = landmark_mission("[link]\ncontainer_bytes = 4096\n[store]\nquota_mb = 0.02\n")
+MISSION = landmark_mission("[link]\ncontainer_bytes = 4096\n[store]\nquota_mb = 0.5\n")
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,7 @@ def _use(folder: Path, held: Sample) -> None:
     stored = set(held.products.values())
     with Store.open(folder, mission=MISSION) as store:
         store.swaths()
-        store.counts()
+        counts(store)
         list(store.products())
         store.damage()
         wrong = [n for n, (_, data) in sent(store).items() if data not in stored]

@@ -21,8 +21,9 @@ from tests.running import winnow
 from winnow_base.errors import DataError, PacketError
 from winnow_edge.bundle import find_bundle, open_bundle
 from winnow_edge.errors import OutputError, StoreError, SwathError
-from winnow_edge.products.kinds import Box
+from winnow_edge.products.kinds import Box, Kind
 from winnow_edge.store.store import Store
+from winnow_edge.testing import begin, product_of_size
 from winnow_ground import caution, findings, plots, swath_plot
 from winnow_ground.against_truth import ClassTally, lay
 from winnow_ground.labels import Placed, place_labels
@@ -178,9 +179,14 @@ def test_troubles_are_said_in_words(fly: Fly, tmp_path: Path) -> None:
 
 
 def test_evicted_products_are_told(fly: Fly, tmp_path: Path) -> None:
-    flown = fly("[store]\nquota_mb = 0.03\n".join(_split_mission()))
+    flown = fly("[store]\nquota_mb = 0.5\n".join(_split_mission()))
     flown.contact(tmp_path / "1.bin", 5_000)
     receive([tmp_path / "1.bin"], tmp_path / "in")
+    with Store.open(tmp_path / "store", mission=flown.mission) as store:
+        writer = begin(store, "more")
+        for tile in range(60):
+            image = product_of_size(Kind.IMAGE, tile, 9_000, 0.9, swath=writer.swath_id)
+            writer.commit(products=[image], next_tile=tile + 1, next_line=tile, pending=b"")
     report = write_report(tmp_path / "in", store=tmp_path / "store")
     assert any("had to leave the store" in said for said in report.troubles)
 

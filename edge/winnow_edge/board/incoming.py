@@ -229,6 +229,11 @@ class Patience:
         """Something went well: the next trouble is a new one."""
         self._left, self._next = self._seconds, FIRST_S
 
+    @property
+    def used_up(self) -> bool:
+        """Whether all of it was waited for, and in vain."""
+        return self._left <= 0 < self._seconds
+
     def again(self, why: str) -> bool:
         """Say why, and wait; False where there is no patience left, or the run is to stop."""
         wait = min(self._next, self._left)

@@ -7,6 +7,7 @@ import json
 import socket
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,18 +16,14 @@ from winnow_edge.commands.watching import asked_to_end, progress_line
 from winnow_edge.errors import (
     EXIT_OK,
     EXIT_USAGE,
-    OutputTroubleError,
-    StoreTroubleError,
     SwathError,
     SwathKnownError,
-    WinnowEdgeError,
 )
 from winnow_edge.files import printable
 from winnow_edge.mission import RUNTIMES, Mission
 from winnow_edge.output import Results, tell
 
 if TYPE_CHECKING:
-    from winnow_edge.board.incoming import Patience
     from winnow_edge.loop.flight import Flight
 
 ALL = 0
@@ -163,40 +160,30 @@ def run(args: argparse.Namespace) -> int:
         tell(f"winnow-edge run: --passes is for {what}, not for {others[0]}")
         return EXIT_USAGE
     from winnow_edge.board.systemd import notify, watched
+    from winnow_edge.commands.folder import opened
     from winnow_edge.mission import load_mission
 
     mission = with_overrides(load_mission(args.mission), args)
     with asked_to_end() as stopped:
         stop = watched(stopped)
         notify("READY=1")
-        with _flight(mission, args, stop) as flight:
+        with opened(mission, args.store, args.patience if args.incoming else 0, stop) as flight:
             return _fly(args, flight, stop)
 
 
 def _fly(args: argparse.Namespace, flight: Flight, stop: Callable[[], bool]) -> int:
     """Run all swaths; the exit code. Raises OutputError where results could not be printed."""
+    from winnow_edge.commands.folder import take_in
+
     results = Results(stop)
     if args.incoming:
-        code = _take_in(args, flight, stop, results)
+        one = partial(_run_one, args, flight, stop, results, name=None, link=None)
+        code = take_in(args.swaths[0], args.store, args.patience, flight, stop, one)
     else:
         code = _run_all(args, flight, stop, results)
     if results.fault is not None and code == EXIT_OK:
         raise results.fault
     return code
-
-
-def _flight(mission: Mission, args: argparse.Namespace, stop: Callable[[], bool]) -> Flight:
-    """The flight; with --incoming its store is waited for."""
-    from winnow_edge.board.incoming import Patience
-    from winnow_edge.loop.flight import Flight
-
-    patience = Patience(args.patience if args.incoming else 0, stop)
-    while True:
-        try:
-            return Flight(mission, args.store)
-        except StoreTroubleError as error:
-            if not patience.again(str(error)):
-                raise
 
 
 def _run_all(
@@ -216,53 +203,6 @@ def _run_all(
             # Of passes without end a bad one is not how the run ended.
             code = code if link is not None and args.passes == ALL else error.exit_code
     return code
-
-
-def _take_in(
-    args: argparse.Namespace, flight: Flight, stop: Callable[[], bool], results: Results
-) -> int:
-    """The files of a folder. A bad file is moved aside and told of: it is not how the run ended."""
-    from winnow_edge.board.incoming import Incoming, Patience, committed_lines
-
-    incoming = Incoming(args.swaths[0], args.store)
-    patience = Patience(args.patience, stop)
-    for path in incoming.files():
-        while not stop():
-            try:
-                if not incoming.begin(path, committed_lines(flight.store.swath, path)):
-                    break
-                if _run_one(args, flight, stop, results, str(path), None, None):
-                    incoming.done(path)
-            except (SwathError, SwathKnownError) as error:
-                if incoming.failed(path, str(error)):
-                    continue
-            except (StoreTroubleError, OutputTroubleError) as error:
-                incoming.forget()
-                _wait(flight, patience, error)
-                continue
-            except WinnowEdgeError:
-                incoming.forget()
-                raise
-            else:
-                incoming.forget()
-                patience.renew()
-            break
-        if stop():
-            break
-    return EXIT_OK
-
-
-def _wait(flight: Flight, patience: Patience, why: StoreTroubleError | OutputTroubleError) -> None:
-    """Wait until the store can be opened again. Raises `why` once there is no patience left."""
-    while True:
-        if not patience.again(str(why)):
-            raise why
-        try:
-            flight.reopen()
-        except StoreTroubleError as error:
-            why = error
-        else:
-            return
 
 
 def _run_one(
@@ -329,6 +269,7 @@ def _passes_at(
     """The connections that come in at an address, one after the other."""
     from winnow_edge.sources.listening import Listener
     from winnow_edge.sources.sockets import name_of
+    from winnow_edge.store.scrub import scrub
 
     base, number = args.name or name_of(address), 1
     name = base if args.passes == 1 else f"{base}-{number}"
@@ -344,10 +285,15 @@ def _passes_at(
             where=flight.store.path,
             hint="give this one another --name",
         )
+
+    def idle() -> bool:
+        scrub(flight.store)
+        return stop()
+
     with Listener(address) as listening:
         tell(f"winnow-edge: listening at {listening.address}")
         taken = 0
-        while (link := listening.accept(stop, camera.stall_s, line)) is not None:
+        while (link := listening.accept(idle, camera.stall_s, line)) is not None:
             taken += 1
             if taken == args.passes:
                 listening.close()  # who comes now is refused, and not left waiting for nothing

@@ -149,12 +149,12 @@ def _check(args: argparse.Namespace) -> int:
 
 
 def _vacuum(args: argparse.Namespace) -> int:
-    from winnow_edge.store.contents import disk_bytes
+    from winnow_edge.store.contents import disk_bytes, vacuum
     from winnow_edge.store.store import Store
 
     before = disk_bytes(args.folder) if args.folder.is_dir() else 0
     with Store.open(args.folder, mission=None, create=False) as store:
-        store.vacuum()
+        vacuum(store)
     after = disk_bytes(args.folder)
     if args.json:
         print(json.dumps({"before": before, "after": after}))

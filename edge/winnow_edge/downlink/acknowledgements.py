@@ -11,13 +11,16 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from winnow_edge.errors import PacketError, StoreError
 from winnow_edge.files import read_small
 from winnow_edge.store import containers
+from winnow_edge.store.quota import drop_delivered
 from winnow_edge.store.schema import MAX_CONTACT, ContainerState
 from winnow_edge.store.store import Store
+
+_AT_ONCE: Final = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +121,7 @@ class AckSummary:
 
 
 def acknowledge(store: Store, ack: AckReport) -> AckSummary:
-    """Apply a report in one transaction (of a store that lives on its reserve: several).
+    """Apply a report, a few containers in a transaction, so that the log stays small.
 
     Containers received are acknowledged even if they had been given up meanwhile; containers
     missing go back into the ranking, as if they had never been sent. Raises StoreError if the
@@ -130,20 +133,23 @@ def acknowledge(store: Store, ack: AckReport) -> AckSummary:
             where=store.path,
             hint="give the ack.json of this spacecraft's packets",
         )
-    parts = [_apply(store, part) for part in (_one_by_one(ack) if store.short else [ack])]
-    if store.short:
-        store.drop_acknowledged()
+    parts = [_apply(store, part) for part in _few_by_few(ack, 1 if store.short else _AT_ONCE)]
+    while store.short and drop_delivered(store):
+        pass
     counts = [(p.acknowledged, p.returned, p.unknown) for p in parts]
     return AckSummary(*(sum(column) for column in zip(*counts, strict=True)))
 
 
-def _one_by_one(ack: AckReport) -> Iterator[AckReport]:
-    """The containers of a report in a report each: small transactions for a full disk."""
+def _few_by_few(ack: AckReport, few: int) -> Iterator[AckReport]:
+    """A report in parts of so many containers."""
     for contact, told in ack.contacts.items():
-        for number in told.received:
-            yield AckReport(ack.store_id, {contact: ContactAck((number,))})
-        for number in set(told.missing) - set(told.received):
-            yield AckReport(ack.store_id, {contact: ContactAck((), (number,))})
+        received = list(dict.fromkeys(told.received))
+        missing = sorted(set(told.missing) - set(received))
+        for at in range(0, len(received), few):
+            heard = ContactAck(tuple(received[at : at + few]))
+            yield AckReport(ack.store_id, {contact: heard})
+        for at in range(0, len(missing), few):
+            yield AckReport(ack.store_id, {contact: ContactAck((), tuple(missing[at : at + few]))})
 
 
 def _apply(store: Store, ack: AckReport) -> AckSummary:
@@ -151,8 +157,8 @@ def _apply(store: Store, ack: AckReport) -> AckSummary:
     acknowledged = returned = unknown = 0
     with store.transaction():
         for contact, told in ack.contacts.items():
-            states = containers.states(store, contact)
             received = set(told.received)
+            states = containers.states(store, contact, received | set(told.missing))
             unknown += len(received - states.keys())
             news = [
                 number
@@ -166,4 +172,6 @@ def _apply(store: Store, ack: AckReport) -> AckSummary:
                 if states.get(number) is ContainerState.IN_FLIGHT
             ]
             returned += containers.put_back(store, lost)
+    if acknowledged or returned:
+        store.copy_back()
     return AckSummary(acknowledged, returned, unknown)

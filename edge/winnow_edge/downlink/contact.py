@@ -108,11 +108,11 @@ def downlink(
     link = mission.link
     stamp = _stamp(store) if link.time_code else None
     with _output(out) as stream, ExitStack() as stack:
+        returned = containers.put_back_overdue(store, store.contacts() + 1, link.ack_wait)
         with store.transaction():
             # Taken under the write lock: it shows the very products that are ranked.
             before = stack.enter_context(store.snapshot())
             contact = containers.begin_contact(store)
-            returned = containers.put_back_overdue(store, contact, link.ack_wait)
             table = store.table()
             order = policy(table) if callable(policy) else _rank(store, table, policy, mission)
             intact = _Intact(store)

@@ -6,18 +6,18 @@ arrives, the decoder raises nothing but PacketError.
 
 >>> from winnow_edge.products.kinds import Kind
 >>> octets = encode_container(Container(0x12345678, 3, 7, (Item(5, Kind.RECORD, b"abc"),)))
->>> octets[:4].hex(" ")      # "WN", version 1, reserved
-'57 4e 01 00'
+>>> octets[:4].hex(" ")      # "WN", version 2, reserved
+'57 4e 02 00'
 >>> octets[4:12].hex(" ")    # store, container
 '12 34 56 78 00 00 00 07'
->>> octets[12:16].hex(" ")   # contact, count of products
-'00 03 00 01'
->>> octets[16:20].hex(" ")   # length of what follows the header: one item header, three octets
-'00 00 00 0b'
->>> octets[20:24].hex(" ")   # CRC-32 of all octets but these four
-'f9 a7 f3 34'
->>> octets[24:].hex(" ")     # product 5; kind 1 (record) and length 3; its bytes
-'00 00 00 05 01 00 00 03 61 62 63'
+>>> octets[12:18].hex(" ")   # contact, count of products
+'00 00 00 03 00 01'
+>>> octets[18:22].hex(" ")   # length of what follows the header: one item header, three octets
+'00 00 00 0d'
+>>> octets[22:26].hex(" ")   # CRC-32 of all octets but these four
+'31 f0 e3 6b'
+>>> octets[26:].hex(" ")     # product 5; kind 1 (record) and length 3; its bytes
+'00 00 00 00 00 05 01 00 00 03 61 62 63'
 >>> decode_container(octets).items
 (Item(id=5, kind=<Kind.RECORD: 1>, data=b'abc'),)
 """
@@ -34,12 +34,13 @@ from winnow_edge.errors import PacketError
 from winnow_edge.products.kinds import Kind
 
 MAGIC: Final = b"WN"
-VERSION: Final = 1
-CONTAINER: Final = struct.Struct(">2sBBIIHHII")
-"""magic, version u8, reserved u8 (0), store u32, container u32, contact u16, product count u16,
+VERSION: Final = 2
+CONTAINER: Final = struct.Struct(">2sBBIIIHII")
+"""magic, version u8, reserved u8 (0), store u32, container u32, contact u32, product count u16,
 length of the products u32, CRC-32 (IEEE 802.3) of all octets of the container but these four."""
-ITEM: Final = struct.Struct(">II")
-"""product id u32, kind in the upper 8 bits and length in the lower 24 bits of u32."""
+ITEM: Final = struct.Struct(">HII")
+"""product id u48 (its upper 16 bits first), kind in the upper 8 bits and length in the lower 24
+bits of u32."""
 MAX_PRODUCT: Final = 2**24 - 1
 MAX_CONTAINER: Final = CONTAINER.size + 2**25
 _KINDS: Final = frozenset(int(kind) for kind in Kind)
@@ -75,7 +76,8 @@ def encode_container(container: Container) -> bytes:
         for item in container.items:
             if len(item.data) > MAX_PRODUCT:
                 raise ValueError(f"product {item.id} has {len(item.data)} bytes, over 2**24 - 1")
-            parts += [ITEM.pack(item.id, item.kind << 24 | len(item.data)), item.data]
+            number = item.id >> 32, item.id & 0xFFFF_FFFF
+            parts += [ITEM.pack(*number, item.kind << 24 | len(item.data)), item.data]
         body = b"".join(parts)
         head = CONTAINER.pack(
             MAGIC,
@@ -115,7 +117,8 @@ def _items(data: bytes, count: int, where: str) -> Iterator[Item]:
     for _ in range(count):
         if at + ITEM.size > len(data):
             raise PacketError("ends inside a product's header", where=where)
-        number, kind_length = ITEM.unpack_from(data, at)
+        upper, lower, kind_length = ITEM.unpack_from(data, at)
+        number = upper << 32 | lower
         kind, length = kind_length >> 24, kind_length & MAX_PRODUCT
         at += ITEM.size
         if at + length > len(data):

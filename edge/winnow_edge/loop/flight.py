@@ -93,11 +93,13 @@ class Flight:
             log.warning("%s: not searched for dead samples: %s", summary.swath, why)
         return summary
 
-    def reopen(self) -> None:
-        """Open the store anew, after it was busy, or its disk full or failing. Raises StoreError;
-        it may then be tried again."""
+    def reopen(self, *, light: bool = False) -> None:
+        """Open the store anew, after it was busy, or its disk full or failing; `light`: for records
+        alone. Raises StoreError; it may then be tried again."""
         self._close_store()
         self.store = self._opened()
+        if light:
+            self.store.live_short()
 
     def close(self) -> None:
         """End the interpreters and close the store."""

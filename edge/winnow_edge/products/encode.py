@@ -1,6 +1,6 @@
 """Products as bytes that stand alone: tile records, pictures of detections, swaths.
 
-Record, thumbnail and image begin with the same 24-octet head (big-endian, `HEAD`), so that each
+Record, thumbnail and image begin with the same 26-octet head (big-endian, `HEAD`), so that each
 says where it lies without the others; time and place follow it where they are known (`tail`).
 Then a record ends, and thumbnail and image go on with a JPEG. A swath product is
 JSON. The layouts are documented in docs/downlink-format.md.
@@ -35,8 +35,8 @@ from winnow_edge.products.sketch import sketch
 from winnow_edge.products.tail import Seen, read_tail, seen_at
 from winnow_edge.tables import Reader, setting
 
-HEAD: Final = struct.Struct(">HIIIHHBBHBB")
-"""swath u16, tile index u32, line u32, sample u32, lines - 1 u16, samples - 1 u16, scale u8,
+HEAD: Final = struct.Struct(">IIIIHHBBHBB")
+"""swath u32, tile index u32, line u32, sample u32, lines - 1 u16, samples - 1 u16, scale u8,
 class u8, posterior u16 (65535 = 1), flags u8, merged u8."""
 
 _FLAGS_AT: Final = HEAD.size - 2
@@ -78,7 +78,7 @@ class Picture:
 
 
 def encode_head(head: Head) -> bytes:
-    """The 24 octets of `HEAD`. Raises ValueError if a field does not fit its place.
+    """The 26 octets of `HEAD`. Raises ValueError if a field does not fit its place.
 
     Time and place follow them, where the record has them.
     """
@@ -102,7 +102,7 @@ def encode_head(head: Head) -> bytes:
             min(head.merged, MERGED_MAX),
         ) + b"".join(seen.tails())
     except struct.error as error:
-        raise ValueError(f"{head} does not fit its 24 octets: {error}") from error
+        raise ValueError(f"{head} does not fit its 26 octets: {error}") from error
 
 
 def decode_head(data: bytes) -> Head:
@@ -270,7 +270,7 @@ class _Verdict:
 class _Told:
     """The keys of a swath product that are read again; what else is in it is kept as it came."""
 
-    id: int = setting(..., 0, 65_535)
+    id: int = setting(..., 0, 2**32 - 1)
     swath: str = setting(...)
     classes: tuple[str, ...] = setting((), most=NO_CLASS)
     mission: str | None = setting(None)
@@ -313,9 +313,9 @@ def checked_swath(info: Any) -> dict[str, Any]:
     return found
 
 
-_HEADS: Final = np.dtype(
+HEADS: Final = np.dtype(
     [
-        ("swath", ">u2"),
+        ("swath", ">u4"),
         ("tile", ">u4"),
         ("line", ">u4"),
         ("sample", ">u4"),
@@ -351,7 +351,7 @@ def record_products(
     cost far more.
     """
     count = len(sample)
-    heads = np.zeros(count, _HEADS)
+    heads = np.zeros(count, HEADS)
     heads["swath"], heads["tile"] = swath_id, np.arange(first, first + count)
     heads["line"], heads["lines"], heads["scale"] = line, lines - 1, scale
     heads["sample"], heads["samples"] = sample, samples - 1

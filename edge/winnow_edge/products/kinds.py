@@ -55,6 +55,8 @@ class Kind(enum.IntEnum):
     """A thumbnail of a tile that was drawn at random."""
     QUESTION = 6
     """A thumbnail of a tile that the net abstained on: the ground is asked what it shows."""
+    BACKGROUND = 7
+    """The records of many tiles without a detection in one (`products.background`)."""
     CONTEXT = 9
     """A detection's surroundings, at a coarser scale."""
 

@@ -14,13 +14,14 @@ from winnow_edge.products.sketch import SKETCH_BYTES
 
 COLUMNS: Final = np.dtype(
     [
-        ("id", "u4"),
-        ("swath", "u2"),
+        ("id", "u8"),
+        ("swath", "u4"),
         ("kind", "u1"),
         ("tile", "i4"),
         ("class_index", "u1"),
         ("posterior", "f4"),
         ("detection", "?"),
+        ("tiles", "u2"),
         ("unheard", "u1"),
         ("bytes", "u4"),
         ("sketch", f"S{SKETCH_BYTES}"),
@@ -28,15 +29,20 @@ COLUMNS: Final = np.dtype(
 )
 
 
+PACKED: Final = "(swath << 12) | (kind << 9) | (class << 1) | detection"
+MORE: Final = "(tiles << 32) | (unheard << 24) | bytes"
+"""Several columns as one number, in SQL: a million rows are read in half the time."""
+
+
 @dataclass(frozen=True, slots=True)
 class ProductTable:
-    """Products as columns, 30 bytes each, in order of acquisition.
+    """Products as columns, 38 bytes each, in order of acquisition.
 
     `columns` is a structured array of dtype `COLUMNS`, shape (n,): product id, swath id, kind, tile
-    index, class index, posterior, detection, how often it was sent and not heard of again, length
-    of its data in bytes, and what its tile looks like (`sketch.sketch`; pictures only). `classes`
-    names the classes of each swath; `ages` counts the contacts since a swath began, `verdicts` has
-    the verdicts on those that got one.
+    index, class index, posterior, detection, how many tiles it tells of, how often it was sent and
+    not heard of again, length of its data in bytes, and what its tile looks like (`sketch.sketch`;
+    pictures only). `classes` names the classes of each swath; `ages` counts the contacts since a
+    swath began, `verdicts` has the verdicts on those that got one.
     """
 
     columns: npt.NDArray[np.void]
@@ -52,10 +58,26 @@ class ProductTable:
 
     @classmethod
     def read(
-        cls, products: Iterator[tuple[Any, ...]], classes: dict[int, tuple[str, ...]]
+        cls,
+        products: Iterator[tuple[int, int, float, int, int, bytes]],
+        count: int,
+        classes: dict[int, tuple[str, ...]],
     ) -> ProductTable:
-        """From products as tuples of `COLUMNS`, holding few Python objects at a time."""
-        parts = [np.empty(0, COLUMNS)]
-        while chunk := list(itertools.islice(products, 4096)):
-            parts.append(np.array(chunk, COLUMNS))
-        return cls(np.concatenate(parts), classes)
+        """From at most `count` products, holding few Python objects at a time; each as id, tile,
+        posterior, what `PACKED` and `MORE` say, and sketch."""
+        columns = np.zeros(count, COLUMNS)
+        at = 0
+        while chunk := list(itertools.islice(products, min(8192, count - at))):
+            numbers, tiles, posteriors, packed, more, sketches = zip(*chunk, strict=True)
+            part = columns[at : at + len(chunk)]
+            part["id"], part["tile"], part["posterior"] = numbers, tiles, posteriors
+            bits = np.array(packed, np.int64)
+            part["swath"], part["kind"] = bits >> 12, bits >> 9 & 0x7
+            part["class_index"], part["detection"] = bits >> 1 & 0xFF, bits & 1
+            rest = np.array(more, np.int64)
+            part["bytes"] = rest & 0xFF_FFFF
+            part["unheard"], part["tiles"] = rest >> 24 & 0xFF, rest >> 32
+            if any(sketches):
+                part["sketch"] = sketches
+            at += len(chunk)
+        return cls(columns[:at], classes)

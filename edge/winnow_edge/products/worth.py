@@ -2,8 +2,7 @@
 
 A detection is worth its class's utility x its posterior, shared out to record, thumbnail and image
 by the mission's [products]; a quick look is worth what [quick_look] says; anything else is worth
-`background_utility`. Ranking, eviction and
-simulation all ask here.
+`background_utility` for each tile that it tells of. Ranking, eviction and simulation all ask here.
 
 >>> from winnow_edge.mission import ClassRule, Instrument, Mission
 >>> from winnow_edge.products.kinds import Kind, Product
@@ -69,10 +68,11 @@ def utilities(table: ProductTable, mission: Mission) -> npt.NDArray[np.float64]:
     )
     if not len(units):
         return np.empty(0, np.float64)
-    return np.asarray(np.where(columns["detection"], columns["posterior"], 1.0) * units[inverse])
+    share = np.where(columns["detection"], columns["posterior"], columns["tiles"])
+    return np.asarray(share * units[inverse])
 
 
-PRODUCT_HEADER_BYTES: Final = 8
+PRODUCT_HEADER_BYTES: Final = 10
 """What a product costs in a container beside its own bytes (docs/downlink-format.md)."""
 AUDIT_UNIT_BYTES: Final = 1000
 """The bytes that `audit.utility` is the worth of."""
@@ -101,7 +101,7 @@ def unit_utility(
     }
     if kind in samples:
         return samples[kind]
-    if not detection or kind is Kind.SWATH:
+    if not detection or kind in (Kind.SWATH, Kind.BACKGROUND):
         return mission.products.background_utility
     shares = {
         Kind.RECORD: mission.products.record_share,

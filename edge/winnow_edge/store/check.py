@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from winnow_edge.errors import StoreError
-from winnow_edge.store.schema import SOUND_CONTAINER, SOUND_PRODUCT
+from winnow_edge.store.schema import INTACT, SOUND_CONTAINER, SOUND_PRODUCT, seal_of
 from winnow_edge.store.store import Store
 
 _FAULTS = 10
@@ -60,9 +60,8 @@ def _products(store: Store) -> Iterator[tuple[int, int, bool]]:
     yield from (
         (number, size or 0, bool(intact))
         for number, size, intact in store.db.execute(
-            f"SELECT id, length(data), coalesce({SOUND_PRODUCT}, 0) AND (data IS NULL OR"
-            " crc IS checksum(swath, kind, tile, class, posterior, detection, data))"
-            " FROM product ORDER BY id"
+            f"SELECT id, length(data), coalesce({SOUND_PRODUCT}, 0)"
+            f" AND (data IS NULL OR {INTACT}) FROM product ORDER BY id"
         )
     )
 
@@ -77,6 +76,9 @@ def _others(store: Store) -> Iterator[str]:
         for (number,) in store.select("SELECT DISTINCT swath FROM product"):
             if number not in known:
                 yield f"products of swath {number!r}, which is not there"
+        for key, value, crc in store.select("SELECT key, value, crc FROM meta"):
+            if crc != seal_of(key, value):
+                yield f"the store's own value {key!r} is damaged"
         wrong = store.select(f"SELECT id FROM container WHERE NOT coalesce({SOUND_CONTAINER}, 0)")
         yield from (f"container {number} makes no sense" for (number,) in wrong)
     except StoreError as error:

@@ -1,39 +1,43 @@
 """What the store knows of contacts: its containers, and where their products stand.
 
 A container's number means its products from `plan` on, whether or not it gets away. All functions
-but `mark_sent` run inside a transaction of the store.
+but `mark_sent` and `put_back_overdue` run inside a transaction of the store.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Final
 
 import numpy as np
 
-from winnow_edge.errors import StoreError
+from winnow_edge.store.rows import set_state
 from winnow_edge.store.schema import (
-    MAX_CONTACT,
+    SEAL_CONTAINERS,
     SOUND_CONTAINER,
     ContainerState,
     Meta,
     ProductState,
+    seal_of,
 )
 from winnow_edge.store.store import Store
 
 log = logging.getLogger(__name__)
+MOST_CHANGES: Final = 256
+"""Products that a transaction of a contact changes: more would make its log too long."""
+KEPT_CONTACTS: Final = 1000
+"""Containers of earlier contacts are forgotten, but for those in flight."""
 
 
 def begin_contact(store: Store) -> int:
-    """The number of a new contact. Raises StoreError if there are no more."""
+    """The number of a new contact."""
     contact = store.contacts() + 1
-    if contact > MAX_CONTACT:
-        raise StoreError(
-            f"has held {MAX_CONTACT} contacts, the most it can number",
-            where=store.path,
-            hint="start another with --store",
-        )
     store.set_meta(Meta.CONTACT, contact)
+    store.db.execute(
+        "DELETE FROM container WHERE contact < ? AND state <> ?",
+        (contact - KEPT_CONTACTS, ContainerState.IN_FLIGHT),
+    )
     return contact
 
 
@@ -50,10 +54,9 @@ def plan(
     `next_sequence` is the sequence count of the first packet after them.
     """
     for number, products in containers.items():
-        store.db.execute(
-            "INSERT INTO container (id, contact, state, products) VALUES (?, ?, ?, ?)",
-            (number, contact, ContainerState.PLANNED, np.array(products, ">u4").tobytes()),
-        )
+        ids = np.array(products, ">u8").tobytes()
+        row = number, contact, int(ContainerState.PLANNED), ids
+        store.db.execute("INSERT INTO container VALUES (?, ?, ?, ?, ?)", (*row, seal_of(*row)))
     number, _ = next_numbers(store)  # now behind these containers
     store.set_meta(Meta.NEXT_CONTAINER, number)
     store.set_meta(Meta.SEQUENCE, next_sequence)
@@ -62,29 +65,37 @@ def plan(
 def mark_sent(store: Store, containers: Mapping[int, Sequence[int]]) -> None:
     """The output with these containers is on its way: they and their products are in flight.
 
-    Of a store that lives on its reserve they are marked one by one, so that the log stays small.
+    A few containers are marked in a transaction, so that the log stays small.
     """
-    parts = [{n: ids} for n, ids in containers.items()] if store.short else [containers]
-    for part in parts:
+    for part in _few(store, containers):
         with store.transaction():
-            store.db.executemany(
-                "UPDATE container SET state = ? WHERE id = ?",
-                ((ContainerState.IN_FLIGHT, number) for number in part),
-            )
-            store.db.executemany(
-                "UPDATE product SET state = ? WHERE id = ? AND state = ?",
-                (
-                    (ProductState.SENT, product, ProductState.STORED)
-                    for products in part.values()
-                    for product in products
-                ),
-            )
+            for number, products in part.items():
+                _set_container(store, number, ContainerState.IN_FLIGHT)
+                set_state(store, products, ProductState.SENT, of=(ProductState.STORED,))
+        store.copy_back()
 
 
-def states(store: Store, contact: int) -> dict[int, ContainerState]:
-    """Where the containers of a contact stand, by number."""
+def _few(
+    store: Store, containers: Mapping[int, Sequence[int]]
+) -> Iterator[dict[int, Sequence[int]]]:
+    """The containers in parts of few products; one by one where the store lives on its reserve."""
+    part: dict[int, Sequence[int]] = {}
+    for number, products in containers.items():
+        part[number] = products
+        if store.short or sum(map(len, part.values())) >= MOST_CHANGES:
+            yield part
+            part = {}
+    if part:
+        yield part
+
+
+def states(store: Store, contact: int, numbers: Iterable[int]) -> dict[int, ContainerState]:
+    """Where those of the containers stand that are of this contact, by number."""
+    listed = ", ".join(str(int(number)) for number in numbers)
     found = store.select(
-        f"SELECT id, state FROM container WHERE contact = ? AND {SOUND_CONTAINER}", (contact,)
+        f"SELECT id, state FROM container WHERE id IN ({listed}) AND contact = ?"
+        f" AND {SOUND_CONTAINER}",
+        (contact,),
     )
     return {number: ContainerState(state) for number, state in found}
 
@@ -93,24 +104,20 @@ def acknowledge(store: Store, containers: Iterable[int]) -> int:
     """These containers have arrived; of how many products that is news."""
     changed = 0
     for number in containers:
-        cursor = store.db.executemany(
-            "UPDATE product SET state = ? WHERE id = ? AND state <> ?",
-            (
-                (ProductState.ACKNOWLEDGED, product, ProductState.ACKNOWLEDGED)
-                for product in _products_of(store, number)
-            ),
+        changed += set_state(
+            store,
+            _products_of(store, number),
+            ProductState.ACKNOWLEDGED,
+            of=(ProductState.STORED, ProductState.SENT),
         )
-        changed += cursor.rowcount
-        store.db.execute(
-            "UPDATE container SET state = ?, products = x'' WHERE id = ?",
-            (ContainerState.ACKNOWLEDGED, number),
-        )
+        store.db.execute("UPDATE container SET products = x'' WHERE id = ?", (number,))
+        _set_container(store, number, ContainerState.ACKNOWLEDGED)
     return changed
 
 
 def put_back(store: Store, containers: Iterable[int]) -> int:
     """The products of lost containers go back into the ranking as if never sent; how many."""
-    return _put_back(store, containers, unheard="0")
+    return _put_back(store, containers, heard=True)
 
 
 def put_back_overdue(store: Store, contact: int, ack_wait: int) -> int:
@@ -118,12 +125,20 @@ def put_back_overdue(store: Store, contact: int, ack_wait: int) -> int:
 
     Returns how many products went back into the ranking; each counts once more as unheard of.
     """
-    _put_back_damaged(store)
+    with store.transaction():
+        _put_back_damaged(store)
     overdue = store.select(
-        "SELECT id FROM container WHERE state = ? AND contact < ?",
+        "SELECT id, length(products) / 8 FROM container WHERE state = ? AND contact < ?",
         (ContainerState.IN_FLIGHT, contact - ack_wait),
     )
-    return _put_back(store, [number for (number,) in overdue], unheard="MIN(unheard + 1, 255)")
+    changed = at = 0
+    while at < len(overdue):
+        few = overdue[at : at + 1 + MOST_CHANGES // max(1, overdue[at][1])]
+        with store.transaction():
+            changed += _put_back(store, [number for number, _ in few], heard=False)
+        store.copy_back()
+        at += len(few)
+    return changed
 
 
 def _put_back_damaged(store: Store) -> None:
@@ -136,39 +151,38 @@ def _put_back_damaged(store: Store) -> None:
     log.warning(
         "%s: containers %s are damaged; what was in them is sent again", store.path, numbers
     )
-    store.db.execute(
-        "UPDATE container SET state = ?, contact = 0, products = x''"
-        f" WHERE NOT coalesce({SOUND_CONTAINER}, 0)",
-        (ContainerState.RETURNED,),
-    )
+    for (number,) in damaged:
+        row = number, 0, int(ContainerState.RETURNED), b""
+        store.db.execute("INSERT OR REPLACE INTO container VALUES (?, ?, ?, ?, ?)",
+                         (*row, seal_of(*row)))  # fmt: skip
     flying = store.select("SELECT id FROM container WHERE state = ?", (ContainerState.IN_FLIGHT,))
     carried = {product for (number,) in flying for product in _products_of(store, number)}
     sent = store.select("SELECT id FROM product WHERE state = ?", (ProductState.SENT,))
-    store.db.executemany(
-        "UPDATE product SET state = ? WHERE id = ?",
-        ((ProductState.STORED, number) for (number,) in sent if number not in carried),
-    )
+    back = [number for (number,) in sent if number not in carried]
+    set_state(store, back, ProductState.STORED, of=(ProductState.SENT,))
 
 
-def _put_back(store: Store, containers: Iterable[int], *, unheard: str) -> int:
-    """`unheard` is an SQL expression."""
+def _put_back(store: Store, containers: Iterable[int], *, heard: bool) -> int:
+    """`heard`: the ground has told of these containers."""
     changed = 0
     for number in containers:
-        cursor = store.db.executemany(
-            f"UPDATE product SET state = ?, unheard = {unheard} WHERE id = ? AND state = ?",
-            (
-                (ProductState.STORED, product, ProductState.SENT)
-                for product in _products_of(store, number)
-            ),
-        )
-        changed += cursor.rowcount
-        store.db.execute(
-            "UPDATE container SET state = ? WHERE id = ?", (ContainerState.RETURNED, number)
-        )
+        products = _products_of(store, number)
+        sent = (ProductState.SENT,)
+        if heard:
+            changed += set_state(store, products, ProductState.STORED, of=sent, unheard="0")
+        else:
+            more = "MIN(unheard + 1, 255)"
+            changed += set_state(store, products, ProductState.STORED, of=sent, unheard=more)
+        _set_container(store, number, ContainerState.RETURNED)
     return changed
+
+
+def _set_container(store: Store, number: int, state: ContainerState) -> None:
+    store.db.execute("UPDATE container SET state = ? WHERE id = ?", (state, number))
+    store.db.execute(SEAL_CONTAINERS, (number,))
 
 
 def _products_of(store: Store, container: int) -> list[int]:
     """The products of a container by number; none once it is acknowledged."""
     ((ids,),) = store.select("SELECT products FROM container WHERE id = ?", (container,))
-    return [int(number) for number in np.frombuffer(ids, ">u4")]
+    return [int(number) for number in np.frombuffer(ids, ">u8")]

@@ -9,9 +9,11 @@ from typing import Any, Final
 
 from winnow_edge.errors import PacketError, StoreError
 from winnow_edge.files import sync_folder, write_file
+from winnow_edge.products.background import decode_background
 from winnow_edge.products.encode import decode_picture, decode_record
 from winnow_edge.products.kinds import NO_CLASS, Kind, TileRecord
 from winnow_edge.products.quick_look import decode_quick_look
+from winnow_edge.store.events import counts, events
 from winnow_edge.store.room import RESERVE_FILE
 from winnow_edge.store.schema import STORE_FILE, Meta, StoredProduct, StoredSwath
 from winnow_edge.store.store import Store
@@ -61,7 +63,8 @@ def overview(store: Store, folder: Path) -> dict[str, Any]:
         "mission": store.meta(Meta.MISSION),
         "contacts": store.contacts(),
         "swaths": len(store.swaths()),
-        "products": store.counts(),
+        "products": counts(store),
+        "events": events(store),
         "data_bytes": store.data_bytes(),
         "disk_bytes": disk_bytes(folder),
     }
@@ -70,9 +73,9 @@ def overview(store: Store, folder: Path) -> dict[str, Any]:
 def of_swath(store: Store, name: str) -> dict[str, Any]:
     """One swath by its name or number: all that is kept of it. Raises StoreError."""
     swath = _find(store, name)
-    counts: dict[str, dict[str, int]] = {}
+    by_kind: dict[str, dict[str, int]] = {}
     for product in store.products(swath_id=swath.id):
-        of_kind = counts.setdefault(product.kind.name.lower(), {})
+        of_kind = by_kind.setdefault(product.kind.name.lower(), {})
         state = product.state.name.lower()
         of_kind[state] = of_kind.get(state, 0) + 1
     return {
@@ -85,7 +88,7 @@ def of_swath(store: Store, name: str) -> dict[str, Any]:
         "next_tile": swath.next_tile,
         "next_line": swath.next_line,
         "complete": swath.complete,
-        "products": counts,
+        "products": by_kind,
         "summary": swath.summary,
     }
 
@@ -104,10 +107,10 @@ def of_product(store: Store, number: int) -> dict[str, Any]:
              "sound": True}  # fmt: skip
     if about["on_board"]:
         try:
-            record = _record(row, store.data(number))
+            records = _records(row, store.data(number))
         except (StoreError, PacketError) as error:
             return {**about, "sound": False, "why": error.what}
-        if record is not None:
+        for record in records[:1]:
             names = {swath.id: swath.classes for swath in store.swaths()}.get(row.swath, ())
             about |= dict(zip(COLUMNS[2:11], _place(row, record, names), strict=True))
     return about
@@ -128,7 +131,7 @@ def export(store: Store, out: Path, name: str | None = None) -> dict[str, int]:
     for row in list(store.products(swath_id=chosen)):
         try:
             data = store.data(row.id)
-            record = _record(row, data)
+            records = _records(row, data)
         except PacketError:
             counts["damaged"] += 1
             continue
@@ -139,12 +142,13 @@ def export(store: Store, out: Path, name: str | None = None) -> dict[str, int]:
         if row.kind is Kind.QUICK_LOOK:
             file = out / f"{kind}s" / f"s{row.swath}-{row.tile_index}-{row.id}.jpg"
             write_file(file, decode_quick_look(data).jpeg, durable=False)
-        elif record is None:
+        elif row.kind is Kind.SWATH:
             write_file(out / f"swath-{row.swath}-{row.id}.json", data, durable=False)
-        elif row.kind is Kind.RECORD:
+        elif row.kind in (Kind.RECORD, Kind.BACKGROUND):
             names = known.get(row.swath, ())
-            place = _place(row, record, names)
-            lines.writerow([row.id, row.swath, *place, row.state.name.lower()])
+            for record in records:
+                place = _place(row, record, names)
+                lines.writerow([row.id, row.swath, *place, row.state.name.lower()])
         else:
             file = out / f"{kind}s" / f"s{row.swath}-t{row.tile_index:06d}-{row.id}.jpg"
             write_file(file, decode_picture(data).jpeg, durable=False)
@@ -152,6 +156,12 @@ def export(store: Store, out: Path, name: str | None = None) -> dict[str, int]:
     write_file(out / "records.csv", table.getvalue())
     sync_folder(out)
     return counts
+
+
+def vacuum(store: Store) -> None:
+    """Give free pages back to the disk, through a copy in the log. Raises StoreError."""
+    store.select("VACUUM")
+    store.select("PRAGMA wal_checkpoint(TRUNCATE)")
 
 
 def _find(store: Store, name: str) -> StoredSwath:
@@ -168,16 +178,19 @@ def _find(store: Store, name: str) -> StoredSwath:
     )
 
 
-def _record(row: StoredProduct, data: bytes) -> TileRecord | None:
-    """The tile of a product; None of a swath's, and of its quick look. Raises PacketError."""
+def _records(row: StoredProduct, data: bytes) -> list[TileRecord]:
+    """The tiles that a product tells of; none of a swath's, and of its quick look. Raises
+    PacketError."""
     if row.kind is Kind.SWATH:
-        return None
+        return []
     if row.kind is Kind.QUICK_LOOK:
         decode_quick_look(data)
-        return None
+        return []
+    if row.kind is Kind.BACKGROUND:
+        return [decode_record(record).record for record in decode_background(data)]
     if row.kind is Kind.RECORD:
-        return decode_record(data).record
-    return decode_picture(data).head.record
+        return [decode_record(data).record]
+    return [decode_picture(data).head.record]
 
 
 def _place(row: StoredProduct, record: TileRecord, names: tuple[str, ...]) -> list[Any]:

@@ -15,14 +15,14 @@ from typing import Final
 
 from winnow_edge.errors import StoreDamagedError, StoreError, StoreTroubleError, Trouble
 from winnow_edge.files import sync_folder
+from winnow_edge.store import migrations
 from winnow_edge.store.schema import (
     APPLICATION_ID,
-    FROM_VERSION_1,
     SCHEMA,
     SCHEMA_VERSION,
     Meta,
     checksum_of,
-    seal,
+    seal_of,
 )
 
 SQLITE_VERSION: Final = sqlite3.sqlite_version
@@ -115,8 +115,8 @@ def _readable(uri: str, path: Path) -> sqlite3.Connection:
 
 def _functions(db: sqlite3.Connection) -> None:
     """The checksums of the store, for SQL."""
-    db.create_function("checksum", 7, checksum_of, deterministic=True)
-    db.create_function("seal", 1, seal, deterministic=True)
+    db.create_function("checksum", 10, checksum_of, deterministic=True)
+    db.create_function("seal_of", -1, seal_of, deterministic=True)
 
 
 def _check(db: sqlite3.Connection, path: Path) -> None:
@@ -135,29 +135,34 @@ def _check(db: sqlite3.Connection, path: Path) -> None:
 
 
 def prepare(db: sqlite3.Connection) -> None:
-    """Make the tables in one transaction, so that a killed start leaves nothing half-made."""
+    """Make the tables, or bring them to this version step by step; each in one transaction, so that
+    a killed start leaves nothing half-made."""
+    while _version(db) != SCHEMA_VERSION:
+        db.execute("BEGIN IMMEDIATE")
+        try:
+            version = _version(db)  # another process may have been first
+            if version == 0:
+                for statement in SCHEMA.split(";"):
+                    db.execute(statement)
+                db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+                db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+                start = {Meta.STORE_ID: secrets.randbits(32), Meta.CONTACT: 0, Meta.DATA_BYTES: 0}
+                rows = [(str(key), value, seal_of(str(key), value)) for key, value in start.items()]
+                db.executemany("INSERT INTO meta VALUES (?, ?, ?)", rows)
+            elif version < SCHEMA_VERSION:
+                migrations.functions(db)
+                migrations.STEPS[version - 1](db)
+                db.execute(f"PRAGMA user_version = {version + 1}")
+            db.execute("COMMIT")
+        except BaseException:
+            if db.in_transaction:
+                db.execute("ROLLBACK")
+            raise
+
+
+def _version(db: sqlite3.Connection) -> int:
     (version,) = db.execute("PRAGMA user_version").fetchone()
-    if version == SCHEMA_VERSION:
-        return
-    db.execute("BEGIN IMMEDIATE")
-    try:
-        (version,) = db.execute("PRAGMA user_version").fetchone()
-        if version == 0:
-            for statement in SCHEMA.split(";"):
-                db.execute(statement)
-            db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-            db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
-            start = {Meta.STORE_ID: secrets.randbits(32), Meta.CONTACT: 0, Meta.DATA_BYTES: 0}
-            db.executemany("INSERT INTO meta VALUES (?, ?)", start.items())
-        elif version == 1:
-            for statement in FROM_VERSION_1:
-                db.execute(statement)
-            db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
-        db.execute("COMMIT")
-    except BaseException:
-        if db.in_transaction:
-            db.execute("ROLLBACK")
-        raise
+    return int(version)
 
 
 def transaction_ms(folder: Path, times: int = 10) -> float:

@@ -9,7 +9,7 @@ from typing import Any
 from winnow_edge.errors import PacketError
 from winnow_edge.products.encode import decode_swath
 from winnow_edge.products.kinds import Kind
-from winnow_edge.store.schema import SELECT_SWATH, Meta, StoredSwath
+from winnow_edge.store.schema import SEAL_SWATH, SELECT_SWATH, Meta, StoredSwath
 
 _TOLD = ("id", "swath", "mission", "bundle", "classes", "samples", "complete")
 
@@ -42,6 +42,7 @@ def rebuild_swaths(db: sqlite3.Connection) -> list[str]:
             )
         except (PacketError, KeyError, sqlite3.Error):
             continue
+        db.execute(SEAL_SWATH, (swath,))
         sound.add(swath)
         names.append(str(about["swath"]))
     return names

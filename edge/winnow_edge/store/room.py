@@ -1,7 +1,8 @@
 """Room on the disk: what a contact needs when nothing else is left, and SQLite's shared memory.
 
-A file of `RESERVE_BYTES` beside the store holds room. On a full disk it gives way to the log of a
-contact, or of a run that fills pages which a contact has freed; afterwards the room is held anew.
+A file beside the store holds room (`budget.Budget.reserve`). On a full disk it gives way to the log
+of a contact, or of a run that fills pages which a contact has freed; afterwards the room is held
+anew.
 """
 
 from __future__ import annotations
@@ -13,12 +14,11 @@ import threading
 from pathlib import Path
 from typing import ClassVar, Final
 
+from winnow_edge.store.budget import RESERVE_LEAST
+
 RESERVE_FILE: Final = "store.reserve"
-RESERVE_BYTES: Final = 8_000_000
 RESERVE_SHARE: Final = 4
 """The reserve takes no more than one part in so many of what is free."""
-LEAST_RESERVE: Final = 2_000_000
-"""Less is of no use: the log of a run that a full disk ended must fit into the store."""
 PLENTY: Final = 1_500_000
 """With less than this a run's log may not find room."""
 LEAST_FREE: Final = 128 * 1024
@@ -39,18 +39,25 @@ def is_there(folder: Path, wanted: int) -> bool:
     return there
 
 
-def hold(folder: Path, wanted: int | None = None) -> None:
-    """Hold `wanted` octets, or the next less that there are; None: `RESERVE_BYTES`, but no more
-    than a share of what is free. Where room is held already, that is enough."""
+def hold(folder: Path, wanted: int) -> None:
+    """Hold `wanted` octets, but no more than a share of what is free; nothing where that is too
+    little to be of use. Where room is held already, that is enough."""
     path = folder / RESERVE_FILE
     with contextlib.suppress(OSError):
         if path.exists():
             return
-        if wanted is None:
-            status = os.statvfs(folder)
-            wanted = min(RESERVE_BYTES, status.f_bavail * status.f_frsize // RESERVE_SHARE)
-        while wanted >= LEAST_RESERVE and not _allocated(path, wanted):
+        status = os.statvfs(folder)
+        wanted = min(wanted, status.f_bavail * status.f_frsize // RESERVE_SHARE)
+        while wanted >= RESERVE_LEAST and not _allocated(path, wanted):
             wanted -= wanted // 8
+
+
+def hold_again(folder: Path, held: int) -> None:
+    """Hold as much as was given up, or the next less that there is."""
+    path = folder / RESERVE_FILE
+    with contextlib.suppress(OSError):
+        while held >= RESERVE_LEAST and not path.exists() and not _allocated(path, held):
+            held -= held // 8
 
 
 def give(folder: Path) -> int:

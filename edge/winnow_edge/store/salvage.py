@@ -23,7 +23,9 @@ from winnow_edge.store.raw import Pages, Row
 from winnow_edge.store.rebuild import rebuild_swaths
 from winnow_edge.store.schema import (
     APPLICATION_ID,
+    INTACT,
     SCHEMA_VERSION,
+    SEAL,
     SOUND_CONTAINER,
     SOUND_PRODUCT,
     STORE_FILE,
@@ -31,12 +33,13 @@ from winnow_edge.store.schema import (
     Meta,
     ProductState,
     is_store_id,
+    seal_of,
 )
 
 NEW_FILE: Final = f"{STORE_FILE}.salvage"
 DAMAGED_FILE: Final = f"{STORE_FILE}.damaged"
-_BATCH: Final = 1000
-_TABLES: Final = ("product", "swath", "container", "lost")
+_PRODUCT_COLUMNS: Final = 15
+_CONTAINER_COLUMNS: Final = 5
 _KEYS: Final = frozenset(str(key) for key in Meta)
 
 
@@ -111,13 +114,11 @@ def _fold_in_log(path: Path) -> None:
 
 def _filled(db: sqlite3.Connection, pages: Pages, path: Path) -> Salvaged:
     """Fill a new store from the pages of a damaged one."""
-    columns = {t: _columns(db, t) for t in _TABLES}
-    by_length = {len(names): table for table, names in columns.items()}
     found = Salvaged()
     db.execute("BEGIN")
     try:
         for _, rowid, row in pages.rows():
-            table = by_length.get(len(row))
+            table = _table_of(row)
             if table is not None and rowid > 0 and row[0] is None:
                 marks = ", ".join("?" * len(row))
                 with suppress(sqlite3.IntegrityError):
@@ -142,8 +143,11 @@ def _filled(db: sqlite3.Connection, pages: Pages, path: Path) -> Salvaged:
     return found
 
 
-def _columns(db: sqlite3.Connection, table: str) -> list[str]:
-    return [name for _, name, *_ in db.execute(f"PRAGMA table_info({table})")]
+def _table_of(row: Row) -> str | None:
+    """The table that a row is of."""
+    if len(row) == _PRODUCT_COLUMNS:  # as many as a swath's, which has its name where this is
+        return "swath" if isinstance(row[1], str) else "product"
+    return "container" if len(row) == _CONTAINER_COLUMNS else None
 
 
 def _entries(pages: Pages) -> tuple[dict[int, Row], dict[str, Any]]:
@@ -155,8 +159,8 @@ def _entries(pages: Pages) -> tuple[dict[int, Row], dict[str, Any]]:
             number = row[4]
             assert isinstance(number, int)
             told[number] = row[:4]
-        elif len(row) == 2 and isinstance(row[0], str) and row[0] in _KEYS:
-            on_page.setdefault(page, {})[row[0]] = row[1]
+        elif len(row) == 3 and row[0] in _KEYS and row[2] == seal_of(row[0], row[1]):
+            on_page.setdefault(page, {})[str(row[0])] = row[1]
     for values in on_page.values():  # names of swaths are on a page of their own
         if Meta.STORE_ID in values:
             meta = values
@@ -167,20 +171,23 @@ def _take_meta(db: sqlite3.Connection, meta: dict[str, Any]) -> bool:
     """Keep the store's own values; whether its number is among them."""
     known = is_store_id(meta.get(Meta.STORE_ID))
     if known:
-        db.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", meta.items())
+        rows = [(key, value, seal_of(key, value)) for key, value in meta.items()]
+        db.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?, ?)", rows)
     return known
 
 
 def _drop_unsound(db: sqlite3.Connection) -> None:
     """Leave out what makes no sense or has another checksum."""
     db.execute(
-        f"DELETE FROM product WHERE NOT coalesce({SOUND_PRODUCT}, 0) OR data IS NOT NULL AND"
-        " crc IS NOT checksum(swath, kind, tile, class, posterior, detection, data)"
+        f"DELETE FROM product WHERE NOT coalesce({SOUND_PRODUCT}, 0)"
+        f" OR data IS NOT NULL AND NOT coalesce({INTACT}, 0)"
     )
     db.execute(f"DELETE FROM container WHERE NOT coalesce({SOUND_CONTAINER}, 0)")
     db.execute("DELETE FROM lost")
     held = "(SELECT coalesce(SUM(length(data)), 0) FROM product)"
-    db.execute(f"INSERT OR REPLACE INTO meta VALUES (?, {held})", (Meta.DATA_BYTES,))
+    db.execute(
+        f"INSERT OR REPLACE INTO meta SELECT ?1, {held}, seal_of(?1, {held})", (Meta.DATA_BYTES,)
+    )
 
 
 def _put_back_uncarried(db: sqlite3.Connection) -> int:
@@ -189,10 +196,13 @@ def _put_back_uncarried(db: sqlite3.Connection) -> int:
     for (ids,) in db.execute(
         "SELECT products FROM container WHERE state = ?", (ContainerState.IN_FLIGHT,)
     ):
-        carried.update(int.from_bytes(ids[n : n + 4], "big") for n in range(0, len(ids), 4))
+        carried.update(int.from_bytes(ids[n : n + 8], "big") for n in range(0, len(ids), 8))
     sent = db.execute("SELECT id FROM product WHERE state = ?", (ProductState.SENT,)).fetchall()
-    back = [(ProductState.STORED, number) for (number,) in sent if number not in carried]
-    db.executemany("UPDATE product SET state = ? WHERE id = ?", back)
+    back = [(number,) for (number,) in sent if number not in carried]
+    seal = SEAL.replace("state", str(int(ProductState.STORED)))
+    db.executemany(
+        f"UPDATE product SET state = {ProductState.STORED:d}, seal = {seal} WHERE id = ?", back
+    )
     return len(back)
 
 

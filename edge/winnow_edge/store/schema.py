@@ -14,88 +14,113 @@ from winnow_edge.products.kinds import NO_CLASS, Kind
 from winnow_edge.products.sketch import SKETCH_BYTES
 
 STORE_FILE: Final = "store.db"
-SCHEMA_VERSION: Final = 2
+SCHEMA_VERSION: Final = 3
 APPLICATION_ID: Final = 0x574E_4F57  # "WNOW", where `file` and SQLite look for it
-MAX_SWATHS: Final = 65_535  # a swath's number has 16 bits in a product's head
-MAX_CONTACT: Final = 65_535  # a contact's number has 16 bits in a container's header
+MAX_SWATH: Final = 2**32 - 1  # a swath's number has 32 bits in a product's head
+MAX_CONTACT: Final = 2**32 - 1  # a contact's number has 32 bits in a container's header
+MAX_PRODUCT: Final = 2**48 - 1  # a product's number has 48 bits in a container
 
 SCHEMA: Final = """
-CREATE TABLE meta (key TEXT PRIMARY KEY, value) WITHOUT ROWID;
+CREATE TABLE meta (key TEXT PRIMARY KEY, value, crc INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE swath (
     id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, samples INTEGER NOT NULL,
     classes TEXT NOT NULL, bundle TEXT NOT NULL, digest TEXT NOT NULL, fingerprint TEXT,
     info TEXT NOT NULL, born INTEGER NOT NULL, next_tile INTEGER NOT NULL,
-    next_line INTEGER NOT NULL, pending BLOB, summary TEXT, announcement INTEGER
+    next_line INTEGER NOT NULL, pending BLOB, summary TEXT, announcement INTEGER,
+    crc INTEGER NOT NULL DEFAULT 0
 );
 CREATE TABLE product (
     id INTEGER PRIMARY KEY, swath INTEGER NOT NULL REFERENCES swath (id), kind INTEGER NOT NULL,
     tile INTEGER NOT NULL, class INTEGER NOT NULL, posterior REAL NOT NULL,
-    detection INTEGER NOT NULL, state INTEGER NOT NULL, unheard INTEGER NOT NULL DEFAULT 0,
-    bytes INTEGER NOT NULL, sketch BLOB NOT NULL, data BLOB, crc INTEGER NOT NULL
+    detection INTEGER NOT NULL, tiles INTEGER NOT NULL, state INTEGER NOT NULL,
+    unheard INTEGER NOT NULL, seal INTEGER NOT NULL, bytes INTEGER NOT NULL,
+    sketch BLOB NOT NULL, data BLOB, crc INTEGER NOT NULL
 );
 CREATE TABLE lost (product INTEGER PRIMARY KEY);
+CREATE TABLE event (
+    contact INTEGER NOT NULL, what TEXT NOT NULL, about TEXT NOT NULL, n INTEGER NOT NULL,
+    PRIMARY KEY (contact, what, about)
+) WITHOUT ROWID;
 CREATE UNIQUE INDEX product_once ON product (swath, tile, kind, class) WHERE kind <> 0;
-CREATE INDEX product_heavy ON product (kind, state) WHERE kind >= 2;
+CREATE INDEX product_heavy ON product (kind) WHERE kind >= 2;
+CREATE INDEX product_delivered ON product (state) WHERE state = 2 AND data IS NOT NULL;
+CREATE INDEX product_known ON product (state) WHERE state = 2 AND data IS NULL;
 CREATE TABLE container (
     id INTEGER PRIMARY KEY, contact INTEGER NOT NULL, state INTEGER NOT NULL,
-    products BLOB NOT NULL
+    products BLOB NOT NULL, crc INTEGER NOT NULL
 );
 CREATE INDEX container_open ON container (state) WHERE state = 1;
 CREATE INDEX container_contact ON container (contact);
 """
 
-
-FROM_VERSION_1: Final = (
-    "ALTER TABLE product ADD COLUMN crc INTEGER NOT NULL DEFAULT 0",
-    "UPDATE product SET crc = checksum(swath, kind, tile, class, posterior, detection, data)",
-    "UPDATE swath SET pending = seal(pending)",
-    "CREATE TABLE lost (product INTEGER PRIMARY KEY)",
-)
-"""A store of version 1 had no checksums: what is in it is taken as it is."""
-
-_RANGES: Final = {
-    "product.id": (1, 2**32 - 1),
-    "swath": (1, MAX_SWATHS),
-    "kind": (0, max(Kind)),
-    "tile": (-1, 2**31 - 1),
-    "class": (0, 255),
-    "detection": (0, 1),
-    "state": (0, 3),
-    "unheard": (0, 255),
-    "bytes": (0, 2**24 - 1),
+_WEIGHTS: Final = {
+    "id": 31,
+    "swath": 37,
+    "kind": 41,
+    "tile": 43,
+    "class": 47,
+    "detection": 53,
+    "tiles": 59,
+    "state": 7919,
+    "unheard": 7927,
+    "bytes": 61,
 }
+_MODULUS: Final = 65_521
+SEAL: Final = f"(({' + '.join(f'{c} * {w}' for c, w in _WEIGHTS.items())} + 44) % {_MODULUS})"
+"""SQL expression: what a product's column `seal` must be. The modulus is a prime, so that no change
+of one bit goes unnoticed, nor most others; whatever is no number counts as another one."""
 SOUND_PRODUCT: Final = " AND ".join(
     [
-        *(f"typeof({c}) = 'integer' AND {c} BETWEEN {a} AND {b}" for c, (a, b) in _RANGES.items()),
+        f"seal = {SEAL}",
+        f"kind IN ({', '.join(str(int(kind)) for kind in Kind)})",
+        "state BETWEEN 0 AND 2 AND class BETWEEN 0 AND 255",
+        f"detection BETWEEN 0 AND 1 AND id BETWEEN 1 AND {MAX_PRODUCT}",
         "posterior BETWEEN 0 AND 1",
         f"typeof(sketch) = 'blob' AND length(sketch) <= {SKETCH_BYTES}",
         # A product that is on board or in flight has its data, as long as it says.
-        "CASE typeof(data) WHEN 'blob' THEN length(data) = bytes WHEN 'null' THEN state >= 2"
+        "CASE typeof(data) WHEN 'blob' THEN length(data) = bytes WHEN 'null' THEN state = 2"
         " ELSE 0 END",
         "product.id NOT IN (SELECT product FROM lost)",
     ]
 )
 """SQL condition: a product's row makes sense by itself. Rows that do not are left alone and out."""
+INTACT: Final = (
+    "crc IS checksum(id, swath, kind, tile, class, posterior, detection, tiles, sketch, data)"
+)
+"""SQL condition: the checksum of a product that has its data."""
+_CONTAINER_CRC: Final = "seal_of(id, contact, state, products)"
 SOUND_CONTAINER: Final = (
-    "typeof(contact) = 'integer' AND contact BETWEEN 0 AND 65535 AND typeof(state) = 'integer'"
-    " AND state BETWEEN 0 AND 3 AND typeof(products) = 'blob' AND length(products) % 4 = 0"
+    f"typeof(contact) = 'integer' AND contact BETWEEN 0 AND {MAX_CONTACT}"
+    " AND typeof(state) = 'integer'"
+    " AND state BETWEEN 0 AND 3 AND typeof(products) = 'blob' AND length(products) % 8 = 0"
+    f" AND crc IS {_CONTAINER_CRC}"
 )
 """SQL condition: a container's row makes sense."""
-_PRODUCT_KEY: Final = struct.Struct(">qqqqdq")
+SEAL_CONTAINERS: Final = f"UPDATE container SET crc = {_CONTAINER_CRC} WHERE id = ?"
+_SWATH_COLUMNS: Final = (
+    "id, name, samples, classes, bundle, digest, fingerprint, info, born, next_tile,"
+    " next_line, summary, announcement"
+)
+SEAL_SWATH: Final = f"UPDATE swath SET crc = seal_of({_SWATH_COLUMNS}) WHERE id = ?"
+"""To be run after every change of a swath's row; `pending` has a seal of its own."""
+_PRODUCT_KEY: Final = struct.Struct(">qqqqqdqq")
 
 
 def checksum(
+    number: int,
     swath: int,
     kind: int,
     tile: int,
     class_index: int,
     posterior: float,
     detection: int,
+    tiles: int,
+    sketch: bytes,
     data: bytes | None,
 ) -> int:
     """CRC-32 of a product's row but for what contacts change in it: tells rot from data."""
-    key = _PRODUCT_KEY.pack(swath, kind, tile, class_index, posterior, detection)
-    return zlib.crc32(data or b"", zlib.crc32(key))
+    key = _PRODUCT_KEY.pack(number, swath, kind, tile, class_index, posterior, detection, tiles)
+    return zlib.crc32(data or b"", zlib.crc32(sketch, zlib.crc32(key)))
 
 
 def checksum_of(*row: Any) -> int | None:
@@ -109,6 +134,19 @@ def checksum_of(*row: Any) -> int | None:
 def is_store_id(value: object) -> bool:
     """Whether a value can be a store's number: 32 bits."""
     return type(value) is int and 0 <= value < 2**32
+
+
+def seal_of_new(
+    number: int, swath: int, kind: int, tile: int, cls: int, detection: int, tiles: int, size: int
+) -> int:
+    """`SEAL` of a product that is stored, and was never sent."""
+    total = number * 31 + swath * 37 + kind * 41 + tile * 43 + cls * 47
+    return (total + detection * 53 + tiles * 59 + size * 61 + 44) % _MODULUS
+
+
+def seal_of(*values: object) -> int:
+    """CRC-32 of values of a row, each with its type."""
+    return zlib.crc32(repr(values).encode("utf-8", "surrogatepass"))
 
 
 def seal(state: bytes | None) -> bytes | None:
@@ -136,6 +174,10 @@ class Meta(enum.StrEnum):
     """Bytes of product data that are held; the quota bounds them."""
     CONTACT = "contact"
     """Contacts held so far."""
+    NEXT_PRODUCT = "next_product"
+    """Number of the next product, from 1."""
+    NEXT_SWATH = "next_swath"
+    """Number of the next swath, from 1."""
     NEXT_CONTAINER = "next_container"
     """Number of the next container, from 1."""
     SEQUENCE = "sequence"
@@ -154,7 +196,7 @@ class ProductState(enum.IntEnum):
     ACKNOWLEDGED = 2
     """On the ground, or told better by a later product; never sent again."""
     EVICTED = 3
-    """Given up to the quota; its data is gone."""
+    """Given up to the quota: its row is gone, and `event` counts it."""
 
 
 class ContainerState(enum.IntEnum):
@@ -203,13 +245,15 @@ class StoredSwath:
     def read(cls, values: tuple[Any, ...]) -> StoredSwath:
         """From the values of `SELECT_SWATH`. Raises what `file.sound` explains."""
         number, name, samples, classes, bundle, digest, fingerprint, info, *more = values
-        born, tile, line, summary = more
+        born, tile, line, summary, _, crc = more
+        if crc != seal_of(*values[:-1]):
+            raise ValueError("its CRC-32 differs")
         names, about = json.loads(classes), json.loads(info)
         told = json.loads(summary) if summary is not None else None
         # Lone surrogates and numbers without end could not be sent.
         json.dumps([names, about, told], ensure_ascii=False, allow_nan=False).encode()
         for value, least, most in (
-            (number, 1, MAX_SWATHS),
+            (number, 1, MAX_SWATH),
             (samples, 1, 2**31 - 1),
             (born, 0, MAX_CONTACT),
             (tile, 0, 2**32 - 1),
@@ -261,10 +305,7 @@ class StoredProduct:
         )
 
 
-SELECT_SWATH: Final = (
-    "SELECT id, name, samples, classes, bundle, digest, fingerprint, info, born, next_tile,"
-    " next_line, summary FROM swath"
-)
+SELECT_SWATH: Final = f"SELECT {_SWATH_COLUMNS}, crc FROM swath"
 SELECT_PRODUCT: Final = (
     "SELECT id, swath, kind, tile, class, posterior, detection, state, bytes FROM product"
 )

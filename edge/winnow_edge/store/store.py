@@ -18,17 +18,28 @@ from typing import Any, Final
 
 import numpy as np
 
-from winnow_edge.errors import StoreError, StoreTroubleError, SwathKnownError, Trouble
+from winnow_edge.errors import (
+    StoreDamagedError,
+    StoreError,
+    StoreTroubleError,
+    SwathKnownError,
+    Trouble,
+)
 from winnow_edge.files import make_folder
 from winnow_edge.mission import Mission
 from winnow_edge.products.kinds import NO_CLASS, Kind
-from winnow_edge.products.table import ProductTable
+from winnow_edge.products.table import MORE, PACKED, ProductTable
 from winnow_edge.store import room
-from winnow_edge.store.file import connect, connect_read_only, explained, prepare, sound
+from winnow_edge.store.budget import Budget
+from winnow_edge.store.file import connect_read_only, explained, prepare, sound
+from winnow_edge.store.opening import connect_whole, make_room
 from winnow_edge.store.schema import (
     MAX_CONTACT,
+    MAX_PRODUCT,
+    MAX_SWATH,
     SELECT_PRODUCT,
     SELECT_SWATH,
+    SOUND_CONTAINER,
     SOUND_PRODUCT,
     STORE_FILE,
     Meta,
@@ -38,45 +49,19 @@ from winnow_edge.store.schema import (
     among,
     checksum,
     is_store_id,
+    seal_of,
 )
 
-_FEW: Final = 64
 log = logging.getLogger(__name__)
 _NEWEST: Final = {
-    Meta.CONTACT: ("SELECT MAX(contact) FROM container WHERE contact <= 65535", MAX_CONTACT),
+    Meta.CONTACT: (f"SELECT MAX(contact) FROM container WHERE {SOUND_CONTAINER}", MAX_CONTACT + 1),
+    Meta.NEXT_PRODUCT: ("SELECT MAX(id) + 1 FROM product", MAX_PRODUCT + 1),
+    Meta.NEXT_SWATH: ("SELECT MAX(id) + 1 FROM swath", MAX_SWATH + 1),
     Meta.NEXT_CONTAINER: ("SELECT MAX(id) + 1 FROM container", 2**32),
     Meta.SEQUENCE: ("SELECT 0", 2**14),
     Meta.DATA_BYTES: ("SELECT 0", 2**62),
 }
 """For each number of the store's own, a query for the least that it can be, and its limit."""
-
-
-def _make_room(folder: Path) -> int | None:
-    """Octets of the reserve, which is given up on a disk that is full or nearly so; None: there is
-    room, or no reserve. Raises StoreError where there is no room even so, OSError."""
-    if room.is_there(folder, room.PLENTY):
-        return None
-    held = room.give(folder) or None
-    if not room.is_there(folder, room.LEAST_FREE):
-        raise StoreTroubleError(
-            "the disk is full",
-            Trouble.FULL,
-            where=folder,
-            hint="free some disk space and run again; committed products are safe",
-        )
-    return held
-
-
-def _connected(path: Path, opened: ExitStack) -> sqlite3.Connection:
-    """A connection that writes, its shared memory on the disk as long as `opened` is."""
-    db = connect(path)
-    try:
-        db.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()  # makes the shared memory
-        opened.callback(room.WholeIndex(path).close)
-    except BaseException:
-        db.close()
-        raise
-    return db
 
 
 class Store:
@@ -89,15 +74,24 @@ class Store:
 
     def __init__(self, db: sqlite3.Connection, path: Path, mission: Mission | None) -> None:
         self.db, self.path, self.mission = db, path, mission
+        self.scrubbed = 0
+        """The last product that `scrub` has read."""
         self._told: set[int] = set()
         """Products that were said to be left out."""
         self.short = False
         """Whether the disk is full, and the store lives on its reserve."""
+        self.light = False
+        """Whether it keeps no more pictures, as the disk stays full."""
+        self.keeper: object | None = None
+        """Keeps the quota (`quota.Keeper`), from the first block on."""
+        self.rank_changes = 0  # of the order of eviction
+        self._held = 0
+        """Octets of the reserve that was given up while the store was open."""
         self._opened = ExitStack()
         self._told_swaths: set[int] = set()
-        number = self.meta(Meta.STORE_ID, 0)
+        number = self.meta(Meta.STORE_ID)
         if not is_store_id(number):
-            raise StoreError(
+            raise StoreDamagedError(
                 "the number that tells it from others is damaged",
                 where=path,
                 hint="`winnow-edge store salvage` gives it another",
@@ -124,6 +118,7 @@ class Store:
         """
         folder = Path(folder)
         path = folder / STORE_FILE
+        budget = Budget.of(int((mission.store.quota_mb if mission else 1e6) * 1e6))
         with explained(path):
             if not path.is_file():
                 if read_only or not create:
@@ -135,10 +130,10 @@ class Store:
                 if read_only:
                     db = connect_read_only(path)
                 else:
-                    held = _make_room(folder)
+                    held = make_room(folder, budget.log)
                     if held is not None:
-                        opened.callback(room.hold, folder, held)
-                    db = _connected(path, opened)
+                        opened.callback(room.hold_again, folder, held)
+                    db = connect_whole(path, opened)
                 opened.callback(db.close)
                 if not read_only:
                     prepare(db)
@@ -147,14 +142,37 @@ class Store:
                 store._adopt(read_only)
                 if store.short:
                     store._bound(0 if grows else room.GROWTH_PAGES)
-                elif not read_only:
-                    room.hold(folder)
+                elif not read_only and mission is not None:
+                    room.hold(folder, budget.reserve)
+                opened.callback(store._leave)
                 store._opened = opened.pop_all()
         return store
 
     def close(self) -> None:
         """Close the file; the log is copied back into it first, and room is held anew."""
         self._opened.close()
+
+    def live_short(self) -> None:
+        """The disk stays full: give up the reserve for the log, let the file grow no more, and keep
+        no more pictures. Raises StoreError."""
+        with explained(self.path):
+            self._held = max(self._held, room.give(self.path.parent))
+            self.short, self.light, self.keeper = True, True, None
+            self._bound(0)
+
+    def live_on(self) -> None:
+        """Go back to the whole quota, where the disk has room again. Raises StoreError."""
+        with explained(self.path):
+            if room.is_there(self.path.parent, room.PLENTY + self._held):
+                self.db.execute("PRAGMA max_page_count = 4294967294")
+                self.short, self.light, self.keeper = False, False, None
+                self._leave()
+
+    def _leave(self) -> None:
+        """Hold the reserve anew."""
+        if self._held:
+            room.hold_again(self.path.parent, self._held)
+            self._held = 0
 
     def _bound(self, pages: int) -> None:
         """Let the file grow by `pages` at most: the reserve is for the log. Raises StoreError where
@@ -262,23 +280,22 @@ class Store:
 
         `with_data` leaves out those whose data is gone.
         """
-        sql = (
-            "SELECT id, swath, kind, tile, class, posterior, detection, unheard, bytes, sketch"
+        chosen = (
             f" FROM product WHERE {SOUND_PRODUCT}"
             f" AND {among('state', states)} AND {among('kind', kinds)}"
-            f"{' AND data IS NOT NULL' if with_data else ''} ORDER BY id"
+            f"{' AND data IS NOT NULL' if with_data else ''}"
         )
         swaths, contacts = self.swaths(), self.contacts()
         classes = {swath.id: swath.classes for swath in swaths}
+        ((count,),) = self.select("SELECT COUNT(*) FROM product")
+        sql = f"SELECT id, tile, posterior, {PACKED}, {MORE}, sketch{chosen} ORDER BY id"
         with explained(self.path):
-            table = ProductTable.read(self.db.execute(sql), classes)
+            table = ProductTable.read(self.db.execute(sql), count, classes)
         table.ages.update((swath.id, max(0, contacts - swath.born)) for swath in swaths)
         table.verdicts.update((swath.id, swath.verdict) for swath in swaths if swath.verdict)
         # No class of an unknown swath is known.
-        most = np.zeros(2**16, np.uint8)
-        for swath, names in classes.items():
-            most[swath] = len(names)
-        known = most[table.columns["swath"]]
+        there, place = np.unique(table.columns["swath"], return_inverse=True)
+        known = np.array([len(classes.get(int(n), ())) for n in there], np.uint8)[place]
         index = table.columns["class_index"]
         sense = (known > 0) & ((index < known) | (index == NO_CLASS))
         if not sense.all():
@@ -290,14 +307,14 @@ class Store:
                     " they are left out",
                     self.path, len(strange), strange[0],
                 )  # fmt: skip
-        return table[sense]
+        return table if sense.all() else table[sense]
 
     def data(self, product_id: int) -> bytes:
         """A product's encoded bytes. Raises StoreError if there are none (evicted), or if they are
         not what was stored."""
         found = self.select(
-            "SELECT swath, kind, tile, class, posterior, detection, data, crc FROM product"
-            " WHERE id = ?",
+            "SELECT id, swath, kind, tile, class, posterior, detection, tiles, sketch, data, crc"
+            " FROM product WHERE id = ?",
             (product_id,),
         )
         if not found or found[0][-2] is None:
@@ -307,18 +324,6 @@ class Store:
             if checksum(*row) != crc:
                 raise ValueError(f"product {product_id} is damaged: its CRC-32 differs")
         return bytes(row[-1])
-
-    def drop_acknowledged(self) -> None:
-        """Drop the data of what the ground has, a few products in a transaction."""
-        having = f"state = {ProductState.ACKNOWLEDGED:d} AND kind > 0 AND data IS NOT NULL"
-        found = self.select(f"SELECT id, length(data) FROM product WHERE {having} ORDER BY id")
-        for first in range(0, len(found), _FEW):
-            few = found[first : first + _FEW]
-            with self.transaction():
-                numbers = ((number,) for number, _ in few)
-                self.db.executemany("UPDATE product SET data = NULL WHERE id = ?", numbers)
-                freed = sum(size for _, size in few)
-                self.set_meta(Meta.DATA_BYTES, max(0, self.data_bytes() - freed))
 
     def give_up(self, products: Sequence[int] = ()) -> list[int]:
         """Leave these products out from now on, and all whose rows make no sense, inside a
@@ -330,15 +335,6 @@ class Store:
         lost = sorted({*(number for (number,) in found), *products})
         self.db.executemany("INSERT OR IGNORE INTO lost VALUES (?)", ((n,) for n in lost))
         return lost
-
-    def counts(self) -> dict[str, dict[str, int]]:
-        """How many products there are: {kind: {state: count}}, names in lower case."""
-        counts = {k.name.lower(): {s.name.lower(): 0 for s in ProductState} for k in Kind}
-        for kind, state, n in self.select(
-            f"SELECT kind, state, COUNT(*) FROM product WHERE {SOUND_PRODUCT} GROUP BY 1, 2"
-        ):
-            counts[Kind(kind).name.lower()][ProductState(state).name.lower()] = n
-        return counts
 
     def data_bytes(self) -> int:
         """Bytes of product data that the store holds now; what the quota bounds."""
@@ -361,16 +357,15 @@ class Store:
         (found,) = self.select("PRAGMA quick_check(1)")[0]
         return None if found == "ok" else str(found)
 
-    def vacuum(self) -> None:
-        """Give free pages back to the disk, through a copy beside the store. Raises StoreError."""
-        with explained(self.path):
-            self.db.execute("VACUUM")
-            self.db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    def copy_back(self) -> None:
+        """Copy the log back into the file, as far as no reader needs it. Raises StoreError."""
+        self.select("PRAGMA wal_checkpoint(PASSIVE)")
 
     def meta(self, key: Meta, default: Any = None) -> Any:
-        """A value of the store's own."""
-        found = self.select("SELECT value FROM meta WHERE key = ?", (key,))
-        return found[0][0] if found else default
+        """A value of the store's own; `default` where there is none, or a damaged one."""
+        found = self.select("SELECT value, crc FROM meta WHERE key = ?", (key,))
+        sound = bool(found) and found[0][1] == seal_of(str(key), found[0][0])
+        return found[0][0] if sound else default
 
     def number(self, key: Meta) -> int:
         """A number of the store's own; of a damaged one, the least that it can be."""
@@ -383,7 +378,8 @@ class Store:
 
     def set_meta(self, key: Meta, value: Any) -> None:
         """Set a value of the store's own, inside a transaction."""
-        self.db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
+        row = str(key), value, seal_of(str(key), value)
+        self.db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?, ?)", row)
 
     def select(self, sql: str, arguments: Sequence[object] = ()) -> list[tuple[Any, ...]]:
         """Everything that a query gives. Raises StoreError."""

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-import itertools
 import json
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from winnow_edge.errors import StoreError, SwathKnownError
 from winnow_edge.products.encode import SWATH_TILE, encode_swath, with_class, with_flag
 from winnow_edge.products.kinds import NO_CLASS, Flag, Kind, Product
-from winnow_edge.store.quota import keep_quota
+from winnow_edge.store.events import count_event
+from winnow_edge.store.quota import Keeper
+from winnow_edge.store.rows import insert, set_state
 from winnow_edge.store.schema import (
-    MAX_SWATHS,
+    INTACT,
+    SEAL,
+    SEAL_SWATH,
     SOUND_PRODUCT,
     Meta,
     ProductState,
@@ -23,14 +28,6 @@ from winnow_edge.store.schema import (
     unseal,
 )
 from winnow_edge.store.store import Store
-
-_VALUES: Final = "(?, ?, ?, ?, ?, ?, 0, ?, ?, ?, ?)"
-_INSERT: Final = (
-    "INSERT INTO product (swath, kind, tile, class, posterior, detection, state, bytes, sketch,"
-    f" data, crc) VALUES {_VALUES}"
-)
-_AT_ONCE: Final = 32  # each statement lets Python's lock go and asks for it again
-_INSERT_MANY: Final = _INSERT + f", {_VALUES}" * (_AT_ONCE - 1)
 
 
 def begin_swath(
@@ -54,6 +51,8 @@ def begin_swath(
     swath = store.swath(name)
     if swath is None:
         about = (samples, json.dumps(classes), bundle, digest, fingerprint, json.dumps(info))
+        if (keeper := _keeper(store)) is not None:
+            keeper.admit((), classes, pending=sum(len(str(value)) for value in about))
         with store.transaction():
             swath = _new_swath(store, name, about)
             _announce(store, swath)
@@ -68,6 +67,29 @@ def begin_swath(
             where=store.path,
             hint="give it another --name, and it is run anew",
         ) from error
+
+
+@dataclass(frozen=True, slots=True)
+class _Block:
+    """What is committed at once; `left_out` counts pictures by kind that there was no room for."""
+
+    products: tuple[Product, ...]
+    next_tile: int
+    next_line: int
+    pending: bytes | None
+    merged: Sequence[tuple[int, int]]
+    refused: Sequence[tuple[int, int]]
+    passed: Sequence[tuple[int, int, int, float]]
+    summary: dict[str, Any] | None
+    left_out: Mapping[str, int] = field(default_factory=dict)
+
+    def light(self) -> _Block:
+        """The block without its pictures, for a disk that is full."""
+        kept = tuple(p for p in self.products if p.kind in (Kind.SWATH, Kind.RECORD))
+        gone = Counter(
+            p.kind.name.lower() for p in self.products if p.kind not in (Kind.SWATH, Kind.RECORD)
+        )
+        return replace(self, products=kept, left_out=+gone)
 
 
 class SwathWriter:
@@ -110,32 +132,51 @@ class SwathWriter:
         the `refused` ones. Those of the ones that `passed` the second stage, as (tile, class, its
         class, its posterior), say from now on what it said. With a `summary` the swath is complete:
         its product, JSON of `info` and `summary`, takes the place of the one made at the beginning,
-        or follows it where that has left the store already.
+        or follows it where that has left the store already. On a disk that stays full
+        (`Store.live_short`) the pictures of the block are left out, and counted.
 
-        Raises StoreError: the disk is full or read-only, a product is there already, or another
-        process writes the same swath. The store is then as it was before.
+        Raises StoreError: the disk has no room even for records, it fails or is read-only, a
+        product is there already, or another process writes the same swath. The store is then as it
+        was before.
         """
         if next_tile < self.next_tile or next_line < self.next_line:
             raise ValueError("a block cannot end before the one that was committed last")
+        block = _Block(
+            tuple(products), next_tile, next_line, pending, merged, refused, passed, summary
+        )
         store = self._store
-        with store.transaction():
-            self._advance(next_tile, next_line, pending)
-            _insert(store, self.swath_id, products)
-            for flag, tiles in ((Flag.MERGED, merged), (Flag.REFUSED, refused)):
-                for tile, class_index in tiles:
-                    _mark(store, self.swath_id, tile, class_index, flag)
-            for verified in passed:
-                _pass(store, self.swath_id, *verified)
-            if store.mission is not None:
-                keep_quota(store, store.mission)
-            if summary is not None:
-                store.db.execute(
-                    "UPDATE swath SET summary = ? WHERE id = ?",
-                    (json.dumps(summary), self.swath_id),
-                )
-                _announce(store, self._swath, summary)
+        if store.light:
+            store.live_on()
+        numbers, products = self._write(block.light() if store.light else block)
+        if (keeper := _keeper(store)) is not None:
+            keeper.added(numbers, products, self._swath.classes)
         self.next_tile, self.next_line, self.pending = next_tile, next_line, pending
         self.summary = summary
+
+    def _write(self, block: _Block) -> tuple[list[int], Sequence[Product]]:
+        """Write a block; the numbers of its products, and those that there was room for."""
+        store, keeper, names = self._store, _keeper(self._store), self._swath.classes
+        products: Sequence[Product] = block.products
+        if keeper is not None:
+            products = keeper.admit(products, names, pending=len(block.pending or b""))
+        with store.transaction():
+            self._advance(block.next_tile, block.next_line, block.pending)
+            numbers = insert(store, self.swath_id, products)
+            for kind, n in block.left_out.items():
+                count_event(store, "left out", kind, n)
+            for flag, tiles in ((Flag.MERGED, block.merged), (Flag.REFUSED, block.refused)):
+                for tile, class_index in tiles:
+                    _mark(store, self.swath_id, tile, class_index, flag)
+            for verified in block.passed:
+                _pass(store, self.swath_id, *verified)
+            if block.summary is not None:
+                store.db.execute(
+                    "UPDATE swath SET summary = ? WHERE id = ?",
+                    (json.dumps(block.summary), self.swath_id),
+                )
+                _announce(store, self._swath, block.summary)
+            store.db.execute(SEAL_SWATH, (self.swath_id,))
+        return numbers, products
 
     def _advance(self, next_tile: int, next_line: int, pending: bytes | None) -> None:
         """Move the swath on, if it still stands where this writer left it."""
@@ -152,37 +193,27 @@ class SwathWriter:
             )
 
 
+def _keeper(store: Store) -> Keeper | None:
+    """Who keeps the store within its mission's quota; None where it is open without a mission."""
+    if store.mission is None:
+        return None
+    if not isinstance(store.keeper, Keeper):
+        store.keeper = Keeper(store, store.mission)
+    return store.keeper
+
+
 def _new_swath(store: Store, name: str, about: tuple[object, ...]) -> StoredSwath:
-    ((swaths,),) = store.select("SELECT COUNT(*) FROM swath")
-    if swaths >= MAX_SWATHS:
-        raise StoreError(
-            f"holds {MAX_SWATHS} swaths, the most it can number",
-            where=store.path,
-            hint="start another with --store",
-        )
+    number = max(1, store.number(Meta.NEXT_SWATH))
+    store.set_meta(Meta.NEXT_SWATH, number + 1)
     store.db.execute(
-        "INSERT INTO swath (name, samples, classes, bundle, digest, fingerprint, info,"
-        " born, next_tile, next_line) VALUES (?, ?, ?, ?, ?, ?, ?, ?, 0, 0)",
-        (name, *about, store.contacts()),
+        "INSERT INTO swath (id, name, samples, classes, bundle, digest, fingerprint, info,"
+        " born, next_tile, next_line) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 0, 0)",
+        (number, name, *about, store.contacts()),
     )
+    store.db.execute(SEAL_SWATH, (number,))
     swath = store.swath(name)
     assert swath is not None
     return swath
-
-
-def _insert(store: Store, swath_id: int, products: Sequence[Product]) -> None:
-    entries = [
-        # Plain integers: SQLite's adapter takes its time over any other kind.
-        (swath_id, int(kind), tile, cls, posterior, int(detection), len(data), sketch, data,
-         checksum(swath_id, kind, tile, cls, posterior, detection, data))
-        for kind, tile, cls, posterior, detection, data, sketch in products
-    ]  # fmt: skip
-    whole = len(entries) - len(entries) % _AT_ONCE
-    for first in range(0, whole, _AT_ONCE):
-        some = entries[first : first + _AT_ONCE]
-        store.db.execute(_INSERT_MANY, list(itertools.chain.from_iterable(some)))
-    store.db.executemany(_INSERT, entries[whole:])
-    store.set_meta(Meta.DATA_BYTES, store.data_bytes() + sum(len(p.data) for p in products))
 
 
 def _announce(store: Store, swath: StoredSwath, summary: dict[str, Any] | None = None) -> None:
@@ -194,25 +225,25 @@ def _announce(store: Store, swath: StoredSwath, summary: dict[str, Any] | None =
     data = encode_swath(_about(store, swath, summary))
     earlier = store.announcements().get(swath.id)
     if earlier is not None and store.contacts() == swath.born:
+        crc = checksum(earlier.id, swath.id, *_ABOUT_SWATH, b"", data)
         store.db.execute(
             "UPDATE product SET data = ?, bytes = ?, crc = ? WHERE id = ?",
-            (data, len(data), checksum(*_about_swath(swath.id), data), earlier.id),
+            (data, len(data), crc, earlier.id),
         )
+        store.db.execute(f"UPDATE product SET seal = {SEAL} WHERE id = ?", (earlier.id,))
         store.set_meta(Meta.DATA_BYTES, store.data_bytes() + len(data) - earlier.bytes)
         return
     if earlier is not None:
-        store.db.execute(
-            "UPDATE product SET state = ? WHERE id = ?", (ProductState.ACKNOWLEDGED, earlier.id)
-        )
-    _insert(store, swath.id, [Product(Kind.SWATH, SWATH_TILE, NO_CLASS, 0.0, False, data)])
-    store.db.execute(
-        "UPDATE swath SET announcement = (SELECT MAX(id) FROM product) WHERE id = ?", (swath.id,)
-    )
+        told = (ProductState.STORED, ProductState.SENT)
+        set_state(store, [earlier.id], ProductState.ACKNOWLEDGED, of=told)
+    about = Product(Kind.SWATH, SWATH_TILE, NO_CLASS, 0.0, False, data)
+    (number,) = insert(store, swath.id, [about])
+    store.db.execute("UPDATE swath SET announcement = ? WHERE id = ?", (number, swath.id))
+    store.db.execute(SEAL_SWATH, (swath.id,))
 
 
-def _about_swath(swath_id: int) -> tuple[int, int, int, int, float, int]:
-    """What a swath product's row says beside its data."""
-    return swath_id, Kind.SWATH, SWATH_TILE, NO_CLASS, 0.0, 0
+_ABOUT_SWATH: Final = (int(Kind.SWATH), SWATH_TILE, NO_CLASS, 0.0, 0, 1)
+"""What a swath product's row says between swath and sketch."""
 
 
 def _about(store: Store, swath: StoredSwath, summary: dict[str, Any] | None) -> dict[str, Any]:
@@ -235,13 +266,8 @@ def _mark(store: Store, swath_id: int, tile: int, class_index: int, flag: Flag) 
     found = _record(store, swath_id, tile, class_index)
     if found is None:
         return  # with a sigmoid head the tile's record may name another class
-    data = found.data
-    if data is not None and found.untold:
-        data = with_flag(data, flag)
-    crc = checksum(swath_id, Kind.RECORD, tile, class_index, found.posterior, 0, data)
-    store.db.execute(
-        "UPDATE product SET detection = 0, data = ?, crc = ? WHERE id = ?", (data, crc, found.id)
-    )
+    data = with_flag(found.data, flag) if found.untold else found.data
+    _change(store, found.id, swath_id, tile, class_index, found.posterior, 0, data)
 
 
 def _pass(
@@ -250,14 +276,30 @@ def _pass(
     """The record of a detection that the second stage let pass, where no contact carried it: it
     gets the class and posterior that the pictures have."""
     record = _record(store, swath_id, tile, class_index)
-    if record is None or record.data is None or not record.untold:
+    if record is None or not record.untold:
         return
     data = with_class(record.data, found, posterior)
-    crc = checksum(swath_id, Kind.RECORD, tile, found, posterior, record.detection, data)
+    _change(store, record.id, swath_id, tile, found, posterior, record.detection, data)
+
+
+def _change(
+    store: Store,
+    number: int,
+    swath_id: int,
+    tile: int,
+    class_index: int,
+    posterior: float,
+    detection: int,
+    data: bytes,
+) -> None:
+    """A record says something else from now on."""
+    key = number, swath_id, int(Kind.RECORD), tile, class_index, posterior, detection, 1
     store.db.execute(
-        "UPDATE product SET class = ?, posterior = ?, data = ?, crc = ? WHERE id = ?",
-        (found, posterior, data, crc, record.id),
+        "UPDATE product SET class = ?, posterior = ?, detection = ?, data = ?, crc = ?"
+        " WHERE id = ?",
+        (class_index, posterior, detection, data, checksum(*key, b"", data), number),
     )
+    store.db.execute(f"UPDATE product SET seal = {SEAL} WHERE id = ?", (number,))
 
 
 class _Record(NamedTuple):
@@ -266,26 +308,20 @@ class _Record(NamedTuple):
     id: int
     posterior: float
     detection: int
-    data: bytes | None
+    data: bytes
     untold: bool
 
 
 def _record(store: Store, swath_id: int, tile: int, class_index: int) -> _Record | None:
     """The record of a tile; None where there is none, or a damaged one, which stays as it is."""
     row = store.db.execute(
-        "SELECT id, posterior, detection, data, data IS NOT NULL AND state = ? AND NOT unheard, crc"
-        f" FROM product WHERE {SOUND_PRODUCT} AND"
+        "SELECT id, posterior, detection, data, state = ? AND NOT unheard FROM product"
+        f" WHERE {SOUND_PRODUCT} AND data IS NOT NULL AND {INTACT} AND"
         # The index product_once serves only those who say what it leaves out.
         " swath = ? AND tile = ? AND kind = ? AND class = ? AND kind <> 0",
         (ProductState.STORED, swath_id, tile, Kind.RECORD, class_index),
     ).fetchone()
-    if row is None:
-        return None
-    *values, crc = row
-    record = _Record(*values)
-    key = (swath_id, Kind.RECORD, tile, class_index, record.posterior, record.detection)
-    gone = record.data is None  # evicted
-    return record if gone or checksum(*key, record.data) == crc else None
+    return None if row is None else _Record(*row)
 
 
 def _check_same(

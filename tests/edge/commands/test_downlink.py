@@ -22,6 +22,7 @@ from winnow_edge.downlink.reader import LinkCounts, read_containers
 from winnow_edge.products.kinds import Kind
 from winnow_edge.products.ranking import Order, rank
 from winnow_edge.products.table import ProductTable
+from winnow_edge.store.events import counts
 from winnow_edge.store.schema import ProductState
 from winnow_edge.store.store import Store
 from winnow_edge.testing import (
@@ -145,7 +146,7 @@ def test_refusals_are_one_line(
     assert not (tmp_path / "p.bin").exists()
     with Store.open(stocked, mission=None, read_only=True) as store:
         assert store.contacts() == 0
-        assert store.counts()["record"]["stored"] == 120
+        assert counts(store)["record"]["stored"] == 120
 
 
 def test_the_longest_contact_at_the_highest_rate_is_a_number_of_bytes(

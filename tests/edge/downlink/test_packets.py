@@ -42,18 +42,18 @@ SMALL = Container(
 )
 GOLDEN_CONTAINER = bytes.fromhex(
     "574e"  # "WN"
-    "01"  # format version
+    "02"  # format version
     "00"  # reserved
     "deadbeef"  # store
     "00000102"  # container 258
-    "0007"  # contact 7
+    "00000007"  # contact 7
     "0002"  # 2 products
-    "00000015"  # 21 octets of products
-    "b74cea6b"  # CRC-32 of all the others
-    "00000011"  # product 17
+    "00000019"  # 25 octets of products
+    "e104aad9"  # CRC-32 of all the others
+    "000000000011"  # product 17
     "01000003"  # kind 1 (record), 3 octets
     "616263"
-    "00000012"  # product 18
+    "000000000012"  # product 18
     "00000002"  # kind 0 (swath), 2 octets
     "7b7d"
 )
@@ -61,32 +61,32 @@ GOLDEN_UNSEGMENTED = (
     bytes.fromhex(
         "0057"  # version 0, type TM, no secondary header, APID 0x57
         "fffe"  # unsegmented (11), sequence count 0x3ffe
-        "002e"  # 47 octets follow, less one
+        "0034"  # 53 octets follow, less one
     )
     + GOLDEN_CONTAINER
-    + bytes.fromhex("4221")  # CRC-16 of all before
+    + bytes.fromhex("4c75")  # CRC-16 of all before
 )
 GOLDEN_SEGMENTS = [
-    bytes.fromhex("00577ffe0015") + GOLDEN_CONTAINER[:20] + bytes.fromhex("f721"),  # first
-    bytes.fromhex("00573fff0015") + GOLDEN_CONTAINER[20:40] + bytes.fromhex("a096"),  # more
-    bytes.fromhex("005780000006") + GOLDEN_CONTAINER[40:] + bytes.fromhex("09d3"),  # last
+    bytes.fromhex("00577ffe0015") + GOLDEN_CONTAINER[:20] + bytes.fromhex("e1b4"),  # first
+    bytes.fromhex("00573fff0015") + GOLDEN_CONTAINER[20:40] + bytes.fromhex("7bf9"),  # more
+    bytes.fromhex("00578000000c") + GOLDEN_CONTAINER[40:] + bytes.fromhex("005e"),  # last
 ]
 
 GOLDEN_TIMED = (
     bytes.fromhex(
         "0857"  # version 0, type TM, secondary header, APID 0x57
         "fffe"  # unsegmented (11), sequence count 0x3ffe
-        "0035"  # 54 octets follow, less one
+        "003b"  # 60 octets follow, less one
         "1e"  # P-field: CUC from 1958 TAI, 4 octets of seconds, 2 of their fraction
         "788902d4"  # 2,022,245,076 s: 2022-01-30T14:43:59 UTC
         "8000"  # half a second
     )
     + GOLDEN_CONTAINER
-    + bytes.fromhex("8206")  # CRC-16 of all before
+    + bytes.fromhex("d0d3")  # CRC-16 of all before
 )
 
 items = st.builds(
-    Item, st.integers(0, 2**32 - 1), st.sampled_from(Kind), st.binary(min_size=1, max_size=300)
+    Item, st.integers(0, 2**48 - 1), st.sampled_from(Kind), st.binary(min_size=1, max_size=300)
 )
 
 
@@ -143,7 +143,7 @@ def test_packets_have_their_documented_octets() -> None:
 def test_a_packet_with_a_time_code_has_its_documented_octets() -> None:
     at = parse_utc("2022-01-30T14:43:59.5Z")
     packets = packetize(
-        GOLDEN_CONTAINER, apid=0x57, count=0x3FFE, packet_bytes=64, stamp=lambda: encode_cuc(at)
+        GOLDEN_CONTAINER, apid=0x57, count=0x3FFE, packet_bytes=80, stamp=lambda: encode_cuc(at)
     )
     assert list(packets) == [GOLDEN_TIMED]
     header = SpacePacketHeader.unpack(GOLDEN_TIMED)
@@ -243,7 +243,7 @@ def test_a_container_that_lies_with_a_right_check_is_a_packet_error(
     import zlib
 
     whole = bytearray(encode_container(Container(1, 1, 1, tuple(inside))))
-    whole[18:20] = count.to_bytes(2, "big")
+    whole[16:18] = count.to_bytes(2, "big")
     if len(whole) > CONTAINER.size:
         at = data.draw(st.integers(CONTAINER.size, len(whole) - 1))
         whole[at] = data.draw(st.integers(0, 255))

@@ -292,7 +292,7 @@ def test_what_is_sent_and_in_which_order_does_not_hang_on_the_time(
     tmp_path: Path, pool: Interpreters
 ) -> None:
     mission = probe_mission(
-        "[link]\ntime_code = true\npacket_bytes = 128\n[store]\nquota_mb = 0.02\n"
+        "[link]\ntime_code = true\npacket_bytes = 128\n[store]\nquota_mb = 0.5\n"
     )
     sent = []
     for name, start in (("now", START), ("later", parse_utc("2061-07-28"))):

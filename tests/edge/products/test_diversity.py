@@ -30,7 +30,7 @@ def pictures(*rows: tuple[int, Kind, int, float, bytes]) -> ProductTable:
     """Detections' pictures: swath, kind, class, posterior, sketch; each of its own tile."""
     table = np.zeros(len(rows), COLUMNS)
     for n, (swath, kind, cls, posterior, look) in enumerate(rows):
-        table[n] = (n + 1, swath, kind, n, cls, posterior, True, 0, 1000, look)
+        table[n] = (n + 1, swath, kind, n, cls, posterior, True, 1, 0, 1000, look)
     return ProductTable(table, CLASSES)
 
 

@@ -36,7 +36,7 @@ from winnow_edge.testing import landmark_mission, record_product
 
 RECORD = TileRecord(0x01020304, Box(0x1000, 0x0200, 256, 200), 2, 5, 0.75, Flag.DETECTION)
 GOLDEN = bytes.fromhex(
-    "0a0b"  # swath 2571
+    "00000a0b"  # swath 2571
     "01020304"  # tile index
     "00001000"  # line 4096
     "00000200"  # sample 512
@@ -51,7 +51,7 @@ GOLDEN = bytes.fromhex(
 
 heads = st.builds(
     Head,
-    st.integers(0, 0xFFFF),
+    st.integers(0, 2**32 - 1),
     st.builds(
         TileRecord,
         st.integers(0, 2**32 - 1),
@@ -109,7 +109,7 @@ def test_heads_come_back(head: Head) -> None:
 @pytest.mark.parametrize(
     ("swath", "record"),
     [
-        (65_536, RECORD),
+        (2**32, RECORD),
         (1, TileRecord(0, Box(0, 0, 65_537, 1), 1, 0, 0.5, Flag.NONE)),
         (1, TileRecord(0, Box(0, 0, 0, 1), 1, 0, 0.5, Flag.NONE)),
         (1, TileRecord(0, Box(0, 0, 1, 1), 1, 0, 1.5, Flag.NONE)),

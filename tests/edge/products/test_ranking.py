@@ -23,7 +23,7 @@ CLASSES = {1: ("other", "crater", "dark dune"), 2: ("dark dune", "crater")}
 rows = st.lists(
     st.tuples(
         st.sampled_from([1, 2]),
-        st.sampled_from(Kind),
+        st.sampled_from([kind for kind in Kind if kind is not Kind.BACKGROUND]),
         st.sampled_from([0, 1, 2, 255]),
         st.floats(0, 1, width=32),
         st.booleans(),
@@ -36,7 +36,7 @@ rows = st.lists(
 def table_of(given_rows: list[tuple[int, Kind, int, float, bool, int]]) -> ProductTable:
     table = np.zeros(len(given_rows), COLUMNS)
     for n, (swath, kind, cls, posterior, detection, size) in enumerate(given_rows):
-        table[n] = (n + 1, swath, kind, n, cls, posterior, detection, 0, size, b"")
+        table[n] = (n + 1, swath, kind, n, cls, posterior, detection, 1, 0, size, b"")
     return ProductTable(table, CLASSES)
 
 

@@ -24,7 +24,7 @@ SIZES = {Kind.RECORD: 24, Kind.THUMBNAIL: 600, Kind.IMAGE: 5000}
 def table_of(*detections: tuple[int, int, float], **more: Any) -> ProductTable:
     """Record, thumbnail and image of each detection: (swath, class, posterior)."""
     rows = [
-        (3 * tile + n + 1, swath, kind, tile, class_index, posterior, True, 0, size, b"")
+        (3 * tile + n + 1, swath, kind, tile, class_index, posterior, True, 1, 0, size, b"")
         for tile, (swath, class_index, posterior) in enumerate(detections)
         for n, (kind, size) in enumerate(SIZES.items())
     ]

@@ -14,6 +14,7 @@ from winnow_edge.downlink.contact import downlink
 from winnow_edge.errors import StoreError
 from winnow_edge.products.kinds import Kind
 from winnow_edge.store.check import check
+from winnow_edge.store.events import counts
 from winnow_edge.store.raw import Pages
 from winnow_edge.store.salvage import salvage
 from winnow_edge.store.schema import ProductState
@@ -65,13 +66,13 @@ def test_raw_pages_give_the_rows_that_sqlite_gives(tmp_path: Path) -> None:
 def test_a_sound_store_is_the_same_after_its_salvage(tmp_path: Path) -> None:
     before = made(tmp_path)
     with Store.open(tmp_path, mission=MISSION, read_only=True) as store:
-        counts, swaths, number = store.counts(), store.swaths(), store.store_id
+        numbers, swaths, number = counts(store), store.swaths(), store.store_id
         next_contact = store.contacts()
     found = salvage(tmp_path)
     assert (found.lost, found.rebuilt, found.anew, found.returned) == ([], [], False, 0)
     assert read(tmp_path) == before
     with Store.open(tmp_path, mission=MISSION, read_only=True) as store:
-        assert (store.counts(), store.swaths(), store.store_id) == (counts, swaths, number)
+        assert (counts(store), store.swaths(), store.store_id) == (numbers, swaths, number)
         assert store.contacts() == next_contact
     assert (tmp_path / "store.db.damaged").exists()
 

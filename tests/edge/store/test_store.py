@@ -14,6 +14,8 @@ from winnow_edge.downlink.contact import downlink
 from winnow_edge.errors import StoreError
 from winnow_edge.products.encode import decode_record, decode_swath
 from winnow_edge.products.kinds import Flag, Kind
+from winnow_edge.store.containers import set_state
+from winnow_edge.store.events import counts
 from winnow_edge.store.schema import ProductState
 from winnow_edge.store.store import Store
 from winnow_edge.testing import (
@@ -48,7 +50,7 @@ def test_a_swath_is_written_and_read_back(tmp_path: Path) -> None:
             )
             assert (row.posterior, row.detection) == (product.posterior, product.detection)
             assert (row.state, row.bytes) == (ProductState.STORED, len(product.data))
-        assert store.counts()["record"] == {
+        assert counts(store)["record"] == {
             "stored": 32,
             "sent": 0,
             "acknowledged": 0,
@@ -80,7 +82,8 @@ def test_the_record_of_a_detection_that_was_merged_away_is_no_feature(tmp_path: 
             merged=[(4, 1), (4, 2)],  # the tile's record names class 1
         )
         with store.transaction():
-            store.db.execute("UPDATE product SET state = ? WHERE tile = 0", (ProductState.SENT,))
+            sent = [row.id for row in store.products() if row.tile_index == 0]
+            set_state(store, sent, ProductState.SENT, of=(ProductState.STORED,))
         # Decided a band later, when a contact has carried its record as it was.
         writer.commit(products=(), next_tile=8, next_line=16, pending=b"", merged=[(0, 1)])
         records = {row.tile_index: row for row in store.products(kinds=(Kind.RECORD,))}
@@ -187,77 +190,16 @@ def test_a_swath_sent_before_its_end_is_told_of_again(tmp_path: Path) -> None:
         assert decode_swath(store.data(late.id))["complete"] is True
 
 
-QUOTA = "[store]\nquota_mb = 0.05\n[link]\nack_wait = 5"
-
-
-def test_over_the_quota_the_least_useful_goes_first(tmp_path: Path) -> None:
-    mission = landmark_mission(QUOTA)
-    made = [product_of_size(Kind.IMAGE, t, 1000, 0.001 * (t * 37 % 100)) for t in range(100)]
-    records = [p for p in products_of_tiles(0, 200, mission) if p.kind is Kind.RECORD]
+def test_the_ground_and_the_ranking_know_what_was_sent(tmp_path: Path) -> None:
+    mission = landmark_mission()
+    made = products_of_tiles(0, 20, mission)
+    fill(tmp_path, mission, made)
     with Store.open(tmp_path, mission=mission) as store:
-        writer = begin(store)
-        for at in range(0, 100, 10):
-            writer.commit(
-                products=[*made[at : at + 10], *records[2 * at : 2 * at + 20]],
-                next_tile=2 * at + 20,
-                next_line=at,
-                pending=b"",
-            )
-            assert store.data_bytes() <= 50_000
-        images = list(store.products(kinds=(Kind.IMAGE,)))
-        kept = {row.posterior for row in images if row.state is ProductState.STORED}
-        gone = {row.posterior for row in images if row.state is ProductState.EVICTED}
-        assert len(kept) + len(gone) == 100
-        # With the last band in, no image was given up that was worth more than one that stayed.
-        assert max(gone) < min(kept)
-        assert len(kept) >= 44 - 1  # 50,000 less records and 1/64
-        counts = store.counts()
-        assert counts["image"]["evicted"] == len(gone)
-        assert counts["record"] == {"stored": 200, "sent": 0, "acknowledged": 0, "evicted": 0}
-        held = store.db.execute("SELECT SUM(LENGTH(data)) FROM product").fetchone()[0]
-        assert held == store.data_bytes()
-        evicted = next(row.id for row in images if row.state is ProductState.EVICTED)
-        with pytest.raises(StoreError, match="no data"):
-            store.data(evicted)
-        assert evicted not in store.table().columns["id"]
-
-
-def test_what_the_ground_has_makes_room_first_and_what_flies_last(tmp_path: Path) -> None:
-    mission = landmark_mission(QUOTA)
-    made = [product_of_size(Kind.IMAGE, t, 1000, 0.9 - 0.001 * t) for t in range(100)]
-    with Store.open(tmp_path, mission=mission) as store:
-        writer = begin(store)
-        writer.commit(products=made[:45], next_tile=45, next_line=45, pending=b"")
-        one = downlink(store, mission, budget_bytes=18_000, out=tmp_path / "1.bin")
-        ids = [n for (n,) in store.db.execute("SELECT id FROM container")]
-        two = downlink(store, mission, budget_bytes=18_000, out=tmp_path / "2.bin")
-        assert one.products["image"] == two.products["image"] == 17
+        downlink(store, mission, budget_bytes=10**6, out=tmp_path / "1.bin")
+        assert not len(store.table())
+        ids = [n for (n,) in store.select("SELECT id FROM container")]
         acknowledge(store, AckReport(store.store_id, {1: ContactAck(tuple(ids))}))
-        writer.commit(products=made[45:60], next_tile=60, next_line=60, pending=b"")
-        counts = store.counts()["image"]
-        # The acknowledged images are worth most, but the ground has them: their data goes.
-        assert counts == {"stored": 26, "sent": 17, "acknowledged": 17, "evicted": 0}
-        assert store.data_bytes() <= 50_000
-        writer.commit(products=made[60:], next_tile=100, next_line=100, pending=b"")
-        counts = store.counts()["image"]
-        assert counts["sent"] == 17
-        assert counts["evicted"] > 0
-        assert store.data_bytes() <= 50_000
-
-
-def test_a_quota_smaller_than_the_records_keeps_the_best_of_them(tmp_path: Path) -> None:
-    mission = landmark_mission("[store]\nquota_mb = 0.01")
-    with Store.open(tmp_path, mission=mission) as store:
-        writer = begin(store)
-        writer.commit(
-            products=products_of_tiles(0, 1000, mission), next_tile=1000, next_line=1, pending=b""
-        )
-        assert store.data_bytes() <= 10_000
-        rows = [r for r in store.products(kinds=(Kind.RECORD,)) if r.state is ProductState.STORED]
-        assert sum(row.detection for row in rows) == 250
-        assert store.counts()["record"]["evicted"] == 1000 - len(rows)
-        finish(writer, {})
-        assert store.announcements()[1].state is ProductState.STORED
+        assert counts(store)["record"]["acknowledged"] == 20
 
 
 def test_the_log_stays_small(tmp_path: Path) -> None:

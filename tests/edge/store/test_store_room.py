@@ -18,9 +18,17 @@ from winnow_edge.downlink.contact import downlink
 from winnow_edge.downlink.reader import LinkCounts, read_containers
 from winnow_edge.errors import StoreError
 from winnow_edge.products.kinds import Kind
+from winnow_edge.store.events import counts, events
 from winnow_edge.store.schema import ProductState
 from winnow_edge.store.store import Store
-from winnow_edge.testing import begin, fill, landmark_mission, product_of_size, products_of_tiles
+from winnow_edge.testing import (
+    begin,
+    fill,
+    finish,
+    landmark_mission,
+    product_of_size,
+    products_of_tiles,
+)
 
 MISSION = landmark_mission()
 
@@ -129,6 +137,30 @@ def test_a_disk_that_is_full_with_no_reserve_is_one_line(disk: Path) -> None:
         contact(disk / "store")
 
 
+def test_a_disk_that_stays_full_gets_records_and_then_pictures_again(disk: Path) -> None:
+    store = disk / "store"
+    assert "full" in filled(store, "first")
+    with Store.open(store, mission=MISSION) as opened:
+        opened.live_short()
+        before = counts(opened)["image"]["stored"]
+        writer = begin(opened, "long")
+        for tile in range(300):
+            made = products_of_tiles(tile, 1, MISSION, found=1, swath=writer.swath_id)
+            writer.commit(products=made, next_tile=tile + 1, next_line=tile, pending=b"")
+            if tile == 200:
+                assert opened.light
+                subprocess.run(["mount", "-o", "remount,size=64m", disk], check=False)
+                for ballast in disk.glob("ballast*"):
+                    ballast.unlink()
+        left = events(opened)["left out"]
+        there = counts(opened)
+        assert there["record"]["stored"] == 300
+        assert there["image"]["stored"] + there["image"]["evicted"] + left["image"] == before + 300
+        assert left["image"] >= 201
+        finish(writer, {"tiles": 300})
+    contact(store)
+
+
 def test_the_reserve_is_held_while_there_is_room(tmp_path: Path) -> None:
     with Store.open(tmp_path, mission=MISSION) as store:
         begin(store).commit(
@@ -139,4 +171,4 @@ def test_the_reserve_is_held_while_there_is_room(tmp_path: Path) -> None:
     size = (tmp_path / "store.reserve").stat().st_size
     status = os.statvfs(tmp_path)
     if status.f_bavail * status.f_frsize > 10**9:
-        assert size == 8_000_000
+        assert size == 8_000_000  # a thirty-second of the quota of 256 MB
