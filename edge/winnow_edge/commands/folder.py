@@ -89,7 +89,7 @@ def _wait(flight: Flight, patience: Patience, why: StoreTroubleError | OutputTro
     while True:
         if not patience.again(str(why)):
             full = isinstance(why, StoreTroubleError) and why.trouble is Trouble.FULL
-            if full and patience.used_up and not flight.store.light:
+            if full and patience.used_up and not flight.store.disk.light:
                 tell("winnow-edge: the disk stays full; going on with records alone")
                 flight.reopen(light=True)
                 return

@@ -133,8 +133,8 @@ def acknowledge(store: Store, ack: AckReport) -> AckSummary:
             where=store.path,
             hint="give the ack.json of this spacecraft's packets",
         )
-    parts = [_apply(store, part) for part in _few_by_few(ack, 1 if store.short else _AT_ONCE)]
-    while store.short and drop_delivered(store):
+    parts = [_apply(store, part) for part in _few_by_few(ack, 1 if store.disk.short else _AT_ONCE)]
+    while store.disk.short and drop_delivered(store):
         pass
     counts = [(p.acknowledged, p.returned, p.unknown) for p in parts]
     return AckSummary(*(sum(column) for column in zip(*counts, strict=True)))

@@ -97,9 +97,7 @@ class Flight:
         """Open the store anew, after it was busy, or its disk full or failing; `light`: for records
         alone. Raises StoreError; it may then be tried again."""
         self._close_store()
-        self.store = self._opened()
-        if light:
-            self.store.live_short()
+        self.store = self._opened(light)
 
     def close(self) -> None:
         """End the interpreters and close the store."""
@@ -108,9 +106,9 @@ class Flight:
             self._interpreters = None
         self._close_store()
 
-    def _opened(self) -> Store:
+    def _opened(self, light: bool = False) -> Store:
         with ExitStack() as stack:
-            store = stack.enter_context(Store.open(self._folder, mission=self.mission))
+            store = stack.enter_context(Store.open(self._folder, mission=self.mission, light=light))
             # A path alone: closing a descriptor that can be read would end SQLite's locks
             # (close(2)).
             with explained(store.path):

@@ -82,7 +82,7 @@ def _few(
     part: dict[int, Sequence[int]] = {}
     for number, products in containers.items():
         part[number] = products
-        if store.short or sum(map(len, part.values())) >= MOST_CHANGES:
+        if store.disk.short or sum(map(len, part.values())) >= MOST_CHANGES:
             yield part
             part = {}
     if part:

@@ -41,6 +41,8 @@ _SLACK: Final = 256
 _HEAVY: Final = tuple(kind for kind in Kind if kind not in (Kind.SWATH, Kind.RECORD))
 _QUEUE: Final = 20_000
 """So many products are ranked and remembered at a time."""
+_LOSSLESS: Final = 2
+"""Stages of making room by which nothing is lost."""
 _FULL: Final = "hold contacts and acknowledge them, or raise quota_mb"
 
 
@@ -92,9 +94,11 @@ class Keeper:
         self._least = math.inf
         """Worth per byte of the least useful picture of the block that waits for room."""
         pages = max(self.budget.pages, self._pragma("page_count"))
-        if not store.short:
+        if not store.disk.short:
             store.db.execute(f"PRAGMA max_page_count = {pages}")
         self._most = min(pages, self._pragma("max_page_count")) - CONTACT_PAGES
+        self._waits = store.disk.short and not store.disk.light
+        """Whether the disk is full for now: nothing is evicted for want of its room."""
 
     def admit(
         self, products: Sequence[Product], names: tuple[str, ...], *, pending: int
@@ -102,8 +106,8 @@ class Keeper:
         """Make room for a block, whose state has `pending` octets; what of it there is room for:
         everything, or all but its least useful pictures. `names` are those of its classes.
 
-        Raises StoreTroubleError: there is no room even for its records, or the log is full and a
-        reader keeps it from being copied back.
+        Raises StoreTroubleError: there is no room even for its records, or none for all of it on a
+        disk that is full for now, or the log is full and a reader keeps it from being copied back.
         """
         chosen, left_out = list(products), list[Product]()
         worth = {id(p): _density(p, self._mission, names) for p in chosen if p.kind in _HEAVY}
@@ -115,6 +119,8 @@ class Keeper:
             self._least = worth[id(pictures[0])] if pictures else math.inf
             if fits and self._free_pages(need):
                 break
+            if self._waits:
+                raise self._store.disk.full()
             if not pictures:
                 raise StoreTroubleError(
                     "the quota is used up", Trouble.FULL, where=self._store.path, hint=_FULL
@@ -163,7 +169,7 @@ class Keeper:
             self._forget_swaths,
             self._evict_records,
         )
-        for stage in stages:
+        for stage in stages[: _LOSSLESS if self._waits else None]:
             while self._room() < wanted:
                 self._make_log_room(pages_for([0] * (2 * _BATCH)))
                 if not stage():

@@ -21,9 +21,7 @@ import numpy as np
 from winnow_edge.errors import (
     StoreDamagedError,
     StoreError,
-    StoreTroubleError,
     SwathKnownError,
-    Trouble,
 )
 from winnow_edge.files import make_folder
 from winnow_edge.mission import Mission
@@ -51,6 +49,7 @@ from winnow_edge.store.schema import (
     is_store_id,
     seal_of,
 )
+from winnow_edge.store.short import Disk
 
 log = logging.getLogger(__name__)
 _NEWEST: Final = {
@@ -78,15 +77,10 @@ class Store:
         """The last product that `scrub` has read."""
         self._told: set[int] = set()
         """Products that were said to be left out."""
-        self.short = False
-        """Whether the disk is full, and the store lives on its reserve."""
-        self.light = False
-        """Whether it keeps no more pictures, as the disk stays full."""
+        self.disk = Disk(db, path)
         self.keeper: object | None = None
         """Keeps the quota (`quota.Keeper`), from the first block on."""
         self.rank_changes = 0  # of the order of eviction
-        self._held = 0
-        """Octets of the reserve that was given up while the store was open."""
         self._opened = ExitStack()
         self._told_swaths: set[int] = set()
         number = self.meta(Meta.STORE_ID)
@@ -107,6 +101,7 @@ class Store:
         read_only: bool = False,
         create: bool = True,
         grows: bool = True,
+        light: bool = False,
     ) -> Store:
         """Open the store in `folder`; make it if there is none, unless `read_only` or not `create`.
 
@@ -114,7 +109,8 @@ class Store:
         (for readers) accepts any. Raises StoreError: no store, not a store, of a newer version, of
         another mission, or a disk that is full or read-only. A store that is there opens on a full
         disk by its reserve (`room`): pages that are free in it can be filled, and where it hardly
-        `grows`, as for a contact, a few more.
+        `grows`, as for a contact, a few more. A `light` one is for a disk that stays full: it keeps
+        no more pictures, and gives up those that it has for records.
         """
         folder = Path(folder)
         path = folder / STORE_FILE
@@ -138,55 +134,22 @@ class Store:
                 if not read_only:
                     prepare(db)
                 store = cls(db, path, mission)
-                store.short = held is not None
+                if held is not None:
+                    store.disk.found_full(held)
                 store._adopt(read_only)
-                if store.short:
-                    store._bound(0 if grows else room.GROWTH_PAGES)
+                if light:
+                    store.disk.live_short()
+                elif store.disk.short:
+                    store.disk.bound(0 if grows else room.GROWTH_PAGES)
                 elif not read_only and mission is not None:
                     room.hold(folder, budget.reserve)
-                opened.callback(store._leave)
                 store._opened = opened.pop_all()
         return store
 
     def close(self) -> None:
         """Close the file; the log is copied back into it first, and room is held anew."""
         self._opened.close()
-
-    def live_short(self) -> None:
-        """The disk stays full: give up the reserve for the log, let the file grow no more, and keep
-        no more pictures. Raises StoreError."""
-        with explained(self.path):
-            self._held = max(self._held, room.give(self.path.parent))
-            self.short, self.light, self.keeper = True, True, None
-            self._bound(0)
-
-    def live_on(self) -> None:
-        """Go back to the whole quota, where the disk has room again. Raises StoreError."""
-        with explained(self.path):
-            if room.is_there(self.path.parent, room.PLENTY + self._held):
-                self.db.execute("PRAGMA max_page_count = 4294967294")
-                self.short, self.light, self.keeper = False, False, None
-                self._leave()
-
-    def _leave(self) -> None:
-        """Hold the reserve anew."""
-        if self._held:
-            room.hold_again(self.path.parent, self._held)
-            self._held = 0
-
-    def _bound(self, pages: int) -> None:
-        """Let the file grow by `pages` at most: the reserve is for the log. Raises StoreError where
-        nothing can be written then."""
-        ((count,),), ((free,),) = map(self.select, ("PRAGMA page_count", "PRAGMA freelist_count"))
-        if not free + pages:
-            raise StoreTroubleError(
-                "the disk is full",
-                Trouble.FULL,
-                where=self.path,
-                hint="hold contacts and acknowledge them, or free some disk space",
-            )
-        self.db.execute(f"PRAGMA max_page_count = {count + pages}")
-        self.db.execute(f"PRAGMA wal_autocheckpoint = {room.LOG_PAGES}")
+        self.disk.leave()
 
     def __enter__(self) -> Store:
         return self

@@ -133,7 +133,7 @@ class SwathWriter:
         class, its posterior), say from now on what it said. With a `summary` the swath is complete:
         its product, JSON of `info` and `summary`, takes the place of the one made at the beginning,
         or follows it where that has left the store already. On a disk that stays full
-        (`Store.live_short`) the pictures of the block are left out, and counted.
+        (`Disk.light`) the pictures of the block are left out, and counted.
 
         Raises StoreError: the disk has no room even for records, it fails or is read-only, a
         product is there already, or another process writes the same swath. The store is then as it
@@ -145,9 +145,9 @@ class SwathWriter:
             tuple(products), next_tile, next_line, pending, merged, refused, passed, summary
         )
         store = self._store
-        if store.light:
-            store.live_on()
-        numbers, products = self._write(block.light() if store.light else block)
+        if store.disk.light and store.disk.live_on():
+            store.keeper = None  # it knows of less room
+        numbers, products = self._write(block.light() if store.disk.light else block)
         if (keeper := _keeper(store)) is not None:
             keeper.added(numbers, products, self._swath.classes)
         self.next_tile, self.next_line, self.pending = next_tile, next_line, pending
