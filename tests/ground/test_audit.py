@@ -17,7 +17,7 @@ from winnow_edge.downlink.contact import downlink
 from winnow_edge.loop.flight import Flight
 from winnow_edge.mission import load_mission
 from winnow_edge.products.audit import drawn
-from winnow_edge.products.encode import decode_record
+from winnow_edge.products.encode import HEAD, decode_record
 from winnow_edge.products.kinds import Flag, Kind
 from winnow_edge.testing import painted_swath, write_probe
 from winnow_ground.audit import Audited, audited, estimate, interval, missing, read_sheet
@@ -112,7 +112,7 @@ def test_questions_are_tiles_between_the_limits(tmp_path: Path) -> None:
         assert asked
         assert sum(p.bytes for p in asked) <= 2000
         for p in asked:
-            record = decode_record(store.data(p.id)[:24]).record
+            record = decode_record(store.data(p.id)[: HEAD.size]).record
             assert 0.4 <= record.posterior < 0.9
             assert not record.flags & (Flag.DETECTION | Flag.SCREENED)
         classes = store.swaths()[0].classes

@@ -51,7 +51,7 @@ def _keep(
 def _advanced(store: Store, moment: Moment) -> ClockState:
     kept = _kept(store)
     if kept is None:
-        why = "first start" if store.meta(Meta.CLOCK) is None else "what was kept is damaged"
+        why = "first start" if not store.holds(Meta.CLOCK) else "what was kept is damaged"
         return first(moment, why=why)
     return advance(kept, moment)
 

@@ -330,6 +330,10 @@ class Store:
         sound = bool(found) and found[0][1] == seal_of(str(key), found[0][0])
         return found[0][0] if sound else default
 
+    def holds(self, key: Meta) -> bool:
+        """Whether there is a value of the store's own, be it damaged."""
+        return bool(self.select("SELECT 1 FROM meta WHERE key = ?", (key,)))
+
     def number(self, key: Meta) -> int:
         """A number of the store's own; of a damaged one, the least that it can be."""
         query, limit = _NEWEST[key]

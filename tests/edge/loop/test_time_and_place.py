@@ -29,6 +29,7 @@ from winnow_edge.place.place import Place
 from winnow_edge.prepare.chain import Chain
 from winnow_edge.products.encode import decode_picture, decode_record, decode_swath
 from winnow_edge.products.kinds import Flag, Kind, TileRecord
+from winnow_edge.store.events import events
 from winnow_edge.store.store import Store
 from winnow_edge.testing import painted_swath, probe_bundle, probe_mission
 
@@ -292,14 +293,17 @@ def test_what_is_sent_and_in_which_order_does_not_hang_on_the_time(
     tmp_path: Path, pool: Interpreters
 ) -> None:
     mission = probe_mission(
-        "[link]\ntime_code = true\npacket_bytes = 128\n[store]\nquota_mb = 0.5\n"
+        "[link]\ntime_code = true\npacket_bytes = 128\n[store]\nquota_mb = 0.6\n"
     )
     sent = []
-    for name, start in (("now", START), ("later", parse_utc("2061-07-28"))):
+    for name, start in (("now", START), ("later", parse_utc("2061-07-28T14:43:59.182Z"))):
         folder = tmp_path / name
         seen = look("-", Shape(SAMPLES, None, STEP_US), Asked(start, Place(-71.0, 5.0)))
-        fly(folder, pool, mission, seen)
+        for again in range(4):
+            fly(folder, pool, mission, seen, name=f"strip-{again}")
         with Store.open(folder, mission=mission) as store, (folder / "out").open("wb") as out:
+            dropped = events(store)
+            assert {"compacted", "evicted"} <= dropped.keys()
             summary = downlink(store, mission, budget_bytes=6000, out=out)
         assert summary.bytes <= 6000
         assert (folder / "out").stat().st_size == summary.bytes
@@ -315,5 +319,5 @@ def test_what_is_sent_and_in_which_order_does_not_hang_on_the_time(
             order = db.execute("SELECT products FROM container ORDER BY id").fetchall()
             kept = db.execute("SELECT id, state, data IS NULL FROM product").fetchall()
         db.close()
-        sent.append((order, kept, summary.products, np.float64(summary.value)))
+        sent.append((order, kept, dropped, summary.products, np.float64(summary.value)))
     assert sent[0] == sent[1]
