@@ -48,7 +48,7 @@ def watch(shim: ctypes.CDLL) -> None:
             self._committed()
 
         def _committed(self) -> None:
-            ((_, _, path),) = super().execute("PRAGMA database_list").fetchall()
+            (_, _, path), *_ = super().execute("PRAGMA database_list").fetchall()  # temp may follow
             if path.endswith("/store.db") and (now := digest(self)) != self.last:
                 self.last = now
                 shim.power_mark(f"commit {now}".encode())

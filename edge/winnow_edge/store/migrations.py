@@ -57,8 +57,8 @@ def from_2(db: sqlite3.Connection) -> None:
     db.execute(
         "INSERT INTO event SELECT 0, CASE state WHEN 2 THEN 'delivered' ELSE 'evicted' END,"
         " CASE kind WHEN 1 THEN 'record' WHEN 2 THEN 'thumbnail' WHEN 3 THEN 'image'"
-        " WHEN 4 THEN 'quick_look' WHEN 5 THEN 'audit' WHEN 6 THEN 'question' WHEN 9 THEN 'context' ELSE 'swath' END,"
-        " COUNT(*) FROM product_2"
+        " WHEN 4 THEN 'quick_look' WHEN 5 THEN 'audit'"
+        " WHEN 6 THEN 'question' WHEN 9 THEN 'context' ELSE 'swath' END, COUNT(*) FROM product_2"
         " WHERE data IS NULL AND NOT (state = 2 AND kind > 1) GROUP BY 1, 2, 3"
     )
     db.execute(
