@@ -83,8 +83,7 @@ class Radio:
             got, missing = ground.report(contact, min(self._flying))
             for number in sorted(got & self._flying.keys()):
                 places = self._flying.pop(number)[1]
-                self._board.acknowledge(places)
-                acknowledged += len(places)
+                acknowledged += self._board.acknowledge(places)
             for number in sorted(missing & self._flying.keys()):
                 returned += self._board.put_back(self._flying.pop(number)[1], unheard=False)
         return acknowledged, returned

@@ -217,9 +217,12 @@ class OnBoard:
         at = at[self._state[at] == ProductState.STORED]
         self._state[at] = ProductState.SENT
 
-    def acknowledge(self, places: Sequence[int] | Indices) -> None:
-        """These are on the ground."""
-        self._state[np.asarray(places, np.intp)] = ProductState.ACKNOWLEDGED
+    def acknowledge(self, places: Sequence[int] | Indices) -> int:
+        """These are on the ground; of how many that is news."""
+        at = np.asarray(places, np.intp)
+        news = int(np.count_nonzero(self._state[at] != ProductState.ACKNOWLEDGED))
+        self._state[at] = ProductState.ACKNOWLEDGED
+        return news
 
     def put_back(self, places: Sequence[int] | Indices, *, unheard: bool) -> int:
         """These go back into the ranking, those of them that are in flight; how many. `unheard`:
