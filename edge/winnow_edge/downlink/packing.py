@@ -5,6 +5,7 @@ It looks at numbers, kinds and sizes alone, so the simulator packs with it too.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -34,12 +35,18 @@ class Hold:
         self.containers: list[list[Candidate]] = []
         self.closed = 0  # link bytes of all containers but the last
         self.length = 0  # octets of the last container
+        self.full_for: float = math.inf
+        """The size from which on no product fits any more."""
 
     def left(self) -> int:
         return self.budget - self._cost(self.closed, self.length)
 
     def take(self, group: list[Candidate]) -> bool:
-        """Add these products, or none of them if they do not fit the budget or one is damaged."""
+        """Add these products, or none of them if they do not fit the budget or one is damaged.
+
+        What is in `full_for` octets or more then fits no more: a bigger product costs more, and
+        the room only shrinks.
+        """
         closed, length = self.closed, self.length
         opens: list[bool] = []
         for product in group:
@@ -49,7 +56,11 @@ class Hold:
                 closed, length = self._cost(closed, length), CONTAINER.size
             opens.append(full)
             length += size
-        if self._cost(closed, length) > self.budget or not all(map(self.intact, group)):
+        if self._cost(closed, length) > self.budget:
+            if len(group) == 1:
+                self.full_for = min(self.full_for, group[0].bytes)
+            return False
+        if not all(map(self.intact, group)):
             return False
         for product, full in zip(group, opens, strict=True):
             if full:
@@ -76,10 +87,12 @@ def fill(
     so that smaller ones can still use it.
     """
     columns = table.columns[order]
-    smallest = int(columns["bytes"].min(initial=0)) + ITEM.size
+    smallest = int(columns["bytes"].min()) if len(columns) else 0
     waiting = dict(announcements)
     wanted = (columns[name].tolist() for name in ("id", "swath", "kind", "bytes"))
     for number, swath, kind, size in zip(*wanted, strict=True):
+        if size >= hold.full_for and kind != Kind.SWATH:
+            continue
         announcement = waiting.get(swath)
         if announcement and not hold.intact(announcement):
             del waiting[swath]
@@ -92,6 +105,6 @@ def fill(
             group = [announcement, product] if announcement else [product]
         if group and hold.take(group):
             waiting.pop(swath, None)
-        elif hold.left() < smallest:
+        elif hold.full_for <= smallest or hold.left() < smallest + ITEM.size:
             break
     return hold.containers

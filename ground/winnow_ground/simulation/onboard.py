@@ -28,11 +28,12 @@ Worth = Callable[["OnBoard", Indices], npt.NDArray[np.float64]]
 """Value per byte of products at these places."""
 
 
-@dataclass
+@dataclass(eq=False)
 class Swath:
-    """A swath on board: the number of contacts when it began, the product that tells of it and how
-    many of its products there are; `first` is the number of its first feature among all."""
+    """A swath on board: its `number`, from 1, and that of its observation; contacts held when it
+    began, the product that tells of it, and the number of its first feature among all."""
 
+    number: int
     made: Made
     observation: int
     born: int
@@ -86,17 +87,19 @@ class OnBoard:
     def begin(self, made: Made, observation: int, first_feature: int, now: float) -> Swath:
         """A new swath and the product that announces it."""
         placed = np.full(len(made.columns), -1, np.int64)
-        swath = Swath(made, observation, self.contacts, -1, first_feature, placed)
+        swath = Swath(
+            len(self.swaths) + 1, made, observation, self.contacts, -1, first_feature, placed
+        )
         self.swaths.append(swath)
-        swath.announcement = self._announce(len(self.swaths), made.scores.about[0], now)
+        swath.announcement = self._announce(swath.number, made.scores.about[0], now)
         return swath
 
     def commit(self, swath: Swath, rows: tuple[int, int], now: float) -> Indices:
         """Store what was made with these rows, [from, to), and keep the quota; where it is now."""
-        made, number = swath.made, self.swaths.index(swath) + 1
+        made = swath.made
         low, high = np.searchsorted(made.row, rows)
         columns = made.columns[low:high].copy()
-        columns["swath"] = number
+        columns["swath"] = swath.number
         at = self._insert(columns, now)
         swath.placed[low:high] = at
         self._local[at] = np.arange(low, high)
@@ -118,7 +121,7 @@ class OnBoard:
             self.generated_bytes += size - known
             return
         self._state[swath.announcement] = ProductState.ACKNOWLEDGED
-        swath.announcement = self._announce(self.swaths.index(swath) + 1, size, now)
+        swath.announcement = self._announce(swath.number, size, now)
 
     def _announce(self, number: int, size: int, now: float) -> int:
         columns = empty_columns(1)

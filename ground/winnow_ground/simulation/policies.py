@@ -117,24 +117,23 @@ def candidates(board: OnBoard, mission: Mission, budget: int) -> Indices:
     every policy that flies, in order of acquisition within what the rules tell apart by swath. So
     of each such group only as many need be looked at as there is room for.
     """
-    places = board.stored()
-    columns = board.columns[places]
-    plain = (columns["kind"] == Kind.RECORD) & ~columns["detection"] & (columns["unheard"] == 0)
+    columns, stored = board.columns, board.state == ProductState.STORED
+    plain = (columns["kind"] == Kind.RECORD) & stored
+    plain &= ~columns["detection"]
+    plain &= columns["unheard"] == 0
     which = np.flatnonzero(plain)
     if not len(which):
-        return places
-    sizes = columns["bytes"][which].astype(np.int64)
-    group = sizes
+        return np.flatnonzero(stored)
+    group = columns["bytes"][which].astype(np.int64)
+    most = budget // (int(group.min()) + ITEM.size) + 1
     ranking = mission.ranking
     if ranking.ageing or ranking.hard_share != 1 or ranking.bad_share != 1:
-        group = group << 20 | columns["swath"][which].astype(np.int64)
-    most = budget // (int(sizes.min()) + ITEM.size) + 1
-    chosen = np.zeros(len(which), np.bool_)
-    for name in np.unique(group):
-        chosen[np.flatnonzero(group == name)[:most]] = True
-    keep = ~plain
-    keep[which[chosen]] = True
-    return places[keep]
+        group = group << 32 | columns["swath"][which].astype(np.int64)
+    alike = group.min() == group.max()
+    groups = [which] if alike else [which[group == name] for name in np.unique(group)]
+    for some in groups:
+        stored[some[most:]] = False
+    return np.flatnonzero(stored)
 
 
 def ranker(name: str, mission: Mission, seed: int) -> Ranker:
