@@ -21,6 +21,7 @@ passes: the input is good, and the same command may be tried again (5 is the gro
 from __future__ import annotations
 
 import enum
+from typing import Any
 
 EXIT_OK, EXIT_USAGE, EXIT_INPUT, EXIT_RUNTIME, EXIT_AGAIN = 0, 2, 3, 4, 6
 
@@ -49,10 +50,21 @@ class WinnowEdgeError(Exception):
         self.what, self.where, self.hint = what, where, hint
         super().__init__(what, where, hint)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Another process is told of it too.
+        return _again, (type(self), self.args, self.__dict__)
+
     def __str__(self) -> str:
         place = f"{self.where}: " if self.where is not None else ""
         todo = f"; {self.hint}" if self.hint else ""
         return " ".join(f"{place}{self.what}{todo}".split())
+
+
+def _again(kind: type[WinnowEdgeError], args: tuple[Any, ...], said: dict[str, Any]) -> Any:
+    """The error as it was in the process that raised it."""
+    error = kind.__new__(kind, *args)
+    error.__dict__.update(said)
+    return error
 
 
 class MissionError(WinnowEdgeError):

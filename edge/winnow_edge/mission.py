@@ -13,7 +13,7 @@ import json
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from winnow_edge.errors import MissionError
 from winnow_edge.mission_tables import (
@@ -57,6 +57,7 @@ __all__ = [
     "Tiling",
     "Verdict",
     "load_mission",
+    "mission_of",
     "parse_mission",
     "place_of",
 ]
@@ -182,6 +183,11 @@ def parse_mission(text: str, path: Path = Path("mission.toml")) -> Mission:
     return _mission(Reader(path, MissionError, text), path)
 
 
+def mission_of(values: dict[str, Any], path: Path = Path("mission.toml")) -> Mission:
+    """As `parse_mission`, from the plain values of the file: a mission whose keys were changed."""
+    return _checked(Reader(path, MissionError), values, path)
+
+
 def place_of(path: Path, *key: str) -> str:
     """The place of a key of a mission file, "FILE:LINE", or the file where no line is known."""
     try:
@@ -192,7 +198,11 @@ def place_of(path: Path, *key: str) -> str:
 
 
 def _mission(reader: Reader, path: Path) -> Mission:
-    mission = dataclasses.replace(reader.table(Mission, reader.parse()), path=path)
+    return _checked(reader, reader.parse(), path)
+
+
+def _checked(reader: Reader, values: dict[str, Any], path: Path) -> Mission:
+    mission = dataclasses.replace(reader.table(Mission, values), path=path)
     _check_tiling(mission, reader)
     for table, key, least in LEAST_BYTES:
         most = getattr(getattr(mission, table), key)

@@ -127,6 +127,8 @@ def _legal(key: Key) -> str:
         fewest, most = counts(kinds, key.setting)
         many = "list of" if most is None else f"{most}" if fewest == most else f"up to {most}"
         words = f"{many} {_WORDS[kinds[0]]}s"
+    elif typing.get_origin(key.kind) is dict:
+        words = f"table of {_WORDS[typing.get_args(key.kind)[1]]}s by name"
     else:
         words = _WORDS[key.kind]
     limits = legal(key.setting)

@@ -92,12 +92,82 @@ class Failures:
 
 
 @dataclass(frozen=True, slots=True)
+class Schedule:
+    """When swaths are taken, as `winnow simulate` has it: one after the other, or as said here.
+
+    Attributes:
+        file: CSV of what is taken when, relative to the mission file; docs/missions.md has its
+            columns.
+        first_s: Time of the first swath, from the beginning of the contact plan.
+        every_s: Time from the beginning of one swath to the next. 0: each follows the last.
+        count: Swaths that are taken. 0: with `every_s` until the last contact, else each one once.
+        order: Which swath is next: in turn, or drawn from `seed`.
+        seconds: Time that a swath takes.
+    """
+
+    file: str | None = setting(None, absent="none")
+    first_s: float = setting(0.0, 0.0, 1e12, unit="s")
+    every_s: float = setting(0.0, 0.0, 1e9, unit="s")
+    count: int = setting(0, 0, 1_000_000, unit="swaths")
+    order: str = setting("turn", choices=("turn", "random"))
+    seconds: float | None = setting(None, 0.0, 1e9, unit="s", absent="lines times line_time_us")
+
+
+@dataclass(frozen=True, slots=True)
+class Scenes:
+    """Rendered strips that are swaths of `winnow simulate`, as `winnow scene` makes them.
+
+    Attributes:
+        count: How many are rendered.
+        seed: Seed of the first; the next has the next.
+        lines: Lines of each.
+        samples: Samples of a line.
+        names: What they are called, in turn, before their seed: an instrument's `match` finds them.
+        truth: Whether their features are the truth; false where the net knows other classes.
+    """
+
+    count: int = setting(0, 0, 1000, unit="swaths")
+    seed: int = setting(1, 0, 2**32 - 1)
+    lines: int = setting(5120, 256, 20_000, unit="lines")
+    samples: int = setting(2048, 256, 4096, unit="samples")
+    names: tuple[str, ...] = setting(("scene",), fewest=1)
+    truth: bool = setting(True)
+
+
+@dataclass(frozen=True, slots=True)
+class Replay:
+    """Labelled tiles laid out side by side as swaths of `winnow simulate`, their truth known.
+
+    Attributes:
+        tiles: Folder with a folder per class, published HiRISE landmarks, or a CSV file of `file`
+            and `class`, relative to the mission file.
+        split: Set of the tiles, where they are split.
+        instrument: Camera that took them.
+        swaths: Swaths that are laid out, where no schedule says how many.
+        columns: Tiles side by side.
+        rows: Rows of tiles of a swath.
+        share: Share of the tiles that are of a class, by name; the others are background. Without
+            it the mix is that of the labelled tiles.
+        seed: Seed that draws them.
+    """
+
+    tiles: str | None = setting(None, absent="none")
+    split: str = setting("val")
+    instrument: str = setting("", absent="the first")
+    swaths: int = setting(1, 1, 1_000_000, unit="swaths")
+    columns: int = setting(16, 1, 4096, unit="tiles")
+    rows: int = setting(64, 1, 1_000_000, unit="tiles")
+    share: dict[str, float] = setting(dict, 0.0, 1.0, unit="share", absent="as the tiles are")
+    seed: int = setting(1, 0, 2**32 - 1)
+
+
+@dataclass(frozen=True, slots=True)
 class Simulation:
     """Swaths and contacts of `winnow simulate`.
 
     Attributes:
         swaths: Paths or globs, relative to the mission file.
-        plan: An ION or HDTN contact plan, relative to the mission file.
+        plan: A contact plan (docs/contacts.md), relative to the mission file.
         node: The spacecraft's number in the plan.
         contacts: The most contacts to play. 0: all.
         seed: Seed that draws the lost packets, the failures and the random policy.
@@ -112,6 +182,9 @@ class Simulation:
     seed: int = setting(0, 0, 2**32 - 1)
     seeds: int = setting(1, 1, 1000)
     policies: tuple[str, ...] = setting(("fifo", "oracle"))
+    schedule: Schedule = setting(Schedule)
+    scenes: Scenes = setting(Scenes)
+    replay: Replay = setting(Replay)
     board: Board = setting(Board)
     power: Power = setting(Power)
     heat: Heat = setting(Heat)

@@ -56,6 +56,30 @@ quota_mb = 256    # the least useful is evicted first
 [link]
 rate_bps = 128000
 packet_bytes = 1024
+
+# What `winnow simulate THIS` plays; docs/missions.md, docs/contacts.md and docs/simulate.md.
+# [simulation]
+# plan = "contacts.csv"          # start,end,bits_per_s in a line each; or ION, HDTN, an orbit
+# swaths = ["*.png"]             # pictures; NAME.truth.json beside each is the truth
+# policies = ["fifo", "oracle"]  # played beside this one
+#
+# [simulation.schedule]
+# every_s = 3600                 # a swath an hour; without it one follows the other
+#
+# [simulation.scenes]
+# count = 4                      # rendered strips of Mars instead of pictures
+#
+# [simulation.replay]
+# tiles = "DATA"                 # or labelled tiles, DATA/val/CLASS/*, laid out as swaths
+# share = {{{_share(manifest)}}}
+#
+# [simulation.board]
+# profile = "pi-4"               # how fast tiles are computed, with how much energy
+#
+# [simulation.power]
+# battery_wh = 20
+# solar_w = 6
+# bus_w = 1.5
 """
     parse_mission(text)
     return text
@@ -84,6 +108,12 @@ def _classes(manifest: Manifest) -> str:
             f"# threshold = {manifest.thresholds[name]:g}  # the bundle's own{said}",
         ]
     return "\n".join(lines) + "\n"
+
+
+def _share(manifest: Manifest) -> str:
+    """A share for the first class that can be a detection."""
+    name = next((c for c in manifest.classes if c in manifest.thresholds), manifest.classes[0])
+    return f"{_quoted(name)} = 0.01"
 
 
 def _comment(text: str) -> str:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from winnow_edge.bundle import find_bundle
 from winnow_edge.errors import MissionError
-from winnow_edge.mission import Mission, load_mission, parse_mission
+from winnow_edge.mission import Mission, load_mission, mission_of, parse_mission
 
 SMALL = """\
 name = "m"
@@ -193,3 +193,10 @@ def test_bytes_that_no_picture_fits_are_refused(table: str, line: str) -> None:
         parse_mission(f"name = 'm'\n{camera}[{table}]\n{line}\n")
     parse_mission(f"name = 'm'\n{camera}[{table}]\n{key} = 0\n")
     parse_mission(f"name = 'm'\n{camera}[{table}]\n{key} = 1000\n")
+
+
+def test_a_mission_of_changed_values_is_checked_like_its_file() -> None:
+    values = {"name": "m", "instrument": {"camera": {"bundle": "hirise-landmarks"}}}
+    assert mission_of({**values, "tiling": {"hop": 32}}).tiling.hop == 32
+    with pytest.raises(MissionError, match=r"`tiling.hop` is 0, legal is 1 to 1024"):
+        mission_of({**values, "tiling": {"hop": 0}})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 import subprocess
@@ -31,7 +32,9 @@ def leaves(cls: Any = Mission, at: tuple[str, ...] = ()) -> Iterator[tuple[tuple
     for name, key in keys_of(cls).items():
         if typing.get_origin(key.kind) is dict:
             named = "browse" if name == "instrument" else "NAME"
-            yield from leaves(typing.get_args(key.kind)[1], (*at, name, named))
+            inner = typing.get_args(key.kind)[1]
+            if dataclasses.is_dataclass(inner):
+                yield from leaves(inner, (*at, name, named))
         elif hasattr(key.kind, "__dataclass_fields__"):
             yield from leaves(key.kind, (*at, name))
         else:
@@ -70,7 +73,7 @@ def as_toml(table: dict[str, Any]) -> str:
 
 def _inline(value: Any) -> str:
     if isinstance(value, dict):
-        return "{" + ", ".join(f"{k} = {_inline(v)}" for k, v in value.items()) + "}"
+        return "{" + ", ".join(f"{json.dumps(k)} = {_inline(v)}" for k, v in value.items()) + "}"
     return json.dumps(value)
 
 
@@ -152,3 +155,19 @@ def test_the_command_prints_the_schema() -> None:
         [sys.executable, "-m", "winnow_edge.cli", "schema"], capture_output=True, check=True
     )
     assert json.loads(done.stdout) == mission_schema()
+
+
+def test_a_table_of_numbers_by_name_is_checked_alike() -> None:
+    at = ("simulation", "replay", "share")
+    right = with_key(at, {"dark dune": 0.5, "crater": 0})
+    VALIDATOR.validate(right)
+    assert load_toml(right).simulation.replay.share == {"dark dune": 0.5, "crater": 0.0}
+    for wrong in ({"crater": 1.5}, {"crater": "x"}, 0.5, ["crater"]):
+        assert not VALIDATOR.is_valid(with_key(at, wrong))
+        with pytest.raises(MissionError, match=r"simulation\.replay\.share"):
+            load_toml(with_key(at, wrong))
+    assert "| `share` | share | table of numbers by name, 0 to 1 |" in mission_page()
+
+
+def load_toml(table: dict[str, Any]) -> Mission:
+    return parse_mission(as_toml(table))

@@ -16,13 +16,12 @@ from winnow_edge.products.encode import HEAD
 from winnow_ground.contacts import Contact, ContactPlan, Downlinks, load_plan
 from winnow_ground.simulation.boards import computer
 from winnow_ground.simulation.curves import Curve, curves
-from winnow_ground.simulation.fly import Flyer
 from winnow_ground.simulation.observation import Observation
 from winnow_ground.simulation.policies import WITH_TRUTH, checked, flown
 from winnow_ground.simulation.power import Sun
 from winnow_ground.simulation.result import Result
 from winnow_ground.simulation.run import Prepared, simulate
-from winnow_ground.truth import load_truth, truth_beside
+from winnow_ground.simulation.schedule import has_generators, observations
 
 CACHE = "scores"
 """Folder of an output folder that keeps scores."""
@@ -105,12 +104,19 @@ def play(mission: Mission, options: Options | None = None) -> Campaign:
     loss = mission.link.loss if options.loss is None else options.loss
     mission = replace(mission, link=replace(mission.link, loss=loss))
     asked = checked(tuple(options.policies) or settings.policies, mission.path)
-    plan = load_plan(_plan_path(mission, options))
+    plan = load_plan(plan_path(mission, options))
     links = plan.downlinks(options.node if options.node is not None else settings.node)
     most = settings.contacts if options.contacts is None else options.contacts
     contacts = links.contacts[: most or None]
-    paths = swath_paths(mission, options.swaths)
-    seen = observed(mission, paths, options)
+    until = contacts[-1].end if contacts else 0.0
+    seen = observations(
+        mission,
+        named_swaths(mission, options.swaths),
+        until=until,
+        epoch=plan.epoch,
+        cache=None if options.out is None else options.out / CACHE,
+        progress=options.progress,
+    )
     _refuse_silent(mission, contacts, seen)
     notes = [*links.notes, *_notes(mission, seen, contacts, plan)]
     known = all(one.scores.features is not None for one in seen)
@@ -153,27 +159,19 @@ def play(mission: Mission, options: Options | None = None) -> Campaign:
     )
 
 
-def observed(mission: Mission, paths: Sequence[Path], options: Options) -> list[Observation]:
-    """The swaths of files, one after the other from second 0 on, as fast as their lines come."""
-    names = _names(paths)
-    # Value is counted against truth only where all of it is known.
-    beside = {path: truth_beside(path) for path in paths}
-    truths = {path: load_truth(t) for path, t in beside.items() if t.is_file()}
-    whole = len(truths) == len(paths)
-    cache = None if options.out is None else options.out / CACHE
-    result, at = [], 0.0
-    with Flyer(mission, cache) as flyer:
-        for n, path in enumerate(paths):
-            options.progress("scoring", n, len(paths))
-            scores = flyer.scores(path, names[path], truths[path] if whole else None)
-            _, camera = mission.instrument_for(names[path])
-            seconds = scores.lines * (camera.line_time_us or 0.0) / 1e6
-            result.append(Observation(names[path], at, seconds, scores))
-            at += seconds
-    return result
+def named_swaths(mission: Mission, given: Sequence[str] = ()) -> list[tuple[Path, str]]:
+    """The swaths of files and their names; none where the mission renders or replays its own.
+
+    Raises DataError for a name or pattern that matches no file.
+    """
+    if not given and not mission.simulation.swaths and has_generators(mission):
+        return []
+    names = _names(swath_paths(mission, given))
+    return list(names.items())
 
 
-def _plan_path(mission: Mission, options: Options) -> Path:
+def plan_path(mission: Mission, options: Options) -> Path:
+    """The contact plan that is asked for. Raises PlanError where there is none."""
     if options.plan is not None:
         return Path(options.plan)
     if mission.simulation.plan is None:
