@@ -10,6 +10,7 @@ import numpy.typing as npt
 from matplotlib.axes import Axes
 
 from winnow_base.figure import Plot, new_figure, plain, plot
+from winnow_ground.simulation.curves import Curve
 from winnow_ground.simulation.judge import REASONS
 from winnow_ground.simulation.result import Result
 
@@ -83,6 +84,27 @@ def against_bytes(results: Mapping[str, Runs], label: str) -> Plot:
     axes.set_xlim(left=0)
     _axes(axes, "MB of products on the ground", label)
     axes.legend(frameon=False, ncols=2, loc="best")
+    return plot(figure)
+
+
+def by_share(curves: Sequence[Curve], label: str) -> Plot:
+    """Value of the first share of all products' bytes, were all on board and nothing lost."""
+    figure = new_figure(10.5, 4.8)
+    axes = figure.add_subplot()
+    shares = np.geomspace(1e-3, 1.0, 200)
+    for curve, (colour, stroke) in zip(curves, STYLES, strict=False):
+        values = [curve.at(float(share)) for share in shares]
+        axes.plot(
+            100 * shares, values, color=colour, linestyle=stroke, linewidth=2,
+            label=plain(curve.policy),
+        )  # fmt: skip
+    axes.set_xscale("log")
+    axes.set_xticks([0.1, 1, 2, 5, 10, 100], ["0.1", "1", "2", "5", "10", "100"])
+    axes.minorticks_off()
+    axes.set_ylim(bottom=0)
+    axes.set_xlim(0.1, 100)
+    _axes(axes, "% of the bytes of all products", label)
+    axes.legend(frameon=False, loc="best")
     return plot(figure)
 
 

@@ -51,6 +51,7 @@ def page(campaign: Campaign, heading: str, sentences: Sequence[str]) -> str:
         policies=list(results),
         time=picture(drawings.over_time(results, runs[0].worth, label), "Value over time"),
         octets=picture(drawings.against_bytes(results, label), "Value against bytes"),
+        shares=picture(drawings.by_share(campaign.curves, label), "Value by share of bytes"),
         missed=picture(drawings.why_missed(results), "What was missed and why")
         if campaign.truth
         else None,
