@@ -24,6 +24,7 @@ import winnow_ground.feed
 import winnow_ground.look_commands
 import winnow_ground.place_commands
 import winnow_ground.scene_commands
+import winnow_ground.serve.commands
 import winnow_train.commands
 from winnow_edge.errors import WinnowEdgeError
 from winnow_edge.output import checked_stdout, tell
@@ -51,6 +52,7 @@ winnow_ground.feed.register(app)
 winnow_ground.look_commands.register(app)
 winnow_ground.place_commands.register(app)
 winnow_ground.scene_commands.register(app)
+winnow_ground.serve.commands.register(app)
 
 
 def _print_versions(wanted: bool) -> None:

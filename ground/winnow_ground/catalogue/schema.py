@@ -159,15 +159,18 @@ def create(path: Path) -> sqlite3.Connection:
     return _opened(path, "rwc")
 
 
-def open_catalogue(path: Path, *, write: bool = False) -> sqlite3.Connection:
-    """The catalogue in `path`, to read or to `write`. Raises CatalogueError."""
+def open_catalogue(path: Path, *, write: bool = False, shared: bool = False) -> sqlite3.Connection:
+    """The catalogue in `path`, to read or to `write`; `shared` by threads that take turns.
+
+    Raises CatalogueError.
+    """
     if not path.is_file():
         raise CatalogueError(
             "is no catalogue" if path.exists() else "is not there",
             where=path,
             hint="`winnow catalogue add RECEPTION --to FILE` makes one",
         )
-    return _opened(path, "rw" if write else "ro")
+    return _opened(path, "rw" if write else "ro", shared=shared)
 
 
 @contextmanager
@@ -211,12 +214,14 @@ _TROUBLE: Final = {
 }
 
 
-def _opened(path: Path, mode: str) -> sqlite3.Connection:
+def _opened(path: Path, mode: str, *, shared: bool = False) -> sqlite3.Connection:
     # On a disk that is read-only there is no room for SQLite's shared memory, and no need of it.
     still = mode == "ro" and not os.access(path.parent, os.W_OK) and not _log_of(path).exists()
     with saying(path):
         uri = f"{path.absolute().as_uri()}?mode={mode}{'&immutable=1' if still else ''}"
-        db = sqlite3.connect(uri, uri=True, timeout=BUSY_S, isolation_level=None)
+        db = sqlite3.connect(
+            uri, uri=True, timeout=BUSY_S, isolation_level=None, check_same_thread=not shared
+        )
     try:
         with saying(path):
             _prepare(db, path, mode)

@@ -1,0 +1,1 @@
+"""`winnow serve`: a catalogue in the browser, offline, on this machine."""

@@ -1,0 +1,154 @@
+"""`winnow serve` as a browser and a stranger meet it: a real server, real requests."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.parse import quote
+
+import pytest
+
+from tests.running import winnow
+from winnow_ground.catalogue.add import add_reception
+from winnow_ground.catalogue.schema import create
+from winnow_ground.receive import receive
+
+Fly = Callable[..., Any]
+HOSTILE = "<script>alert(1)</script>\"'&../x"
+
+
+NONSENSE = [
+    ("/found?low=x", 400),
+    ("/found?low=nan", 400),
+    ("/found?page=-1", 400),
+    ("/found?least=1e999", 400),
+    ("/found?box=1,2,3", 400),
+    ("/found?order=DROP", 400),
+    ("/found?text=" + "x" * 5000, 400),
+    ("/found?" + "&".join(f"class={n}" for n in range(99)), 400),
+    ("/swath/77", 404),
+    ("/swath/x", 404),
+    ("/swath/" + "9" * 5000, 404),
+    ("/swath/99999999999999999999999", 404),
+    ("/tile/99999999999999999999999/picture", 404),
+    ("/tile/999/picture", 404),
+    ("/swath/1/quick-look", 404),
+    ("/export/xml", 404),
+    ("/static/../app.py", 404),
+    ("/static/%2e%2e/app.py", 404),
+    ("/../../etc/passwd", 404),
+]
+
+
+class Answer(NamedTuple):
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def told(self) -> Any:
+        return json.loads(self.body)
+
+
+class Served(NamedTuple):
+    port: int
+    catalogue: Path
+
+    def get(self, path: str, **headers: str) -> Answer:
+        line = http.client.HTTPConnection("127.0.0.1", self.port)
+        line.request("GET", path, headers=headers)
+        answer = line.getresponse()
+        found = Answer(answer.status, dict(answer.getheaders()), answer.read())
+        line.close()
+        return found
+
+
+@pytest.fixture
+def served(fly: Fly, tmp_path: Path) -> Iterator[Served]:
+    """A server over a catalogue of one swath with a hostile name."""
+    fly(name=HOSTILE, instrument="camera").contact(tmp_path / "pass.bin", 40_000)
+    catalogue = tmp_path / "mars.db"
+    add_reception(catalogue, receive([tmp_path / "pass.bin"], tmp_path / "in"))
+    command = [str(Path(sys.executable).parent / "winnow"), "serve", str(catalogue), "--port", "0"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    said = process.stdout.readline()
+    port = re.search(r"127\.0\.0\.1:(\d+)", said)
+    assert port, process.communicate()
+    yield Served(int(port[1]), catalogue)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate()
+    assert "Traceback" not in err
+
+
+def test_counts_pages_and_pictures_are_there(served: Served) -> None:
+    found = served.get("/found").told
+    assert found["detections"] == sum(found["facets"]["class"].values()) > 0
+    craters = served.get("/found?class=crater&low=0.95").told
+    assert {one["class_name"] for one in craters["listed"]} == {"crater"}
+    assert all(one["posterior"] >= 0.95 for one in craters["listed"])
+    pictured = next(one for one in found["listed"] if one["pictured"])
+    picture = served.get(f"/tile/{pictured['id']}/picture")
+    assert picture.headers["content-type"] == "image/jpeg"
+    assert picture.body.startswith(b"\xff\xd8")
+    exported = served.get("/export/coco.json?class=crater").told
+    assert len(exported["annotations"]) == served.get("/found?class=crater").told["detections"]
+
+
+def test_names_are_text_on_every_page(served: Served) -> None:
+    for path in ("/", f"/?text={quote(HOSTILE)}", "/swath/1", f"/?class={quote(HOSTILE)}"):
+        answer = served.get(path, Accept="text/html")
+        assert answer.status == 200
+        assert b"<script>alert" not in answer.body
+        assert b"alert(1)" in answer.body
+        assert "default-src 'self'" in answer.headers["content-security-policy"]
+        assert b"http://" not in answer.body and b"https://" not in answer.body
+
+
+def test_what_makes_no_sense_is_refused(served: Served) -> None:
+    for path, status in NONSENSE:
+        answer = served.get(path)
+        assert (path, answer.status) == (path, status)
+        assert b"Traceback" not in answer.body
+
+
+def test_no_other_name_is_answered(served: Served) -> None:
+    # A page of another site whose name points here sees nothing (DNS rebinding).
+    assert served.get("/found", Host="evil.example").status == 400
+
+
+def test_a_file_outside_of_its_reception_is_not_shown(served: Served) -> None:
+    db = create(served.catalogue)
+    db.execute("UPDATE tile SET file = '../mars.db', changed = 2")
+    db.close()
+    tile = served.get("/found").told["listed"][0]["id"]
+    assert served.get(f"/tile/{tile}/picture").status == 404
+
+
+def test_what_is_added_meanwhile_is_found(served: Served, fly: Fly, tmp_path: Path) -> None:
+    before = served.get("/found").told["detections"]
+    shutil.rmtree(tmp_path / "store")
+    fly(name="second", seed=5).contact(tmp_path / "later.bin", 40_000)
+    add_reception(served.catalogue, receive([tmp_path / "later.bin"], tmp_path / "in2"))
+    after = served.get("/found").told
+    assert after["detections"] > before
+    assert after["swaths"] == 2
+
+
+def test_a_port_that_is_taken_is_one_line(served: Served, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        done = winnow("serve", served.catalogue, "--port", port)
+    assert done.returncode == 3
+    assert f"port {port} cannot be taken" in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert winnow("serve", tmp_path / "none.db").returncode == 3
