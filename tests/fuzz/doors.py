@@ -48,6 +48,7 @@ DOORS = {
     "pds3": Entry("tests.fuzz.contacts", "ground", 250, 60_000),
     "labels": Entry("tests.fuzz.learning", "train", 250, 60_000),
     "own": Entry("tests.fuzz.learning", "train", 250, 80_000),
+    "looks": Entry("tests.fuzz.learning", "train", 150, 60_000),
     "recipe": Entry("tests.fuzz.learning", "train", 120, 40_000),
     "server": Entry("tests.fuzz.servers", "train", 120, 30_000),
 }

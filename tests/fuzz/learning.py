@@ -18,6 +18,7 @@ from winnow_train.making.coco import read_coco
 from winnow_train.making.labels import Labels
 from winnow_train.making.table import read_table
 from winnow_train.recipe import RECIPE_FOLDERS, read_recipe
+from winnow_train.windows.pictures import read_looks
 
 _TILES = [f"ESP_01128{n}_1950_RED-010{n}.jpg" for n in range(4)]
 _ROVER = [f"calibrated/007{n}ML0005780000102730I01_DRCL.JPG" for n in range(3)]
@@ -149,6 +150,24 @@ def own_door(folder: Path) -> Door:
 
     plain = [(True, json.dumps(coco).encode()), *((False, table) for table in tables)]
     return Door(enter, plain, damaged)
+
+
+def looks_door(folder: Path) -> Door:
+    """What people saw in pictures, by patterns of names; asked for a picture's name."""
+    box = {"class": "crater", "line": 1, "sample": 2.5, "lines": 30, "samples": 40, "field": True}
+    entry = {"absent": ["spider"], "features": [box], "complete": 20, "source": "a", "credit": "x"}
+    values = {"pictures": {"a*": entry, "*.jpg": {"absent": ["crater"]}, "[": {}}}
+    path = folder / "looks.json"
+
+    def enter(data: bytes) -> None:
+        path.write_bytes(data)
+        looks = read_looks(path)
+        for name in ("a.jpg", "b.png"):
+            found = looks.of(name)
+            assert all(feature.box.lines >= 1 for feature in found.features)
+
+    plain = [json.dumps(values).encode()]
+    return Door(enter, plain, lambda rng: mutate.json_bytes(rng, [values], (b"NaN",)))
 
 
 def recipe_door(folder: Path) -> Door:

@@ -282,12 +282,19 @@ def test_bad_truth_files_are_refused(tmp_path: Path, text: str, said: str) -> No
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ('{"pictures": []}', "no table `pictures`"),
-        ('{"pictures": {"a*": {"never": []}}}', r"a\*: unknown key 'never'"),
-        ('{"pictures": {"a*": {"absent": "spider"}}}', "must be a list of class names"),
-        ('{"pictures": {"a*": 3}}', r"a\*: must be a table"),
-        ('{"pictures": {"a*": {"complete": "20"}}}', "`complete` is '20'"),
-        ('{"pictures": {"a*": {"credit": 3}}}', "`credit` is 3, must be a text"),
+        ("[]", "must be a table"),
+        ("{}", "`pictures` is missing"),
+        ('{"pictures": []}', "`pictures` must be tables"),
+        ('{"pictures": {"a*": {"never": []}}}', r"unknown key `pictures\.a\*\.never`"),
+        ('{"pictures": {"a*": {"absent": "spider"}}}', r"a\*\.absent` is 'spider', must be a list"),
+        ('{"pictures": {"a*": 3}}', "`pictures` must be tables"),
+        ('{"pictures": {"a*": {"complete": "20"}}}', "complete` is '20', must be a number"),
+        ('{"pictures": {"a*": {"complete": NaN}}}', "no finite number"),
+        ('{"pictures": {"a*": {"credit": 3}}}', "credit` is 3, must be a text"),
+        (
+            '{"pictures": {"a*": {"features": [{"class": "a"}]}}}',
+            r"features\[0\]\.line` is missing",
+        ),
     ],
 )
 def test_bad_looks_are_refused(tmp_path: Path, text: str, said: str) -> None:
@@ -307,8 +314,8 @@ def test_folders_without_pictures_are_refused(tmp_path: Path) -> None:
 
 def test_the_shipped_looks_are_read() -> None:
     looks = read_looks(find_looks("mars"))
-    assert "spider" in looks.of("MC11E-A.png")["absent"]
-    assert looks.of("mars_crater_042.jpg")["source"] == "mars_crater_033"
+    assert "spider" in looks.of("MC11E-A.png").absent
+    assert looks.of("mars_crater_042.jpg").source == "mars_crater_033"
 
 
 def test_a_net_names_whose_pictures_its_windows_were_cut_from(scenes: Path, tmp_path: Path) -> None:

@@ -93,7 +93,7 @@ def rows_of_tiles(draw: st.DrawFn) -> list[tuple[float, list[Detection]]]:
 
 
 @given(rows=rows_of_tiles(), limit=st.sampled_from([0.0, 0.2, 0.3, 0.5, 1.0]), data=st.data())
-@settings(max_examples=150)
+@settings(max_examples=60)
 def test_the_stream_decides_as_the_whole_does(
     rows: list[tuple[float, list[Detection]]], limit: float, data: st.DataObject
 ) -> None:

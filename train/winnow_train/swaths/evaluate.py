@@ -24,6 +24,7 @@ from winnow_train.swaths.match import DUPLICATE, FALSE, SMALLEST, TRUE, known_in
 from winnow_train.swaths.page import CHOSEN_HERE, EVERYWHERE, sizes_in_words, write_page
 from winnow_train.windows.pictures import (
     NO_LOOKS,
+    Look,
     Looks,
     Picture,
     find_looks,
@@ -167,7 +168,7 @@ def _looks(folder: Path, name: str, absent: Sequence[str]) -> Looks:
         looks = read_looks(find_looks(name))
     elif beside.is_file():
         looks = read_looks(beside)
-    return replace(looks, entries=(*looks.entries, ("*", {"absent": list(absent)})))
+    return replace(looks, entries=(*looks.entries, ("*", Look(absent=tuple(absent)))))
 
 
 def _refuse_strangers(absent: Sequence[str], classes: Sequence[str]) -> None:

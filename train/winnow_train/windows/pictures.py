@@ -24,20 +24,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any
 
 from winnow_base.errors import DataError
-from winnow_base.truth_files import read_truth_file
+from winnow_base.truth_files import TrueFeature, read_truth_file
 from winnow_edge.files import read_small
 from winnow_edge.products.kinds import Box
-from winnow_edge.tables import plain_json
+from winnow_edge.tables import Reader, setting
 from winnow_train.datasets import HIRISE_SOURCE, IMAGE_SUFFIXES
 
 LOOKS_FOLDERS = (
     Path(__file__).parents[1] / "looks",  # in a wheel
     Path(__file__).parents[2] / "looks",  # in the repository
 )
-_OVERRIDING = ("source", "complete", "credit")
 
 
 @dataclass(frozen=True)
@@ -64,20 +62,40 @@ class Picture:
 
 
 @dataclass(frozen=True)
+class Look:
+    """What a looks file says of the pictures of a pattern; the keys are described above."""
+
+    absent: tuple[str, ...] = setting(())
+    features: tuple[TrueFeature, ...] = setting((), most=50_000)
+    complete: float | None = setting(None, 0, 2**31 - 1)
+    source: str | None = setting(None)
+    credit: str | None = setting(None)
+
+
+@dataclass(frozen=True)
+class _File:
+    pictures: dict[str, Look] = setting(...)
+
+
+@dataclass(frozen=True)
 class Looks:
-    """The entries of a looks file, in its order."""
+    """The patterns of a looks file with their entries, in its order."""
 
     path: Path | None
-    entries: tuple[tuple[str, dict[str, Any]], ...]
+    entries: tuple[tuple[str, Look], ...]
 
-    def of(self, name: str) -> dict[str, Any]:
+    def of(self, name: str) -> Look:
         """What is said of a picture, joined over the patterns that its name matches."""
-        found: dict[str, Any] = {"absent": [], "features": []}
+        found = Look()
         for pattern, entry in self.entries:
             if fnmatchcase(name, pattern):
-                found["absent"] = [*found["absent"], *entry.get("absent", [])]
-                found["features"] = [*found["features"], *entry.get("features", [])]
-                found |= {k: v for k, v in entry.items() if k in _OVERRIDING}
+                found = Look(
+                    found.absent + entry.absent,
+                    found.features + entry.features,
+                    found.complete if entry.complete is None else entry.complete,
+                    found.source if entry.source is None else entry.source,
+                    found.credit if entry.credit is None else entry.credit,
+                )
         return found
 
 
@@ -99,28 +117,11 @@ def find_looks(name: str) -> Path:
 def read_looks(path: Path) -> Looks:
     """Read a looks file. Raises DataError naming the file and the entry."""
     try:
-        table = plain_json(read_small(path))
+        data = read_small(path)
     except OSError as error:
         raise DataError(error.strerror or "cannot be read", where=path) from error
-    except ValueError as error:
-        raise DataError(f"is not JSON: {error}", where=path) from error
-    pictures = table.get("pictures") if isinstance(table, dict) else None
-    if not isinstance(pictures, dict):
-        raise DataError("is no looks file: it has no table `pictures`", where=path)
-    for pattern, entry in pictures.items():
-        where = f"{path}: {pattern}"
-        if not isinstance(entry, dict):
-            raise DataError("must be a table", where=where, hint="see the keys of a looks file")
-        unknown = sorted(set(entry) - {"absent", "features", *_OVERRIDING})
-        if unknown:
-            raise DataError(f"unknown key {unknown[0]!r}", where=where)
-        for key in ("source", "credit"):
-            if not isinstance(entry.get(key, ""), str):
-                raise DataError(f"`{key}` is {entry[key]!r}, must be a text", where=where)
-        _complete(entry.get("complete", 1), where)
-        _absent(entry.get("absent", []), where)
-        _features(entry.get("features", []), where)
-    return Looks(path, tuple(pictures.items()))
+    reader = Reader(path, DataError, hint="is it a looks file? see docs/evaluation.md")
+    return Looks(path, tuple(reader.table(_File, reader.json(data)).pictures.items()))
 
 
 def read_pictures(folder: Path, looks: Looks = NO_LOOKS) -> tuple[Picture, ...]:
@@ -150,20 +151,19 @@ def truth_path(picture: Path) -> Path:
 
 def _picture(path: Path, looks: Looks) -> Picture:
     said = looks.of(path.name)
-    where = f"{looks.path}: {path.name}"
-    features = _features(said["features"], where)
+    features = tuple(Feature(f.class_name, f.box, f.field) for f in said.features)
     claimed, truth = None, truth_path(path)
     if truth.is_file():
         claimed, boxes = read_truth(truth)
         features = (*features, *boxes)
     return Picture(
         path,
-        str(said.get("source") or _source(path)),
+        said.source or _source(path),
         features,
-        tuple(dict.fromkeys(_absent(said["absent"], where))),
-        said.get("complete"),
+        tuple(dict.fromkeys(said.absent)),
+        said.complete,
         claimed,
-        str(said.get("credit", "")),
+        said.credit or "",
     )
 
 
@@ -187,39 +187,6 @@ def read_truth(path: Path) -> tuple[tuple[int, int] | None, tuple[Feature, ...]]
 def _touches(box: Box, size: tuple[int, int]) -> bool:
     inside = box.line < size[0] and box.sample < size[1]
     return inside and box.line + box.lines > 0 and box.sample + box.samples > 0
-
-
-def _absent(names: Any, where: str) -> tuple[str, ...]:
-    if not isinstance(names, list) or not all(isinstance(n, str) for n in names):
-        raise DataError("`absent` must be a list of class names", where=where)
-    return tuple(names)
-
-
-def _complete(side: Any, where: str) -> None:
-    if not isinstance(side, int | float) or isinstance(side, bool) or not 0 <= side < 2**31:
-        raise DataError(f"`complete` is {side!r}, must be a side in pixels", where=where)
-
-
-def _features(entries: Any, where: str) -> tuple[Feature, ...]:
-    if not isinstance(entries, list):
-        raise DataError("`features` must be a list", where=where)
-    return tuple(_feature(e, f"{where}: features[{n}]") for n, e in enumerate(entries))
-
-
-def _feature(entry: Any, where: str) -> Feature:
-    if not isinstance(entry, dict) or not isinstance(entry.get("class"), str):
-        raise DataError("has no `class`", where=where)
-    sides: list[int] = []
-    for key, least in (("line", -(2**31)), ("sample", -(2**31)), ("lines", 1), ("samples", 1)):
-        value = entry.get(key)
-        if (
-            not isinstance(value, int | float)
-            or isinstance(value, bool)
-            or not least <= value < 2**31
-        ):
-            raise DataError(f"`{key}` is {value!r}, must be a number from {least} up", where=where)
-        sides.append(int(value))
-    return Feature(entry["class"], Box(*sides), bool(entry.get("field", False)))
 
 
 def refuse_misfit(picture: Picture, lines: int, samples: int) -> None:
