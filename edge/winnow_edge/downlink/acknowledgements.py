@@ -8,10 +8,11 @@ can acknowledge nothing by mistake. Reports may be cumulative, late, or given tw
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from winnow_edge.errors import PacketError, StoreError
 from winnow_edge.files import read_small
@@ -19,6 +20,7 @@ from winnow_edge.store import containers
 from winnow_edge.store.quota import drop_delivered
 from winnow_edge.store.schema import MAX_CONTACT, ContainerState
 from winnow_edge.store.store import Store
+from winnow_edge.tables import Reader, setting
 
 _AT_ONCE: Final = 2
 
@@ -49,64 +51,49 @@ class AckReport:
         return json.dumps(report, indent=1) + "\n"
 
     @classmethod
-    def from_json(cls, text: str, where: object = None) -> AckReport:
+    def from_json(cls, text: str | bytes, where: object = None) -> AckReport:
         """The inverse of `to_json`. Raises PacketError naming the key that is wrong."""
-        try:
-            raw = json.loads(text)
-        except (ValueError, RecursionError) as error:
-            raise PacketError(
-                f"is not an acknowledgement report: {error}",
-                where=where,
-                hint="give the ack.json that `winnow receive` wrote",
-            ) from error
-        try:
-            return cls(
-                store_id=int(_typed(raw, "store", str), 16),
-                contacts={
-                    _contact(number): ContactAck(
-                        _numbers(ack, "received"), _numbers(ack, "missing")
-                    )
-                    for number, ack in _typed(raw, "contacts", dict).items()
-                },
-                mission=_typed(raw, "mission", str) if raw.get("mission") is not None else None,
-            )
-        except ValueError as error:
-            raise PacketError(
-                f"is not an acknowledgement report: {error}",
-                where=where,
-                hint="give the ack.json that `winnow receive` wrote",
-            ) from error
+        reader = Reader(where, PacketError, others=True, hint=_HINT)
+        file = reader.table(_File, reader.json(text))
+        if not _STORE.fullmatch(file.store):
+            raise reader.refusal(("store",), "`store` must be a number of up to 8 hex digits")
+        for number in file.contacts:
+            if not (_CONTACT.fullmatch(number) and int(number) <= MAX_CONTACT):
+                what = f"`contacts` are numbers from 1 to {MAX_CONTACT:,}, not {number[:20]!r}"
+                raise reader.refusal(("contacts",), what)
+        contacts = {int(n): ContactAck(a.received, a.missing) for n, a in file.contacts.items()}
+        return cls(int(file.store, 16), contacts, file.mission)
 
 
-def _typed(raw: Any, key: str, wanted: type) -> Any:
-    value = raw.get(key) if isinstance(raw, dict) else None
-    if not isinstance(value, wanted):
-        raise ValueError(f"`{key}` is missing or of the wrong type")
-    return value
+@dataclass(frozen=True)
+class _Contact:
+    """The numbers of a contact's containers in an ack file."""
+
+    received: tuple[int, ...] = setting(..., 0, 2**32 - 1)
+    missing: tuple[int, ...] = setting(..., 0, 2**32 - 1)
 
 
-def _contact(number: str) -> int:
-    if not 0 < int(number) <= MAX_CONTACT:
-        raise ValueError(f"{number} is no contact number, 1 to {MAX_CONTACT}")
-    return int(number)
+@dataclass(frozen=True)
+class _File:
+    """The keys of an ack file."""
+
+    store: str = setting(...)
+    contacts: dict[str, _Contact] = setting(...)
+    mission: str | None = setting(None)
 
 
-def _numbers(ack: Any, key: str) -> tuple[int, ...]:
-    numbers = _typed(ack, key, list)
-    if not all(type(n) is int and 0 <= n < 2**32 for n in numbers):
-        raise ValueError(f"`{key}` must list container numbers")
-    return tuple(numbers)
+_HINT: Final = "give the ack.json that `winnow receive` wrote"
+_STORE: Final = re.compile(r"[0-9a-fA-F]{1,8}")
+_CONTACT: Final = re.compile(r"[1-9][0-9]{0,9}")
 
 
 def load_ack(path: str | Path) -> AckReport:
     """Read an ack file. Raises PacketError if it is unreadable or no report."""
     try:
-        text = read_small(path).decode("utf-8")
+        data = read_small(path)
     except OSError as error:
         raise PacketError(error.strerror or "cannot be read", where=path) from error
-    except UnicodeDecodeError as error:
-        raise PacketError("is not UTF-8 text", where=path) from error
-    return AckReport.from_json(text, where=path)
+    return AckReport.from_json(data, where=path)
 
 
 @dataclass(frozen=True, slots=True)
