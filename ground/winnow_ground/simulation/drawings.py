@@ -25,6 +25,12 @@ _REASON_COLOURS: Final = (
 )  # fmt: skip
 _FAINT: Final = "#D9D9D9"
 Runs = Sequence[Result]
+Styles = Mapping[str, tuple[str, str]]
+
+
+def styles_of(policies: Sequence[str]) -> Styles:
+    """Colour and stroke of each policy, the same in all plots of a page."""
+    return {name: STYLES[n % len(STYLES)] for n, name in enumerate(policies)}
 
 
 def _axes(axes: Axes, x: str, y: str) -> None:
@@ -49,7 +55,9 @@ def over_time(results: Mapping[str, Runs], worth: float | None, label: str) -> P
     axes = figure.add_subplot()
     span = max((h.start + h.seconds for r in results.values() for h in r[0].contacts), default=1.0)
     unit, seconds = unit_of(span)
-    for (name, runs), (colour, stroke) in zip(results.items(), STYLES, strict=False):
+    styles = styles_of(tuple(results))
+    for name, runs in results.items():
+        colour, stroke = styles[name]
         x = np.array([h.start + h.seconds for h in runs[0].contacts]) / seconds
         y = np.cumsum([[h.value for h in run.contacts] for run in runs], axis=1)
         x, mean = np.concatenate([[0.0], x]), np.concatenate([[0.0], y.mean(axis=0)])
@@ -74,7 +82,9 @@ def against_bytes(results: Mapping[str, Runs], label: str) -> Plot:
     """Value against the bytes that came down, as they came down, in the first run."""
     figure = new_figure(10.5, 4.8)
     axes = figure.add_subplot()
-    for (name, runs), (colour, stroke) in zip(results.items(), STYLES, strict=False):
+    styles = styles_of(tuple(results))
+    for name, runs in results.items():
+        colour, stroke = styles[name]
         octets, value = runs[0].curve
         axes.plot(
             np.array(octets) / 1e6, value, color=colour, linestyle=stroke, linewidth=2,
@@ -87,12 +97,13 @@ def against_bytes(results: Mapping[str, Runs], label: str) -> Plot:
     return plot(figure)
 
 
-def by_share(curves: Sequence[Curve], label: str) -> Plot:
+def by_share(curves: Sequence[Curve], styles: Styles, label: str) -> Plot:
     """Value of the first share of all products' bytes, were all on board and nothing lost."""
     figure = new_figure(10.5, 4.8)
     axes = figure.add_subplot()
     shares = np.geomspace(1e-3, 1.0, 200)
-    for curve, (colour, stroke) in zip(curves, STYLES, strict=False):
+    for curve in curves:
+        colour, stroke = styles[curve.policy]
         values = [curve.at(float(share)) for share in shares]
         axes.plot(
             100 * shares, values, color=colour, linestyle=stroke, linewidth=2,
@@ -135,7 +146,9 @@ def recalls(results: Mapping[str, Runs], classes: Sequence[str]) -> Plot:
     figure = new_figure(10.5, 1.2 + 0.16 * max(len(classes), 1) * (len(results) + 1))
     axes = figure.add_subplot()
     high = 0.8 / max(len(results), 1)
-    for n, ((name, runs), (colour, _)) in enumerate(zip(results.items(), STYLES, strict=False)):
+    styles = styles_of(tuple(results))
+    for n, (name, runs) in enumerate(results.items()):
+        colour, _ = styles[name]
         values = [
             100 * float(np.mean([run.figures.get(f"recall.{c}", 0.0) for run in runs]))
             for c in classes

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from bisect import bisect_left
 from dataclasses import asdict
 from pathlib import Path
 
@@ -124,10 +125,10 @@ def verdict(campaign: Campaign) -> list[str]:
             )
         if theirs[0].bound is not None:
             exact = all(run.exact for run in theirs)
-            gap = max(1 - run.value / run.bound for run in theirs if run.bound)
-            text += "; no choice is better" if exact else f"; no choice exceeds it by {gap:.1%}"
+            most = max(run.bound / run.value for run in theirs if run.bound and run.value)
+            text += "; no choice is better" if exact else f"; {most:.2f} times {other}'s is a bound"
         lines.append(text)
-    lines += _by_share(campaign)
+    lines += _by_share(campaign) + _firsts(campaign)
     if campaign.truth and (why := _missed(runs)):
         lines.append(f"without a picture down: {why}")
     lines.append(_conserved(runs))
@@ -151,6 +152,28 @@ def _by_share(campaign: Campaign) -> list[str]:
                 f"{other}'s value"
             )
     return lines
+
+
+def _firsts(campaign: Campaign) -> list[str]:
+    """How many contacts after the oracle's the first of each class was heard of, in the first
+    run."""
+    oracle = campaign.results.get("oracle")
+    if oracle is None:
+        return []
+    ends = [held.start + held.seconds + held.light_s for held in oracle[0].contacts]
+    late: dict[int, list[str]] = {}
+    for name, theirs in oracle[0].classes.items():
+        mine = campaign.flown[0].classes[name]
+        if theirs.first_s is None:
+            continue
+        first = len(ends) if mine.first_s is None else bisect_left(ends, mine.first_s)
+        late.setdefault(max(0, first - bisect_left(ends, theirs.first_s)), []).append(name)
+    if not late:
+        return []
+    soon = len(late.get(0, []))
+    parts = [f"{soon} with the oracle's contact"] if soon else []
+    parts += [f"{', '.join(late[n])} {count(n, 'contact')} later" for n in sorted(late) if n]
+    return [f"first heard of each class: {'; '.join(parts)}"]
 
 
 def _missed(runs: tuple[Result, ...]) -> str:

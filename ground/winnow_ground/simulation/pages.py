@@ -51,7 +51,10 @@ def page(campaign: Campaign, heading: str, sentences: Sequence[str]) -> str:
         policies=list(results),
         time=picture(drawings.over_time(results, runs[0].worth, label), "Value over time"),
         octets=picture(drawings.against_bytes(results, label), "Value against bytes"),
-        shares=picture(drawings.by_share(campaign.curves, label), "Value by share of bytes"),
+        shares=picture(
+            drawings.by_share(campaign.curves, drawings.styles_of(tuple(results)), label),
+            "Value by share of bytes",
+        ),
         missed=picture(drawings.why_missed(results), "What was missed and why")
         if campaign.truth
         else None,
@@ -130,7 +133,8 @@ def _table(campaign: Campaign) -> list[dict[str, Any]]:
     """A row per figure, a cell per policy: mean, interval, and difference to the flown policy."""
     rows = []
     for key, words, factor, digits in _ROWS:
-        if not any(key in run.figures for runs in campaign.results.values() for run in runs):
+        every = [run.figures.get(key) for runs in campaign.results.values() for run in runs]
+        if not any(every):  # nobody has it, or it is 0 for all
             continue
         cells = []
         for name, runs in campaign.results.items():
