@@ -1,11 +1,12 @@
-"""Does the interval of an audit hold the recall? Labelled tiles, drawn 200 times.
+"""Does the interval of an audit hold the recall? Labelled tiles, drawn 2,000 times.
 
-    python -m benchmarks.finding.audit [--short] [--json] [--data ROOT]
+    python -m benchmarks.finding.audit [--seeds N] [--runs] [--short] [--json] [--data ROOT]
 
 What a shipped bundle says of the val tiles of hirise-v3, which it has not been trained on, and
 their labels, repeated at random to a swath of 100,000 tiles. Each seed draws 1 % of it as the board
 does (`winnow_edge.products.audit.drawn`); the ground's estimate of each class's recall and of the
-share of tiles in which it is missed is compared with the whole swath's.
+share of tiles in which it is missed is compared with the whole swath's. With --runs tiles of one
+class lie side by side, as features that fill many tiles do.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from winnow_edge.products.encode import decode_record
 from winnow_edge.products.kinds import Flag, Kind
 from winnow_ground.audit import Audited, Estimate, estimate
 
-TILES, SHARE, SEEDS = 100_000, 0.01, 200
+TILES, SHARE, SEEDS = 100_000, 0.01, 2000
 
 
 def judged(root: Path, most: int | None) -> list[Audited]:
@@ -62,13 +63,18 @@ def judged(root: Path, most: int | None) -> list[Audited]:
 def main() -> int:
     parser = arguments(__doc__)
     parser.add_argument("--data", type=Path, metavar="ROOT", help="folder of the data sets")
+    parser.add_argument("--seeds", type=int, default=SEEDS, metavar="N", help="draws (2000)")
+    parser.add_argument("--runs", action="store_true", help="tiles of one class side by side")
     args = parser.parse_args()
     tiles = judged(data_root(args, SET), 20 * ACROSS if args.short else None)
     chosen = np.random.default_rng(0).integers(0, len(tiles), TILES)
+    if args.runs:
+        shows = [" ".join(sorted(tiles[n].shows)) for n in range(len(tiles))]
+        chosen = chosen[np.argsort(np.array(shows)[chosen], kind="stable")]
     swath = [tiles[n] for n in chosen]
     true: dict[str, Estimate] = {one.class_name: one for one in estimate(swath)}
     tally = {name: [0, 0, 0, 0.0] for name in true}
-    seeds = 20 if args.short else SEEDS
+    seeds = 20 if args.short else args.seeds
     for seed in range(seeds):
         sample = [swath[n] for n in np.flatnonzero(drawn(seed, "val", 0, TILES, SHARE))]
         for one in estimate(sample):

@@ -29,6 +29,7 @@ from winnow_edge.mission_tables import (
     Products,
     QuickLooks,
     Ranking,
+    Requests,
     Screening,
     Store,
     Tiling,
@@ -51,6 +52,7 @@ __all__ = [
     "Products",
     "QuickLooks",
     "Ranking",
+    "Requests",
     "Screening",
     "Simulation",
     "Store",
@@ -91,6 +93,7 @@ class Mission:
     context: Context = setting(Context)
     audit: Audit = setting(Audit)
     ask: Ask = setting(Ask)
+    requests: Requests = setting(Requests)
     store: Store = setting(Store)
     link: Link = setting(Link)
     compute: Compute = setting(Compute)

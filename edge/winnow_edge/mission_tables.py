@@ -186,6 +186,7 @@ class Products:
         thumbnail_share: Share that the thumbnail delivers.
         image_share: Share that the image delivers.
         background_utility: Worth of the record of a tile without a detection.
+        event_utility: Worth of a product that tells of events on board.
     """
 
     thumbnail_pixels: int = setting(32, 8, 256, unit="pixels")
@@ -197,6 +198,7 @@ class Products:
     thumbnail_share: float = setting(0.25, 0.0, 1.0, unit="share")
     image_share: float = setting(0.70, 0.0, 1.0, unit="share")
     background_utility: float = setting(0.0005, 0.0, 1e6, unit="utility")
+    event_utility: float = setting(2.0, 0.0, 1e6, unit="utility")
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,6 +227,19 @@ class Context:
     times: int = setting(0, unit="tiles", choices=(0, 2, 3))
     bytes: int = setting(1500, 600, 1_000_000, unit="bytes")
     share: float = setting(0.1, 0.0, 1.0, unit="share")
+
+
+@dataclass(frozen=True, slots=True)
+class Requests:
+    """Raw regions of swaths that the ground asks for.
+
+    Attributes:
+        bytes: Most bytes of a region's samples, before they are packed. 0: none is served.
+        utility: Worth of 1000 bytes of a region, so that no part goes first for being small.
+    """
+
+    bytes: int = setting(4_000_000, 0, 16_000_000, unit="bytes")
+    utility: float = setting(100.0, 0.0, 1e6, unit="utility")
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,7 @@ import winnow_ground.deploy_commands
 import winnow_ground.feed
 import winnow_ground.look_commands
 import winnow_ground.place_commands
+import winnow_ground.request_commands
 import winnow_ground.scene_commands
 import winnow_ground.serve.commands
 import winnow_train.commands
@@ -51,6 +52,7 @@ winnow_ground.deploy_commands.register(app)
 winnow_ground.feed.register(app)
 winnow_ground.look_commands.register(app)
 winnow_ground.place_commands.register(app)
+winnow_ground.request_commands.register(app)
 winnow_ground.scene_commands.register(app)
 winnow_ground.serve.commands.register(app)
 

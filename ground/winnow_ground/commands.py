@@ -71,6 +71,7 @@ def receive_command(
 
 
 def _received_text(received: Received) -> str:
+    from winnow_ground import regions
     from winnow_ground.findings import troubles, verdict_words
 
     counts = [(n, kind) for kind, n in received.kinds().items() if n]
@@ -87,6 +88,8 @@ def _received_text(received: Received) -> str:
         for info in received.swaths.values()
         if (words := verdict_words(info))
     ]
+    lines += [f"region: {said}" for said in regions.said(received)]
+    lines += [f"event: {said}" for said in regions.events(received)]
     link = received.link
     lines.append(
         f"packets: {link.packets} received, {link.crc_failures} damaged, "

@@ -227,7 +227,7 @@ class PageWriter:
             pictures = [
                 (p.box, self.received.folder / p.file)
                 for p in self.received.products
-                if (p.store, p.swath) == key and p.file and p.box
+                if (p.store, p.swath) == key and p.file and p.box and p.kind != "region"
             ]
             pixels, damaged = mosaic(lines, samples, pictures)
             self.damaged += damaged

@@ -186,7 +186,10 @@ def arrival(pieces: Sequence[Piece], palette: Palette, title: str) -> Plot:
     """What went down in which order: each product a bar as long as its bytes. Of more than
     `MOST_BARS` products, those that follow one another share bars."""
     pieces = _joined(pieces)
-    known = ("image", "thumbnail", "quick_look", "context", "audit", "question", "record", "swath")
+    known = (
+        *("image", "thumbnail", "quick_look", "context", "audit", "question", "region", "record"),
+        *("event", "swath"),
+    )
     lanes = [kind for kind in known if any(p.kind == kind for p in pieces)]
     figure = new_figure(11, 2.1 + 0.55 * max(1, len(lanes)))
     axes = figure.add_subplot()

@@ -33,10 +33,13 @@ from winnow_edge.errors import PacketError as EdgePacketError
 from winnow_edge.files import printable, sync_files, write_file
 from winnow_edge.products.background import decode_background
 from winnow_edge.products.encode import Head, decode_picture, decode_record, decode_swath
+from winnow_edge.products.event import decode_events
 from winnow_edge.products.kinds import NO_CLASS, Flag, Kind
 from winnow_edge.products.quick_look import decode_quick_look
+from winnow_edge.products.region import decode_region, png
 from winnow_edge.tables import TEXT_MOST, shortened
 from winnow_ground.received import (
+    MOST_EVENTS,
     MOST_PRODUCTS,
     MOST_STORES,
     MOST_SWATHS,
@@ -48,6 +51,7 @@ from winnow_ground.received import (
     Reception,
     load_received,
 )
+from winnow_ground.regions import join_regions
 
 ACK_FILE = "ack.json"
 MOST_MISSING = 65_536
@@ -79,7 +83,7 @@ def _add_files(folder: Path, files: Sequence[_PacketFile], apid: int | None) -> 
     received = receiver.received
     if received.receptions:
         # What received.json names and ack.json acknowledges must be on the disk before them.
-        sync_files(receiver.written)
+        sync_files([*receiver.written, *join_regions(received)])
         received.save()
         _write_acks(received)
     if barren:
@@ -308,6 +312,22 @@ class _Receiver:
             return
         if item.kind is Kind.BACKGROUND:
             self._add_background(product, item.data)
+            return
+        if item.kind is Kind.EVENT:
+            events = decode_events(item.data)
+            told = [{"store": product.store, **event} for event in events.events]
+            received.events += told[: MOST_EVENTS - len(received.events)]
+            received.products.append(dataclasses.replace(product, swath=events.swath_id))
+            return
+        if item.kind is Kind.REGION:
+            part = decode_region(item.data)
+            file = f"{product.kind}s/parts/{product.order:05d}-s{part.swath_id}-r{part.request}.png"
+            self._write(file, png(part.pixels))
+            product = dataclasses.replace(
+                product, swath=part.swath_id, box=part.box, file=file,
+                outline=part.whole, request=part.request,
+            )  # fmt: skip
+            received.products.append(product)
             return
         if item.kind is Kind.RECORD:
             head, file, outline = decode_record(item.data), None, None

@@ -21,6 +21,7 @@ from winnow_edge.downlink.reader import LinkCounts
 from winnow_edge.errors import PacketError as EdgePacketError
 from winnow_edge.files import printable, read_small, write_file
 from winnow_edge.products.encode import checked_swath
+from winnow_edge.products.event import checked_events
 from winnow_edge.products.kinds import NO_CLASS, Box, Kind
 from winnow_edge.tables import Reader, setting, shortened
 
@@ -33,9 +34,10 @@ _MOST = 2**53
 MOST_PRODUCTS = 500_000
 MOST_STORES = 64
 MOST_SWATHS = 4096
+MOST_EVENTS = 4096
 MOST_TOLD = 16_000_000
-"""What a folder takes: products, the stores and swaths that they are of, and octets of all that was
-told about swaths. Containers beyond are left out and not acknowledged."""
+"""What a folder takes: products, events, the stores and swaths that they are of, and octets of all
+that was told about swaths. Containers beyond are left out and not acknowledged."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +49,8 @@ class ReceivedProduct:
     image or quick_look; `cumulative_bytes` what had come down with it, headers not counted; `file`
     where its picture lies in the folder; `outline` is where the feature of a picture lies, where
     several tiles told. A swath's product has no tile, class, box or posterior, a quick look no
-    tile, class or posterior. `time` (UTC, or mission time where the spacecraft did not know it),
+    tile, class or posterior. Of a part of a region `request` is the ground's number of it, and
+    `outline` the whole region. `time` (UTC, or mission time where the spacecraft did not know it),
     `latitude` and `longitude` (degrees north and east) are those of the tile's middle.
     """
 
@@ -75,6 +78,7 @@ class ReceivedProduct:
     latitude: float | None = setting(None, -90, 90)
     longitude: float | None = setting(None, -180, 180)
     out_of_place: bool = setting(False)
+    request: int | None = setting(None, 0, 2**32)
 
 
 @dataclass(frozen=True)
@@ -138,6 +142,7 @@ class _File:
     containers: tuple[ReceivedContainer, ...] = setting(...)
     products: tuple[Any, ...] = setting(..., most=MOST_PRODUCTS)
     last_count: int | None = setting(None, 0, 2**14)
+    events: tuple[dict[str, Any], ...] = setting((), most=MOST_EVENTS)
 
 
 @dataclass
@@ -154,6 +159,8 @@ class Received:
     containers: list[ReceivedContainer] = field(default_factory=list)
     products: list[ReceivedProduct] = field(default_factory=list)
     last_count: int | None = None
+    events: list[dict[str, Any]] = field(default_factory=list)
+    """What happened on board, with the `store` that told it."""
 
     @property
     def bytes(self) -> int:
@@ -235,6 +242,7 @@ class Received:
             ],
             "containers": [dataclasses.asdict(c) for c in self.containers],
             "products": [self._product_json(p) for p in self.products],
+            "events": self.events,
         }
 
     def _product_json(self, product: ReceivedProduct) -> dict[str, Any]:
@@ -306,6 +314,8 @@ def load_received(folder: str | Path) -> Received:
     try:
         receptions = [_reception(entry) for entry in file.receptions]
         swaths = {(info.get("store"), info.get("id")): checked_swath(info) for info in file.swaths}
+        told = list(file.events)
+        events = checked_events(told, MOST_EVENTS) if told else []
     except (TypeError, EdgePacketError) as error:
         what = error.what if isinstance(error, EdgePacketError) else str(error)
         raise PacketError(what, where=path, hint=_RECEIVE_AGAIN) from error
@@ -318,6 +328,7 @@ def load_received(folder: str | Path) -> Received:
         containers=list(file.containers),
         products=[_product(entry, reader) for entry in file.products],
         last_count=file.last_count,
+        events=events,
     )
 
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+from pathlib import Path
 from typing import Any
 
-from winnow_edge.errors import EXIT_OK
+from winnow_edge.errors import EXIT_OK, EXIT_USAGE
 from winnow_edge.files import printable
 from winnow_edge.mission import POLICIES, Mission, load_mission
+from winnow_edge.output import tell
 
 log = logging.getLogger(__name__)
 
@@ -62,6 +64,22 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         default=[],
         help="ack.json of `winnow receive`, applied before ranking; may be repeated",
     )
+    parser.add_argument(
+        "--request",
+        metavar="FILE",
+        action="append",
+        default=[],
+        help="requests.json of `winnow request`: raw regions, answered before ranking; may be "
+        "repeated",
+    )
+    parser.add_argument(
+        "--swaths",
+        metavar="DIR",
+        action="append",
+        default=[],
+        type=Path,
+        help="with --request: folder of the swaths' files, such as incoming/done; may be repeated",
+    )
     parser.add_argument("--policy", choices=POLICIES, help="instead of the mission's")
     parser.add_argument("--json", action="store_true", help="one JSON object on standard output")
     parser.set_defaults(func=run)
@@ -72,14 +90,20 @@ def run(args: argparse.Namespace) -> int:
     # Imported here: the flight loop shares this command line and needs none of it.
     from winnow_edge.downlink.acknowledgements import acknowledge, load_ack
     from winnow_edge.downlink.contact import downlink
+    from winnow_edge.downlink.requests import answer, load_requests
     from winnow_edge.store.store import Store
 
+    if args.request and not args.swaths:
+        tell("winnow-edge downlink: --request needs --swaths DIR, where the swaths' files are")
+        return EXIT_USAGE
     mission = load_mission(args.mission)
+    requests = [load_requests(path) for path in args.request]
     reports = [load_ack(path) for path in args.ack]
     budget = args.bytes if args.bytes is not None else contact_bytes(mission, args.contact)
     with Store.open(args.store, mission=mission, create=False, grows=False) as store:
         _warn_of_strange_classes(mission, {c for swath in store.swaths() for c in swath.classes})
         acks = [acknowledge(store, report) for report in reports]
+        answers = [one for each in requests for one in answer(store, mission, each, args.swaths)]
         summary = downlink(
             store, mission, budget_bytes=budget, out=args.out, policy=args.policy
         ).as_json()
@@ -87,6 +111,7 @@ def run(args: argparse.Namespace) -> int:
         "acknowledged": sum(ack.acknowledged for ack in acks),
         "returned": summary["returned"] + sum(ack.returned for ack in acks),
         "unknown_containers": sum(ack.unknown for ack in acks),
+        **({"requests": [one.as_json() for one in answers]} if args.request else {}),
         "out": args.out,
     }
     print(json.dumps(summary) if args.json else _text(summary))
@@ -130,6 +155,10 @@ def _text(summary: dict[str, Any]) -> str:
             f"earlier     {_many(summary['acknowledged'], 'product')} acknowledged,"
             f" {summary['returned']:,} ranked again"
         )
+    for one in summary.get("requests", ()):
+        said = one["why"] or f"{_many(one['products'], 'product')}, {one['bytes']:,} bytes"
+        refused = "refused: " if one["why"] else ""
+        lines.append(f"request {one['request']:<4} {one['swath']}: {refused}{said}")
     return "\n".join(map(printable, lines))
 
 

@@ -27,7 +27,8 @@ from winnow_edge.downlink.container import (
 )
 from winnow_edge.downlink.packets import SEQUENCE_MODULO, packetize, packets_for
 from winnow_edge.downlink.packing import Candidate, Hold, fill
-from winnow_edge.errors import OutputError, StoreError
+from winnow_edge.downlink.telling import tell_clock
+from winnow_edge.errors import OutputError, StoreError, StoreTroubleError
 from winnow_edge.files import write_aside
 from winnow_edge.mission import Link, Mission
 from winnow_edge.products.kinds import Kind
@@ -147,8 +148,12 @@ def downlink(
 
 def _stamp(store: Store) -> Callable[[], bytes]:
     """What gives packets their time codes: the mission clock, as it is known at the beginning of
-    the contact."""
+    the contact. Its events go down too."""
     clock = tick(store)
+    try:
+        tell_clock(store, clock)
+    except StoreTroubleError as error:
+        log.info("the clock's events wait: %s", error)
     return lambda: encode_cuc(clock.instant(since_boot_ns()))
 
 

@@ -57,8 +57,12 @@ class Kind(enum.IntEnum):
     """A thumbnail of a tile that the net abstained on: the ground is asked what it shows."""
     BACKGROUND = 7
     """The records of many tiles without a detection in one (`products.background`)."""
+    REGION = 8
+    """Raw samples of a swath that the ground asked for."""
     CONTEXT = 9
     """A detection's surroundings, at a coarser scale."""
+    EVENT = 10
+    """What happened on board (JSON)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,10 +1,10 @@
 """In which order products go down: pure functions of a table of products and the mission.
 
-The policies of the mission file: *fifo* in order of acquisition; *confidence* detections by
-posterior, then quick looks; *utility-per-byte* value by link bytes, the greedy order for a knapsack
-(Dantzig, "Discrete-Variable Extremum Problems", Operations Research 5, 1957); *diversity* the same,
-less what a picture shares with those sent already (`diversity`). The simulator adds others by
-passing a key of its own to `order_by`.
+The policies of the mission file: *fifo* in order of acquisition; *confidence* what the ground asked
+for, detections by posterior, then quick looks; *utility-per-byte* value by link bytes, the greedy
+order for a knapsack (Dantzig, "Discrete-Variable Extremum Problems", Operations Research 5, 1957);
+*diversity* the same, less what a picture shares with those sent already (`diversity`). The
+simulator adds others by passing a key of its own to `order_by`.
 """
 
 from __future__ import annotations
@@ -26,6 +26,8 @@ UNHEARD_DISCOUNT: Final = 0.5
 did arrive and the word of it was lost. Without this, a link that never acknowledges would carry the
 same few products for ever."""
 
+_ASKED_FOR: Final = 3.0
+"""In *confidence*, before any posterior."""
 Order = npt.NDArray[np.intp]
 
 
@@ -48,6 +50,7 @@ def rank(
     hope = UNHEARD_DISCOUNT ** columns["unheard"].astype(np.float64)
     if policy == "confidence":
         plain = np.where(columns["kind"] == Kind.QUICK_LOOK, 0.75, 0.5)
+        plain[columns["kind"] == Kind.REGION] = _ASKED_FOR
         return order_by(
             table, np.where(columns["detection"], 1.0 + columns["posterior"], plain) * hope
         )

@@ -74,19 +74,22 @@ def utilities(table: ProductTable, mission: Mission) -> npt.NDArray[np.float64]:
 
 PRODUCT_HEADER_BYTES: Final = 10
 """What a product costs in a container beside its own bytes (docs/downlink-format.md)."""
-AUDIT_UNIT_BYTES: Final = 1000
-"""The bytes that `audit.utility` is the worth of."""
+ALIKE: Final = (Kind.AUDIT, Kind.REGION)
+"""Kinds whose products have the same worth per byte, whatever their length."""
+UNIT_BYTES: Final = 1000
+"""The bytes that `audit.utility` and `requests.utility` are the worth of."""
 
 
 def density(table: ProductTable, mission: Mission) -> npt.NDArray[np.float64]:
     """Value per link byte of every product of a table: float64, shape (n,).
 
     All pictures of the audit have the same: were a small one worth more per byte, those that come
-    down first would be smoother than the swath, and the estimate biased.
+    down first would be smoother than the swath, and the estimate biased. So have all parts of
+    regions: the ground asked for the whole.
     """
     columns = table.columns
     cost = columns["bytes"] + float(PRODUCT_HEADER_BYTES)
-    cost[columns["kind"] == Kind.AUDIT] = AUDIT_UNIT_BYTES
+    cost[np.isin(columns["kind"], ALIKE)] = UNIT_BYTES
     return np.asarray(utilities(table, mission) / cost)
 
 
@@ -98,6 +101,8 @@ def unit_utility(
         Kind.QUICK_LOOK: mission.quick_look.utility,
         Kind.AUDIT: mission.audit.utility,
         Kind.QUESTION: mission.ask.utility,
+        Kind.REGION: mission.requests.utility,
+        Kind.EVENT: mission.products.event_utility,
     }
     if kind in samples:
         return samples[kind]

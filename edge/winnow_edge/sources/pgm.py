@@ -45,6 +45,8 @@ class PgmSource:
             raise SwathError(f"cannot be read: {error.strerror}", where=path) from None
         self.truncated: str | None = None
         self.fingerprint: str | None = None
+        self.scaled = True
+        """Whether values are scaled; else they are given as they are in the file."""
         self._raw = RawSource(
             fd, self.name, samples=self.samples, bits=self.bits, lines=None, order="big"
         )
@@ -62,11 +64,16 @@ class PgmSource:
             self.truncated = f"{self._more:,} lines follow those of its header; they were left out"
         lines = out[:got]
         top = 255 if self.bits == 8 else 65_535
-        if self._maxval != top:
+        if self.scaled and self._maxval != top:
             # Rounded as netpbm's `pamdepth` does; a value over maxval is malformed and shown white.
             scaled = (lines.astype(np.uint32) * top + self._maxval // 2) // self._maxval
             np.minimum(scaled, top, out=lines, casting="unsafe")
         return got
+
+    def skip(self, lines: int) -> None:
+        """Pass so many lines over, of those that are left."""
+        self._left -= lines
+        self._raw.skip(lines)
 
     def close(self) -> None:
         """See `LineSource.close`."""

@@ -109,6 +109,11 @@ class RawSource:
         self._no_line_since = self._no_line_since or now
         return None
 
+    def skip(self, lines: int) -> None:
+        """Pass so many lines of a file over."""
+        os.lseek(self._fd, lines * self.samples * (self.bits // 8), os.SEEK_CUR)
+        self._at += lines
+
     def close(self) -> None:
         """Close the descriptor, if it was opened here."""
         if self._owned and self._fd >= 0:

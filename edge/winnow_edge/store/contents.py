@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
@@ -11,8 +12,10 @@ from winnow_edge.errors import PacketError, StoreError
 from winnow_edge.files import sync_folder, write_file
 from winnow_edge.products.background import decode_background
 from winnow_edge.products.encode import decode_picture, decode_record
+from winnow_edge.products.event import decode_events
 from winnow_edge.products.kinds import NO_CLASS, Kind, TileRecord
 from winnow_edge.products.quick_look import decode_quick_look
+from winnow_edge.products.region import decode_region, png
 from winnow_edge.store.events import counts, events
 from winnow_edge.store.room import RESERVE_FILE
 from winnow_edge.store.schema import STORE_FILE, Meta, StoredProduct, StoredSwath
@@ -118,7 +121,7 @@ def of_product(store: Store, number: int) -> dict[str, Any]:
 
 def export(store: Store, out: Path, name: str | None = None) -> dict[str, int]:
     """Write the products on board as files in `out`: `swath-ID.json`, `records.csv`, and the JPEGs
-    in `thumbnails`, `images` and `quick_looks`; how many of each kind, and how many were `damaged`.
+    in `thumbnails`, `images` and so on; how many of each kind, and how many were `damaged`.
 
     Raises OutputError, StoreError.
     """
@@ -142,6 +145,11 @@ def export(store: Store, out: Path, name: str | None = None) -> dict[str, int]:
         if row.kind is Kind.QUICK_LOOK:
             file = out / f"{kind}s" / f"s{row.swath}-{row.tile_index}-{row.id}.jpg"
             write_file(file, decode_quick_look(data).jpeg, durable=False)
+        elif row.kind is Kind.REGION:
+            file = out / f"{kind}s" / f"s{row.swath}-{row.tile_index}-{row.id}.png"
+            write_file(file, png(decode_region(data).pixels), durable=False)
+        elif row.kind is Kind.EVENT:
+            write_file(out / f"{kind}s" / f"{row.id}.json", data, durable=False)
         elif row.kind is Kind.SWATH:
             write_file(out / f"swath-{row.swath}-{row.id}.json", data, durable=False)
         elif row.kind in (Kind.RECORD, Kind.BACKGROUND):
@@ -178,13 +186,19 @@ def _find(store: Store, name: str) -> StoredSwath:
     )
 
 
+_OF_NO_TILE: Final[dict[Kind, Callable[[bytes], object]]] = {
+    Kind.QUICK_LOOK: decode_quick_look,
+    Kind.REGION: decode_region,
+    Kind.EVENT: decode_events,
+}
+
+
 def _records(row: StoredProduct, data: bytes) -> list[TileRecord]:
-    """The tiles that a product tells of; none of a swath's, and of its quick look. Raises
-    PacketError."""
+    """The tiles that a product tells of; none of one that is of no tile. Raises PacketError."""
     if row.kind is Kind.SWATH:
         return []
-    if row.kind is Kind.QUICK_LOOK:
-        decode_quick_look(data)
+    if row.kind in _OF_NO_TILE:
+        _OF_NO_TILE[row.kind](data)
         return []
     if row.kind is Kind.BACKGROUND:
         return [decode_record(record).record for record in decode_background(data)]

@@ -23,8 +23,9 @@ from winnow_edge.mission import Mission
 from winnow_edge.products.kinds import NO_CLASS, Kind, Product
 from winnow_edge.products.table import ProductTable
 from winnow_edge.products.worth import (
-    AUDIT_UNIT_BYTES,
+    ALIKE,
     PRODUCT_HEADER_BYTES,
+    UNIT_BYTES,
     density,
     utility,
 )
@@ -323,8 +324,8 @@ def _freed(store: Store, octets: int) -> None:
 
 def _density(product: Product, mission: Mission, names: tuple[str, ...]) -> float:
     """`worth.density` of one product."""
-    audit = product.kind is Kind.AUDIT
-    cost = AUDIT_UNIT_BYTES if audit else len(product.data) + PRODUCT_HEADER_BYTES
+    alike = product.kind in ALIKE
+    cost = UNIT_BYTES if alike else len(product.data) + PRODUCT_HEADER_BYTES
     return utility(product, mission, names) / cost
 
 

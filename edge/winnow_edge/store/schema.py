@@ -184,6 +184,10 @@ class Meta(enum.StrEnum):
     """Sequence count of the next packet."""
     CLOCK = "clock"
     """State of the mission clock (JSON)."""
+    REQUESTS = "requests"
+    """Numbers of the ground's latest requests that were answered (JSON)."""
+    CLOCK_TOLD = "clock_told"
+    """How many events of the clock are on their way to the ground."""
 
 
 class ProductState(enum.IntEnum):

@@ -202,6 +202,33 @@ def _keeper(store: Store) -> Keeper | None:
     return store.keeper
 
 
+def add_products(
+    store: Store, swath: StoredSwath, products: Sequence[Product], meta: Mapping[Meta, Any]
+) -> bool:
+    """Add products to a swath that no block of its lines makes, keep to the quota, and set values
+    of the store's own, all in one transaction; False, and nothing is done, where there is no room
+    for all of them. Raises StoreError."""
+    keeper = _keeper(store)
+    if keeper is not None:
+        admitted = keeper.admit(products, swath.classes, pending=0)
+        if len(admitted) < len(products):
+            return False
+    with store.transaction():
+        numbers = insert(store, swath.id, products)
+        for key, value in meta.items():
+            store.set_meta(key, value)
+    if keeper is not None:
+        keeper.added(numbers, products, swath.classes)
+    return True
+
+
+def next_index(store: Store, swath: StoredSwath, kind: Kind) -> int:
+    """The tile index of the next product of a kind that is of no tile, such as `Kind.REGION`."""
+    sql = "SELECT COALESCE(MAX(tile), -1) + 1 FROM product WHERE swath = ? AND kind = ?"
+    ((number,),) = store.select(sql, (swath.id, int(kind)))
+    return int(number)
+
+
 def _new_swath(store: Store, name: str, about: tuple[object, ...]) -> StoredSwath:
     number = max(1, store.number(Meta.NEXT_SWATH))
     store.set_meta(Meta.NEXT_SWATH, number + 1)
