@@ -163,10 +163,11 @@ def _firsts(campaign: Campaign) -> list[str]:
     ends = [held.start + held.seconds + held.light_s for held in oracle[0].contacts]
     late: dict[int, list[str]] = {}
     for name, theirs in oracle[0].classes.items():
-        mine = campaign.flown[0].classes[name]
+        mine = campaign.flown[0].classes.get(name)
         if theirs.first_s is None:
             continue
-        first = len(ends) if mine.first_s is None else bisect_left(ends, mine.first_s)
+        heard = None if mine is None else mine.first_s
+        first = len(ends) if heard is None else bisect_left(ends, heard)
         late.setdefault(max(0, first - bisect_left(ends, theirs.first_s)), []).append(name)
     if not late:
         return []
