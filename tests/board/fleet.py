@@ -142,8 +142,8 @@ class Board:
         """Nobody touches the board until it has done all that it was fed; then a contact."""
         self.machine.boot()
         self.machine.answers()
-        empty = "! ls winnow/incoming/*.pgm >/dev/null 2>&1"
-        self.machine.ask(f"for n in $(seq {BOOT_S:.0f}); do {empty} && exit; sleep 1; done; false")
+        some = "find winnow/incoming -maxdepth 1 -name '*.pgm' | grep -q ."
+        self.machine.ask(f"for n in $(seq {BOOT_S:.0f}); do {some} || exit 0; sleep 1; done; false")
         flight = "winnow/current/flight/mission.toml --store winnow/store"
         self.machine.ask(f"winnow/bin/winnow-edge downlink {flight} --bytes 100000 --out contact")
         self._off()

@@ -47,8 +47,10 @@ Type=oneshot
 ExecStart=/bin/sh -c "ip link set lo up; ip address add 10.0.2.15/24 dev eth0; ip link set eth0 up"
 """
 """The address that the emulator's own network gives (QEMU, -netdev user)."""
-WITNESS = "[Service]\nStandardOutput=journal+console\n"
-"""What the service says goes to the console too: a witness outside of the machine."""
+WITNESS = "[Service]\nStandardOutput=journal+console\nWatchdogSec=1h\n"
+"""What the service says goes to the console too: a witness outside of the machine. Its watchdog
+waits for an emulator that hardly gets a processor."""
+PATIENT = "[Manager]\nDefaultTimeoutStartSec=1h\nDefaultTimeoutStopSec=1h\n"
 MASKED = (
     "apt-daily-upgrade.timer", "apt-daily.timer", "dev-hugepages.mount", "dev-mqueue.mount",
     "dpkg-db-backup.timer", "e2scrub_all.timer", "e2scrub_reap.service", "fstrim.timer",
@@ -122,7 +124,7 @@ class Image:
 def made(machine: str) -> Image:
     """The image of an architecture, made where it is not there yet."""
     kind = KINDS[machine]
-    recipe = repr((SUITE, PACKAGES, MODULES, DISK, INIT, ADDRESS, WITNESS, MASKED, kind))
+    recipe = repr((SUITE, PACKAGES, MODULES, DISK, INIT, ADDRESS, WITNESS, PATIENT, MASKED, kind))
     image = Image(machine, kind, cache() / f"{machine}-{zlib.crc32(recipe.encode()):08x}")
     image.folder.mkdir(parents=True, exist_ok=True)
     if not image.key.exists():
@@ -189,6 +191,8 @@ def _disk(image: Image) -> None:
     (root / "etc/hostname").write_text("board\n")
     units = root / "etc/systemd/system"
     (units / "address.service").write_text(ADDRESS)
+    (root / "etc/systemd/system.conf.d").mkdir(exist_ok=True)
+    (root / "etc/systemd/system.conf.d" / "patient.conf").write_text(PATIENT)
     (units / "winnow.service.d").mkdir(exist_ok=True)
     (units / "winnow.service.d" / "witness.conf").write_text(WITNESS)
     for unit in MASKED:
