@@ -26,4 +26,6 @@ def digest(db: sqlite3.Connection) -> str:
 
 def _rows(db: sqlite3.Connection, table: str) -> list[tuple[object, ...]]:
     where = f"WHERE key NOT IN {OWN}" if table == "meta" else ""
-    return db.execute(f'SELECT * FROM "{table}" {where} ORDER BY 1').fetchall()
+    columns = len(db.execute(f'SELECT * FROM "{table}" LIMIT 0').description)
+    order = ", ".join(map(str, range(1, min(columns, 3) + 1)))
+    return db.execute(f'SELECT * FROM "{table}" {where} ORDER BY {order}').fetchall()

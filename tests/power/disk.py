@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.power.shim import Call
+from winnow_edge.store.room import RESERVE_FILE
 
 SECTOR = 512
 RESERVED = 65_536
@@ -79,7 +80,9 @@ class Disk:
             if path.is_dir():
                 self._names[name] = None
             else:
-                file = File(path.read_bytes())
+                # What is long is an allocation.
+                longest = RESERVED if path.name == RESERVE_FILE else None
+                file = File(path.read_bytes()[:longest])
                 self._names[name] = self._by_inode[path.stat().st_ino] = file
 
     def play(self, call: Call) -> None:

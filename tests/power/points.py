@@ -18,6 +18,7 @@ from pathlib import Path
 
 from tests.power.contents import digest
 from tests.power.session import Session
+from winnow_edge.errors import StoreError
 from winnow_edge.mission import load_mission
 from winnow_edge.store.schema import ProductState
 from winnow_edge.store.store import Store
@@ -42,6 +43,8 @@ class Found:
     digest: str
     complete: frozenset[str]
     """Names of complete swaths."""
+    damaged: frozenset[int]
+    """Numbers of products that are not what was stored."""
 
 
 @dataclass
@@ -68,6 +71,7 @@ class Points:
         self._pages: dict[bytes, Found] = {}
         self._behind: set[int] = set()
         self.tally = Tally()
+        self._damaged = self._opened(session.before().whole()).damaged
         self._states = list(self._committed())
         self._final: dict[str, bytes] = {}
         self._swaths = {n: d for n, d in session.before().whole().items() if n.endswith(".pgm")}
@@ -128,6 +132,7 @@ class Points:
         names = [self._name(state) for state in self._states if state.opened == found.digest]
         expected = [self._name(state) for state in allowed]
         assert match, f"{where}: the store is {names or 'none of the states'}, not of {expected}"
+        assert found.damaged <= self._damaged, f"{where}: {found.damaged} are damaged"
         self.tally.states.add(found.digest)
         packets = _packets(tree)
         lost = match[0].out - packets.keys()
@@ -174,12 +179,17 @@ class Points:
 
 
 def _examined(store: Store) -> Found:
-    """The store is sound, and every product on board is what was stored."""
+    """The store is sound, and every product on board is what was stored, or was damaged before."""
     sound = store.db.execute("PRAGMA integrity_check").fetchall()
     assert sound == [("ok",)], sound
+    damaged = set()
     for product in store.products(states=(ProductState.STORED, ProductState.SENT)):
-        assert len(store.data(product.id)) == product.bytes
-    return Found(digest(store.db), frozenset(s.name for s in store.swaths() if s.complete))
+        try:
+            assert len(store.data(product.id)) == product.bytes
+        except StoreError:
+            damaged.add(product.id)
+    complete = frozenset(s.name for s in store.swaths() if s.complete)
+    return Found(digest(store.db), complete, frozenset(damaged))
 
 
 def _packets(tree: Tree) -> dict[str, bytes]:

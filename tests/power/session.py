@@ -6,9 +6,11 @@ import copy
 import gzip
 import json
 import signal
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,14 +18,16 @@ from tests.power.disk import Disk
 from tests.power.shim import CHANGES, KILLS, ROOT, Call, environment, read
 from winnow_edge.downlink.acknowledgements import AckReport, ContactAck
 from winnow_edge.downlink.reader import LinkCounts, read_containers
+from winnow_edge.store.events import events
+from winnow_edge.store.store import Store
 from winnow_edge.testing import painted_swath, probe_bundle, write_probe
 
 SAMPLES = 40
 """Samples of a line: few, so that a block holds few tiles and a session many blocks."""
 
 
-OLD_STORE = Path(__file__).resolve().parents[1] / "edge" / "store" / "golden" / "format-1.db.gz"
-"""A store that was written by the code of format version 1, for a mission "probe"."""
+OLD_STORES = Path(__file__).resolve().parents[1] / "edge" / "store" / "golden"
+"""Stores that were written by the code of earlier formats, for a mission "probe"."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +37,8 @@ class Session:
     start: Disk
     calls: Sequence[Call]
     mission: Path
+    share: float = 1.0
+    """Of all crash points."""
 
     def before(self) -> Disk:
         """The disk as it was, to be played on."""
@@ -207,6 +213,24 @@ def flown(folder: Path, library: Path) -> Session:
         return recorder.recorded()
 
 
+def crowded(folder: Path, library: Path) -> Session:
+    """A quota that makes room by all its means: what the ground has is dropped, records become
+    background products, pictures are evicted, and what is delivered is forgotten."""
+    with Recorder(folder, library) as recorder:
+        small = recorder.variant("small", "[store]\nquota_mb = 0.5")
+        store = ("--store", recorder.store)
+        recorder.fly("run", small, recorder.swath("a.pgm", 2500, 1), *store).well()
+        first = recorder.contact(1, 10_000)
+        recorder.contact(2, 5_000, recorder.heard(first))
+        recorder.fly("run", small, recorder.swath("b.pgm", 2500, 2), *store).well()
+        recorder.contact(3, 10_000)
+        recorder.fly("run", small, recorder.swath("c.pgm", 2500, 3), *store).well()
+        with Store.open(recorder.store, mission=None, read_only=True) as opened:
+            happened = set(events(opened))
+        assert happened >= {"delivered", "compacted", "evicted"}, happened
+        return recorder.recorded()
+
+
 def maintained(folder: Path, library: Path) -> Session:
     """A store that is written anew without its free pages, and salvaged though it is sound."""
     with Recorder(folder, library) as recorder:
@@ -224,11 +248,38 @@ def maintained(folder: Path, library: Path) -> Session:
         return recorder.recorded()
 
 
-def migrated(folder: Path, library: Path) -> Session:
-    """A store of format version 1 that is brought to today's by a contact, then a run."""
+def rotten(folder: Path, library: Path) -> Session:
+    """A store of which a product rots: a run finds it in idle time, a contact leaves it out, and
+    salvage makes the store anew without it."""
     with Recorder(folder, library) as recorder:
-        recorder.store.mkdir(exist_ok=True)
-        (recorder.store / "store.db").write_bytes(gzip.decompress(OLD_STORE.read_bytes()))
+        swath = recorder.swath("a.pgm", 600, 1)
+        run = [sys.executable, "-m", "winnow_edge", "run", recorder.mission, swath]
+        subprocess.run([*run, "--store", recorder.store], check=True, capture_output=True)
+        with closing(sqlite3.connect(recorder.store / "store.db")) as db:
+            db.execute("UPDATE product SET data = zeroblob(length(data)) WHERE id IN (40, 41)")
+            db.commit()
+        recorder.bring("b.pgm", 400, 2)
+        recorder.run().well()
+        recorder.contact(1, 6000)
+        recorder.fly("store", "salvage", recorder.store).well()
+        recorder.contact(2, 6000)
+        return recorder.recorded()
+
+
+def migrated_from_1(folder: Path, library: Path) -> Session:
+    return _migrated(folder, library, 1)
+
+
+def migrated_from_2(folder: Path, library: Path) -> Session:
+    return _migrated(folder, library, 2)
+
+
+def _migrated(folder: Path, library: Path, version: int) -> Session:
+    """A store of an earlier format that is brought to today's by a contact, then a run."""
+    with Recorder(folder, library) as recorder:
+        golden = (OLD_STORES / f"format-{version}.db.gz").read_bytes()
+        recorder.store.mkdir()
+        (recorder.store / "store.db").write_bytes(gzip.decompress(golden))
         recorder.bring("b.pgm", 400, 2)
         recorder.contact(1, 6000)
         recorder.run().well()

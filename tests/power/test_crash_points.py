@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.power.conftest import SESSIONS
 from tests.power.points import Points
 from tests.power.session import Session
 from winnow_edge.errors import WinnowEdgeError
@@ -34,9 +33,9 @@ def test_a_sample_of_all_points(session: Session, scratch: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(6 * 3600)
 def test_every_call_of_a_session(session: Session, scratch: Path) -> None:
-    """The sessions together check `POINTS` disks that differ, each as many."""
+    """The sessions together check `POINTS` disks that differ."""
     points, draws = Points(session, scratch, SEED), 0
-    while points.tally.distinct < POINTS // len(SESSIONS):
+    while points.tally.distinct < POINTS * session.share:
         before = points.tally.points - points.tally.distinct
         points.check(DRAWS, first=draws)
         draws += DRAWS
