@@ -189,8 +189,9 @@ def _with_swaths(
 
 def simulate_command(
     mission: Annotated[
-        Path, typer.Argument(metavar="MISSION.toml", help="Mission file with \\[simulation].")
-    ],
+        Path | None,
+        typer.Argument(metavar="MISSION.toml", help="Mission file with \\[simulation]."),
+    ] = None,
     swaths: Annotated[
         list[Path] | None,
         typer.Argument(metavar="SWATH", help="Swaths instead of the mission's."),
@@ -225,6 +226,18 @@ def simulate_command(
         Path | None,
         typer.Option(metavar="DIR", help="Write a page, JSON and CSV here, and keep scores."),
     ] = None,
+    sweep: Annotated[
+        Path | None,
+        typer.Option(metavar="SWEEP.toml", help="Play many missions into --out; docs/sweeps.md."),
+    ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(min=1, max=1024, help="With --sweep: processes (default: one a core)."),
+    ] = None,
+    scheduler: Annotated[
+        str | None,
+        typer.Option(metavar="tcp://HOST:PORT", help="With --sweep: a Dask cluster's scheduler."),
+    ] = None,
     as_json: _JSON = False,
 ) -> None:
     """Play a mission before it flies: time passes, and policies are compared on the same luck.
@@ -240,6 +253,7 @@ def simulate_command(
 
         winnow scene --out missions/scenes --count 4
         winnow simulate missions/mars-browse.toml --loss 0.02 --seeds 5 --out simulated
+        winnow simulate --sweep sweep.toml --out swept
     """
     from winnow_base.files import make_folder
     from winnow_base.progress import Progress
@@ -247,6 +261,11 @@ def simulate_command(
     from winnow_ground.simulation.output import show, write_all
     from winnow_ground.simulation.play import Options, play
 
+    if sweep is not None:
+        _sweep(sweep, mission, out, workers, scheduler, as_json)
+        return
+    if mission is None:
+        raise typer.BadParameter("name a mission file, or --sweep", param_hint="MISSION.toml")
     mission, given = _with_swaths(
         mission, swath or (), swaths or (), lambda path: path.suffix == ".toml"
     )
@@ -274,6 +293,23 @@ def simulate_command(
     show(campaign, console)
     for path in written:
         print(f"wrote {path}")
+
+
+def _sweep(
+    sweep: Path,
+    mission: Path | None,
+    out: Path | None,
+    workers: int | None,
+    scheduler: str | None,
+    as_json: bool,
+) -> None:
+    from winnow_ground.simulation import sweep_command
+
+    if mission is not None:
+        raise typer.BadParameter("the sweep file names the mission", param_hint="MISSION.toml")
+    if out is None:
+        raise typer.BadParameter("--sweep needs --out DIR", param_hint="--out")
+    sweep_command.sweep(sweep, out, workers=workers, scheduler=scheduler, as_json=as_json)
 
 
 @contextmanager

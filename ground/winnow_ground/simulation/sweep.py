@@ -1,0 +1,251 @@
+"""Many missions: the runs of a sweep on the cores here or on a cluster of Dask, kept as they end.
+
+`done.jsonl` in the output folder has a line for every mission that has ended, so that a sweep that
+was killed goes on where it was. A worker that dies loses the missions it was at, which others do.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from winnow_base.errors import DataError, NetworkError
+from winnow_base.files import locked, make_folder
+from winnow_base.progress import Step
+from winnow_edge.errors import WinnowEdgeError
+from winnow_edge.files import unwritable, write_file
+from winnow_ground.simulation.play import CACHE
+from winnow_ground.simulation.run import Prepared
+from winnow_ground.simulation.sweep_file import Design, Value
+from winnow_ground.simulation.variants import Key, World
+
+Row = dict[str, Any]
+"""`mission` its number, the keys varied, mean figures over seeds, `seconds` that it took."""
+_BATCHES, _LARGEST = 8, 4
+"""Batches that each core gets at least: the last to end leaves others idle for a share of one. The
+most missions of a batch: a kill loses what it was at."""
+_TRIES = 3
+DONE, DESIGN = "done.jsonl", "sweep.json"
+
+
+@dataclass(frozen=True)
+class Swept:
+    """A sweep that has ended: a row for each mission, by number."""
+
+    design: Design
+    rows: tuple[Row, ...]
+    wall_s: float
+    workers: int
+    again: int
+    """Missions that an earlier run had done."""
+
+    @property
+    def efficiency(self) -> float:
+        """Share of the workers' time in which missions were played; 0 where none was."""
+        played = sum(row["seconds"] for row in self.rows[: len(self.rows)] if row.get("now"))
+        return played / (self.wall_s * self.workers) if self.wall_s else 0.0
+
+
+def run_sweep(
+    design: Design,
+    out: Path,
+    *,
+    workers: int | None = None,
+    scheduler: str | None = None,
+    progress: Step = lambda what, done, total: None,
+) -> Swept:
+    """Play all missions of a design; `out` keeps what is done.
+
+    `workers` processes are started here (None: one a core), or the `scheduler` of a cluster is
+    asked. Raises MissionError for a key or value that is none, DataError for another sweep in
+    `out`, NetworkError for a scheduler that is not there or dies; what is done is kept then.
+    """
+    make_folder(out)
+    with locked(out):
+        world = World.of(design.mission, out / CACHE, progress)
+        _check_points(design, world)
+        known = _known(design, world, out)
+        todo = [n for n in range(len(design.points)) if n not in known]
+        begun = time.perf_counter()
+        with _appending(out / DONE) as keep:
+            used = _play(design, world, todo, keep, known, workers, scheduler, progress)
+        wall = time.perf_counter() - begun
+    rows = tuple(known[n] for n in range(len(design.points)))
+    return Swept(design, rows, wall if todo else 0.0, used, len(rows) - len(todo))
+
+
+def _check_points(design: Design, world: World) -> None:
+    """Every value that a key takes is legal, before anything long begins."""
+    base = dict(zip((axis.key for axis in design.axes), design.points[0], strict=True))
+    for place, axis in enumerate(design.axes):
+        values = {point[place] for point in design.points}
+        ends = values if axis.values else {min(values), max(values)}  # type: ignore[type-var]
+        for value in sorted(ends, key=str):
+            world.mission({**base, axis.key: value})
+
+
+def play_batch(
+    world: World, points: Sequence[tuple[int, dict[Key, Value]]], seeds: int
+) -> list[Row]:
+    """Play some missions; a row of each."""
+    rows = []
+    for number, changes in points:
+        begun = time.perf_counter()
+        mission = world.mission(changes)
+        cache, first = Prepared(), mission.simulation.seed
+        figures = [
+            {
+                **(result := world.play(mission, seed=first + n, cache=cache)).figures,
+                "value": result.value,
+            }
+            for n in range(seeds)
+        ]
+        names = dict.fromkeys(name for some in figures for name in some)
+        means = {
+            name: float(np.mean([some[name] for some in figures if name in some])) for name in names
+        }
+        rows.append({"mission": number, "seconds": time.perf_counter() - begun, "figures": means})
+    return rows
+
+
+def _play(
+    design: Design,
+    world: World,
+    todo: Sequence[int],
+    keep: Callable[[Row], None],
+    known: dict[int, Row],
+    workers: int | None,
+    scheduler: str | None,
+    progress: Step,
+) -> int:
+    """Play what is left to do; returns how many workers there were."""
+    total = len(design.points)
+
+    def done(rows: Sequence[Row]) -> None:
+        for row in rows:
+            keep(row)
+            point = design.points[row["mission"]]
+            changed = {axis.name: v for axis, v in zip(design.axes, point, strict=True)}
+            known[row["mission"]] = {**row, "changed": changed, "now": True}
+        progress("playing missions", len(known), total)
+
+    count = workers or len(os.sched_getaffinity(0))
+    points = [(n, design.changes(design.points[n])) for n in todo]
+    progress("playing missions", len(known), total)
+    if not todo:
+        return count
+    if count == 1 and scheduler is None:
+        for point in points:
+            done(play_batch(world, [point], design.sweep.seeds))
+        return 1
+    return _on_dask(world, points, design.sweep.seeds, done, count, scheduler)
+
+
+def _on_dask(
+    world: World,
+    points: Sequence[tuple[int, dict[Key, Value]]],
+    seeds: int,
+    done: Callable[[Sequence[Row]], None],
+    count: int,
+    scheduler: str | None,
+) -> int:
+    from winnow_ground.simulation import cluster
+
+    with cluster.connected(count, scheduler) as client:
+        workers = cluster.cores_of(client) if scheduler else count
+        left = dict(points)
+        for _ in range(_TRIES):
+            size = min(_LARGEST, max(1, len(left) // (_BATCHES * max(workers, 1))))
+            some = list(left.items())
+            batches = [some[n : n + size] for n in range(0, len(some), size)]
+            for rows in cluster.results(client, world, batches, seeds, play_batch):
+                done(rows)
+                for row in rows:
+                    left.pop(row["mission"], None)
+            if not left:
+                return workers
+    raise NetworkError(
+        f"workers died {_TRIES} times; {len(left)} of {len(points)} missions are not played",
+        where=scheduler or "the workers here",
+        hint="give them more memory, and say the same again: what is done is kept",
+    )
+
+
+def _known(design: Design, world: World, out: Path) -> dict[int, Row]:
+    """Rows of missions that an earlier run of the same sweep has done, by number."""
+    digest = f"{design.digest} {world.digest}"
+    path = out / DESIGN
+    if path.is_file():
+        try:
+            before = json.loads(path.read_text())["digest"]
+        except (OSError, ValueError, TypeError, KeyError):
+            before = None
+        if before != digest:
+            raise DataError(
+                "another sweep lies there, or its mission has changed",
+                where=out,
+                hint="name another --out",
+            )
+    else:
+        write_file(path, json.dumps({"digest": digest, "sweep": str(design.path)}) + "\n")
+    return {row["mission"]: row for row in _read_rows(design, out / DONE)}
+
+
+def _read_rows(design: Design, path: Path) -> Iterator[Row]:
+    if not path.is_file():
+        return
+    for line in path.read_bytes().splitlines():
+        try:
+            row = json.loads(line)
+            point = design.points[row["mission"]]
+            figures = {str(k): float(v) for k, v in row["figures"].items()}
+            seconds = float(row["seconds"])
+        except (ValueError, TypeError, KeyError, IndexError, AttributeError):
+            continue  # a line that a kill has cut: its mission is played again
+        changed = {axis.name: v for axis, v in zip(design.axes, point, strict=True)}
+        yield {
+            "mission": row["mission"],
+            "seconds": seconds,
+            "figures": figures,
+            "changed": changed,
+        }
+
+
+@contextmanager
+def _appending(path: Path) -> Iterator[Callable[[Row], None]]:
+    """Adds lines to a file; each is on its way to the disk when the call returns."""
+    try:
+        with path.open("ab") as stream:
+            if stream.tell() and not _ends_whole(path):
+                stream.write(b"\n")
+
+            def keep(row: Row) -> None:
+                _append(stream, json.dumps(row).encode() + b"\n", path)
+
+            yield keep
+    except WinnowEdgeError:
+        raise
+    except OSError as error:
+        raise unwritable(error, path) from error
+
+
+def _append(stream: BinaryIO, line: bytes, path: Path) -> None:
+    try:
+        stream.write(line)
+        stream.flush()
+    except OSError as error:
+        raise unwritable(error, path) from error
+
+
+def _ends_whole(path: Path) -> bool:
+    with path.open("rb") as stream:
+        stream.seek(-1, os.SEEK_END)
+        return stream.read(1) == b"\n"
