@@ -21,10 +21,12 @@ from winnow_edge.downlink.container import Container, Item, encode_container
 from winnow_edge.downlink.packets import packetize
 from winnow_edge.downlink.reader import LinkCounts, read_containers
 from winnow_edge.products.encode import HEAD, Head, encode_head, encode_swath
+from winnow_edge.products.event import event_product
 from winnow_edge.products.kinds import Box, Flag, Kind, TileRecord
 from winnow_edge.products.quick_look import HEAD as LOOK_HEAD
+from winnow_edge.products.region import Region, encode_region
 from winnow_edge.testing import landmark_mission
-from winnow_ground import findings, pds3
+from winnow_ground import findings, pds3, regions
 from winnow_ground.contacts import load_plan
 from winnow_ground.orbits.elements import load_elements
 from winnow_ground.orbits.orbit import Orbit
@@ -56,6 +58,9 @@ SWATH: dict[str, Any] = {
 }
 
 
+SAMPLES = np.arange(20, dtype=np.uint16).reshape(4, 5) * 999
+
+
 def _products() -> list[tuple[Kind, bytes]]:
     """One of each kind, as they are sent."""
     record = TileRecord(7, Box(10, 20, 30, 40), 2, 1, 0.5, Flag.DETECTION)
@@ -68,6 +73,9 @@ def _products() -> list[tuple[Kind, bytes]]:
         (Kind.THUMBNAIL, head + jpeg),
         (Kind.IMAGE, head + jpeg),
         (Kind.QUICK_LOOK, LOOK_HEAD.pack(1, 0, 60, 40) + jpeg),
+        (Kind.CONTEXT, head + jpeg),
+        (Kind.REGION, encode_region(Region(1, 2, Box(3, 0, 4, 5), Box(3, 0, 8, 5), SAMPLES))),
+        (Kind.EVENT, event_product([{"about": "clock", "event": "boot"}] * 2, 0, 1).data),
     ]
 
 
@@ -128,6 +136,8 @@ def judge(received: Received) -> None:
     findings.troubles(received, None)
     findings.arrivals(received, found, 100)
     findings.value_received(received, MISSION, None)
+    regions.said(received)
+    regions.events(received)
 
 
 def packets_door(folder: Path) -> Door:

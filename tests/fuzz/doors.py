@@ -40,6 +40,7 @@ DOORS = {
     "pages": Entry("tests.fuzz.stores", "store", 100, 12_000),
     "salvage": Entry("tests.fuzz.stores", "store", 60, 8_000),
     "ack": Entry("tests.fuzz.stores", "store", 150, 70_000),
+    "requests": Entry("tests.fuzz.asking", "store", 60, 8_000),
     "packets": Entry("tests.fuzz.contacts", "ground", 150, 30_000),
     "received": Entry("tests.fuzz.contacts", "ground", 150, 30_000),
     "truth": Entry("tests.fuzz.contacts", "ground", 200, 60_000),
