@@ -307,11 +307,12 @@ class Store:
         """Contacts held so far."""
         return self.number(Meta.CONTACT)
 
-    def announcements(self) -> dict[int, StoredProduct]:
-        """The product that tells the ground about each swath, the newest, by swath id."""
+    def announcements(self, swath: int | None = None) -> dict[int, StoredProduct]:
+        """The product that tells the ground about each swath (one swath), the newest, by its id."""
+        one = "" if swath is None else f" WHERE id = {swath:d}"
         found = self.select(
             f"{SELECT_PRODUCT} WHERE {SOUND_PRODUCT} AND kind = 0"
-            " AND id IN (SELECT announcement FROM swath)"
+            f" AND id IN (SELECT announcement FROM swath{one})"
         )
         return {product.swath: product for product in map(StoredProduct.read, found)}
 

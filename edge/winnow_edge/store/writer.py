@@ -250,7 +250,7 @@ def _announce(store: Store, swath: StoredSwath, summary: dict[str, Any] | None =
     content, and another follows it.
     """
     data = encode_swath(_about(store, swath, summary))
-    earlier = store.announcements().get(swath.id)
+    earlier = store.announcements(swath.id).get(swath.id)
     if earlier is not None and store.contacts() == swath.born:
         crc = checksum(earlier.id, swath.id, *_ABOUT_SWATH, b"", data)
         store.db.execute(

@@ -310,3 +310,27 @@ def test_records_tell_their_swath(tmp_path: Path) -> None:
         heads = [decode_record(store.data(row.id)) for row in rows]
         assert [h.swath_id for h in heads] == [2] * 4
         assert [h.record.index for h in heads] == [row.tile_index for row in rows] == [0, 1, 2, 3]
+
+
+def test_a_swath_costs_the_same_however_many_there_are(tmp_path: Path) -> None:
+    """Counted in steps of SQLite's machine, which no other load changes."""
+    steps, mission = 0, landmark_mission()
+
+    def step() -> None:
+        nonlocal steps
+        steps += 1
+
+    def fly(store: Store, number: int) -> int:
+        nonlocal steps
+        steps = 0
+        writer = begin(store, f"swath {number}")
+        products = products_of_tiles(0, 4, mission, writer.swath_id)
+        writer.commit(products=products, next_tile=4, next_line=64, pending=b"")
+        finish(writer, {"tiles": 4})
+        return steps
+
+    with Store.open(tmp_path, mission=mission) as store:
+        store.db.set_progress_handler(step, 10)
+        costs = [fly(store, number) for number in range(200)]
+        store.db.set_progress_handler(None, 10)
+    assert sum(costs[-10:]) < 1.5 * sum(costs[10:20])
