@@ -170,6 +170,24 @@ def test_a_mission_may_serve_none_and_frames_are_no_swaths(flown: Path) -> None:
     assert "takes frames" in (asked_of(flown, Request(2, "strip.raw", 0, 0, 5, 5)) or "")
 
 
+def test_a_region_that_the_quota_does_not_hold_is_refused_whole(tmp_path: Path) -> None:
+    path = write_probe(
+        tmp_path, MORE + "[store]\nquota_mb = 0.5\n[tiling]\nhop = 16\n", camera=CAMERA
+    )
+    noise = np.random.default_rng(0).integers(0, 2**16, (2500, SAMPLES), np.uint16)
+    noise.tofile(tmp_path / "strip.raw")
+    mission = load_mission(path)
+    with Flight(mission, tmp_path / "store") as flight:
+        flight.run(tmp_path / "strip.raw")
+        store = flight.store
+        asked = Requests(store.store_id, (Request(1, "strip.raw", 0, 0, 2500, SAMPLES),))
+        (done,) = answer(store, mission, asked, [tmp_path])
+        assert "over 25% of the store's quota" in (done.why or "")
+        kinds = [p.kind for p in store.products(kinds=(Kind.REGION, Kind.EVENT))]
+        assert kinds == [Kind.EVENT]
+        assert answer(store, mission, asked, [tmp_path]) == []
+
+
 @pytest.mark.parametrize("name", ["strip.png", "strip.pgm", "eight.png"])
 def test_pictures_give_their_own_samples(tmp_path: Path, name: str) -> None:
     pixels = painted_swath(LINES, SAMPLES, seed=1) if name == "eight.png" else raw()

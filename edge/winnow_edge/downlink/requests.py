@@ -46,6 +46,8 @@ _LEAST_PART: Final = 256
 _SLACK: Final = 1 / 32
 """Share that packing adds at worst, and filters and checks with it."""
 _TEXT: Final = 300
+_QUOTA: Final = 0.25
+"""Share of the quota that a region may have: it would drive everything else out."""
 _SKIPPED: Final = 256
 """Lines read at once of a picture that cannot be entered in the middle."""
 
@@ -163,13 +165,18 @@ def _answer(
     try:
         swath = _swath(store, request)
         products = list(_parts(store, mission, swath, request, folders))
+        size, most = sum(len(p.data) for p in products), int(mission.store.quota_mb * 1e6 * _QUOTA)
+        if size > most:
+            raise SwathError(
+                f"packed it has {size:,} bytes, over {_QUOTA:.0%} of the store's quota"
+            )
         if not add_products(store, swath, products, meta):
             raise SwathError("the store has no room for it within its quota")
     except (SwathError, MissionError) as error:
         event = {"request": request.id, "swath": request.swath[:_TEXT], "why": error.what[:_TEXT]}
         tell(store, [{"about": "request", **event}], meta)
         return Answer(request, why=error.what)
-    return Answer(request, len(products), sum(len(p.data) for p in products))
+    return Answer(request, len(products), size)
 
 
 def _answered(store: Store) -> list[int]:
@@ -203,7 +210,7 @@ def _parts(
         raise SwathError("its instrument takes frames, which come down as images")
     if whole.sample + whole.samples > swath.samples:
         raise SwathError(f"the swath has {swath.samples:,} samples")
-    source = _opened(swath, camera, folders)
+    source = _opened(swath, camera, folders, mission.compute.memory_mb)
     try:
         octets = whole.samples * source.channels * (source.bits // 8)
         if octets * whole.lines > mission.requests.bytes:
@@ -225,7 +232,9 @@ def _parts(
         source.close()
 
 
-def _opened(swath: StoredSwath, camera: Instrument, folders: Sequence[Path]) -> LineSource:
+def _opened(
+    swath: StoredSwath, camera: Instrument, folders: Sequence[Path], memory_mb: float
+) -> LineSource:
     """The swath's file, if it is there still. Raises SwathError."""
     if swath.fingerprint is None:
         raise SwathError("its lines came over a pipe or socket, and are not kept")
@@ -234,7 +243,12 @@ def _opened(swath: StoredSwath, camera: Instrument, folders: Sequence[Path]) -> 
         for bits in (camera.bits, 24 - camera.bits):
             try:
                 source = open_source(
-                    path, instrument=camera, samples=swath.samples, bits=bits, grey=False
+                    path,
+                    instrument=camera,
+                    samples=swath.samples,
+                    bits=bits,
+                    grey=False,
+                    memory_mb=memory_mb,
                 )
             except SwathError:
                 continue
