@@ -16,14 +16,19 @@ class Board:
     Attributes:
         profile: A board whose figures are known (docs/power.md has their sources), or one with
             figures of your own; without any, tiles take neither time nor energy.
-        ms_per_tile: Time that a tile takes, all cores at work, as `winnow-edge bench` measures it.
+        bench: What `winnow-edge bench --json` wrote on the board, a file relative to the mission
+            file: its `tile_ms` is the time of a tile.
+        ms_per_tile: Time that a tile takes, all cores at work.
         mj_per_tile: Energy that a tile takes beyond the idle board.
         idle_w: Power of the board while it computes nothing.
         boot_s: Time that the board takes to start again after a reset.
     """
 
     profile: str = setting("own", choices=BOARDS)
-    ms_per_tile: float | None = setting(None, 0.0, 1e6, unit="ms", absent="the profile's")
+    bench: str | None = setting(None, absent="none")
+    ms_per_tile: float | None = setting(
+        None, 0.0, 1e6, unit="ms", absent="that of `bench` or the profile"
+    )
     mj_per_tile: float | None = setting(None, 0.0, 1e9, unit="mJ", absent="the profile's")
     idle_w: float | None = setting(None, 0.0, 1e6, unit="W", absent="the profile's")
     boot_s: float = setting(40.0, 0.0, 1e6, unit="s")

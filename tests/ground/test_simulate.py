@@ -246,6 +246,28 @@ def test_a_battery_that_never_fills_is_noted(mission: Mission) -> None:
     assert campaign.flown[0].figures["charge_least"] < 1
 
 
+def test_what_is_not_played_is_said(mission: Mission) -> None:
+    campaign = play(with_lines(mission, "[context]", "times = 2"))
+    assert any(note.startswith("contexts are not played") for note in campaign.notes)
+    assert not any("not played" in note for note in play(mission).notes)
+
+
+def test_the_time_of_a_tile_is_that_of_bench(mission: Mission) -> None:
+    file = mission.path.with_name("bench.json")
+    file.write_text(json.dumps({"tile_ms": 2500.0, "runtime": "fake"}))
+    timed = with_lines(mission, "[simulation.board]", 'bench = "bench.json"', "idle_w = 1")
+    (run,) = play(timed).flown
+    tiles = run.figures["tiles_computed"]
+    assert run.figures["busy_s"] == pytest.approx(2.5 * tiles)
+    for text, says in (("{}", "tile_ms"), ("[]", "bench"), ('{"tile_ms": -1}', "tile_ms")):
+        file.write_text(text)
+        with pytest.raises(DataError, match=says):
+            play(timed)
+    file.unlink()
+    with pytest.raises(DataError, match=r"bench.json: No such file"):
+        play(timed)
+
+
 def test_swaths_that_are_not_there_are_named(mission: Mission, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"no swath matches 'none/\*\.png'"):
         swath_paths(mission, ["none/*.png"])

@@ -2,15 +2,19 @@
 
 The figures are estimates for `hirise-windows` and a tile of 128 x 128 pixels, made from published
 measurements of another net by the ratio of multiply-accumulates. `winnow-edge bench` on the board
-itself measures the time; it goes into `[simulation.board]`.
+itself measures the time; `[simulation.board] bench` takes it.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
+from winnow_base.errors import DataError
+from winnow_edge.files import read_small
+from winnow_edge.mission import Mission
 from winnow_edge.simulation_tables import Board
+from winnow_edge.tables import Reader, setting
 
 _MMAC: Final = 43.2
 """Of `hirise-windows`, as `winnow bench` counts them."""
@@ -83,6 +87,30 @@ class Computer:
     seconds: float = 0.0
     active_w: float = 0.0
     idle_w: float = 0.0
+
+
+@dataclass(frozen=True)
+class _Bench:
+    """What is read of the output of `winnow-edge bench --json`."""
+
+    tile_ms: float = setting(..., 1e-6, 1e6, unit="ms")
+
+
+def measured(mission: Mission) -> Mission:
+    """The mission with the time of a tile that was measured on its board, where it names such a
+    file and no time of its own. Raises DataError for a file that is no output of bench."""
+    board = mission.simulation.board
+    if board.bench is None or board.ms_per_tile is not None:
+        return mission
+    path = mission.path.parent / board.bench
+    try:
+        text = read_small(path)
+    except OSError as error:
+        raise DataError(error.strerror or "cannot be read", where=path) from error
+    reader = Reader(path, DataError, others=True, hint="is it of `winnow-edge bench --json`?")
+    found = reader.table(_Bench, reader.json(text))
+    timed = replace(board, ms_per_tile=found.tile_ms)
+    return replace(mission, simulation=replace(mission.simulation, board=timed))
 
 
 def computer(board: Board) -> Computer:

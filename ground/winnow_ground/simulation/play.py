@@ -14,7 +14,7 @@ from winnow_edge.downlink.container import CONTAINER, ITEM
 from winnow_edge.mission import Mission
 from winnow_edge.products.encode import HEAD
 from winnow_ground.contacts import Contact, ContactPlan, Downlinks, load_plan
-from winnow_ground.simulation.boards import computer
+from winnow_ground.simulation.boards import computer, measured
 from winnow_ground.simulation.curves import Curve, curves
 from winnow_ground.simulation.observation import Observation
 from winnow_ground.simulation.policies import WITH_TRUTH, checked, flown
@@ -102,7 +102,7 @@ def play(mission: Mission, options: Options | None = None) -> Campaign:
     # All input is looked at before anything long begins.
     settings = mission.simulation
     loss = mission.link.loss if options.loss is None else options.loss
-    mission = replace(mission, link=replace(mission.link, loss=loss))
+    mission = measured(replace(mission, link=replace(mission.link, loss=loss)))
     asked = checked(tuple(options.policies) or settings.policies, mission.path)
     plan = load_plan(plan_path(mission, options))
     links = plan.downlinks(options.node if options.node is not None else settings.node)
@@ -270,7 +270,11 @@ def _notes(
     mission: Mission, seen: Sequence[Observation], contacts: Sequence[Contact], plan: ContactPlan
 ) -> list[str]:
     """What is strange about a mission, though it can be played."""
-    power, notes = mission.simulation.power, []
+    power, notes = mission.simulation.power, list[str]()
+    if mission.context.times:
+        notes.append("contexts are not played: the bytes that they take are left to others")
+    if any(one.scores.manifest.verifier is not None for one in seen):
+        notes.append("the second stage is not played: detections are those of the first net")
     until = max([one.end for one in seen] + [c.end for c in contacts])
     always = power.bus_w + computer(mission.simulation.board).idle_w
     if power.battery_wh:
