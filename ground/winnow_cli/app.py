@@ -26,6 +26,7 @@ import winnow_ground.place_commands
 import winnow_ground.request_commands
 import winnow_ground.scene_commands
 import winnow_ground.serve.commands
+import winnow_ground.tune_commands
 import winnow_train.commands
 from winnow_edge.errors import WinnowEdgeError
 from winnow_edge.output import checked_stdout, tell
@@ -54,6 +55,7 @@ winnow_ground.look_commands.register(app)
 winnow_ground.place_commands.register(app)
 winnow_ground.request_commands.register(app)
 winnow_ground.scene_commands.register(app)
+winnow_ground.tune_commands.register(app)
 winnow_ground.serve.commands.register(app)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -31,7 +32,7 @@ from winnow_ground.simulation.schedule import (
 from winnow_ground.simulation.scores import Scores
 
 Key = tuple[str, ...]
-Value = bool | int | float | str
+Value = bool | int | float | str | list[int]
 
 
 def key_of(text: str) -> Key:
@@ -51,6 +52,15 @@ def key_of(text: str) -> Key:
         ((name, level),) = level.items()
         key.append(name)
     return tuple(key)
+
+
+def key_text(key: Key) -> str:
+    """The inverse of `key_of`.
+
+    >>> key_text(("class", "dark dune", "utility"))
+    'class."dark dune".utility'
+    """
+    return ".".join(part if re.fullmatch(r"[\w-]+", part) else json.dumps(part) for part in key)
 
 
 @dataclass(frozen=True, eq=False)
