@@ -21,6 +21,7 @@ from winnow_edge.clock.host import since_boot_ns
 from winnow_edge.errors import SwathError, SwathKnownError
 from winnow_edge.loop.block import Block, Row
 from winnow_edge.loop.merging import Merger
+from winnow_edge.loop.saved import STATE, Saved, read_saved
 from winnow_edge.loop.settings import Settings
 from winnow_edge.loop.summary import Tally, Verified
 from winnow_edge.loop.verdict import Votes
@@ -32,15 +33,18 @@ from winnow_edge.store.store import Store
 from winnow_edge.store.writer import SwathWriter, begin_swath
 
 log = logging.getLogger(__name__)
-STATE = 2
-"""Version of what is saved between blocks: another version's swath cannot be gone on with."""
 
 
 class Progress:
     """The counts of a swath, its open detections, and what is committed of it."""
 
     def __init__(
-        self, name: str, writer: SwathWriter, merge: float, geometry: Geometry | None = None
+        self,
+        name: str,
+        writer: SwathWriter,
+        merge: float,
+        classes: int,
+        geometry: Geometry | None = None,
     ) -> None:
         self.geometry = geometry or Geometry()
         """When and where the swath was seen."""
@@ -54,21 +58,15 @@ class Progress:
         self._name, self._writer = name, writer
         self._check = 0
         """CRC-32 over the first line of every block: tells a resumed swath from another."""
-        self._saved: dict[str, Any] | None = None
+        self._saved: Saved | None = None
         """State of an earlier run, until its last tile is passed."""
         self._pixels: dict[int, npt.NDArray[np.uint8]] = {}
         self._windows: dict[int, Window] = {}
         self._contexts: dict[int, Window] = {}
         if writer.pending:
-            self._saved = json.loads(writer.pending)
-            if self._saved.get("state") != STATE:
-                raise SwathKnownError(
-                    f"swath {name!r} was left unfinished by another version of winnow-edge",
-                    hint="give it another --name",
-                )
-            self.tally = Tally.restored(self._saved["tally"])
-            self.votes = Votes(**self._saved["votes"])
-            self.verified = Verified(**self._saved.get("verified", {}))
+            saved = read_saved(writer.pending, name, writer.next_tile, classes)
+            self.tally, self.votes, self.verified = saved.tally, saved.votes, saved.verified
+            self._saved = saved
 
     @classmethod
     def begin(
@@ -120,7 +118,9 @@ class Progress:
                 " `winnow place` on the ground uses the file",
                 name,
             )
-        return cls(name, writer, settings.mission.tiling.merge, geometry)
+        return cls(
+            name, writer, settings.mission.tiling.merge, len(settings.manifest.classes), geometry
+        )
 
     @property
     def name(self) -> str:
@@ -158,7 +158,7 @@ class Progress:
         if self._saved is not None:
             known = self.next_line
             short, other = ended and lines < known, lines == known
-            if short or (other and self._check != self._saved["check"]):
+            if short or (other and self._check != self._saved.check):
                 raise SwathError(
                     f"is not the swath of which an earlier run committed {known:,} lines: "
                     + (f"it ends after {lines:,}" if short else "its lines differ"),
@@ -171,7 +171,7 @@ class Progress:
         """Pass a row that an earlier run committed: keep what its open detections need of it."""
         if self._saved is None:
             return
-        for entry in self._saved["merger"]:
+        for entry in self._saved.merger:
             tile = entry["tile"]
             if row.first <= tile < row.end and "dropped" not in entry:
                 self._pixels[tile] = row.pixels(tile - row.first)
@@ -184,7 +184,7 @@ class Progress:
         """Go on with the earlier run's open detections, once its last tile is passed."""
         if self._saved is not None:
             held = self._pixels, self._windows, self._contexts
-            self.merger.restore(self._saved["merger"], *held)
+            self.merger.restore(self._saved.merger, *held)
             self._saved, self._pixels, self._windows, self._contexts = None, {}, {}, {}
 
     def save(

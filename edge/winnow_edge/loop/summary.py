@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import Any
 
-from winnow_edge.loop.verdict import as_words
+from winnow_edge.errors import SwathKnownError
+from winnow_edge.loop.verdict import MOST, as_words
+from winnow_edge.tables import Reader, setting
 
 
 @dataclass
@@ -13,38 +15,30 @@ class Sampled:
     """Tiles that were sampled and the bytes of their pictures; `until` is the index of the first
     tile that the quota did not hold, with which the sampling ended (None: it holds them all)."""
 
-    tiles: int = 0
-    bytes: int = 0
-    until: int | None = None
+    tiles: int = setting(0, 0, MOST)
+    bytes: int = setting(0, 0, MOST)
+    until: int | None = setting(None, 0, MOST)
 
 
 @dataclass
 class Tally:
     """What has been counted in a swath so far; saved with every block."""
 
-    tiles: int = 0
-    screened: int = 0
-    second_views: int = 0
+    tiles: int = setting(0, 0, MOST)
+    screened: int = setting(0, 0, MOST)
+    second_views: int = setting(0, 0, MOST)
     """Tiles that were shown to the net a second time, mirrored."""
-    hits: int = 0
+    hits: int = setting(0, 0, MOST)
     """Tiles that passed a threshold, before detections of one feature are merged."""
-    products: int = 0
-    bytes: int = 0
-    by_class: dict[str, int] = field(default_factory=dict)
-    cut: int = 0
+    products: int = setting(0, 0, MOST)
+    bytes: int = setting(0, 0, MOST)
+    by_class: dict[str, int] = setting(dict, 0, MOST)
+    cut: int = setting(0, 0, MOST)
     """Features that were closed before the swath had told all of them (`merging.PATIENCE`)."""
-    out_of_place: int = 0
+    out_of_place: int = setting(0, 0, MOST)
     """Tiles that passed the threshold of a class that is not at their place or in their season."""
-    audit: Sampled = field(default_factory=Sampled)
-    asked: Sampled = field(default_factory=Sampled)
-
-    @classmethod
-    def restored(cls, saved: dict[str, Any]) -> Tally:
-        """From what `asdict` made of it."""
-        samples: dict[str, Any] = {
-            key: Sampled(**saved[key]) for key in ("audit", "asked") if key in saved
-        }
-        return cls(**{**saved, **samples})
+    audit: Sampled = setting(Sampled)
+    asked: Sampled = setting(Sampled)
 
     @property
     def detections(self) -> int:
@@ -57,9 +51,26 @@ class Verified:
     """Detections that the second stage was asked about, and how many of them it refused or gave
     another class."""
 
-    verified: int = 0
-    refused: int = 0
-    relabelled: int = 0
+    verified: int = setting(0, 0, MOST)
+    refused: int = setting(0, 0, MOST)
+    relabelled: int = setting(0, 0, MOST)
+
+
+@dataclass(frozen=True)
+class _Lasting:
+    """What `SwathSummary.lasting` keeps beside what was counted."""
+
+    swath: str = setting(...)
+    lines: int = setting(..., 0, MOST)
+    samples: int = setting(..., 0, MOST)
+    runtime: str = setting(...)
+    runtime_requested: str = setting(...)
+    instrument: str = setting(...)
+    bundle: str = setting(...)
+    truncated: str | None = setting(None)
+    stretch: tuple[int, ...] | None = setting(None, 0, 65_535, most=2)
+    repaired: dict[str, Any] | None = setting(None)
+    verdict: dict[str, Any] | None = setting(None)
 
 
 @dataclass(frozen=True)
@@ -161,25 +172,16 @@ class SwathSummary:
 
     @classmethod
     def of_earlier_run(cls, known: dict[str, Any], *, threads: int) -> SwathSummary:
-        """The summary of a swath that was complete before, from what `lasting` said of it."""
-        counts = ("tiles", "screened", "second_views", "hits", "products", "bytes", "by_class")
-        same = ("swath", "lines", "samples", "runtime", "runtime_requested", "instrument", "bundle")
-        stretch = known["stretch"]
-        second = {key: known[key] for key in vars(Verified()) if key in known}
+        """The summary of a swath that was complete before, from what `lasting` said of it. Raises
+        SwathKnownError where that makes no sense."""
+        where = f"swath {str(known.get('swath'))!r}"
+        reader = Reader(where, SwathKnownError, others=True, hint="give it another --name")
+        kept = reader.table(_Lasting, known)
+        second = any(key in known for key in vars(Verified()))
         return cls(
-            tally=Tally.restored(
-                {
-                    key: known[key]
-                    for key in (*counts, "cut", "out_of_place", "audit", "asked")
-                    if key in known
-                }
-            ),
+            tally=reader.table(Tally, known),
             seconds=0.0,
             threads=threads,
-            stretch=tuple(stretch) if stretch else None,
-            truncated=known["truncated"],
-            repaired=known["repaired"],
-            verified=Verified(**second) if second else None,
-            verdict=known["verdict"],
-            **{key: known[key] for key in same},
+            verified=reader.table(Verified, known) if second else None,
+            **vars(kept) | {"stretch": kept.stretch or None},
         )

@@ -15,7 +15,10 @@ import numpy.typing as npt
 
 from winnow_edge.mission import Verdict
 from winnow_edge.products.encode import POSTERIOR_MAX
+from winnow_edge.tables import setting
 
+MOST = 2**53
+"""The most that is counted in a swath."""
 GOOD, HARD, BAD = "good", "hard to identify", "bad"
 _PARTS = 1_000_000
 """Limits are counted in millionths, so that sums and comparisons are exact on every machine."""
@@ -26,9 +29,9 @@ class Votes:
     """What the tiles of a swath say so far: `tiles` that the net has seen, `showing` of them the
     class, and the `total` of its posteriors in steps of 1/65535, as records carry them."""
 
-    tiles: int = 0
-    showing: int = 0
-    total: int = 0
+    tiles: int = setting(0, 0, MOST)
+    showing: int = setting(0, 0, MOST)
+    total: int = setting(0, 0, MOST)
 
     def add(self, posteriors: npt.NDArray[np.float64], rule: Verdict) -> None:
         """Count n tiles in, from the class's posterior in each, float64 (n,)."""

@@ -75,6 +75,7 @@ SOUND_PRODUCT: Final = " AND ".join(
         f"kind IN ({', '.join(str(int(kind)) for kind in Kind)})",
         "state BETWEEN 0 AND 2 AND class BETWEEN 0 AND 255",
         f"detection BETWEEN 0 AND 1 AND id BETWEEN 1 AND {MAX_PRODUCT}",
+        f"typeof(tile) = 'integer' AND tile BETWEEN -1 AND {2**32 - 1}",
         "posterior BETWEEN 0 AND 1",
         f"typeof(sketch) = 'blob' AND length(sketch) <= {SKETCH_BYTES}",
         # A product that is on board or in flight has its data, as long as it says.

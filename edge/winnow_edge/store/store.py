@@ -54,13 +54,17 @@ from winnow_edge.store.short import Disk
 log = logging.getLogger(__name__)
 _NEWEST: Final = {
     Meta.CONTACT: (f"SELECT MAX(contact) FROM container WHERE {SOUND_CONTAINER}", MAX_CONTACT + 1),
-    Meta.NEXT_PRODUCT: ("SELECT MAX(id) + 1 FROM product", MAX_PRODUCT + 1),
-    Meta.NEXT_SWATH: ("SELECT MAX(id) + 1 FROM swath", MAX_SWATH + 1),
-    Meta.NEXT_CONTAINER: ("SELECT MAX(id) + 1 FROM container", 2**32),
+    Meta.NEXT_PRODUCT: (
+        f"SELECT MAX(id) + 1 FROM product WHERE id < {MAX_PRODUCT}",
+        MAX_PRODUCT + 1,
+    ),
+    Meta.NEXT_SWATH: (f"SELECT MAX(id) + 1 FROM swath WHERE id < {MAX_SWATH}", MAX_SWATH + 1),
+    Meta.NEXT_CONTAINER: (f"SELECT MAX(id) + 1 FROM container WHERE id < {2**32 - 1}", 2**32),
     Meta.SEQUENCE: ("SELECT 0", 2**14),
     Meta.DATA_BYTES: ("SELECT 0", 2**62),
 }
-"""For each number of the store's own, a query for the least that it can be, and its limit."""
+"""For each number of the store's own, a query for the least that it can be, and its limit. Rows
+whose damage lies in a number beyond it are not counted."""
 
 
 class Store:

@@ -332,6 +332,53 @@ def test_a_swath_that_another_version_left_unfinished_is_refused(
         fly(tmp_path, pixels, pool, mission)
 
 
+def entry_of(state: dict[str, Any]) -> dict[str, Any]:
+    """The first of the open detections."""
+    found: dict[str, Any] = state["merger"][0]
+    return found
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda state: state.pop("tally"),
+        lambda state: state.update(check="x"),
+        lambda state: state["tally"].update(tiles=-1),
+        lambda state: state["tally"]["by_class"].update(x=1.5),
+        lambda state: state["votes"].update(more=1),
+        lambda state: state.update(merger={}),
+        lambda state: entry_of(state).update(tile=10**6),
+        lambda state: entry_of(state).update(posterior=2),
+        lambda state: entry_of(state).update({"class": 99}),
+        lambda state: entry_of(state).update(box=[1, 2, 3]),
+        lambda state: entry_of(state).update(touched=[999]),
+        lambda state: entry_of(state).update(beside=[[0]]),
+        lambda state: entry_of(state).update(owner=999),
+    ],
+)
+def test_a_state_that_makes_no_sense_is_refused_in_one_line(
+    pool: Interpreters,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    damage: Callable[[dict[str, Any]], object],
+) -> None:
+    """Though its checksum is right."""
+    pixels, mission = swath(150, 60, seed=5), mission_of()
+    monkeypatch.setattr(intake, "BLOCK_LINES", 15)
+    stops = iter([False] * 5)
+    fly(tmp_path, pixels, pool, mission, stop=lambda: next(stops, True))
+    with contextlib.closing(sqlite3.connect(tmp_path / "store.db")) as db, db:
+        ((pending,),) = db.execute("SELECT pending FROM swath").fetchall()
+        state = json.loads(unseal(pending) or b"")
+        assert state["merger"]
+        damage(state)
+        db.execute("UPDATE swath SET pending = ?", (seal(json.dumps(state).encode()),))
+    with pytest.raises(
+        SwathKnownError, match=r"^swath 'strip': .*; (give it another --name|known here)"
+    ):
+        fly(tmp_path, pixels, pool, mission)
+
+
 def test_lines_that_trickle_in_give_the_same_store(
     pool: Interpreters, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

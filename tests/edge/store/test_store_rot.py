@@ -218,3 +218,27 @@ def test_whatever_rots_nothing_wrong_is_sent(
             continue
         wrong = {number for number, data in sent.items() if before.get(number) != data}
         assert not wrong, (seed, wrong)
+
+
+@pytest.mark.parametrize("table", ["container", "swath", "product"])
+def test_a_number_beyond_all_numbers_is_not_counted_on(tmp_path: Path, table: str) -> None:
+    made(tmp_path)
+    assert contact(tmp_path)[0]
+    change(tmp_path, f"UPDATE {table} SET id = {2**53} WHERE id = (SELECT max(id) FROM {table})")
+    with Store.open(tmp_path, mission=MISSION) as store:
+        writer = begin(store, "another")
+        writer.commit(
+            products=products_of_tiles(0, 4, MISSION, writer.swath_id),
+            next_tile=4, next_line=64, pending=b"",
+        )  # fmt: skip
+        finish(writer, {"tiles": 4})
+    assert contact(tmp_path)[0]
+
+
+@pytest.mark.parametrize("value", ["text", b"\xff"])
+def test_a_tile_that_is_no_number_is_given_up(tmp_path: Path, value: str | bytes) -> None:
+    """It counts as 0 in a sum, so that the seal of tile 0 does not see it."""
+    before = made(tmp_path)
+    change(tmp_path, "UPDATE product SET tile = ? WHERE tile = 0 AND kind = 1", value)
+    sent, summary = contact(tmp_path)
+    assert (before.keys() - sent.keys(), summary.damaged) == ({2}, 1)
