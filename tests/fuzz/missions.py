@@ -127,7 +127,7 @@ def flight_door(folder: Path) -> Door:
     """Legal missions, of settings that nobody would combine, flown over small swaths."""
     write_probe(folder)
     path, store = folder / "mission.toml", folder / "store"
-    pixels = painted_swath(56, 64, squares=8, side=20)
+    pixels = painted_swath(40, 48, squares=5, side=20)
     pixels[:16] = 0
     Image.fromarray(pixels).save(folder / "a.png")
     (folder / "a.raw").write_bytes((pixels.astype("<u2") * 16).tobytes())
@@ -151,7 +151,7 @@ def flight_door(folder: Path) -> Door:
         path.write_bytes(data)
         mission = load_mission(path)
         shutil.rmtree(store, ignore_errors=True)
-        wide = None if swath == "a.png" else 64
+        wide = None if swath == "a.png" else 48
         with Flight(mission, store) as flight:
             flight.run(folder / swath, instrument="camera", samples=wide)
             downlink(flight.store, mission, budget_bytes=4000, out=io.BytesIO())
