@@ -5,13 +5,18 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from winnow_edge.errors import EXIT_OK, EXIT_USAGE
+from winnow_edge.errors import EXIT_OK, EXIT_USAGE, StoreDamagedError
 from winnow_edge.files import printable
 from winnow_edge.mission import POLICIES, Mission, load_mission
 from winnow_edge.output import tell
+
+if TYPE_CHECKING:
+    from winnow_edge.downlink.acknowledgements import AckReport
+    from winnow_edge.downlink.requests import Requests
 
 log = logging.getLogger(__name__)
 
@@ -88,10 +93,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 def run(args: argparse.Namespace) -> int:
     """Run the command; results to standard output, exit code as documented."""
     # Imported here: the flight loop shares this command line and needs none of it.
-    from winnow_edge.downlink.acknowledgements import acknowledge, load_ack
-    from winnow_edge.downlink.contact import downlink
-    from winnow_edge.downlink.requests import answer, load_requests
-    from winnow_edge.store.store import Store
+    from winnow_edge.downlink.acknowledgements import load_ack
+    from winnow_edge.downlink.requests import load_requests
 
     if args.request and not args.swaths:
         tell("winnow-edge downlink: --request needs --swaths DIR, where the swaths' files are")
@@ -100,6 +103,28 @@ def run(args: argparse.Namespace) -> int:
     requests = [load_requests(path) for path in args.request]
     reports = [load_ack(path) for path in args.ack]
     budget = args.bytes if args.bytes is not None else contact_bytes(mission, args.contact)
+    try:
+        summary = _held(args, mission, reports, requests, budget)
+    except StoreDamagedError as error:
+        log.warning("%s", error)
+        summary = _held(args, mission, reports, requests, budget)  # opening it anew salvages it
+    print(json.dumps(summary) if args.json else _text(summary))
+    return EXIT_OK
+
+
+def _held(
+    args: argparse.Namespace,
+    mission: Mission,
+    reports: Sequence[AckReport],
+    requests: Sequence[Requests],
+    budget: int,
+) -> dict[str, Any]:
+    """Hold the contact; what came of it. Raises WinnowEdgeError."""
+    from winnow_edge.downlink.acknowledgements import acknowledge
+    from winnow_edge.downlink.contact import downlink
+    from winnow_edge.downlink.requests import answer
+    from winnow_edge.store.store import Store
+
     with Store.open(args.store, mission=mission, create=False, grows=False) as store:
         _warn_of_strange_classes(mission, {c for swath in store.swaths() for c in swath.classes})
         acks = [acknowledge(store, report) for report in reports]
@@ -107,15 +132,13 @@ def run(args: argparse.Namespace) -> int:
         summary = downlink(
             store, mission, budget_bytes=budget, out=args.out, policy=args.policy
         ).as_json()
-    summary |= {
+    return summary | {
         "acknowledged": sum(ack.acknowledged for ack in acks),
         "returned": summary["returned"] + sum(ack.returned for ack in acks),
         "unknown_containers": sum(ack.unknown for ack in acks),
         **({"requests": [one.as_json() for one in answers]} if args.request else {}),
         "out": args.out,
     }
-    print(json.dumps(summary) if args.json else _text(summary))
-    return EXIT_OK
 
 
 def contact_bytes(mission: Mission, seconds: float) -> int:

@@ -10,6 +10,7 @@ from winnow_edge.board.incoming import Incoming, Patience, committed_lines
 from winnow_edge.errors import (
     EXIT_OK,
     OutputTroubleError,
+    StoreDamagedError,
     StoreTroubleError,
     SwathError,
     SwathKnownError,
@@ -19,7 +20,7 @@ from winnow_edge.errors import (
 from winnow_edge.loop.flight import Flight
 from winnow_edge.mission import Mission
 from winnow_edge.output import tell
-from winnow_edge.store.scrub import scrub
+from winnow_edge.store.scrub import scrub, trust
 
 _SCRUB_S: Final = 5.0
 """How long the store is read once the folder is worked off."""
@@ -58,7 +59,7 @@ def take_in(
             except (SwathError, SwathKnownError) as error:
                 if incoming.failed(path, str(error)):
                     continue
-            except (StoreTroubleError, OutputTroubleError) as error:
+            except (StoreTroubleError, StoreDamagedError, OutputTroubleError) as error:
                 incoming.forget()
                 _wait(flight, patience, error)
                 continue
@@ -78,14 +79,19 @@ def take_in(
 def _scrub(flight: Flight, stop: Callable[[], bool]) -> None:
     """The folder is worked off: read the store for a while, so that rot is found early."""
     ends = time.monotonic() + _SCRUB_S
-    while not stop() and time.monotonic() < ends:
-        if scrub(flight.store):
-            return
+    try:
+        while not stop() and time.monotonic() < ends:
+            if scrub(flight.store):
+                trust(flight.store)
+                return
+    except StoreDamagedError as error:
+        tell(f"winnow-edge: {error}")
+        flight.reopen()
 
 
-def _wait(flight: Flight, patience: Patience, why: StoreTroubleError | OutputTroubleError) -> None:
-    """Wait until the store can be opened again. A disk that stays full gets records alone. Raises
-    `why` once there is no patience left."""
+def _wait(flight: Flight, patience: Patience, why: WinnowEdgeError) -> None:
+    """Wait until the store can be opened again, which salvages a damaged one. A disk that stays
+    full gets records alone. Raises `why` once there is no patience left."""
     while True:
         if not patience.again(str(why)):
             full = isinstance(why, StoreTroubleError) and why.trouble is Trouble.FULL

@@ -38,6 +38,7 @@ from winnow_edge.products.worth import utilities
 from winnow_edge.store import containers
 from winnow_edge.store.clock import tick
 from winnow_edge.store.schema import ProductState
+from winnow_edge.store.scrub import trust
 from winnow_edge.store.store import Store
 
 log = logging.getLogger(__name__)
@@ -104,7 +105,9 @@ def downlink(
     `policy` None is the mission's. `out` is a path where nothing is yet (written aside, synced,
     renamed), a device or named pipe, or an open binary file. Raises OutputError if it cannot be
     written; then everything stays in the ranking and the contact's number is not used again.
+    Raises StoreDamagedError before anything is written: opened anew, the store is mended.
     """
+    trust(store)
     policy = mission.ranking.policy if policy is None else policy
     link = mission.link
     stamp = _stamp(store) if link.time_code else None

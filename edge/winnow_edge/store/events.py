@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 from winnow_edge.products.kinds import Kind
-from winnow_edge.store.schema import SOUND_PRODUCT, ProductState
+from winnow_edge.store.schema import COUNT_EVENT, SOUND_PRODUCT, ProductState
 from winnow_edge.store.store import Store
 
 
 def count_event(store: Store, what: str, about: str, n: int) -> None:
     """Count that something happened `n` times since the last contact, inside a transaction."""
-    store.db.execute(
-        "INSERT INTO event VALUES (?, ?, ?, ?)"
-        " ON CONFLICT (contact, what, about) DO UPDATE SET n = n + excluded.n",
-        (store.contacts(), what, about, n),
-    )
+    store.db.execute(COUNT_EVENT, (store.contacts(), what, about, n))
 
 
 def events(store: Store, *, since: int = 0) -> dict[str, dict[str, int]]:
@@ -21,6 +17,8 @@ def events(store: Store, *, since: int = 0) -> dict[str, dict[str, int]]:
 
     "evicted" and "left out" (on a full disk) are by kind and class, "delivered" and dropped by
     kind, "compacted" counts records, "forgotten" swaths, "damaged" products.
+    "salvaged" is the store, "lost" what a salvage missed, by kind; "begun anew" is a store whose
+    file was empty or gone; "in memory" one whose disk failed.
     """
     found: dict[str, dict[str, int]] = {}
     for what, about, n in store.select(

@@ -9,7 +9,7 @@ import sqlite3
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -50,7 +50,9 @@ _HINTS: Final[dict[int | None, str]] = {
     errno.EEXIST: f"a file is in the way; {_ELSEWHERE}",
 }
 """What to do about an error of the system."""
-_DAMAGED: Final = "the file is damaged; `winnow-edge store salvage` keeps what can be read"
+_DAMAGED: Final = "`winnow-edge store salvage`, or the next run, keeps what can be read"
+SUSPECT_FILE: Final = "store.db.suspect"
+"""Is there once damage was met in the store, until it has been looked at as a whole."""
 
 
 def connect(path: Path) -> sqlite3.Connection:
@@ -125,6 +127,12 @@ def _check(db: sqlite3.Connection, path: Path) -> None:
     (version,) = db.execute("PRAGMA user_version").fetchone()
     (tables,) = db.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()
     if tables and application != APPLICATION_ID:
+        (ours,) = db.execute(
+            "SELECT COUNT(*) FROM sqlite_master WHERE type = 'table'"
+            " AND name IN ('meta', 'swath', 'product', 'container')"
+        ).fetchone()
+        if ours == 4 and version == SCHEMA_VERSION:
+            raise StoreDamagedError("has lost what tells it a store", where=path, hint=_DAMAGED)
         raise StoreError("is not a Winnow store", where=path)
     if version > SCHEMA_VERSION:
         raise StoreError(
@@ -232,13 +240,45 @@ def _told(error: sqlite3.Error, path: Path) -> StoreError:
         # SQLite does not say why: neither the folder nor a file of the store stands in the way.
         hint = "the disk is full or failing; committed products are safe"
         return StoreTroubleError(str(error), Trouble.FAILING, where=path, hint=hint)
+    if name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
+        return _damaged(error, path)
     for start, (trouble, hint) in _SQLITE.items():
         if name.startswith(start):
             if trouble is not None:
                 return StoreTroubleError(str(error), trouble, where=path, hint=hint)
-            kind = StoreDamagedError if start == "SQLITE_CORRUPT" else StoreError
-            return kind(str(error), where=path, hint=hint)
+            return StoreError(str(error), where=path, hint=hint)
     return StoreError(str(error), where=path)
+
+
+def _damaged(error: sqlite3.Error, path: Path) -> StoreError:
+    """SQLite's word of damage, looked into: a file that could not be read seems damaged too."""
+    hint = "the disk is failing; committed products are safe"
+    try:
+        if not is_damaged(path):
+            what = "could not be read for a moment"
+            return StoreTroubleError(what, Trouble.FAILING, where=path, hint=hint)
+    except (sqlite3.OperationalError, OSError) as failing:
+        return StoreTroubleError(str(failing), Trouble.FAILING, where=path, hint=hint)
+    return suspect(path, str(error))
+
+
+def suspect(path: Path, what: str) -> StoreDamagedError:
+    """The error of a store that is damaged; a mark beside it tells whoever opens it next."""
+    with suppress(OSError):
+        path.with_name(SUSPECT_FILE).touch()
+    return StoreDamagedError(what, where=path, hint=_DAMAGED)
+
+
+def is_damaged(path: Path) -> bool:
+    """Read a whole store, and see whether it is sound for SQLite. Raises sqlite3.OperationalError
+    where it cannot be read, or is in use."""
+    with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as db:
+        try:
+            return bool(db.execute("PRAGMA integrity_check(1)").fetchall() != [("ok",)])
+        except sqlite3.OperationalError:
+            raise
+        except sqlite3.DatabaseError:
+            return True
 
 
 def _may_write(path: Path) -> bool:
@@ -259,8 +299,6 @@ _SQLITE: Final[dict[str, tuple[Trouble | None, str]]] = {
     "SQLITE_READONLY_DIRECTORY": (None, f"the folder is read-only; {_ELSEWHERE}"),
     "SQLITE_READONLY": (Trouble.FAILING, f"the disk or file is read-only; {_ELSEWHERE}"),
     "SQLITE_CANTOPEN": (None, f"the disk or folder is full or read-only; {_ELSEWHERE}"),
-    "SQLITE_NOTADB": (None, "not a store; name another folder with --store"),
-    "SQLITE_CORRUPT": (None, _DAMAGED),
     "SQLITE_BUSY": (Trouble.BUSY, "another process holds the store; try again when it is done"),
     "SQLITE_PROTOCOL": (Trouble.BUSY, "another process holds the store; try again later"),
 }

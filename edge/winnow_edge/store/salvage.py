@@ -15,8 +15,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from winnow_edge.errors import StoreError
+from winnow_edge.errors import StoreError, StoreTroubleError, Trouble
 from winnow_edge.files import sync_folder
+from winnow_edge.products.encode import SWATH_TILE
 from winnow_edge.products.kinds import Kind
 from winnow_edge.store.file import connect, explained, prepare
 from winnow_edge.store.raw import Pages, Row
@@ -109,7 +110,9 @@ def _fold_in_log(path: Path) -> None:
     except sqlite3.DatabaseError:
         return  # the pages of the file are all that there is
     if busy:
-        raise sqlite3.OperationalError("another process uses the store")
+        raise StoreTroubleError(
+            "another process uses the store", Trouble.BUSY, where=path, hint="try again later"
+        )
 
 
 def _filled(db: sqlite3.Connection, pages: Pages, path: Path) -> Salvaged:
@@ -207,19 +210,19 @@ def _put_back_uncarried(db: sqlite3.Connection) -> int:
 
 
 def _missing(db: sqlite3.Connection, told: dict[int, Row]) -> Iterator[tuple[int, Kind, int, int]]:
-    """What the index of the damaged store tells of, and the new one does not hold."""
+    """What the index of the damaged store tells of, or a swath, and the new one does not hold."""
     there = {number for (number,) in db.execute("SELECT id FROM product")}
     for number, (swath, tile, kind, _) in told.items():
         if number not in there and isinstance(kind, int) and kind in set(Kind) - {Kind.SWATH}:
             yield number, Kind(kind), int(swath or 0), int(tile or 0)
+    for swath, number in db.execute("SELECT id, announcement FROM swath"):
+        if number is not None and number not in there:
+            yield number, Kind.SWATH, swath, SWATH_TILE
 
 
 def _put_in_place(path: Path, new: Path) -> Path:
     """Put the new file where the damaged one was, which is kept; where."""
-    kept, number = path.with_name(DAMAGED_FILE), 1
-    while kept.exists():
-        number += 1
-        kept = path.with_name(f"{DAMAGED_FILE}.{number}")
+    kept = free_name(path)
     with new.open("rb") as stream:
         os.fsync(stream.fileno())
     for end in ("-wal", "-shm"):  # what could not be folded in must not be read into the new file
@@ -230,6 +233,15 @@ def _put_in_place(path: Path, new: Path) -> Path:
     kept.hardlink_to(path)
     new.replace(path)
     sync_folder(path.parent)
+    return kept
+
+
+def free_name(path: Path) -> Path:
+    """A name for the damaged file of a store that no file has yet."""
+    kept, number = path.with_name(DAMAGED_FILE), 1
+    while kept.exists() or kept.with_name(f"{kept.name}-wal").exists():
+        number += 1
+        kept = path.with_name(f"{DAMAGED_FILE}.{number}")
     return kept
 
 

@@ -104,6 +104,11 @@ _SWATH_COLUMNS: Final = (
 )
 SEAL_SWATH: Final = f"UPDATE swath SET crc = seal_of({_SWATH_COLUMNS}) WHERE id = ?"
 """To be run after every change of a swath's row; `pending` has a seal of its own."""
+COUNT_EVENT: Final = (
+    "INSERT INTO event VALUES (?, ?, ?, ?)"
+    " ON CONFLICT (contact, what, about) DO UPDATE SET n = n + excluded.n"
+)
+"""Contact, what happened, about what, how often."""
 _PRODUCT_KEY: Final = struct.Struct(">qqqqqdqq")
 
 

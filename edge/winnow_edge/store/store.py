@@ -12,6 +12,7 @@ import logging
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final
@@ -27,11 +28,12 @@ from winnow_edge.files import make_folder
 from winnow_edge.mission import Mission
 from winnow_edge.products.kinds import NO_CLASS, Kind
 from winnow_edge.products.table import MORE, PACKED, ProductTable
-from winnow_edge.store import room
+from winnow_edge.store import mending, room
 from winnow_edge.store.budget import Budget
 from winnow_edge.store.file import connect_read_only, explained, prepare, sound
 from winnow_edge.store.opening import connect_whole, make_room
 from winnow_edge.store.schema import (
+    COUNT_EVENT,
     MAX_CONTACT,
     MAX_PRODUCT,
     MAX_SWATH,
@@ -52,6 +54,7 @@ from winnow_edge.store.schema import (
 from winnow_edge.store.short import Disk
 
 log = logging.getLogger(__name__)
+_MAKES: Final = "`winnow-edge run` makes one"
 _NEWEST: Final = {
     Meta.CONTACT: (f"SELECT MAX(contact) FROM container WHERE {SOUND_CONTAINER}", MAX_CONTACT + 1),
     Meta.NEXT_PRODUCT: (
@@ -114,38 +117,68 @@ class Store:
         another mission, or a disk that is full or read-only. A store that is there opens on a full
         disk by its reserve (`room`): pages that are free in it can be filled, and where it hardly
         `grows`, as for a contact, a few more. A `light` one is for a disk that stays full: it keeps
-        no more pictures, and gives up those that it has for records.
+        no more pictures, and gives up those that it has for records. A damaged store is salvaged
+        first, unless it is opened `read_only`; that is told in a line, and counted as an event.
         """
         folder = Path(folder)
+        if read_only:
+            return cls._opened_for_reading(folder, mission)
+        opened = partial(
+            cls._opened_for_writing,
+            folder, mission=mission, create=create, grows=grows, light=light,
+        )  # fmt: skip
+        happened = mending.look(folder, create=create)
+        try:
+            store = opened()
+        except StoreDamagedError as error:
+            happened += mending.salvaged(folder, error)
+            store = opened()
+        if happened:
+            with store.transaction():
+                for event in happened:
+                    store.db.execute(COUNT_EVENT, (store.contacts(), *event))
+        return store
+
+    @classmethod
+    def _opened_for_reading(cls, folder: Path, mission: Mission | None) -> Store:
+        path = folder / STORE_FILE
+        with explained(path), ExitStack() as opened:
+            if not path.is_file():
+                raise StoreError("no store here", where=folder, hint=_MAKES)
+            db = connect_read_only(path)
+            opened.callback(db.close)
+            store = cls(db, path, mission)
+            store._adopt(read_only=True)
+            store._opened = opened.pop_all()
+        return store
+
+    @classmethod
+    def _opened_for_writing(
+        cls, folder: Path, *, mission: Mission | None, create: bool, grows: bool, light: bool
+    ) -> Store:
         path = folder / STORE_FILE
         budget = Budget.of(int((mission.store.quota_mb if mission else 1e6) * 1e6))
         with explained(path):
             if not path.is_file():
-                if read_only or not create:
-                    hint = "`winnow-edge run` makes one"
-                    raise StoreError("no store here", where=folder, hint=hint)
+                if not create:
+                    raise StoreError("no store here", where=folder, hint=_MAKES)
                 make_folder(folder)
             with ExitStack() as opened:
-                held = None
-                if read_only:
-                    db = connect_read_only(path)
-                else:
-                    held = make_room(folder, budget.log)
-                    if held is not None:
-                        opened.callback(room.hold_again, folder, held)
-                    db = connect_whole(path, opened)
+                held = make_room(folder, budget.log)
+                if held is not None:
+                    opened.callback(room.hold_again, folder, held)
+                db = connect_whole(path, opened)
                 opened.callback(db.close)
-                if not read_only:
-                    prepare(db)
+                prepare(db)
                 store = cls(db, path, mission)
                 if held is not None:
                     store.disk.found_full(held)
-                store._adopt(read_only)
+                store._adopt(read_only=False)
                 if light:
                     store.disk.live_short()
                 elif store.disk.short:
                     store.disk.bound(0 if grows else room.GROWTH_PAGES)
-                elif not read_only and mission is not None:
+                elif mission is not None:
                     room.hold(folder, budget.reserve)
                 store._opened = opened.pop_all()
         return store

@@ -1,0 +1,159 @@
+"""A damaged store is salvaged when it is opened; an empty one is not made anew without a word."""
+
+from __future__ import annotations
+
+import io
+import logging
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from winnow_edge.cli import main
+from winnow_edge.downlink.contact import downlink
+from winnow_edge.downlink.reader import LinkCounts, read_containers
+from winnow_edge.errors import StoreDamagedError, StoreError
+from winnow_edge.store.events import events
+from winnow_edge.store.store import Store
+from winnow_edge.testing import fill, landmark_mission, products_of_tiles, write_probe
+
+MISSION = landmark_mission()
+PAGE = 4096
+
+
+def stocked(folder: Path) -> dict[int, bytes]:
+    """A store of one swath; its products by number."""
+    fill(folder, MISSION, products_of_tiles(0, 200, MISSION))
+    with Store.open(folder, mission=MISSION) as store:
+        return {row.id: store.data(row.id) for row in store.products()}
+
+
+def sent(folder: Path) -> dict[int, bytes]:
+    """What a contact for everything carries."""
+    out = io.BytesIO()
+    with Store.open(folder, mission=MISSION, create=False, grows=False) as store:
+        downlink(store, MISSION, budget_bytes=10**8, out=out)
+    out.seek(0)
+    return {i.id: i.data for c in read_containers(out, LinkCounts()) for i in c.items}
+
+
+def put(path: Path, at: int, octets: bytes) -> None:
+    with path.open("r+b") as stream:
+        stream.seek(at)
+        stream.write(octets)
+
+
+def leaf_of_products(path: Path) -> int:
+    """The number of a page that holds rows of products."""
+    with closing(sqlite3.connect(path)) as db:
+        (root,) = db.execute("SELECT rootpage FROM sqlite_master WHERE name = 'product'").fetchone()
+    page = path.read_bytes()[(root - 1) * PAGE : root * PAGE]
+    assert page[0] == 5, "the table has one page"
+    first = int.from_bytes(page[12:14], "big")
+    return int.from_bytes(page[first : first + 4], "big")
+
+
+@pytest.mark.parametrize(
+    ("at", "octets"),
+    [
+        (0, b"NOT A DATABASE!!"),
+        (68, b"\0\0\0\0"),  # what tells it a store
+        (100, b"\0" * 300),  # the tables' root
+    ],
+)
+def test_a_damaged_header_is_mended_when_the_store_is_opened(
+    tmp_path: Path, at: int, octets: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    known = stocked(tmp_path)
+    put(tmp_path / "store.db", at, octets)
+    with caplog.at_level(logging.WARNING):
+        assert sent(tmp_path) == known
+    assert [r.getMessage() for r in caplog.records if "is made anew" in r.getMessage()]
+    with Store.open(tmp_path, mission=MISSION) as store:
+        assert events(store)["salvaged"] == {"store": 1}
+    assert (tmp_path / "store.db.damaged").exists()
+
+
+def test_a_contact_that_meets_a_damaged_page_mends_the_store_and_goes_on(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    mission = write_probe(tmp_path, "")
+    store = tmp_path / "store"
+    known = stocked(store)
+    put(store / "store.db", (leaf_of_products(store / "store.db") - 1) * PAGE, b"\xff" * PAGE)
+    out = tmp_path / "1.bin"
+    command = ["downlink", str(mission), "--store", str(store), "--bytes", "100000000"]
+    assert main([*command, "--out", str(out)]) == 0
+    assert "is made anew" in caplog.text
+    with out.open("rb") as stream:
+        carried = {i.id: i.data for c in read_containers(stream, LinkCounts()) for i in c.items}
+    assert carried.items() <= known.items()
+    lost = known.keys() - carried.keys()
+    assert lost
+    with Store.open(store, mission=None) as opened:
+        assert sum(events(opened)["lost"].values()) == len(lost)
+    assert not (store / "store.db.suspect").exists()
+
+
+def test_rows_that_a_page_no_longer_counts_are_found(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """SQLite reads such a page without an error."""
+    known = stocked(tmp_path)
+    path = tmp_path / "store.db"
+    page = leaf_of_products(path)
+    put(path, (page - 1) * PAGE + 3, b"\0\1")
+    with pytest.raises(StoreDamagedError, match=f"page {page}"):
+        sent(tmp_path)
+    assert sent(tmp_path).items() <= known.items()
+    assert "is made anew" in caplog.text
+
+
+def test_reading_alone_mends_nothing(tmp_path: Path) -> None:
+    stocked(tmp_path)
+    put(tmp_path / "store.db", 0, b"NOT A DATABASE!!")
+    with pytest.raises(StoreError, match="file is not a database"):
+        Store.open(tmp_path, mission=None, read_only=True)
+    assert not (tmp_path / "store.db.damaged").exists()
+
+
+def test_what_is_no_store_is_left_as_it_is(tmp_path: Path) -> None:
+    text = b"dear diary\n" * 900
+    (tmp_path / "store.db").write_bytes(text)
+    with pytest.raises(StoreError, match="not a database"):
+        Store.open(tmp_path, mission=MISSION)
+    assert (tmp_path / "store.db").read_bytes() == text
+
+
+@pytest.mark.parametrize("how", ["emptied", "deleted"])
+def test_a_store_that_lost_its_file_is_begun_anew_with_a_word(
+    tmp_path: Path, how: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    stocked(tmp_path)
+    path, held = tmp_path / "store.db", b"frames of a log" * 400
+    assert (tmp_path / "store.reserve").exists()
+    path.write_bytes(b"") if how == "emptied" else path.unlink()
+    (tmp_path / "store.db-wal").write_bytes(held)
+    with (
+        caplog.at_level(logging.WARNING),
+        Store.open(tmp_path, mission=MISSION) as store,
+    ):
+        assert events(store)["begun anew"] == {"store": 1}
+        assert not store.swaths()
+    said = [r.getMessage() for r in caplog.records]
+    assert len(said) == 1
+    assert "what the old one held is lost" in said[0]
+    assert (tmp_path / "store.db.damaged-wal").read_bytes() == held
+
+
+def test_no_contact_is_held_with_an_empty_file(tmp_path: Path) -> None:
+    (tmp_path / "store.db").touch()
+    with pytest.raises(StoreError, match="is an empty file"):
+        Store.open(tmp_path, mission=MISSION, create=False, grows=False)
+
+
+def test_a_first_start_says_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING), Store.open(tmp_path / "new", mission=MISSION) as store:
+        assert events(store) == {}
+    assert not caplog.records
