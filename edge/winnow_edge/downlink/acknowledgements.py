@@ -160,5 +160,5 @@ def _apply(store: Store, ack: AckReport) -> AckSummary:
             ]
             returned += containers.put_back(store, lost)
     if acknowledged or returned:
-        store.copy_back()
+        store.select("PRAGMA wal_checkpoint(PASSIVE)")  # the log back into the file
     return AckSummary(acknowledged, returned, unknown)

@@ -72,7 +72,7 @@ def mark_sent(store: Store, containers: Mapping[int, Sequence[int]]) -> None:
             for number, products in part.items():
                 _set_container(store, number, ContainerState.IN_FLIGHT)
                 set_state(store, products, ProductState.SENT, of=(ProductState.STORED,))
-        store.copy_back()
+        store.select("PRAGMA wal_checkpoint(PASSIVE)")  # the log back into the file
 
 
 def _few(
@@ -136,7 +136,7 @@ def put_back_overdue(store: Store, contact: int, ack_wait: int) -> int:
         few = overdue[at : at + 1 + MOST_CHANGES // max(1, overdue[at][1])]
         with store.transaction():
             changed += _put_back(store, [number for number, _ in few], heard=False)
-        store.copy_back()
+        store.select("PRAGMA wal_checkpoint(PASSIVE)")  # the log back into the file
         at += len(few)
     return changed
 

@@ -358,10 +358,6 @@ class Store:
         (found,) = self.select("PRAGMA quick_check(1)")[0]
         return None if found == "ok" else str(found)
 
-    def copy_back(self) -> None:
-        """Copy the log back into the file, as far as no reader needs it. Raises StoreError."""
-        self.select("PRAGMA wal_checkpoint(PASSIVE)")
-
     def meta(self, key: Meta, default: Any = None) -> Any:
         """A value of the store's own; `default` where there is none, or a damaged one."""
         found = self.select("SELECT value, crc FROM meta WHERE key = ?", (key,))
