@@ -110,7 +110,7 @@ def test_detections_are_counted_apart_from_their_products(
     [
         (["--bytes", "5000", "--store", "nowhere"], 3, "no store here"),
         (["--bytes", "5000", "--ack", "absent.json"], 3, "absent.json: No such file"),
-        (["--bytes", "5000", "--ack", "mission.toml"], 3, "not an acknowledgement report"),
+        (["--bytes", "5000", "--ack", "mission.toml"], 3, "is not JSON that can be read"),
         (["--bytes", "-1"], 2, "must be 0 or more"),
         (["--bytes", "many"], 2, "invalid"),
         (["--contact", "nan"], 2, "must be 0 to 1e+09 seconds"),
