@@ -83,7 +83,7 @@ def _entry(text: bytes) -> Entry | None:
         raise ValueError("is no JSON object")
     if strange := sorted(set(raw) - _KNOWN):
         raise ValueError(f"unknown key {strange[0][:40]!a}")
-    if "line" not in raw:
+    if raw.get("line") is None:
         raise ValueError("names no line")
     numbers = {key: _number(key, raw[key]) for key in _LIMITS if raw.get(key) is not None}
     if numbers.get("quality") == 0:

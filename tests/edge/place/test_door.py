@@ -122,6 +122,7 @@ def test_files_beside_a_swath_are_found_by_its_name(tmp_path: Path) -> None:
         ({"line": -1, "latitude": -71}, "`line` is not 0 to"),
         ({"line": 50, "longitude": 20}, "a longitude without a latitude"),
         ({"latitude": -71, "longitude": 200}, "names no line"),
+        ({"line": None, "latitude": -71, "longitude": 200}, "names no line"),
         ({"line": 0, "latitude": -71, "longitude": 200}, "line 0 is not after 0"),
         ({"line": 50, "utc": "2022-01-30T14:43:58Z"}, "its time is before"),
         ({"line": 50, "utc": "1957-01-01"}, "a time out of 1957"),
