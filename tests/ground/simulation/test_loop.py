@@ -47,7 +47,7 @@ missed = 0.15
 def test_bytes_are_conserved_whatever_happens(policy: str) -> None:
     rng = np.random.default_rng(ALL.index(policy))
     for seed in range(4):
-        quota, ms = float(rng.choice([0.15, 0.4, 10])), int(rng.choice([1, 900, 4000]))
+        quota, ms = float(rng.choice([0.5, 0.8, 10])), int(rng.choice([1, 900, 4000]))
         text = LIVELY.format(quota=quota, ms=ms, wh=float(rng.choice([0.4, 3, 50])))
         seen = observations(6, every=2500, tiles=300, rare=0.2)
         windows = contacts(7, every=2600, rate=float(rng.choice([60, 900])), light_seconds=700)
