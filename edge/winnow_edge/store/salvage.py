@@ -80,10 +80,14 @@ def salvage(folder: Path) -> Salvaged:
         _fold_in_log(path)
         new = folder / NEW_FILE
         _remove(new)
-        with Pages(path) as pages, closing(connect(new)) as db:
-            prepare(db)
-            found = _filled(db, pages, path)
-            db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        try:
+            with Pages(path) as pages, closing(connect(new)) as db:
+                prepare(db)
+                found = _filled(db, pages, path)
+                db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        except BaseException:
+            _remove(new)
+            raise
         found.damaged_file = _put_in_place(path, new)
     return found
 

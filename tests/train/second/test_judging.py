@@ -154,6 +154,6 @@ def _detection() -> Detection:
     from winnow_edge.loop.surroundings import Window
 
     around = Window(0, 0)
-    around.fill(np.zeros((8, 8), np.uint8))
+    around.fill(np.zeros((8, 8), np.uint8), Box(0, 0, 16, 16))
     pixels = np.zeros((8, 8), np.uint8)
     return Detection(0, Box(0, 0, 8, 8), 1, 2, 0.9, pixels, window=around)
