@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from winnow_ground.commands import help_of
+from winnow_ground.words import count
 
 if TYPE_CHECKING:
     from winnow_ground.contacts import ContactPlan, Downlinks
@@ -115,7 +116,7 @@ def _show(plan: ContactPlan, links: Downlinks) -> None:
     show_table(report_console(), table)
     total = sum(c.budget_bytes for c in links.contacts)
     seconds = sum(c.seconds for c in links.contacts)
-    who = f"{len(links.contacts)} contacts of {plan.name(links.node)}"
+    who = f"{count(len(links.contacts), 'contact')} of {plan.name(links.node)}"
     typer.echo(f"{who}: {seconds:,.0f} s, {total:,} bytes")
     if plan.eclipses is not None:
         hidden = sum(end - start for start, end in plan.eclipses)

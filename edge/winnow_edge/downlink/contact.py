@@ -199,6 +199,8 @@ class _Intact:
         if product.id not in self._known:
             try:
                 self._store.data(product.id)
+            except StoreTroubleError:
+                raise  # of the disk, not of the product: the contact is held later
             except StoreError:
                 self._known[product.id] = False
             else:

@@ -23,6 +23,7 @@ from winnow_edge.errors import (
     StoreError,
     StoreTroubleError,
     SwathError,
+    SwathKnownError,
 )
 from winnow_edge.files import printable, read_small
 from winnow_edge.mission import Instrument, Mission
@@ -172,7 +173,7 @@ def _answer(
             )
         if not add_products(store, swath, products, meta):
             raise SwathError("the store has no room for it within its quota")
-    except (SwathError, MissionError) as error:
+    except (SwathError, SwathKnownError, MissionError) as error:
         event = {"request": request.id, "swath": request.swath[:_TEXT], "why": error.what[:_TEXT]}
         tell(store, [{"about": "request", **event}], meta)
         return Answer(request, why=error.what)

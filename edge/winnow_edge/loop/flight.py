@@ -123,15 +123,21 @@ class Flight:
         self.store.close()
 
     def _gone(self) -> bool:
-        """False; raises StoreError where the store's file was deleted under the run, which SQLite
-        would go on to fill."""
-        if not os.fstat(self._file).st_nlink:
-            raise StoreError(
-                "was deleted while it was filled",
-                where=self.store.path,
-                hint="run the swaths of this run again",
-            )
-        return False
+        """False; raises StoreError where the store's file was deleted or replaced under the run,
+        which SQLite would go on to fill."""
+        try:
+            there = os.path.samestat(os.fstat(self._file), self.store.path.stat())
+        except FileNotFoundError:
+            there = False
+        except OSError:
+            there = True  # the disk fails, as SQLite will say
+        if there:
+            return False
+        raise StoreError(
+            "was deleted or replaced while it was filled",
+            where=self.store.path,
+            hint="run the swaths of this run again",
+        )
 
     def __enter__(self) -> Flight:
         return self

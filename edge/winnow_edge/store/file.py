@@ -277,7 +277,7 @@ def is_damaged(path: Path) -> bool:
             return bool(db.execute("PRAGMA integrity_check(1)").fetchall() != [("ok",)])
         except sqlite3.OperationalError:
             raise
-        except sqlite3.DatabaseError:
+        except (sqlite3.DatabaseError, UnicodeDecodeError):
             return True
 
 

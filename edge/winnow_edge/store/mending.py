@@ -35,11 +35,13 @@ def look(folder: Path, *, create: bool) -> list[Happened]:
     path = folder / STORE_FILE
     with explained(path):
         mark = folder / SUSPECT_FILE
+        whole = path.is_file() and path.stat().st_size > 0
         if mark.exists():
-            happened = salvaged(folder, None) if is_damaged(path) else []
+            happened = salvaged(folder, None) if whole and is_damaged(path) else []
             mark.unlink(missing_ok=True)
-            return happened
-        if path.is_file() and path.stat().st_size:
+            if whole:
+                return happened
+        if whole:
             return []
         return _begun_anew(path, create=create)
 

@@ -32,7 +32,7 @@ from winnow_edge.products.worth import (
 from winnow_edge.store.budget import CONTACT_PAGES, FRAME, Budget, pages_for
 from winnow_edge.store.compact import Compactor
 from winnow_edge.store.events import count_event
-from winnow_edge.store.schema import Meta, ProductState, among
+from winnow_edge.store.schema import SOUND_PRODUCT, Meta, ProductState, among
 from winnow_edge.store.store import Store
 
 _BATCH: Final = 64
@@ -236,7 +236,7 @@ class Keeper:
     def _forget_delivered(self) -> bool:
         found = self._store.select(
             "SELECT id, kind FROM product INDEXED BY product_known"
-            f" WHERE state = 2 AND data IS NULL LIMIT {_BATCH}"
+            f" WHERE state = 2 AND data IS NULL AND {SOUND_PRODUCT} LIMIT {_BATCH}"
         )
         with self._store.transaction():
             self._delete([n for n, _ in found])
@@ -297,7 +297,7 @@ def drop_delivered(store: Store) -> bool:
     none. Pictures are remembered by their sketches, for the policy *diversity*."""
     found = store.select(
         "SELECT id, kind, bytes FROM product INDEXED BY product_delivered"
-        f" WHERE state = 2 AND data IS NOT NULL AND kind > 0 LIMIT {_BATCH}"
+        f" WHERE state = 2 AND data IS NOT NULL AND kind > 0 AND {SOUND_PRODUCT} LIMIT {_BATCH}"
     )
     if not found:
         return False

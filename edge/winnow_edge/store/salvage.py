@@ -108,10 +108,12 @@ def _fold_in_log(path: Path) -> None:
         )
     try:
         with closing(sqlite3.connect(path, timeout=1, isolation_level=None)) as db:
+            # Who has the store open and is idle would go on to fill the file that is put away.
+            db.execute("PRAGMA locking_mode = EXCLUSIVE")
             (busy, *_) = db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
     except sqlite3.OperationalError:
         raise
-    except sqlite3.DatabaseError:
+    except (sqlite3.DatabaseError, UnicodeDecodeError):
         return  # the pages of the file are all that there is
     if busy:
         raise StoreTroubleError(

@@ -68,6 +68,8 @@ _NEWEST: Final = {
 }
 """For each number of the store's own, a query for the least that it can be, and its limit. Rows
 whose damage lies in a number beyond it are not counted."""
+_LEAP: Final = {Meta.NEXT_PRODUCT: 2**32, Meta.NEXT_SWATH: 2**16, Meta.NEXT_CONTAINER: 2**20}
+"""How far a damaged number leaps over what may have been given out and is no longer on board."""
 
 
 class Store:
@@ -375,6 +377,8 @@ class Store:
         (least,) = self.select(query)[0]
         if type(value) is not int or not 0 <= value < limit:
             value = 0
+            if self.holds(key):
+                least = (least or 0) + _LEAP.get(key, 0)
         return max(value, least or 0)
 
     def set_meta(self, key: Meta, value: Any) -> None:

@@ -119,6 +119,7 @@ class Loop:
         self._booting = 0
         self._tx: tuple[Held, Contact, list[Load]] | None = None
         self._tx_w, self._cut = 0.0, math.inf
+        self._sending, self._tx_from = False, 0.0
         self._swaths: dict[int, Swath] = {}
         self.uncomputed_for_power: set[int] = set()
 
@@ -194,7 +195,7 @@ class Loop:
             self._cameras -= 1
         elif kind is Event.TX_END:
             if what is self._tx:
-                self._tx_w = 0.0
+                self._tx_w, self._sending = 0.0, False
         elif kind is Event.RESET:
             self._reset()
         elif kind is Event.BOOTED:
@@ -385,6 +386,7 @@ class Loop:
         held.containers = len(loads)
         self._tx, self._cut = (held, contact, loads), math.inf
         self._tx_w = self._tx_power(contact) if loads else 0.0
+        self._sending, self._tx_from = bool(loads), self.now
         rate = contact.budget_bytes / contact.seconds
         end = min(self.now + held.sent_bytes / rate if rate else self.now, contact.end)
         self._push(end, Event.TX_END, self._tx)
@@ -393,18 +395,18 @@ class Loop:
 
     def _break_off(self) -> None:
         """The radio falls silent: what it has not sent is lost."""
-        if self._tx is not None and self._tx_w:
-            held, contact, _ = self._tx
+        if self._tx is not None and self._sending:
+            _, contact, _ = self._tx
             rate = contact.budget_bytes / contact.seconds
-            self._cut = (self.now - max(contact.start, held.start)) * rate
-            self._tx_w = 0.0
+            self._cut = (self.now - self._tx_from) * rate
+            self._tx_w, self._sending = 0.0, False
 
     def _contact_end(self, what: tuple[Held, Contact, list[Load]]) -> None:
         held, contact, loads = what
         cut = self._cut if what is self._tx else math.inf
         whole = self.radio.arrived(loads, held, contact, cut)
         if what is self._tx:
-            self._tx, self._tx_w = None, 0.0
+            self._tx, self._tx_w, self._sending = None, 0.0, False
         held.whole_containers = len(whole)
         there = contact.end + contact.light_seconds
         new = self.ground.receive(

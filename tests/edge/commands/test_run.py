@@ -365,7 +365,7 @@ def test_a_store_that_is_deleted_under_a_run_is_told(flight: Path) -> None:
     shutil.rmtree(flight / "store")
     _, said = process.communicate((flight / "strip.raw").read_bytes()[600 * WIDTH :])
     assert process.returncode == 3
-    assert b"store.db: was deleted while it was filled" in said
+    assert b"store.db: was deleted or replaced while it was filled" in said
 
 
 @pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGTERM])

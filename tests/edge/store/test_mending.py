@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import logging
 import sqlite3
+import subprocess
+import sys
 from contextlib import closing
 from pathlib import Path
 
@@ -13,8 +15,12 @@ import pytest
 from winnow_edge.cli import main
 from winnow_edge.downlink.contact import downlink
 from winnow_edge.downlink.reader import LinkCounts, read_containers
-from winnow_edge.errors import StoreDamagedError, StoreError
+from winnow_edge.errors import StoreDamagedError, StoreError, StoreTroubleError, Trouble
 from winnow_edge.store.events import events
+from winnow_edge.store.quota import drop_delivered
+from winnow_edge.store.rows import set_state
+from winnow_edge.store.salvage import salvage
+from winnow_edge.store.schema import Meta, ProductState
 from winnow_edge.store.store import Store
 from winnow_edge.testing import fill, landmark_mission, products_of_tiles, write_probe
 
@@ -157,3 +163,82 @@ def test_a_first_start_says_nothing(tmp_path: Path, caplog: pytest.LogCaptureFix
     with caplog.at_level(logging.WARNING), Store.open(tmp_path / "new", mission=MISSION) as store:
         assert events(store) == {}
     assert not caplog.records
+
+
+def test_names_of_tables_that_are_no_text_are_damage_too(tmp_path: Path) -> None:
+    known = stocked(tmp_path)
+    path = tmp_path / "store.db"
+    put(path, path.read_bytes().index(b"tablemetameta") + 5, b"\xff")
+    assert sent(tmp_path) == known
+
+
+def test_a_mark_beside_no_store_keeps_none_from_beginning(tmp_path: Path) -> None:
+    (tmp_path / "store.db.suspect").touch()
+    Store.open(tmp_path, mission=MISSION).close()
+    assert not (tmp_path / "store.db.suspect").exists()
+
+
+def test_a_store_that_another_process_has_open_is_not_put_away(tmp_path: Path) -> None:
+    known = stocked(tmp_path)
+    holder = subprocess.Popen(
+        [sys.executable, "-c", HOLDING, str(tmp_path)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    assert holder.stdin is not None and holder.stdout is not None
+    assert holder.stdout.readline() == b"open\n"
+    with pytest.raises(StoreError, match=r"use|lock"):
+        salvage(tmp_path)
+    assert not (tmp_path / "store.db.damaged").exists()
+    holder.communicate()
+    assert salvage(tmp_path).products == len(known)
+
+
+HOLDING = """
+import sys
+from winnow_edge.store.store import Store
+from winnow_edge.testing import landmark_mission
+with Store.open(sys.argv[1], mission=landmark_mission()) as store:
+    print("open", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_numbers_are_not_given_out_again_when_the_next_one_is_damaged(tmp_path: Path) -> None:
+    stocked(tmp_path)
+    with closing(sqlite3.connect(tmp_path / "store.db")) as db, db:
+        db.execute("UPDATE meta SET crc = crc + 1 WHERE key LIKE 'next%'")
+        db.execute("DELETE FROM product WHERE id > 20")  # as if delivered and forgotten
+    with Store.open(tmp_path, mission=MISSION) as store:
+        assert store.number(Meta.NEXT_PRODUCT) > 2**32
+        assert store.number(Meta.NEXT_SWATH) > 2**16
+
+
+def test_a_damaged_row_keeps_no_delivered_products_on_board(tmp_path: Path) -> None:
+    stocked(tmp_path)
+    with Store.open(tmp_path, mission=MISSION) as store:
+        rows = range(1, 50)
+        with store.transaction():
+            set_state(store, rows, ProductState.ACKNOWLEDGED, of=(ProductState.STORED,))
+            store.db.execute("UPDATE product SET kind = 65 WHERE id = 7")
+        while drop_delivered(store):
+            pass
+        left = store.select("SELECT id FROM product WHERE state = 2 AND data IS NOT NULL")
+        assert (7,) in left and len(left) < 10
+
+
+def test_a_disk_that_fails_for_a_moment_damages_no_product(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = stocked(tmp_path)
+    read, calls = Store.data, iter(range(10**6))
+
+    def failing(store: Store, number: int) -> bytes:
+        if next(calls) == 3:
+            raise StoreTroubleError("disk I/O error", Trouble.FAILING, where=store.path)
+        return read(store, number)
+
+    monkeypatch.setattr(Store, "data", failing)
+    with pytest.raises(StoreTroubleError):
+        sent(tmp_path)
+    assert sent(tmp_path) == known

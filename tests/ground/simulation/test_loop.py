@@ -138,6 +138,15 @@ def test_resets_cost_time_and_missed_contacts_carry_nothing() -> None:
     assert [h.held for h in again.contacts] == [h.held for h in run.contacts]
 
 
+def test_a_reset_cuts_a_contact_whatever_sending_costs() -> None:
+    seen, windows = observations(4), contacts(6)
+    fails = "[simulation.failures]\nresets_per_day = 2000\n[simulation.power]\nuj_per_bit = "
+    free, dear = (
+        simulate(mission(f"{fails}{cost}\n"), seen, windows, seed=1) for cost in (0.0, 1.0)
+    )
+    assert free.figures["lost_bytes"] == dear.figures["lost_bytes"] > 0
+
+
 def test_acknowledgements_come_after_light_and_overdue_products_go_again() -> None:
     seen = observations(1, tiles=100)
     far = contacts(4, every=1000, light_seconds=5000.0)
