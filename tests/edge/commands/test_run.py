@@ -287,7 +287,8 @@ def test_a_silent_socket_does_not_keep_a_run_from_being_ended(flight: Path) -> N
                 process.send_signal(signal.SIGTERM)
                 out, _ = process.communicate()
     assert process.returncode == 0
-    assert json.loads(out)["complete"] is False
+    # On a busy machine the signal may come before the first line, and then there is no swath.
+    assert not out or json.loads(out)["complete"] is False
 
 
 def test_passes_are_for_addresses_that_are_listened_at(flight: Path) -> None:
