@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from winnow_base.errors import ModelError
+from winnow_base.options import AsJson
 from winnow_base.progress import Step
 
 if TYPE_CHECKING:
@@ -88,9 +89,7 @@ def convert(
             show_default="where the compiler is installed",
         ),
     ] = None,
-    json_output: Annotated[
-        bool, typer.Option("--json", help="Print the report as one JSON object.")
-    ] = False,
+    json_output: AsJson = False,
 ) -> None:
     """Quantize a trained MODEL to int8, prove it on val, and write the bundle that flies.
 

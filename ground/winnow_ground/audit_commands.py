@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from winnow_base.options import AsJson
 from winnow_ground.commands import help_of
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ def audit(
         Path | None,
         typer.Option(metavar="MISSION", help="Mission file: the draw is repeated with its seed."),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the outcome as JSON.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Estimate what the net misses from the tiles that [b]\\[audit][/b] drew at random.
 

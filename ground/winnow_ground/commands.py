@@ -12,12 +12,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
+from winnow_base.options import AsJson
 from winnow_edge.files import printable
 
 if TYPE_CHECKING:
     from winnow_ground.received import Received
-
-_JSON = Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -45,7 +44,7 @@ def receive_command(
         int | None,
         typer.Option(min=0, max=2046, help="APID of the packets (default: that of the first)."),
     ] = None,
-    as_json: _JSON = False,
+    as_json: AsJson = False,
 ) -> None:
     """Turn packet files back into records and pictures, and check them on the way.
 
@@ -132,7 +131,7 @@ def report_command(
     out: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Folder of the report (default: DIR).")
     ] = None,
-    as_json: _JSON = False,
+    as_json: AsJson = False,
 ) -> None:
     """Write one self-contained HTML page, and PNGs beside it, about what came down.
 
@@ -238,7 +237,7 @@ def simulate_command(
         str | None,
         typer.Option(metavar="tcp://HOST:PORT", help="With --sweep: a Dask cluster's scheduler."),
     ] = None,
-    as_json: _JSON = False,
+    as_json: AsJson = False,
 ) -> None:
     """Play a mission before it flies: time passes, and policies are compared on the same luck.
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from winnow_base.options import AsJson
 from winnow_ground.commands import help_of
 from winnow_ground.words import count
 
@@ -35,7 +36,7 @@ def contacts_command(
         Path | None,
         typer.Option(metavar="FILE", help="With --to: file to write (default: standard output)."),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Show the contacts of a plan: when, how long, with whom, how many bytes.
 

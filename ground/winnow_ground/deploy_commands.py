@@ -9,6 +9,8 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from winnow_base.options import AsJson
+
 
 def register(app: typer.Typer) -> None:
     """Add the command to `app`."""
@@ -53,7 +55,7 @@ def deploy(
     dry_run: Annotated[
         bool, typer.Option(help="Look at the board, print the units, change nothing.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the outcome as JSON.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Install the edge, a mission and its bundles on a board over ssh, and start its service.
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from winnow_base.options import AsJson
 from winnow_ground.commands import help_of
 
 if TYPE_CHECKING:
@@ -54,9 +55,7 @@ def look_command(
     out: Annotated[Path, typer.Option(metavar="DIR", help="Folder of the page and maps.")] = Path(
         "look"
     ),
-    as_json: Annotated[
-        bool, typer.Option("--json", help="One JSON object on standard output.")
-    ] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Show what a bundle detects on pictures: a map of each as PNG, and a page about all.
 

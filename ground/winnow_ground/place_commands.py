@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from winnow_base.options import AsJson
 from winnow_edge.files import printable
 from winnow_ground.commands import help_of
 
@@ -34,7 +35,7 @@ def place_command(
         float | None,
         typer.Option(min=0.1, max=1e9, metavar="US", help="Microseconds between two lines."),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Give what has come down the times and places of geometry that the board did not have.
 

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from winnow_base.options import AsJson
 from winnow_edge.files import printable
 from winnow_ground.commands import help_of
 
@@ -34,7 +35,7 @@ def request_command(
         Path | None,
         typer.Option(metavar="FILE", help="The list (default: requests.json in DIR)."),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Ask for a region of a swath as raw samples, without loss.
 

@@ -10,6 +10,8 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from winnow_base.options import AsJson
+
 
 def register(app: typer.Typer) -> None:
     """Add the commands to `app`."""
@@ -23,9 +25,7 @@ def scene(
     count: Annotated[int, typer.Option(min=1, max=1000, help="Strips, one seed each.")] = 1,
     lines: Annotated[int, typer.Option(min=256, max=20_000, help="Lines of the frame.")] = 5120,
     samples: Annotated[int, typer.Option(min=256, max=4096, help="Samples of a line.")] = 2048,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print the written files as JSON.")
-    ] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Render Mars-like strips with known truth: scene-SEED.png and scene-SEED.truth.json.
 
@@ -66,7 +66,7 @@ def demo(
     share: Annotated[
         float, typer.Option(min=0.001, max=1.0, help="Contact, as a share of all product bytes.")
     ] = 0.05,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """The whole path once: a strip in, the best products of one short contact out.
 

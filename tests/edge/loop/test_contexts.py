@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import sqlite3
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,6 @@ import pytest
 from PIL import Image
 
 from winnow_edge.board.bench import MemorySource
-from winnow_edge.bundle import Bundle
 from winnow_edge.errors import MissionError
 from winnow_edge.loop import intake
 from winnow_edge.loop.interpreters import Interpreters
@@ -33,17 +31,6 @@ SIDE = 8
 LINES, SAMPLES = 163, 50
 PIXELS = painted_swath(LINES, SAMPLES, seed=3, squares=24, side=14, grain=8)
 ASKED = "[context]\ntimes = {}\nbytes = 100_000\n[tiling]\nscales = [1, 2]\nhop = {}\n"
-
-
-@pytest.fixture(scope="module")
-def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    return probe_bundle(tmp_path_factory.mktemp("bundle"), SIDE)
-
-
-@pytest.fixture(scope="module")
-def pool(bundle: Bundle) -> Iterator[Interpreters]:
-    with Interpreters(bundle, "fake", 1) as one:
-        yield one
 
 
 def fly(folder: Path, pool: Interpreters, mission: Mission, **more: Any) -> SwathSummary:

@@ -6,7 +6,7 @@ import contextlib
 import io
 import json
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -39,17 +39,6 @@ from winnow_edge.store.writer import SwathWriter
 from winnow_edge.testing import painted_swath, probe_bundle, probe_mission
 
 SIDE = 8
-
-
-@pytest.fixture(scope="module")
-def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    return probe_bundle(tmp_path_factory.mktemp("bundle"), SIDE)
-
-
-@pytest.fixture(scope="module")
-def pool(bundle: Bundle) -> Iterator[Interpreters]:
-    with Interpreters(bundle, "fake", 1) as one:
-        yield one
 
 
 def mission_of(more: str = "", scales: str = "[1]", nodata: str = "") -> Mission:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,6 @@ import numpy as np
 import pytest
 
 from winnow_edge.board.bench import MemorySource
-from winnow_edge.bundle import Bundle
 from winnow_edge.clock.utc import parse_utc
 from winnow_edge.downlink.contact import downlink
 from winnow_edge.downlink.packets import SEQUENCE_MODULO
@@ -31,24 +29,13 @@ from winnow_edge.products.encode import decode_picture, decode_record, decode_sw
 from winnow_edge.products.kinds import Flag, Kind, TileRecord
 from winnow_edge.store.events import events
 from winnow_edge.store.store import Store
-from winnow_edge.testing import painted_swath, probe_bundle, probe_mission
+from winnow_edge.testing import painted_swath, probe_mission
 
 SIDE = 8
 LINES, SAMPLES = 160, 48
 PIXELS = painted_swath(LINES, SAMPLES, seed=3, squares=24, side=14, grain=8)
 START = parse_utc("2022-01-30T14:43:59.182Z")  # Ls 166.2
 STEP_US = 870.0
-
-
-@pytest.fixture(scope="module")
-def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    return probe_bundle(tmp_path_factory.mktemp("bundle"), SIDE)
-
-
-@pytest.fixture(scope="module")
-def pool(bundle: Bundle) -> Iterator[Interpreters]:
-    with Interpreters(bundle, "fake", 1) as one:
-        yield one
 
 
 def geometry(folder: Path, *lines: int, **asked: Any) -> Geometry:
