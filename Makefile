@@ -49,7 +49,7 @@ demo: $(VENV)/.base ## render a Mars-like swath, fly the shipped bundle over it,
 
 test: $(VENV)/.all ## all tests but the slow ones
 	@command -v sshd >/dev/null || test -x /usr/sbin/sshd || echo "winnow: no sshd here, so the tests of deploy will skip; on Debian: apt-get install openssh-server" >&2
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --randomly-seed=$(SEED) -m 'not slow and not arm and not board' tests
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --randomly-seed=$(SEED) -m 'not slow and not arm and not board' tests
 
 test-slow: $(VENV)/.all ## the slow tests: long fuzzing, long streams
 	$(BIN)/python -m pytest -m 'slow and not board' tests

@@ -31,3 +31,15 @@ def backbone_weights() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no backbone weights at {folder}; set WINNOW_WEIGHTS to their folder")
     return folder
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """One worker more than cores, for tests wait for disks and processes; 3 GB for each."""
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return max(min(len(os.sched_getaffinity(0)) + 1, memory // 3_000_000_000), 1)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Training first: a long file begun last would keep one worker busy and the others idle."""
+    items.sort(key=lambda item: not item.path.is_relative_to(ROOT / "tests" / "train"))
