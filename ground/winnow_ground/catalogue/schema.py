@@ -1,7 +1,8 @@
-"""The catalogue's file: SQLite, one schema version, docs/catalogue.md describes it for people.
+"""The catalogue's file: SQLite; docs/catalogue.md describes it for people.
 
 Every integrity that SQLite can hold is in the schema (foreign keys, uniqueness, ranges), so that
-Datasette, `sqlite3` and every other reader see the same truth as Winnow.
+Datasette, `sqlite3` and every other reader see the same truth as Winnow. A catalogue of an older
+schema is brought to this one when it is opened, one step a version (`migrations`).
 """
 
 from __future__ import annotations
@@ -9,21 +10,25 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Final
 
 from winnow_base.errors import CatalogueError
 from winnow_edge.files import printable
+from winnow_ground.catalogue.migrations import MIGRATIONS
 
 APPLICATION_ID: Final = int.from_bytes(b"Winc")
-VERSION: Final = 1
+VERSION: Final = 2
 BUSY_S: Final = 30.0
 """How long a command waits for another one that writes."""
 HAVE: Final = ("record", "thumbnail", "image")
 """What of a tile is here, from the least to the best, as `tile.have` counts it from 0."""
 
-TABLES: Final = ("swath", "tile", "product", "contact", "bundle", "class", "label", "request")
+TABLES: Final = (
+    "swath", "tile", "product", "contact", "bundle", "class", "label", "label_set", "decision",
+    "request",
+)  # fmt: skip
 
 SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS bundle (
@@ -116,8 +121,32 @@ CREATE TABLE IF NOT EXISTS contact (
     PRIMARY KEY (store, number)
 ) STRICT, WITHOUT ROWID;
 
+-- Tiles that people label together, `page` of them at once. `class` is what all are suspected to
+-- show (none: each what the net said), `hidden` keeps the net's answer back until a person has
+-- answered, `seed` makes the order of each person, `how` (JSON) tells how its tiles were chosen.
+CREATE TABLE IF NOT EXISTS label_set (
+    id INTEGER PRIMARY KEY,
+    name TEXT NOT NULL UNIQUE,
+    class INTEGER REFERENCES class(id),
+    page INTEGER NOT NULL DEFAULT 60 CHECK (page BETWEEN 20 AND 200),
+    hidden INTEGER NOT NULL DEFAULT 1 CHECK (hidden IN (0, 1)),
+    seed INTEGER NOT NULL DEFAULT 0,
+    how TEXT NOT NULL DEFAULT '{}',
+    person TEXT NOT NULL,
+    at TEXT NOT NULL
+) STRICT;
+CREATE TABLE IF NOT EXISTS label_set_tile (
+    label_set INTEGER NOT NULL REFERENCES label_set(id) ON DELETE CASCADE,
+    tile INTEGER NOT NULL REFERENCES tile(id) ON DELETE CASCADE,
+    score REAL,
+    PRIMARY KEY (label_set, tile)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS label_set_of ON label_set_tile (tile);
+
 -- What a person said of a tile. `sha256` is of the picture that was looked at; a label that was
--- taken back stays, with the time at which it was.
+-- taken back stays, with the time at which it was. `client` is the name that a browser or an import
+-- gave the answer, so that one that is sent twice counts once; `label_set` is where it was asked;
+-- `told` is 1 if the net's answer was shown before.
 CREATE TABLE IF NOT EXISTS label (
     id INTEGER PRIMARY KEY,
     tile INTEGER NOT NULL REFERENCES tile(id) ON DELETE CASCADE,
@@ -128,9 +157,27 @@ CREATE TABLE IF NOT EXISTS label (
     at TEXT NOT NULL,
     withdrawn TEXT,
     sha256 TEXT NOT NULL DEFAULT '',
+    client TEXT NOT NULL DEFAULT '',
+    label_set INTEGER REFERENCES label_set(id) ON DELETE SET NULL,
+    told INTEGER NOT NULL DEFAULT 1 CHECK (told IN (0, 1)),
     CHECK ((answer = 'shows') = (class IS NOT NULL))
 ) STRICT;
 CREATE UNIQUE INDEX IF NOT EXISTS label_of ON label (tile, person) WHERE withdrawn IS NULL;
+CREATE UNIQUE INDEX IF NOT EXISTS label_client ON label (tile, person, client) WHERE client <> '';
+
+-- What a tile shows, decided by one person where others disagree.
+CREATE TABLE IF NOT EXISTS decision (
+    id INTEGER PRIMARY KEY,
+    tile INTEGER NOT NULL REFERENCES tile(id) ON DELETE CASCADE,
+    person TEXT NOT NULL,
+    class INTEGER REFERENCES class(id),
+    answer TEXT NOT NULL CHECK (answer IN ('shows', 'nothing', 'unsure')),
+    comment TEXT NOT NULL DEFAULT '',
+    at TEXT NOT NULL,
+    withdrawn TEXT,
+    CHECK ((answer = 'shows') = (class IS NOT NULL))
+) STRICT;
+CREATE UNIQUE INDEX IF NOT EXISTS decision_of ON decision (tile) WHERE withdrawn IS NULL;
 
 -- Boxes that a later uplink asks the spacecraft for.
 CREATE TABLE IF NOT EXISTS request (
@@ -218,10 +265,7 @@ def _opened(path: Path, mode: str, *, shared: bool = False) -> sqlite3.Connectio
     # On a disk that is read-only there is no room for SQLite's shared memory, and no need of it.
     still = mode == "ro" and not os.access(path.parent, os.W_OK) and not _log_of(path).exists()
     with saying(path):
-        uri = f"{path.absolute().as_uri()}?mode={mode}{'&immutable=1' if still else ''}"
-        db = sqlite3.connect(
-            uri, uri=True, timeout=BUSY_S, isolation_level=None, check_same_thread=not shared
-        )
+        db = _connected(path, f"{mode}{'&immutable=1' if still else ''}", shared=shared)
     try:
         with saying(path):
             _prepare(db, path, mode)
@@ -229,6 +273,16 @@ def _opened(path: Path, mode: str, *, shared: bool = False) -> sqlite3.Connectio
         db.close()
         raise
     return db
+
+
+def _connected(path: Path, mode: str, *, shared: bool = False) -> sqlite3.Connection:
+    return sqlite3.connect(
+        f"{path.absolute().as_uri()}?mode={mode}",
+        uri=True,
+        timeout=BUSY_S,
+        isolation_level=None,
+        check_same_thread=not shared,
+    )
 
 
 def _log_of(path: Path) -> Path:
@@ -249,11 +303,33 @@ def _prepare(db: sqlite3.Connection, path: Path, mode: str) -> None:
         raise CatalogueError(
             "is no catalogue", where=path, hint="name one, or a file that is not there yet"
         )
+    elif 0 < version < VERSION:
+        _migrate(db, path, mode)
     elif version != VERSION:
         raise CatalogueError(
             f"has schema {version}, this program knows {VERSION}",
             where=path,
-            hint="use the program that made it" if version > VERSION else "make it anew",
+            hint="use the program that made it",
         )
     db.execute("PRAGMA foreign_keys = ON")
     db.execute("PRAGMA trusted_schema = OFF")
+
+
+def _migrate(db: sqlite3.Connection, path: Path, mode: str) -> None:
+    """Bring an older catalogue to this schema: all steps or none. A reader needs it written too."""
+    if mode == "ro":
+        with closing(_connected(path, "rw")) as writer:
+            _migrate(writer, path, "rw")
+        return
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        (version,) = db.execute("PRAGMA user_version").fetchone()  # another may have been first
+        for step in MIGRATIONS[version - 1 :]:
+            for statement in step:
+                db.execute(statement)
+        db.execute(f"PRAGMA user_version = {VERSION}")
+        db.execute("COMMIT")
+    except BaseException:
+        if db.in_transaction:
+            db.execute("ROLLBACK")
+        raise

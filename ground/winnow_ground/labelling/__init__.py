@@ -1,0 +1,1 @@
+"""People look at tiles and say what they show: sets, answers, agreement, decisions, audits."""

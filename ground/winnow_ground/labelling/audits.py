@@ -1,0 +1,84 @@
+"""What an audit that people labelled says of the net: recall and precision with exact intervals."""
+
+from __future__ import annotations
+
+import sqlite3
+from dataclasses import dataclass
+from typing import Any
+
+from winnow_base.errors import CatalogueError
+from winnow_ground.audit import Audited, Estimate, estimate, interval
+from winnow_ground.labelling.sets import LabelSet
+from winnow_ground.labelling.settle import settled
+
+
+@dataclass(frozen=True, slots=True)
+class Precision:
+    """Of the `detected` tiles of a class, the share that shows it, with its interval (None: no
+    tile was detected as it)."""
+
+    detected: int
+    right: int
+    share: tuple[float, float, float] | None
+
+
+@dataclass(frozen=True)
+class AuditOutcome:
+    """Of a set: `tiles` in it, `settled` of them, drawn tiles that are `absent`, and by class what
+    `winnow_ground.audit` estimates beside precision. `fair` says whether its tiles were drawn
+    whatever the net said: else recall is of the tiles of the set alone, and not told."""
+
+    tiles: int
+    settled: int
+    absent: int
+    fair: bool
+    classes: list[tuple[Estimate, Precision]]
+
+    def as_json(self) -> dict[str, Any]:
+        told = []
+        for one, right in self.classes:
+            row = {**one.as_json(), "detected": right.detected, "precision": right.share}
+            if not self.fair:
+                row |= {"recall": None, "missed_share": None}
+            told.append(row)
+        return {"tiles": self.tiles, "settled": self.settled, "absent": self.absent,
+                "fair": self.fair, "classes": told}  # fmt: skip
+
+
+def audit_outcome(db: sqlite3.Connection, one: LabelSet) -> AuditOutcome:
+    """Recall and precision of every class, from the tiles of a set that are settled.
+
+    The intervals are exact for the tiles of the swaths that were drawn from (Clopper and Pearson,
+    Biometrika 26, 1934). Tiles that nobody settled count as not drawn: if the hard ones are among
+    them, the estimates flatter the net. Raises CatalogueError where nothing is settled.
+    """
+    said = {
+        tile: name if detection else None
+        for tile, name, detection in db.execute(
+            "SELECT tile.id, class.name, detection FROM label_set_tile"
+            " JOIN tile ON tile.id = label_set_tile.tile LEFT JOIN class ON class.id = tile.class"
+            " WHERE label_set = ?",
+            (one.id,),
+        )
+    }
+    known = settled(db, said)
+    if not known:
+        raise CatalogueError(
+            f"nothing of {one.name!r} is labelled yet", hint="`winnow serve` shows its pages"
+        )
+    tiles = [
+        Audited(said[tile], frozenset([found.class_name] if found.class_name else []))
+        for tile, found in known.items()
+    ]
+    fair = one.how.get("way") == "audit"
+    absent = one.how.get("absent", 0)
+    classes = [(found, _precision(found)) for found in estimate(tiles)]
+    return AuditOutcome(one.tiles, len(known), int(absent), fair, classes)
+
+
+def _precision(found: Estimate) -> Precision:
+    detected = found.found + found.false
+    if not detected:
+        return Precision(0, 0, None)
+    share = found.found / detected, *interval(found.found, detected)
+    return Precision(detected, found.found, share)

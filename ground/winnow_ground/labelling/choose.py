@@ -1,0 +1,298 @@
+"""Which tiles are worth a person's time: unsure ones, disputed ones, new ones, or a fair sample.
+
+Every way takes only tiles whose picture is here; `Chosen.absent` counts those that it would have
+taken else.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from winnow_base.errors import CatalogueError
+from winnow_edge.products.audit import drawn
+from winnow_edge.products.sketch import STEP, sketch
+from winnow_ground.audit import population
+from winnow_ground.labelling.pictures import Pictures, seen
+
+MOST_COMPARED: Final = 20_000
+"""Pictures that are compared with each other for `novel`."""
+_ROW: Final = np.dtype(
+    [("id", "i8"), ("swath", "i8"), ("class", "i8"), ("posterior", "f8"), ("detection", "i1"),
+     ("line", "i8"), ("sample", "i8"), ("lines", "i8"), ("samples", "i8")]
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """Tiles, the most worthwhile first, each with its score; `how` is kept with the set."""
+
+    tiles: list[int]
+    scores: list[float]
+    how: Mapping[str, Any]
+    absent: int = 0
+
+
+@dataclass(frozen=True)
+class Among:
+    """Which tiles may be chosen: of a class (None: of any), not `labelled` yet unless asked."""
+
+    class_name: str | None = None
+    labelled: bool = False
+
+
+@dataclass(frozen=True)
+class Draw:
+    """A random audit: what `[audit]` of a mission file has."""
+
+    seed: int = 0
+    share: float = 0.01
+
+
+def unsure(db: sqlite3.Connection, among: Among, most: int) -> Chosen:
+    """Tiles with the smallest margin between the best class and all others together.
+
+    The catalogue has the posterior p of the best class alone. The margin to the second is at least
+    p - (1 - p), and that bound is the score: 2 p - 1, the smallest first. A detection's posterior
+    has passed its threshold, so that tiles below it come first where their pictures are here.
+    """
+    rows = _rows(db, among)
+    order = np.lexsort((rows["id"], rows["posterior"]))
+    margins = 2 * rows["posterior"][order] - 1
+    return _here(db, rows["id"][order], margins, most, {"way": "unsure"})
+
+
+def disputed(db: sqlite3.Connection, among: Among, most: int, overlap: float = 0.5) -> Chosen:
+    """Tiles that lie over each other and show different classes, or one a detection and one not.
+
+    Two nets on the same picture (swaths of one name under different bundles) are compared, and
+    tiles of one swath that overlap, of one scale or several. Two tiles lie over each other where
+    they share at least `overlap` of both together (intersection over union) or, at different
+    scales, of the smaller. The score is the posterior of the less sure one of the two: the surer
+    both are, the more one of them is wrong. `of` a class: one of the two says so.
+    """
+    scores: dict[int, float] = {}
+    names = {row[0]: row[1] for row in db.execute("SELECT id, name FROM class")}
+    wanted = next((key for key, name in names.items() if name == among.class_name), None)
+    for rows in _by_picture(_rows(db, Among(None, among.labelled)), db):
+        for one, other in _over_each_other(rows, overlap):
+            said = [_says(rows[i]) for i in (one, other)]
+            if said[0] == said[1] or (among.class_name is not None and wanted not in said):
+                continue
+            score = float(min(rows["posterior"][one], rows["posterior"][other]))
+            for i in (one, other):
+                tile = int(rows["id"][i])
+                scores[tile] = max(score, scores.get(tile, 0.0))
+    order = sorted(scores, key=lambda tile: (-scores[tile], tile))
+    worth = np.array([scores[tile] for tile in order])
+    how = {"way": "disputed", "overlap": overlap}
+    return _here(db, np.array(order, np.int64), worth, most, how)
+
+
+def novel(
+    db: sqlite3.Connection, among: Among, most: int, pictures: Pictures | None = None
+) -> Chosen:
+    """Tiles whose pictures are least like those that are labelled, and like each other.
+
+    What is compared is the sketch of a picture (`winnow_edge.products.sketch`: brightness,
+    contrast, energy by octave), not features of the net: the catalogue has none. Each next tile is
+    the one that is farthest from all before it and from all labelled ones (T. F. Gonzalez,
+    Theoretical Computer Science 38, 1985; as core set: O. Sener and S. Savarese, ICLR 2018). The
+    score is this distance in octaves, Euclidean. Of more than MOST_COMPARED pictures, evenly spaced
+    ones are compared.
+    """
+    pictures = pictures or Pictures()
+    rows = _rows(db, among)
+    ids = rows["id"][np.lexsort((rows["id"], rows["swath"]))]
+    pictured, absent = _pictured(db, ids)
+    known = db.execute(
+        "SELECT DISTINCT tile FROM label WHERE withdrawn IS NULL AND answer IN ('shows', 'nothing')"
+    )
+    anchors, _ = _pictured(db, np.array([row[0] for row in known], np.int64))
+    tiles, looks = _sketches(db, pictures, _spread(pictured))
+    _, anchored = _sketches(db, pictures, _spread(anchors))
+    picked, far = _farthest(looks, anchored, most)
+    how = {"way": "novel", "by": "sketch", "compared": len(tiles), "labelled": len(anchored)}
+    return Chosen([tiles[i] for i in picked], far, how, absent)
+
+
+def audit(db: sqlite3.Connection, draw: Draw) -> Chosen:
+    """Tiles drawn at random as on board: the same seed and share draw the same tiles.
+
+    Every tile of a swath may be drawn, also those that were screened and those that no detection
+    came of. `absent` are the drawn ones of which no picture is here. Raises CatalogueError for a
+    share that draws nothing.
+    """
+    if not 0 < draw.share <= 1:
+        raise CatalogueError(f"a share of {draw.share} draws nothing", hint="over 0, at most 1")
+    tiles, total = list[int](), 0
+    swaths = db.execute("SELECT id, name, tiles, about FROM swath ORDER BY id").fetchall()
+    for swath, name, count, about in swaths:
+        rows = dict(db.execute("SELECT number, id FROM tile WHERE swath = ?", (swath,)))
+        told = _told(about)
+        # A swath that is not complete has not told how many tiles it has; one whose audit on board
+        # met its quota has told where.
+        size = population({"tiles": max(count, max(rows, default=-1) + 1), **_audit_of(told)})
+        chosen = drawn(draw.seed, str(told.get("swath", name)), 0, size, draw.share)
+        numbers = np.flatnonzero(chosen).tolist()
+        total += len(numbers)
+        tiles += [rows[number] for number in numbers if number in rows]
+    here, _ = _pictured(db, np.array(tiles, np.int64))
+    how = {"way": "audit", "seed": draw.seed, "share": draw.share, "drawn": total,
+           "absent": total - len(here)}  # fmt: skip
+    return Chosen(here, [], how, total - len(here))
+
+
+WAYS: Final[Mapping[str, Callable[[sqlite3.Connection, Among, int], Chosen]]] = {
+    "unsure": unsure,
+    "disputed": disputed,
+    "novel": novel,
+}
+"""Ways of choosing the most worthwhile; `audit` is none of them: it is drawn."""
+
+
+def _rows(db: sqlite3.Connection, among: Among) -> npt.NDArray[Any]:
+    """The tiles that may be chosen; `class` 0 is none: it was screened."""
+    where, values = ["class IS NOT NULL"], list[object]()
+    if among.class_name is not None:
+        where.append("class = (SELECT id FROM class WHERE name = ?)")
+        values.append(among.class_name)
+    if not among.labelled:
+        where.append("NOT EXISTS (SELECT 1 FROM label WHERE tile = tile.id AND withdrawn IS NULL)")
+    cursor = db.execute(
+        "SELECT id, swath, class, posterior, detection, line, sample, lines, samples FROM tile"
+        f" WHERE {' AND '.join(where)}",
+        values,
+    )
+    return np.fromiter(cursor, _ROW)
+
+
+def _here(
+    db: sqlite3.Connection,
+    ids: npt.NDArray[np.int64],
+    scores: npt.NDArray[np.float64],
+    most: int,
+    how: Mapping[str, Any],
+) -> Chosen:
+    """The first `most` of those with a picture."""
+    tiles, worth, absent = list[int](), list[float](), 0
+    for first in range(0, len(ids), 1000):
+        part = ids[first : first + 1000].tolist()
+        there = seen(db, part)
+        for tile, score in zip(part, scores[first : first + 1000].tolist(), strict=True):
+            if tile in there and there[tile].pictured:
+                tiles.append(tile)
+                worth.append(score)
+            else:
+                absent += 1
+            if len(tiles) == most:
+                return Chosen(tiles, worth, how, absent)
+    return Chosen(tiles, worth, how, absent)
+
+
+def _pictured(db: sqlite3.Connection, ids: npt.NDArray[np.int64]) -> tuple[list[int], int]:
+    """Those whose picture is here, in their order, and how many are not."""
+    there = seen(db, ids.tolist())
+    tiles = [tile for tile in ids.tolist() if tile in there and there[tile].pictured]
+    return tiles, len(ids) - len(tiles)
+
+
+def _says(row: Any) -> int | None:
+    """The class that a tile was detected as; None: it was not."""
+    return int(row["class"]) if row["detection"] else None
+
+
+def _by_picture(rows: npt.NDArray[Any], db: sqlite3.Connection) -> Iterator[npt.NDArray[Any]]:
+    """The tiles of each picture, of however many bundles: one digest, or else one name."""
+    keys = {row[0]: row[1] or row[2] for row in db.execute("SELECT id, sha256, name FROM swath")}
+    groups: dict[str, list[int]] = {}
+    for swath, key in keys.items():
+        groups.setdefault(key, []).append(swath)
+    order = np.argsort(rows["swath"], kind="stable")
+    rows = rows[order]
+    for swaths in groups.values():
+        parts = [
+            rows[slice(*np.searchsorted(rows["swath"], [swath, swath + 1]))] for swath in swaths
+        ]
+        yield np.concatenate(parts)
+
+
+def _over_each_other(rows: npt.NDArray[Any], overlap: float) -> Iterator[tuple[int, int]]:
+    """Pairs of tiles, at least one a detection, that share enough."""
+    order = np.argsort(rows["line"], kind="stable")
+    top, low = rows["line"][order], (rows["line"] + rows["lines"])[order]
+    left, right = rows["sample"][order], (rows["sample"] + rows["samples"])[order]
+    area = (low - top) * (right - left)
+    found = rows["detection"][order] == 1
+    for i in range(len(order)):
+        stop = np.searchsorted(top, low[i], side="left")
+        near = slice(i + 1, int(stop))
+        high = np.minimum(low[near], low[i]) - top[near]
+        wide = np.minimum(right[near], right[i]) - np.maximum(left[near], left[i])
+        shared = np.clip(high, 0, None) * np.clip(wide, 0, None)
+        smaller, union = np.minimum(area[near], area[i]), area[near] + area[i] - shared
+        whole = np.where(area[near] == area[i], union, smaller)
+        for j in np.flatnonzero((shared >= overlap * whole) & (found[near] | found[i])).tolist():
+            yield int(order[i]), int(order[i + 1 + j])
+
+
+def _spread(tiles: Sequence[int]) -> list[int]:
+    """At most MOST_COMPARED, evenly spaced."""
+    if len(tiles) <= MOST_COMPARED:
+        return list(tiles)
+    return [tiles[i] for i in np.linspace(0, len(tiles) - 1, MOST_COMPARED).astype(int).tolist()]
+
+
+def _sketches(
+    db: sqlite3.Connection, pictures: Pictures, tiles: Sequence[int]
+) -> tuple[list[int], npt.NDArray[np.float64]]:
+    """The tiles whose pictures can be read, and their sketches (tiles, octets), in octaves."""
+    there, kept, looks = seen(db, tiles), list[int](), list[bytes]()
+    for tile in tiles:
+        pixels = pictures.pixels(there[tile])
+        if pixels is not None:
+            kept.append(tile)
+            looks.append(sketch(pixels))
+    octets = np.frombuffer(b"".join(looks), np.uint8).reshape(len(looks), -1)
+    return kept, octets.astype(np.float64) / STEP
+
+
+def _farthest(
+    looks: npt.NDArray[np.float64], anchors: npt.NDArray[np.float64], most: int
+) -> tuple[list[int], list[float]]:
+    """Which of `looks` to take, in order, and how far each was from all before it."""
+    if not len(looks):
+        return [], []
+    # Without a label the first is the one that is farthest from the mean of all.
+    start = anchors if len(anchors) else looks.mean(axis=0, keepdims=True)
+    near = np.full(len(looks), np.inf)
+    for anchor in start:
+        near = np.minimum(near, np.linalg.norm(looks - anchor, axis=1))
+    picked, far = list[int](), list[float]()
+    while len(picked) < min(most, len(looks)):
+        best = int(near.argmax())
+        picked.append(best)
+        far.append(float(near[best]))
+        distance = np.linalg.norm(looks - looks[best], axis=1)
+        near = np.minimum(near, distance) if len(picked) > 1 or len(anchors) else distance
+        near[picked] = -1.0
+    return picked, far
+
+
+def _told(about: str) -> dict[str, Any]:
+    """What the board said of a swath; its name there is the one that the draw depends on."""
+    try:
+        told = json.loads(about)
+    except ValueError:
+        return {}
+    return told if isinstance(told, dict) else {}
+
+
+def _audit_of(told: Mapping[str, Any]) -> dict[str, Any]:
+    return {"audit": told["audit"]} if "audit" in told else {}

@@ -1,0 +1,218 @@
+"""What a person is shown of a tile: its picture, and what lies around it.
+
+A picture that came down is shown as it is. A tile that was classified on the ground is cut out of
+its swath's picture. Nothing outside of a reception's or an archive's own folder is opened.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import sqlite3
+import threading
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from winnow_base.pictures import TILE_PIXELS, open_picture
+from winnow_edge.products.kinds import Box
+
+CONTEXTS: Final = (1, 3, 9)
+"""How many tiles wide each view is."""
+SIDE: Final = 384
+"""The most pixels of a view's side."""
+_HELD_BYTES: Final = 64_000_000
+"""Pictures of swaths that are kept decoded."""
+_WIDEST: Final = 65_536
+"""Lines or samples of a view; a box that came down damaged may tell any."""
+_QUALITY: Final = 90
+_CHUNK: Final = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """Where the picture of a tile is: its own `file`, the picture of its `swath`, its quick
+    `look`; `box` is where it lies in a swath of `lines` x `samples` (None: not told)."""
+
+    tile: int
+    box: Box
+    lines: int | None
+    samples: int | None
+    file: Path | None
+    swath: Path | None
+    look: Path | None
+
+    @property
+    def pictured(self) -> bool:
+        return self.file is not None or self.swath is not None
+
+
+def seen(db: sqlite3.Connection, tiles: Iterable[int]) -> dict[int, Seen]:
+    """Where the pictures of these tiles are, of those that the catalogue has."""
+    wanted, found = list(tiles), dict[int, Seen]()
+    for first in range(0, len(wanted), _CHUNK):
+        part = wanted[first : first + _CHUNK]
+        for row in db.execute(_ROWS.format(",".join("?" * len(part))), part):
+            tile, line, sample, high, wide, lines, samples, folder, *names = row
+            own, swath, look = (inside(folder, name) for name in names)
+            box = Box(line, sample, high, wide)
+            found[tile] = Seen(tile, box, lines, samples, own, swath, look)
+    return found
+
+
+def inside(folder: str | None, name: str | None) -> Path | None:
+    """A file, if it is there and lies in the folder."""
+    if not folder or not name:
+        return None
+    try:
+        home = Path(folder).resolve()
+        path = (home / name).resolve()
+        return path if path.is_relative_to(home) and path.is_file() else None
+    except (OSError, ValueError):
+        return None
+
+
+def digest(data: bytes) -> str:
+    """SHA-256 of a picture, hexadecimal."""
+    return hashlib.sha256(data).hexdigest()
+
+
+class Pictures:
+    """Reads pictures; those of swaths stay decoded for a while. Calls take turns, from any
+    thread."""
+
+    def __init__(self, most_bytes: int = _HELD_BYTES) -> None:
+        self._most, self._turn = most_bytes, threading.Lock()
+        self._held: OrderedDict[tuple[Path, int], npt.NDArray[np.uint8]] = OrderedDict()
+
+    def tile(self, one: Seen) -> bytes | None:
+        """The picture of a tile as JPEG; None where none can be read."""
+        if one.file is not None:
+            try:
+                return one.file.read_bytes()
+            except OSError:
+                return None
+        if one.swath is None:
+            return None
+        pixels = self._swath(one.swath)
+        if pixels is None or one.box.lines * one.box.samples > TILE_PIXELS:
+            return None
+        return _jpeg(_cut(pixels, one.box), None)
+
+    def pixels(self, one: Seen) -> npt.NDArray[np.uint8] | None:
+        """The same as pixels, uint8 (lines, samples)."""
+        data = self.tile(one)
+        if data is None:
+            return None
+        try:
+            with Image.open(io.BytesIO(data), formats=("JPEG", "PNG")) as image:
+                return np.asarray(image.convert("L"))
+        except (OSError, ValueError, SyntaxError):
+            return None
+
+    def around(self, one: Seen, wide: int) -> bytes | None:
+        """What lies around a tile, `wide` tiles each way, as JPEG of at most SIDE pixels.
+
+        Cut from the swath's picture, else from its quick look; None where neither is here.
+        """
+        box = one.box
+        down, right = box.lines * (wide - 1) // 2, box.samples * (wide - 1) // 2
+        larger = Box(box.line - down, box.sample - right, box.lines * wide, box.samples * wide)
+        if one.swath is not None:
+            pixels = self._swath(one.swath)
+            return None if pixels is None else _view(pixels, larger)
+        if one.look is None or not one.lines or not one.samples:
+            return None
+        pixels = self._swath(one.look)
+        if pixels is None:
+            return None
+        rows, columns = pixels.shape[0] / one.lines, pixels.shape[1] / one.samples
+        small = Box(
+            round(larger.line * rows),
+            round(larger.sample * columns),
+            max(1, round(larger.lines * rows)),
+            max(1, round(larger.samples * columns)),
+        )
+        return _view(pixels, small)
+
+    def _swath(self, path: Path) -> npt.NDArray[np.uint8] | None:
+        """A swath's picture, uint8 (lines, samples), or with 3 bands; None: cannot be read."""
+        try:
+            key = path, path.stat().st_mtime_ns
+        except OSError:
+            return None
+        with self._turn:
+            if key in self._held:
+                self._held.move_to_end(key)
+                return self._held[key]
+            try:
+                with open_picture(path) as image:
+                    pixels = _decoded(image)
+            except (OSError, ValueError, SyntaxError):
+                return None
+            self._held[key] = pixels
+            while len(self._held) > 1 and self._held_bytes() > self._most:
+                self._held.popitem(last=False)
+            return pixels
+
+    def _held_bytes(self) -> int:
+        return sum(pixels.nbytes for pixels in self._held.values())
+
+
+def _decoded(image: Image.Image) -> npt.NDArray[np.uint8]:
+    """Deeper samples are stretched between their 1st and 99th percentile, as on pages."""
+    if not image.mode.startswith(("I", "F")):
+        return np.asarray(image.convert("L" if image.mode in ("1", "L", "LA") else "RGB"))
+    deep = np.asarray(image, np.float32)
+    low, high = np.percentile(deep, (1, 99))
+    flat: npt.NDArray[np.uint8] = np.uint8(
+        255 * np.clip((deep - low) / max(high - low, 1e-6), 0, 1)
+    )
+    return flat
+
+
+def _view(pixels: npt.NDArray[np.uint8], box: Box) -> bytes | None:
+    """A part of at most SIDE pixels each way; None where it lies outside of the picture."""
+    if box.lines > _WIDEST or box.samples > _WIDEST:
+        return None
+    step = max(1, max(box.lines, box.samples) // (2 * SIDE))
+    return _jpeg(_cut(pixels, box, step), SIDE)
+
+
+def _cut(pixels: npt.NDArray[np.uint8], box: Box, step: int = 1) -> npt.NDArray[np.uint8]:
+    """Every `step`-th line and sample of a part; what lies outside of the picture is black."""
+    rows = np.arange(box.line, box.line + box.lines, step)
+    columns = np.arange(box.sample, box.sample + box.samples, step)
+    there = (rows >= 0) & (rows < pixels.shape[0])
+    across = (columns >= 0) & (columns < pixels.shape[1])
+    out = np.zeros((len(rows), len(columns), *pixels.shape[2:]), np.uint8)
+    out[np.ix_(there, across)] = pixels[np.ix_(rows[there], columns[across])]
+    return out
+
+
+def _jpeg(pixels: npt.NDArray[np.uint8], largest: int | None) -> bytes:
+    image = Image.fromarray(pixels)
+    if largest is not None:
+        image.thumbnail((largest, largest))
+    out = io.BytesIO()
+    image.save(out, "JPEG", quality=_QUALITY)
+    return out.getvalue()
+
+
+def digests(pictures: Pictures, those: Mapping[int, Seen]) -> dict[int, str]:
+    """The digest of every tile's picture that can be read."""
+    read = ((tile, pictures.tile(one)) for tile, one in those.items())
+    return {tile: digest(data) for tile, data in read if data is not None}
+
+
+_ROWS: Final = """
+SELECT tile.id, line, sample, tile.lines, tile.samples, swath.lines, swath.samples, folder, file,
+       picture, quick_look
+FROM tile JOIN swath ON swath.id = tile.swath WHERE tile.id IN ({})
+"""
