@@ -12,17 +12,15 @@ class lie side by side, as features that fill many tiles do.
 from __future__ import annotations
 
 import tempfile
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from benchmarks.finding.value import ACROSS, BUNDLE, SET, labelled, laid_out
-from benchmarks.harness import ROOT, arguments, data_root, report
+from benchmarks.finding.value import ACROSS, BUNDLE, SET, labelled, laid_out, side_by_side
+from benchmarks.harness import arguments, data_root, report
 from winnow_edge.bundle import find_bundle, open_bundle
 from winnow_edge.loop.flight import Flight
-from winnow_edge.mission import Instrument, Tiling, load_mission
 from winnow_edge.products.audit import drawn
 from winnow_edge.products.encode import decode_record
 from winnow_edge.products.kinds import Flag, Kind
@@ -36,16 +34,10 @@ def judged(root: Path, most: int | None) -> list[Audited]:
     side = open_bundle(find_bundle(BUNDLE)).manifest.input.height
     tiles = labelled(root, most)
     pixels, _ = laid_out(tiles, side)
-    mission = load_mission(ROOT / "missions" / "mars-browse.toml")
-    mission = replace(
-        mission,
-        instruments={"tiles": Instrument(bundle=BUNDLE)},
-        tiling=Tiling(hop=side, scales=(1,), merge=1.0),
-    )
     with tempfile.TemporaryDirectory() as folder:
         swath = Path(folder) / "val.png"
         Image.fromarray(pixels).save(swath)
-        with Flight(mission, Path(folder) / "store") as flight:
+        with Flight(side_by_side(side), Path(folder) / "store") as flight:
             flight.run(swath)
             store = flight.store
             (about,) = store.swaths()

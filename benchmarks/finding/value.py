@@ -51,6 +51,15 @@ def labelled(root: Path, most: int | None) -> list[tuple[Path, str]]:
     return [tiles[n] for n in order]
 
 
+def side_by_side(side: int) -> Mission:
+    """Flies the bundle over tiles that lie side by side."""
+    return replace(
+        load_mission(ROOT / "missions" / "mars-browse.toml"),
+        instruments={"tiles": Instrument(bundle=BUNDLE)},
+        tiling=Tiling(hop=side, scales=(1,), merge=1.0),
+    )
+
+
 def laid_out(
     tiles: list[tuple[Path, str]], side: int
 ) -> tuple[npt.NDArray[np.uint8], list[Feature]]:
@@ -97,12 +106,7 @@ def main() -> int:
     side = open_bundle(find_bundle(BUNDLE)).manifest.input.height
     tiles = labelled(root, 10 * ACROSS if args.short else None)
     pixels, features = laid_out(tiles, side)
-    mission = load_mission(ROOT / "missions" / "mars-browse.toml")
-    mission = replace(
-        mission,
-        instruments={"tiles": Instrument(bundle=BUNDLE)},
-        tiling=Tiling(hop=side, scales=(1,), merge=1.0),
-    )
+    mission = side_by_side(side)
     with tempfile.TemporaryDirectory() as folder:
         swath = Path(folder) / "val.png"
         Image.fromarray(pixels).save(swath)

@@ -20,11 +20,11 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from benchmarks.finding.value import ACROSS, BUNDLE, SET, SHARE, labelled, laid_out
-from benchmarks.harness import ROOT, arguments, data_root, report
+from benchmarks.finding.value import ACROSS, BUNDLE, SET, SHARE, labelled, laid_out, side_by_side
+from benchmarks.harness import arguments, data_root, report
 from winnow_edge.bundle import find_bundle, open_bundle
 from winnow_edge.loop.flight import Flight
-from winnow_edge.mission import Instrument, Mission, Tiling, load_mission
+from winnow_edge.mission import Mission
 from winnow_edge.products.encode import decode_record, detection_products
 from winnow_edge.products.kinds import Box, Detection, Kind
 from winnow_edge.products.ranking import rank
@@ -71,13 +71,8 @@ def flown(root: Path, most: int | None) -> Flown:
     side = manifest.input.height
     tiles = labelled(root, most)
     pixels, features = laid_out(tiles, side)
-    mission = load_mission(ROOT / "missions" / "mars-browse.toml")
-    mission = replace(
-        mission,
-        instruments={"tiles": Instrument(bundle=BUNDLE)},
-        tiling=Tiling(hop=side, scales=(1,), merge=1.0),
-        quick_look=replace(mission.quick_look, bytes=0),
-    )
+    mission = side_by_side(side)
+    mission = replace(mission, quick_look=replace(mission.quick_look, bytes=0))
     low = {
         name: replace(rule, threshold=min(CAPS[-1], manifest.thresholds[name]))
         for name, rule in mission.classes.items()

@@ -33,16 +33,21 @@ quota_mb = 100
 """
 
 
-def swath(seed: int, tiles: int, wide: int = 20) -> Scores:
-    """Tiles side by side; the logits are right nine times in ten."""
+def swath(
+    seed: int, tiles: int, *, rare: float = 0.02, wide: int = 20, screened: float = 0.0
+) -> Scores:
+    """Tiles side by side, a share of them `rare` or `screened`; the logits are right nine times in
+    ten."""
     rng = np.random.default_rng(seed)
-    true = rng.choice(3, tiles, p=[0.98, 0.016, 0.004])
+    true = rng.choice(3, tiles, p=[1 - rare, rare * 0.8, rare * 0.2])
     logits = rng.normal(0, 14, (tiles, 3))
     logits[np.arange(tiles), true] += rng.normal(60, 25, tiles)
     table, at = np.zeros(tiles, TILE), np.arange(tiles)
     table["line"], table["sample"] = at // wide * 128, at % wide * 128
     table["lines"] = table["samples"] = 128
     table["scale"], table["row"], table["due"] = 1, at // wide, (at // wide + 1) * 128
+    if screened:
+        table["screened"] = rng.random(tiles) < screened
     table["thumbnail"] = rng.integers(600, 1000, tiles)
     table["image"] = rng.integers(5000, 9000, tiles)
     octets = rng.integers(1, 255, (tiles, 8), dtype=np.uint8)

@@ -1,4 +1,4 @@
-"""Folders to write into; files are written by `winnow_edge.files`."""
+"""Folders to write into and texts to read; files are written by `winnow_edge.files`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from winnow_edge.errors import OutputError
+from winnow_edge.errors import OutputError, WinnowEdgeError
+from winnow_edge.files import read_small
 
 
 def make_folder(folder: str | Path) -> Path:
@@ -37,3 +38,16 @@ def locked(folder: Path) -> Iterator[None]:
         yield
     finally:
         os.close(entry)
+
+
+def read_text(path: Path, wrong: type[WinnowEdgeError]) -> str:
+    """The text of a small file in UTF-8, with or without a byte order mark.
+
+    Raises `wrong` for a file that cannot be read or is no text.
+    """
+    try:
+        return read_small(path).decode("utf-8-sig")
+    except OSError as error:
+        raise wrong(error.strerror or "cannot be read", where=path) from error
+    except UnicodeDecodeError as error:
+        raise wrong("is not a text file", where=path) from error

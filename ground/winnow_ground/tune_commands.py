@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from winnow_base.options import AsJson
 from winnow_ground.commands import help_of
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ def tune_command(
         Path | None, typer.Option(metavar="DIR", help="Keeps what the net said.")
     ] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Replace the file at --out.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Find the settings that deliver most: policy, scales, hop, and of every class its threshold,
     the utility it is ranked by, and its bytes in a contact.

@@ -133,6 +133,22 @@ def test_the_sender_must_be_known():
         parse_plan("# nothing yet\n").downlinks()
 
 
+@pytest.mark.parametrize(
+    ("name", "text", "hint"),
+    [
+        ("p.csv", "", "begin with start,end"),
+        ("p.csv", "# later\n\n", "begin with start,end"),
+        ("p.csv", "start,end,bits_per_s\n", "under start,end,"),
+        ("p.ionrc", "", "add lines `a contact"),
+        ("p.json", '{"contacts": []}', "an entry has source, dest,"),
+    ],
+)
+def test_an_empty_plan_is_told_how_its_own_format_goes_on(name: str, text: str, hint: str):
+    with pytest.raises(PlanError) as refused:
+        parse_plan(text, Path(name)).downlinks()
+    assert hint in str(refused.value)
+
+
 def test_hdtn_rates_are_bits_per_second():
     entry = {
         "contact": 0,

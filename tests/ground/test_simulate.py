@@ -10,9 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-from PIL import Image
 from rich.console import Console
 
 from winnow_base.errors import DataError, GateError, PlanError
@@ -21,24 +19,13 @@ from winnow_edge.mission import Mission, load_mission
 from winnow_ground.simulation.output import show, verdict, write_all
 from winnow_ground.simulation.play import Campaign, Options, play, swath_paths
 
-MISSION = """\
+from .simulation.worlds import STRIPS, draw_strips
+
+MISSION = f"""\
 name = "sim"
-[instrument.camera]
-bundle = "hirise-landmarks"
-[compute]
-runtime = "fake"
-threads = 1
+{STRIPS}
 [tiling]
 merge = 1.0
-[class.crater]
-threshold = 0.0
-utility = 1.0
-[class."impact ejecta"]
-threshold = 0.0
-utility = 20.0
-[link]
-packet_bytes = 512
-container_bytes = 2048
 [simulation]
 swaths = ["strips/*.png"]
 plan = "plan.ionrc"
@@ -51,12 +38,7 @@ TRUTH = {"class": "impact ejecta", "line": 1280, "sample": 0, "lines": 128, "sam
 def mission(tmp_path: Path) -> Mission:
     """Two strips whose brightness the fake runtime takes for classes, and four contacts."""
     (tmp_path / "strips").mkdir()
-    rng = np.random.default_rng(3)
-    # The fake runtime takes a tile's brightness for its class: crater is 48, impact ejecta 176.
-    for name, levels in (("a", [48] * 10 + [176]), ("b", [16, 48, 176, 16])):
-        blocks = [np.full((128, 512), level) + rng.integers(-6, 7, (128, 512)) for level in levels]
-        pixels = np.concatenate(blocks).astype(np.uint8)
-        Image.fromarray(pixels).save(tmp_path / "strips" / f"{name}.png")
+    draw_strips(tmp_path / "strips")
     (tmp_path / "plan.ionrc").write_text(PLAN)
     (tmp_path / "mission.toml").write_text(MISSION)
     return load_mission(tmp_path / "mission.toml")

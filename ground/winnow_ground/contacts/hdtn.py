@@ -11,6 +11,8 @@ from winnow_base.errors import PlanError
 from winnow_edge.tables import Reader, setting
 from winnow_ground.contacts.plan import FASTEST, LATEST, Contact, ContactPlan, Range
 
+_HINT = "an entry has source, dest, startTime, endTime, rateBitsPerSec"
+
 
 @dataclass(frozen=True)
 class _HdtnContact:
@@ -53,4 +55,4 @@ def parse_hdtn(text: str, path: Path) -> ContactPlan:
         if c.owlt:
             ranges.append(Range(c.start, c.end, c.source, c.dest, c.owlt))
     contacts.sort(key=lambda c: (c.start, c.end, c.receiver))
-    return ContactPlan(path, tuple(contacts), tuple(ranges))
+    return ContactPlan(path, tuple(contacts), tuple(ranges), hint=_HINT)

@@ -75,7 +75,7 @@ class _IonReader:
             contacts = [replace(c, start=c.start - zero, end=c.end - zero) for c in contacts]
             ranges = [replace(r, start=r.start - zero, end=r.end - zero) for r in ranges]
         contacts.sort(key=lambda c: (c.start, c.end, c.receiver))
-        return ContactPlan(self.path, tuple(contacts), tuple(ranges), epoch)
+        return ContactPlan(self.path, tuple(contacts), tuple(ranges), epoch, hint=_HINT)
 
     def contact(self, words: list[str]) -> Contact | None:
         if len(words) not in (5, 6):
@@ -157,5 +157,6 @@ class _IonReader:
         return PlanError(what, where=self.where, hint=hint)
 
 
+_HINT = "add lines `a contact +0 +600 1 2 16000`"
 _WANTED = "write: a contact +START +END FROM TO BYTES_PER_SECOND"
 _WANTED_RANGE = "write: a range +START +END ONE OTHER LIGHT_SECONDS"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from winnow_base.errors import PlanError
-from winnow_edge.files import read_small
+from winnow_base.files import read_text
 from winnow_ground.contacts.hdtn import parse_hdtn
 from winnow_ground.contacts.ion import parse_ion
 from winnow_ground.contacts.orbital import parse_orbital
@@ -20,13 +20,7 @@ def load_plan(path: str | Path) -> ContactPlan:
     MissingExtraError for an orbit without `sgp4` and `skyfield`.
     """
     path = Path(path)
-    try:
-        text = read_small(path).decode("utf-8-sig")
-    except OSError as error:
-        raise PlanError(error.strerror or "cannot be read", where=path) from error
-    except UnicodeDecodeError as error:
-        raise PlanError("is not a text file", where=path) from error
-    return parse_plan(text, path)
+    return parse_plan(read_text(path, PlanError), path)
 
 
 def parse_plan(text: str, path: Path = Path("contacts.ionrc")) -> ContactPlan:
@@ -35,7 +29,7 @@ def parse_plan(text: str, path: Path = Path("contacts.ionrc")) -> ContactPlan:
         plan = parse_orbital(text, path)
     elif text.lstrip().startswith(("{", "[")):
         plan = parse_hdtn(text, path)
-    elif is_table(text):
+    elif path.suffix.lower() == ".csv" or is_table(text):
         plan = parse_table(text, path)
     else:
         plan = parse_ion(text, path)

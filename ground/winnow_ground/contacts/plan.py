@@ -11,7 +11,6 @@ from winnow_base.errors import PlanError
 
 FASTEST, LATEST = 1e12, 1e12
 """Bytes per second; seconds, thirty thousand years."""
-_FIRST_CONTACT = "add lines `a contact +0 +600 1 2 16000`"
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +102,7 @@ class ContactPlan:
         """
         senders = sorted({c.sender for c in self.contacts})
         if not self.contacts:
-            raise PlanError("holds no contact", where=self.path, hint=self.hint or _FIRST_CONTACT)
+            raise PlanError("holds no contact", where=self.path, hint=self.hint)
         if node is None:
             if len(senders) > 1:
                 names = ", ".join(map(str, senders))

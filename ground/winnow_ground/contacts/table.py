@@ -24,6 +24,7 @@ _NEEDED = ("start", "end")
 _RATES = {"bits_per_s": 8.0, "bytes_per_s": 1.0}
 _OTHERS = ("sender", "receiver", "confidence", "light_s")
 _HEADER = "start,end,sender,receiver,bits_per_s"
+_HINT = "add a line for each, e.g. 0,600,1,2,128000 under " + _HEADER
 _LAST_NODE = 2**53
 
 
@@ -43,6 +44,8 @@ def parse_table(text: str, path: Path) -> ContactPlan:
     """The plan of a CSV text. Raises PlanError with the line of what is malformed."""
     lines = [(n, line) for n, line in enumerate(text.splitlines(), start=1)]
     lines = [(n, line) for n, line in lines if line.strip() and not line.startswith("#")]
+    if not lines:
+        raise PlanError("is empty", where=path, hint=f"begin with {_HEADER}")
     (first, header), rows = lines[0], lines[1:]
     names = _names(header)
     rate = _checked_header(names, f"{path}:{first}")
@@ -72,7 +75,7 @@ def parse_table(text: str, path: Path) -> ContactPlan:
         contacts = [replace(c, start=c.start - zero, end=c.end - zero) for c in contacts]
         ranges = [replace(r, start=r.start - zero, end=r.end - zero) for r in ranges]
     contacts.sort(key=lambda c: (c.start, c.end, c.receiver))
-    return ContactPlan(path, tuple(contacts), tuple(ranges), epoch)
+    return ContactPlan(path, tuple(contacts), tuple(ranges), epoch, hint=_HINT)
 
 
 def _checked_header(names: list[str], where: str) -> str:

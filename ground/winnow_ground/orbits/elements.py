@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
 
 from winnow_base.errors import MissingExtraError, PlanError
-from winnow_edge.files import read_small
+from winnow_base.files import read_text
 from winnow_edge.tables import Reader, keys_of, setting, shortened
 
 if TYPE_CHECKING:
@@ -84,13 +84,7 @@ def load_elements(path: str | Path) -> tuple[Elements, ...]:
     Raises PlanError for what is malformed or impossible, MissingExtraError without `sgp4`.
     """
     path = Path(path)
-    try:
-        text = read_small(path).decode("utf-8-sig")
-    except OSError as error:
-        raise PlanError(error.strerror or "cannot be read", where=path) from error
-    except UnicodeDecodeError as error:
-        raise PlanError("is not a text file", where=path) from error
-    return parse_elements(text, path)
+    return parse_elements(read_text(path, PlanError), path)
 
 
 def parse_elements(text: str, where: object = "elements") -> tuple[Elements, ...]:

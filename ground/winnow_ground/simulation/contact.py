@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -60,6 +61,61 @@ class Held:
     queue_tiles: int = 0
 
 
+@dataclass(frozen=True, eq=False)
+class Sent:
+    """What is sent in a contact."""
+
+    held: Held
+    contact: Contact
+    loads: list[Load]
+
+
+class Transmitter:
+    """Sends at the rate of the contact: `watts` that it takes now, and where it fell silent."""
+
+    def __init__(self, uj_per_bit: float) -> None:
+        self._joules_per_byte = uj_per_bit * 1e-6 * 8
+        self.watts = 0.0
+        self._now: Sent | None = None
+        self._since, self._sending, self._cut = 0.0, False, math.inf
+
+    def power(self, contact: Contact) -> float:
+        """Watts that it takes at the rate of a contact."""
+        return self._joules_per_byte * contact.budget_bytes / contact.seconds
+
+    def begin(self, sent: Sent, now: float) -> float:
+        """Send; the time at which all of it is sent."""
+        held, contact = sent.held, sent.contact
+        held.sent_bytes = sum(load.octets for load in sent.loads)
+        held.packets = sum(load.packets for load in sent.loads)
+        held.containers = len(sent.loads)
+        self._now, self._since, self._cut = sent, now, math.inf
+        self._sending = bool(sent.loads)
+        self.watts = self.power(contact) if sent.loads else 0.0
+        rate = contact.budget_bytes / contact.seconds
+        return min(now + held.sent_bytes / rate if rate else now, contact.end)
+
+    def ended(self, sent: Sent) -> None:
+        """All of it is sent."""
+        if sent is self._now:
+            self.watts, self._sending = 0.0, False
+
+    def break_off(self, now: float) -> None:
+        """Fall silent: what has not been sent is lost."""
+        if self._now is not None and self._sending:
+            contact = self._now.contact
+            self._cut = (now - self._since) * contact.budget_bytes / contact.seconds
+            self.watts, self._sending = 0.0, False
+
+    def over(self, sent: Sent) -> float:
+        """The contact has ended; how many octets of it went out before the radio fell silent."""
+        if sent is not self._now:
+            return math.inf
+        cut = self._cut
+        self._now, self.watts, self._sending = None, 0.0, False
+        return cut
+
+
 class Radio:
     """The spacecraft's side of the link: numbers containers, and knows which are in flight."""
 
@@ -98,8 +154,8 @@ class Radio:
             if contact < board.contacts - link.ack_wait:
                 del self._flying[number]
                 returned += board.put_back(places, unheard=True)
-        drawn = isinstance(self._ranker, Drawn)  # then no two products are ranked alike
-        places = board.stored() if drawn else candidates(board, self._mission, budget)
+        draws = self._ranker.draws(board) if isinstance(self._ranker, Drawn) else None
+        places = candidates(board, self._mission, budget, draws)
         order = self._ranker(board, places)
         hold = Hold(link, budget, lambda _: True)
         loads = []
@@ -111,17 +167,17 @@ class Radio:
             self._next += 1
         return loads, returned
 
-    def arrived(self, loads: Sequence[Load], held: Held, contact: Contact, cut: int) -> list[Load]:
+    def arrived(self, loads: Sequence[Load], held: Held, cut: float) -> list[Load]:
         """What of a contact arrives: packets get lost at the mission's rate, at the same places in
         the stream under every policy; of a contact that does not come about, all of them, and
         those behind the first `cut` octets that were sent."""
-        rng = np.random.default_rng([self._seed, held.number])
-        whole = rng.random() < contact.confidence and held.held
+        rng = self._draws(held.number)
+        rng.random()  # whether the contact comes about
         result, sent = [], 0
         for load in loads:
             draws = rng.random(load.packets)
             sent += load.octets
-            good = (draws >= self._mission.link.loss) & whole & (sent <= cut)
+            good = (draws >= self._mission.link.loss) & held.held & (sent <= cut)
             held.lost_packets += int(np.count_nonzero(~good))
             if good.all():
                 result.append(load)
@@ -129,7 +185,11 @@ class Radio:
 
     def comes_about(self, number: int, contact: Contact) -> bool:
         """Whether a contact that is not certain comes about."""
-        return bool(np.random.default_rng([self._seed, number]).random() < contact.confidence)
+        return bool(self._draws(number).random() < contact.confidence)
+
+    def _draws(self, number: int) -> np.random.Generator:
+        """What chance has for a contact: whether it comes about, then a draw for each packet."""
+        return np.random.default_rng([self._seed, number])
 
     def in_flight(self) -> list[int]:
         """Places of the products in flight."""

@@ -8,7 +8,7 @@ from collections import Counter
 from pathlib import Path
 
 from winnow_base.errors import DataError
-from winnow_edge.files import read_small
+from winnow_base.files import read_text
 
 _SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".pgm"})
 _SETS = ("train", "val", "test")
@@ -59,13 +59,17 @@ def _of_folders(place: Path, split: str) -> Tiles:
 
 
 def _of_landmarks(place: Path, class_map: Path, split: str) -> Tiles:
-    names = {row[0]: row[1] for row in csv.reader(io.StringIO(_text(class_map))) if len(row) >= 2}
+    names = {
+        row[0]: row[1]
+        for row in csv.reader(io.StringIO(read_text(class_map, DataError)))
+        if len(row) >= 2
+    }
     lists = sorted(place.glob("*_train_val_test.txt"))
     if not lists:
         raise DataError("has no *_train_val_test.txt", where=place, hint="it says which set is val")
     folders = [folder for folder in sorted(place.iterdir()) if folder.is_dir()]
     found = {}
-    for number, line in enumerate(_text(lists[0]).splitlines(), start=1):
+    for number, line in enumerate(read_text(lists[0], DataError).splitlines(), start=1):
         words = line.split()
         if not words:
             continue
@@ -80,7 +84,7 @@ def _of_landmarks(place: Path, class_map: Path, split: str) -> Tiles:
 
 
 def _of_table(place: Path, split: str) -> Tiles:
-    reader = csv.DictReader(io.StringIO(_text(place)))
+    reader = csv.DictReader(io.StringIO(read_text(place, DataError)))
     if not {"file", "class"} <= set(reader.fieldnames or ()):
         raise DataError("has no columns `file` and `class`", where=place, hint=_HINT)
     found: Tiles = []
@@ -94,12 +98,3 @@ def _of_table(place: Path, split: str) -> Tiles:
             raise DataError("no such tile", where=f"{place}:{number}: {file}")
         found.append((file, row["class"]))
     return found
-
-
-def _text(path: Path) -> str:
-    try:
-        return read_small(path).decode("utf-8-sig")
-    except OSError as error:
-        raise DataError(error.strerror or "cannot be read", where=path) from error
-    except UnicodeDecodeError as error:
-        raise DataError("is not a text file", where=path) from error

@@ -20,7 +20,7 @@ import numpy as np
 from winnow_edge.mission import Mission
 from winnow_ground.contacts import Contact
 from winnow_ground.simulation.boards import Computer
-from winnow_ground.simulation.contact import Held, Load, Radio, by_kind
+from winnow_ground.simulation.contact import Held, Radio, Sent, Transmitter, by_kind
 from winnow_ground.simulation.decide import Made
 from winnow_ground.simulation.ground_side import Ground
 from winnow_ground.simulation.observation import Observation
@@ -117,9 +117,7 @@ class Loop:
         self._cameras, self._sunny = 0, world.sun.shines(0.0)
         self._powered = not self.battery.there or self.battery.charge > self.battery.floor
         self._booting = 0
-        self._tx: tuple[Held, Contact, list[Load]] | None = None
-        self._tx_w, self._cut = 0.0, math.inf
-        self._sending, self._tx_from = False, 0.0
+        self._tx = Transmitter(self._power.uj_per_bit)
         self._swaths: dict[int, Swath] = {}
         self.uncomputed_for_power: set[int] = set()
 
@@ -194,8 +192,7 @@ class Loop:
         elif kind is Event.SWATH_END:
             self._cameras -= 1
         elif kind is Event.TX_END:
-            if what is self._tx:
-                self._tx_w, self._sending = 0.0, False
+            self._tx.ended(what)
         elif kind is Event.RESET:
             self._reset()
         elif kind is Event.BOOTED:
@@ -216,7 +213,7 @@ class Loop:
         if self._job is not None and self._powered:
             board += self._computer.active_w * self._speed
         camera = self._power.camera_w if self._cameras and self._powered else 0.0
-        return self._power.bus_w + camera + board + self._tx_w, board
+        return self._power.bus_w + camera + board + self._tx.watts, board
 
     @property
     def _speed(self) -> float:
@@ -262,7 +259,7 @@ class Loop:
             self._stop()
             self._powered = not self._powered
             if not self._powered:
-                self._break_off()
+                self._tx.break_off(self.now)
         else:
             self._stop()
             self.heat.throttled = not self.heat.throttled
@@ -272,7 +269,7 @@ class Loop:
     def _reset(self) -> None:
         """Radiation: the board starts again, and what it was at is computed anew."""
         self.resets += 1
-        self._break_off()
+        self._tx.break_off(self.now)
         if self._job is not None:
             job = self._job
             self._stop()
@@ -343,6 +340,7 @@ class Loop:
         if self._booting and self._powered and self.now + 1 < contact.end:
             self._push(self.now + 1, Event.CONTACT, (number, contact))  # its rest may be used
             return
+        comes = not self._missed[number - 1] and self.radio.comes_about(number, contact)
         held = Held(
             number=number,
             start=contact.start,
@@ -350,63 +348,37 @@ class Loop:
             station=contact.receiver,
             budget_bytes=contact.budget_bytes,
             light_s=contact.light_seconds,
-            held=not bool(self._missed[number - 1]),
+            held=bool(comes and self.running),
             queue_tiles=self._queued_tiles,
         )
         self.held.append(held)
-        held.acknowledged, held.returned = self.radio.hear(self.ground, self.now)
+        if held.held:
+            held.acknowledged, held.returned = self.radio.hear(self.ground, self.now)
         budget = self._usable(contact) if self.running else 0
         held.lacking_bytes = contact.budget_bytes - budget
         if self.running:
             loads, returned = self.radio.send(budget)
             held.returned += returned
-            self._begin_tx(held, contact, loads)
-        else:
-            held.held = False
+            sent = Sent(held, contact, loads)
+            self._push(self._tx.begin(sent, self.now), Event.TX_END, sent)
+            self._push(max(contact.end, self.now), Event.CONTACT_END, sent)
+            self._check()
 
     def _usable(self, contact: Contact) -> int:
         """The bytes that time and energy leave of a contact."""
         late = max(0.0, self.now - contact.start)
         share = max(0.0, 1.0 - late / contact.seconds)
         if self.battery.there and self._power.uj_per_bit:
-            load, _ = self._loads()
-            tx = self._tx_power(contact)
+            load = self._loads()[0] + self._tx.power(contact)
             solar = self._power.solar_w if self._sunny else 0.0
-            lasts = self.battery.reaches(self.battery.floor, load + tx, solar)
-            if self.battery.flow(load + tx, solar) < 0:
+            if self.battery.flow(load, solar) < 0:
+                lasts = self.battery.reaches(self.battery.floor, load, solar)
                 share = min(share, lasts / contact.seconds)
         return min(contact.budget_bytes, math.floor(contact.budget_bytes * share + 1e-6))
 
-    def _tx_power(self, contact: Contact) -> float:
-        return self._power.uj_per_bit * 1e-6 * 8 * contact.budget_bytes / contact.seconds
-
-    def _begin_tx(self, held: Held, contact: Contact, loads: list[Load]) -> None:
-        held.sent_bytes = sum(load.octets for load in loads)
-        held.packets = sum(load.packets for load in loads)
-        held.containers = len(loads)
-        self._tx, self._cut = (held, contact, loads), math.inf
-        self._tx_w = self._tx_power(contact) if loads else 0.0
-        self._sending, self._tx_from = bool(loads), self.now
-        rate = contact.budget_bytes / contact.seconds
-        end = min(self.now + held.sent_bytes / rate if rate else self.now, contact.end)
-        self._push(end, Event.TX_END, self._tx)
-        self._push(max(contact.end, self.now), Event.CONTACT_END, self._tx)
-        self._check()
-
-    def _break_off(self) -> None:
-        """The radio falls silent: what it has not sent is lost."""
-        if self._tx is not None and self._sending:
-            _, contact, _ = self._tx
-            rate = contact.budget_bytes / contact.seconds
-            self._cut = (self.now - self._tx_from) * rate
-            self._tx_w, self._sending = 0.0, False
-
-    def _contact_end(self, what: tuple[Held, Contact, list[Load]]) -> None:
-        held, contact, loads = what
-        cut = self._cut if what is self._tx else math.inf
-        whole = self.radio.arrived(loads, held, contact, cut)
-        if what is self._tx:
-            self._tx, self._tx_w, self._sending = None, 0.0, False
+    def _contact_end(self, sent: Sent) -> None:
+        held, contact = sent.held, sent.contact
+        whole = self.radio.arrived(sent.loads, held, self._tx.over(sent))
         held.whole_containers = len(whole)
         there = contact.end + contact.light_seconds
         new = self.ground.receive(

@@ -49,7 +49,7 @@ def page(campaign: Campaign, heading: str, sentences: Sequence[str]) -> str:
         words=_words(campaign),
         table=_table(campaign),
         policies=list(results),
-        time=picture(drawings.over_time(results, runs[0].worth, label), "Value over time"),
+        time=picture(drawings.over_time(results, campaign.worth, label), "Value over time"),
         octets=picture(drawings.against_bytes(results, label), "Value against bytes"),
         shares=picture(
             drawings.by_share(campaign.curves, drawings.styles_of(tuple(results)), label),
@@ -84,7 +84,7 @@ def _heads(campaign: Campaign) -> list[dict[str, str]]:
     runs, name = campaign.flown, campaign.flown[0].policy
     mine = mean_of([run.value for run in runs]).mean
     heads = []
-    if (worth := runs[0].worth) is not None:
+    if (worth := campaign.worth) is not None:
         heads.append({"figure": percent(mine, worth), "words": "of the value of all that is there"})
     else:
         heads.append(
@@ -121,11 +121,12 @@ def _words(campaign: Campaign) -> str:
             "grades itself. The policies can be compared by it; how much of what is there they "
             "bring cannot."
         )
-    features = sum(one.there for one in campaign.flown[0].classes.values())
+    runs = campaign.flown
+    features = mean_of([sum(one.there for one in run.classes.values()) for run in runs]).mean
     return (
-        f"Value against truth: each of the {features:,} features that are there pays the utility "
-        "of its class once. What the net missed is in the whole and in no policy, but that of the "
-        "perfect net."
+        f"Value against truth: each of the {features:,.0f} features that are there pays the "
+        "utility of its class once. What the net missed is in the whole and in no policy, but that "
+        "of the perfect net."
     )
 
 

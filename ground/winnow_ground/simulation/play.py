@@ -21,7 +21,8 @@ from winnow_ground.simulation.policies import WITH_TRUTH, checked, flown
 from winnow_ground.simulation.power import Sun
 from winnow_ground.simulation.result import Result
 from winnow_ground.simulation.run import Prepared, simulate
-from winnow_ground.simulation.schedule import has_generators, observations
+from winnow_ground.simulation.schedule import Outlook, has_generators, outlook
+from winnow_ground.simulation.stats import mean_of
 
 CACHE = "scores"
 """Folder of an output folder that keeps scores."""
@@ -45,8 +46,8 @@ class Options:
 
 @dataclass(frozen=True)
 class Campaign:
-    """Every policy with every seed: `results[policy]` by rising seed. `curves` are of everything on
-    board; `notes` are said to whoever asked."""
+    """Every policy with every seed: `results[policy]` by rising seed. `observations` are those of
+    the first seed, `curves` of all that they leave on board; `notes` are said to whoever asked."""
 
     mission: Mission
     plan: ContactPlan
@@ -64,9 +65,15 @@ class Campaign:
         return self.results[flown(self.mission)]
 
     @property
+    def worth(self) -> float | None:
+        """The value of all that is there, a mean over seeds (None: no truth is known)."""
+        found = [run.worth for run in self.flown if run.worth is not None]
+        return mean_of(found).mean if found else None
+
+    @property
     def truth(self) -> bool:
         """Whether value is counted against truth."""
-        return self.flown[0].worth is not None
+        return self.worth is not None
 
     def as_json(self) -> dict[str, Any]:
         """Everything that was found, as JSON values."""
@@ -80,7 +87,7 @@ class Campaign:
             "seeds": len(self.flown),
             "loss": self.mission.link.loss,
             "value": "true" if self.truth else "expected",
-            "worth": self.flown[0].worth,
+            "worth": self.worth,
             "notes": list(self.notes),
             "observations": [
                 {"name": o.name, "start": o.start, "seconds": o.seconds, "tiles": len(o.scores)}
@@ -109,7 +116,7 @@ def play(mission: Mission, options: Options | None = None) -> Campaign:
     most = settings.contacts if options.contacts is None else options.contacts
     contacts = links.contacts[: most or None]
     until = contacts[-1].end if contacts else 0.0
-    seen = observations(
+    view = outlook(
         mission,
         named_swaths(mission, options.swaths),
         until=until,
@@ -117,6 +124,9 @@ def play(mission: Mission, options: Options | None = None) -> Campaign:
         cache=None if options.out is None else options.out / CACHE,
         progress=options.progress,
     )
+    first = settings.seed if options.seed is None else options.seed
+    seeds = range(first, first + (settings.seeds if options.seeds is None else options.seeds))
+    seen = view.seen(first)
     _refuse_silent(mission, contacts, seen)
     notes = [*links.notes, *_notes(mission, seen, contacts, plan)]
     known = all(one.scores.features is not None for one in seen)
@@ -126,25 +136,10 @@ def play(mission: Mission, options: Options | None = None) -> Campaign:
         if left:
             notes.append(f"no truth beside every swath: {', '.join(left)} cannot be played")
     policies = tuple(dict.fromkeys((flown(mission), *asked)))
-    first = settings.seed if options.seed is None else options.seed
-    seeds = range(first, first + (settings.seeds if options.seeds is None else options.seeds))
-    cache, results = Prepared(), dict[str, tuple[Result, ...]]()
-    for n, policy in enumerate(policies):
-        runs = []
-        for k, seed in enumerate(seeds):
-            options.progress("contacts", n * len(seeds) + k, len(policies) * len(seeds))
-            runs.append(
-                simulate(
-                    mission,
-                    seen,
-                    contacts,
-                    seed=seed,
-                    policy=policy,
-                    eclipses=plan.eclipses,
-                    cache=cache,
-                )
-            )
-        results[policy] = tuple(runs)
+    cache = Prepared()
+    results = _results(
+        view, seen, contacts, policies, seeds, plan.eclipses, cache, options.progress
+    )
     _refuse_unsent(mission, results)
     return Campaign(
         mission=mission,
@@ -157,6 +152,32 @@ def play(mission: Mission, options: Options | None = None) -> Campaign:
         notes=tuple(notes),
         seed=first,
     )
+
+
+def _results(
+    view: Outlook,
+    seen: Sequence[Observation],
+    contacts: Sequence[Contact],
+    policies: Sequence[str],
+    seeds: range,
+    eclipses: Sequence[tuple[float, float]] | None,
+    cache: Prepared,
+    progress: Step,
+) -> dict[str, tuple[Result, ...]]:
+    """Every policy with every seed; `seen` is what the first sees, decided in `cache`."""
+    runs: dict[str, list[Result]] = {policy: [] for policy in policies}
+    for k, seed in enumerate(seeds):
+        # Replays of another seed are other swaths: what was decided of them is of no more use.
+        prepared = cache if not k or view.sources.labelled is None else Prepared()
+        these = view.seen(seed) if k else seen
+        for n, policy in enumerate(policies):
+            progress("contacts", k * len(policies) + n, len(policies) * len(seeds))
+            run = simulate(
+                view.mission, these, contacts, seed=seed, policy=policy, eclipses=eclipses,
+                cache=prepared,
+            )  # fmt: skip
+            runs[policy].append(run)
+    return {policy: tuple(some) for policy, some in runs.items()}
 
 
 def named_swaths(mission: Mission, given: Sequence[str] = ()) -> list[tuple[Path, str]]:

@@ -95,9 +95,12 @@ class Drawn:
 
     seed: int
 
+    def draws(self, board: OnBoard) -> Floats:
+        """The number of each product on board; the highest goes first."""
+        return np.random.default_rng([self.seed, 3]).random(board.count)
+
     def __call__(self, board: OnBoard, places: Indices) -> Order:
-        rng = np.random.default_rng([self.seed, 3])
-        return order_by(board.table(places), rng.random(board.count)[places])
+        return order_by(board.table(places), self.draws(board)[places])
 
 
 @dataclass(frozen=True)
@@ -110,12 +113,15 @@ class ByKey:
         return order_by(board.table(places), self.key(board)[places])
 
 
-def candidates(board: OnBoard, mission: Mission, budget: int) -> Indices:
+def candidates(
+    board: OnBoard, mission: Mission, budget: int, draws: Floats | None = None
+) -> Indices:
     """Places of the products that a contact of so many bytes could possibly carry.
 
     Records of tiles that are no detections, of the same size and never sent, are ranked alike by
     every policy that flies, in order of acquisition within what the rules tell apart by swath. So
-    of each such group only as many need be looked at as there is room for.
+    of each such group only as many need be looked at as there is room for. With `draws`
+    (`Drawn.draws`) those of the highest numbers are the first of a group.
     """
     columns, stored = board.columns, board.state == ProductState.STORED
     plain = (columns["kind"] == Kind.RECORD) & stored
@@ -132,6 +138,8 @@ def candidates(board: OnBoard, mission: Mission, budget: int) -> Indices:
     alike = group.min() == group.max()
     groups = [which] if alike else [which[group == name] for name in np.unique(group)]
     for some in groups:
+        if draws is not None and len(some) > most:
+            some = some[np.argpartition(-draws[some], most)]
         stored[some[most:]] = False
     return np.flatnonzero(stored)
 

@@ -8,6 +8,7 @@ tile is its label, which the judge alone reads.
 from __future__ import annotations
 
 import hashlib
+import json
 import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -44,6 +45,12 @@ class Labelled:
     scores: Scores
     classes: npt.NDArray[np.str_]
     background: frozenset[str]
+
+    @property
+    def digest(self) -> str:
+        """Stands for the tiles and what the net says of them."""
+        known = [self.scores.digest, self.classes.tolist(), sorted(self.background)]
+        return hashlib.sha256(json.dumps(known).encode()).hexdigest()
 
 
 def labelled_of(mission: Mission, cache: Path | None, progress: Step) -> Labelled:

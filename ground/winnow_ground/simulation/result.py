@@ -242,7 +242,7 @@ def _classes(
             value=float(gain[paying].sum()),
             bytes=int(columns["bytes"][here].sum(dtype=np.int64)),
             first_s=first,
-            earliest_s=_earliest(world, features.classes, name),
+            earliest_s=_earliest(world, loop.held, name),
         )
     return result
 
@@ -273,7 +273,7 @@ def _names(loop: Loop, columns: npt.NDArray[np.void]) -> npt.NDArray[np.object_]
     return result
 
 
-def _earliest(world: World, classes: Sequence[str], name: str) -> float | None:
+def _earliest(world: World, contacts: Sequence[Held], name: str) -> float | None:
     """When the ground could have heard of a class at the earliest: at the end of the first contact
     that begins after a swath with a feature of it began, and comes about."""
     begins = [
@@ -281,10 +281,12 @@ def _earliest(world: World, classes: Sequence[str], name: str) -> float | None:
         for seen, made in zip(world.observations, world.made, strict=True)
         if name in (made.scores.features or ())
     ]
-    if not begins:
-        return None
-    after = [c for c in world.contacts if c.start >= min(begins)]
-    return after[0].end + after[0].light_seconds if after else None
+    ends = [
+        contact.start + contact.seconds + contact.light_s
+        for contact in contacts
+        if contact.held and begins and contact.start >= min(begins)
+    ]
+    return ends[0] if ends else None
 
 
 def _promised(world: World, loop: Loop) -> float:

@@ -190,8 +190,7 @@ def _foresee(name: str, world: World) -> tuple[oracle.Plan, _Key]:
         made_at[first[swath.observation] + there] = loop.board.made_at[swath.placed[there]]
     budgets, starts = [], []
     for held, contact in zip(loop.held, world.contacts, strict=True):
-        comes = held.held and loop.radio.comes_about(held.number, contact)
-        budgets.append(contact.budget_bytes - held.lacking_bytes if comes else 0)
+        budgets.append(contact.budget_bytes - held.lacking_bytes if held.held else 0)
         starts.append(held.start)
     features, empty = judge.features, [np.empty(0, np.intp)]
     kinds = [made.columns["kind"][made.product].astype(np.intp) for made in world.made]

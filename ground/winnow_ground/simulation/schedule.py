@@ -19,9 +19,8 @@ from pathlib import Path
 import numpy as np
 
 from winnow_base.errors import DataError
-from winnow_base.files import make_folder
+from winnow_base.files import make_folder, read_text
 from winnow_base.progress import Step
-from winnow_edge.files import read_small
 from winnow_edge.mission import Mission, place_of
 from winnow_edge.simulation_tables import Replay
 from winnow_edge.tables import shortened
@@ -59,6 +58,13 @@ class Sources:
     labelled: Labelled | None = None
 
     @property
+    def digests(self) -> dict[str, str]:
+        """What stands for each source, by name."""
+        digests = {name: scores.digest for name, scores in self.kept.items()}
+        replay = {} if self.labelled is None else {REPLAY: self.labelled.digest}
+        return digests | replay
+
+    @property
     def names(self) -> tuple[str, ...]:
         """Names of the sources, in turn."""
         return (*self.kept, *([REPLAY] if self.labelled is not None else ()))
@@ -92,33 +98,39 @@ def has_generators(mission: Mission) -> bool:
     return bool(mission.simulation.scenes.count or mission.simulation.replay.tiles)
 
 
-def observations(
+@dataclass(frozen=True, eq=False)
+class Outlook:
+    """What a mission can see, and when: `sights` are the rows of its schedule file, `until` is when
+    its last contact ends."""
+
+    mission: Mission
+    sources: Sources
+    sights: tuple[Sight, ...]
+    until: float
+
+    def seen(self, seed: int) -> list[Observation]:
+        """What is seen with a seed, by start. Raises DataError."""
+        return arranged(self.mission, self.sources, self.sights, self.until, seed)
+
+
+def outlook(
     mission: Mission,
     files: Sequence[tuple[Path, str]],
     *,
     until: float,
     epoch: dt.datetime | None = None,
-    seed: int = 0,
     cache: Path | None = None,
     progress: Step = lambda what, done, total: None,
-) -> list[Observation]:
-    """What [simulation] has seen, by start.
+) -> Outlook:
+    """What [simulation] can see.
 
     `files` are swaths and their names; `until` is when the last contact ends, seconds from the
-    plan's `epoch`. `seed` draws replays and a random order anew. `cache` keeps rendered strips,
-    mosaics and scores. Raises DataError for a schedule or tiles that cannot be used, and what the
-    net raises.
+    plan's `epoch`. `cache` keeps rendered strips, mosaics and scores. Raises DataError for a
+    schedule or tiles that cannot be used, and what the net raises.
     """
-    plan = sights_of(mission, epoch)
+    sights = tuple(sights_of(mission, epoch))
     sources = sources_of(mission, files, cache=cache, progress=progress)
-    if not sources.names:
-        raise DataError(
-            "names no swath",
-            where=mission.path,
-            hint='add swaths = ["*.png"] under [simulation], [simulation.scenes], '
-            "[simulation.replay], or give --swath FILE",
-        )
-    return arranged(mission, sources, plan, until, seed)
+    return Outlook(mission, sources, sights, until)
 
 
 def sources_of(
@@ -128,7 +140,15 @@ def sources_of(
     cache: Path | None,
     progress: Step,
 ) -> Sources:
-    """Scores of files, rendered strips and labelled tiles."""
+    """Scores of files, rendered strips and labelled tiles. Raises DataError where there are none,
+    and what the net raises."""
+    if not files and not has_generators(mission):
+        raise DataError(
+            "names no swath",
+            where=mission.path,
+            hint='add swaths = ["*.png"] under [simulation], [simulation.scenes], '
+            "[simulation.replay], or give --swath FILE",
+        )
     kept: dict[str, Scores] = {}
     with ExitStack() as stack:
         folder = cache
@@ -226,12 +246,7 @@ def sights_of(mission: Mission, epoch: dt.datetime | None) -> list[Sight]:
     if mission.simulation.schedule.file is None:
         return []
     path = mission.path.parent / mission.simulation.schedule.file
-    try:
-        text = read_small(path).decode("utf-8-sig")
-    except OSError as error:
-        raise DataError(error.strerror or "cannot be read", where=path) from error
-    except UnicodeDecodeError as error:
-        raise DataError("is not a text file", where=path) from error
+    text = read_text(path, DataError)
     lines = [(n, line) for n, line in enumerate(text.splitlines(), start=1)]
     lines = [(n, line) for n, line in lines if line.strip() and not line.startswith("#")]
     reader = csv.reader(io.StringIO("\n".join(line for _, line in lines)))

@@ -6,6 +6,7 @@ links can be changed without the net.
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import zipfile
@@ -76,8 +77,23 @@ class Scores:
     def __len__(self) -> int:
         return len(self.tiles)
 
+    @property
+    def digest(self) -> str:
+        """Stands for everything that is kept here."""
+        digest = hashlib.sha256()
+        for name, values in self._arrays().items():
+            digest.update(f"{name} {values.dtype.str} {values.shape}\n".encode())
+            digest.update(values.tobytes())
+        return digest.hexdigest()
+
     def save(self, path: Path) -> None:
         """Write one file, whole or not at all. Raises OutputError."""
+        octets = io.BytesIO()
+        np.savez_compressed(octets, **self._arrays())  # type: ignore[arg-type]
+        write_file(path, octets.getvalue())
+
+    def _arrays(self) -> dict[str, npt.NDArray[Any]]:
+        """Everything, by name; what is no array is JSON in `head`."""
         head = {
             "version": VERSION,
             "name": self.name,
@@ -98,9 +114,7 @@ class Scores:
             arrays |= {"second": self.second, "twice": self.twice}
         if self.allowed is not None:
             arrays["allowed"] = self.allowed
-        octets = io.BytesIO()
-        np.savez_compressed(octets, **arrays)  # type: ignore[arg-type]
-        write_file(path, octets.getvalue())
+        return arrays
 
 
 def load_scores(path: Path) -> Scores:

@@ -20,8 +20,10 @@ import numpy as np
 from winnow_base.errors import DataError, NetworkError
 from winnow_base.files import locked, make_folder
 from winnow_base.progress import Step
+from winnow_edge.bundle import find_bundle, open_bundle
 from winnow_edge.errors import WinnowEdgeError
 from winnow_edge.files import unwritable, write_file
+from winnow_edge.loop.settings import Settings
 from winnow_ground.simulation.play import CACHE
 from winnow_ground.simulation.run import Prepared
 from winnow_ground.simulation.sweep_file import Design, Value
@@ -83,13 +85,20 @@ def run_sweep(
 
 
 def _check_points(design: Design, world: World) -> None:
-    """Every value that a key takes is legal, before anything long begins."""
+    """Every value that a key takes can be flown, before anything long begins."""
+    cameras = world.mission({}).instruments
+    bundles = {
+        name: open_bundle(find_bundle(camera.bundle, beside=world.path))
+        for name, camera in cameras.items()
+    }
     base = dict(zip((axis.key for axis in design.axes), design.points[0], strict=True))
     for place, axis in enumerate(design.axes):
         values = {point[place] for point in design.points}
         ends = values if axis.values else {min(values), max(values)}  # type: ignore[type-var]
         for value in sorted(ends, key=str):
-            world.mission({**base, axis.key: value})
+            mission = world.mission({**base, axis.key: value})
+            for name, bundle in bundles.items():
+                Settings.of(mission, name, bundle)
 
 
 def play_batch(
@@ -190,7 +199,7 @@ def _known(design: Design, world: World, out: Path) -> dict[int, Row]:
             before = None
         if before != digest:
             raise DataError(
-                "another sweep lies there, or its mission has changed",
+                "another sweep lies there, or what it plays has changed: mission, contacts, swaths",
                 where=out,
                 hint="name another --out",
             )

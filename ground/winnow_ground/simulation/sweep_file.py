@@ -24,7 +24,8 @@ _NET = (
     ("instrument",), ("products",), ("screening",), ("quick_look",), ("tiling", "tile"),
     ("simulation", "plan"), ("simulation", "swaths"), ("simulation", "scenes"),
     ("simulation", "replay", "tiles"), ("simulation", "replay", "split"),
-    ("simulation", "replay", "instrument"), ("simulation", "schedule", "file"), ("name",),
+    ("simulation", "replay", "instrument"), ("simulation", "schedule", "file"),
+    ("simulation", "board", "bench"), ("name",),
 )  # fmt: skip
 """Keys that scores or contacts depend on: these are made once for a sweep."""
 

@@ -18,6 +18,7 @@ from winnow_base.progress import Step
 from winnow_edge.files import read_small
 from winnow_edge.mission import Mission, load_mission, mission_of
 from winnow_ground.contacts import ContactPlan, load_plan
+from winnow_ground.simulation.boards import measured
 from winnow_ground.simulation.observation import Observation
 from winnow_ground.simulation.play import Options, named_swaths, plan_path
 from winnow_ground.simulation.result import Result
@@ -77,8 +78,11 @@ class World:
     @classmethod
     def of(cls, path: Path, cache: Path | None, progress: Step) -> World:
         """The world of a mission file. Raises what `play` raises for its input."""
-        mission = load_mission(path)
+        mission = measured(load_mission(path))
         values = tomllib.loads(read_small(path).decode("utf-8"))
+        if (ms := mission.simulation.board.ms_per_tile) is not None:
+            # What was measured is read here, where its file is.
+            values["simulation"].setdefault("board", {})["ms_per_tile"] = ms
         plan = load_plan(plan_path(mission, Options()))
         plan.downlinks(mission.simulation.node)
         files = named_swaths(mission)
@@ -87,10 +91,17 @@ class World:
 
     @property
     def digest(self) -> str:
-        """Stands for the mission and its contacts."""
-        plan = [(c.start, c.end, c.budget_bytes, c.confidence) for c in self.plan.contacts]
-        known = json.dumps([self.values, plan], sort_keys=True, default=str)
-        return hashlib.sha256(known.encode()).hexdigest()
+        """Stands for all of it, wherever the files lie."""
+        plan = self.plan
+        known = [
+            self.values,
+            self.sources.digests,
+            [replace(sight, where="") for sight in self.sights],
+            [replace(contact, where="") for contact in plan.contacts],
+            [plan.ranges, plan.epoch, plan.eclipses],
+        ]
+        text = json.dumps(known, sort_keys=True, default=str)
+        return hashlib.sha256(text.encode()).hexdigest()
 
     def mission(self, changes: Mapping[Key, Value]) -> Mission:
         """The mission with some keys changed. Raises MissionError for a key or value of none."""

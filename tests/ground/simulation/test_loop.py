@@ -7,8 +7,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from winnow_edge.downlink.packing import Hold, fill
 from winnow_ground.simulation.curves import curves
-from winnow_ground.simulation.policies import ALL
+from winnow_ground.simulation.decide import decide
+from winnow_ground.simulation.onboard import OnBoard
+from winnow_ground.simulation.policies import ALL, Drawn, candidates
 from winnow_ground.simulation.run import Prepared, simulate
 
 from .worlds import contacts, mission, observations
@@ -138,6 +141,17 @@ def test_resets_cost_time_and_missed_contacts_carry_nothing() -> None:
     assert [h.held for h in again.contacts] == [h.held for h in run.contacts]
 
 
+def test_a_contact_that_fails_by_chance_is_not_held_and_hears_nothing() -> None:
+    seen, windows = observations(1), contacts(4, rate=300)
+    windows[1] = replace(windows[1], confidence=1e-6)
+    run = simulate(mission(), seen, windows)
+    assert [held.held for held in run.contacts] == [True, False, True, True]
+    assert run.figures["contacts_missed"] == 1
+    first, failed, third, _ = run.contacts
+    assert failed.acknowledged == failed.returned == failed.bytes == 0 < failed.sent_bytes
+    assert third.acknowledged == sum(first.products.values()) > 0
+
+
 def test_a_reset_cuts_a_contact_whatever_sending_costs() -> None:
     seen, windows = observations(4), contacts(6)
     fails = "[simulation.failures]\nresets_per_day = 2000\n[simulation.power]\nuj_per_bit = "
@@ -179,6 +193,24 @@ def test_policies_rank_as_they_should() -> None:
     assert values["utility-per-byte"] > 1.5 * values["random"]
     assert values["utility-per-byte"] > values["send-everything"]
     assert values["rules"] == values["utility-per-byte"]
+
+
+def test_what_is_drawn_is_the_same_though_few_products_are_looked_at() -> None:
+    # Small records by the thousand, of which a contact carries a few.
+    board, drawn, flies = OnBoard(mission()), Drawn(4), mission()
+    for n, seen in enumerate(observations(6, tiles=2000, rare=0.01)):
+        made = decide(seen.scores, flies)
+        board.commit(board.begin(made, n, 0, 0.0), (0, len(made.due)), 0.0)
+    budget = 20_000
+    few = candidates(board, flies, budget, drawn.draws(board))
+    assert len(few) < board.count / 5
+    whole, part = (
+        fill(
+            board.table(places), drawn(board, places), {}, Hold(flies.link, budget, lambda _: True)
+        )
+        for places in (board.stored(), few)
+    )
+    assert part == whole and sum(map(len, part)) > 50
 
 
 def test_promises_are_kept_by_rules_alone() -> None:

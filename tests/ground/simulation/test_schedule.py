@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,18 +16,11 @@ from winnow_edge.mission import Mission, parse_mission
 from winnow_ground.simulation.labelled import read_tiles
 from winnow_ground.simulation.observation import Observation
 from winnow_ground.simulation.play import Options, play
-from winnow_ground.simulation.schedule import observations
+from winnow_ground.simulation.schedule import outlook
 
-MISSION = """\
-name = "m"
-[instrument.camera]
-bundle = "hirise-landmarks-96"
-line_time_us = 1000
-[compute]
-runtime = "fake"
-[simulation]
-plan = "plan.csv"
-"""
+from .worlds import FLIES, noise
+
+MISSION = f'{FLIES}[simulation]\nplan = "plan.csv"\n'
 PLAN = "start,end,bits_per_s\n600,900,64000\n4000,4300,64000\n"
 CLASSES = {"other": 6, "crater": 4, "impact ejecta": 2}
 
@@ -47,19 +42,28 @@ def mission(folder: Path, more: str = "", text: str = MISSION) -> Mission:
     return parse_mission(text + more, folder / "mission.toml")
 
 
-def seen(folder: Path, more: str, **options: object) -> list[Observation]:
-    return observations(mission(folder, more), [], until=4300.0, **options)  # type: ignore[arg-type]
+def observations(
+    mission: Mission,
+    files: Sequence[tuple[Path, str]] = (),
+    *,
+    until: float = 4300.0,
+    seed: int = 0,
+    **options: Any,
+) -> list[Observation]:
+    return outlook(mission, files, until=until, **options).seen(seed)
+
+
+def seen(folder: Path, more: str, **options: Any) -> list[Observation]:
+    return observations(mission(folder, more), **options)
 
 
 def swath(folder: Path, name: str) -> tuple[Path, str]:
-    pixels = np.random.default_rng(7).integers(0, 256, (192, 200), dtype=np.uint8)
-    Image.fromarray(pixels).save(folder / name)
-    return folder / name, name
+    return noise(folder, name, 192, 200), name
 
 
 def test_without_a_schedule_one_follows_the_other(tmp_path: Path) -> None:
     files = [swath(tmp_path, "a.png"), swath(tmp_path, "b.png")]
-    found = observations(mission(tmp_path), files, until=4300.0)
+    found = observations(mission(tmp_path), files)
     assert [(o.name, o.start, o.seconds) for o in found] == [
         ("a.png", 0.0, 0.192),
         ("b.png", 0.192, 0.192),
@@ -69,7 +73,7 @@ def test_without_a_schedule_one_follows_the_other(tmp_path: Path) -> None:
 def test_swaths_come_in_turn_until_the_last_contact(tmp_path: Path) -> None:
     files = [swath(tmp_path, "a.png"), swath(tmp_path, "b.png")]
     schedule = "[simulation.schedule]\nfirst_s = 100\nevery_s = 1000\nseconds = 5\n"
-    found = observations(mission(tmp_path, schedule), files, until=4300.0)
+    found = observations(mission(tmp_path, schedule), files)
     assert [(o.name, o.start) for o in found] == [
         ("a.png", 100), ("b.png", 1100), ("a.png#1", 2100), ("b.png#1", 3100), ("a.png#2", 4100),
     ]  # fmt: skip
@@ -93,13 +97,13 @@ def test_a_file_says_what_is_seen_when(tmp_path: Path) -> None:
     import datetime as dt
 
     epoch = dt.datetime(2026, 3, 1, tzinfo=dt.UTC)
-    found = observations(asked, files, until=4300.0, epoch=epoch)
+    found = observations(asked, files, epoch=epoch)
     assert [(o.name, o.start, o.seconds) for o in found] == [
         ("a.png", 30, 0.192),
         ("b.png", 120, 7),
     ]
     with pytest.raises(DataError, match=r"s.csv:3: `start` is a date, and the contact plan has"):
-        observations(asked, files, until=4300.0)
+        observations(asked, files)
 
 
 @pytest.mark.parametrize(
@@ -121,7 +125,7 @@ def test_a_bad_schedule_is_refused_in_a_line(tmp_path: Path, text: str, says: st
     (tmp_path / "s.csv").write_text(text)
     asked = mission(tmp_path, '[simulation.schedule]\nfile = "s.csv"\n')
     with pytest.raises(DataError) as refused:
-        observations(asked, [swath(tmp_path, "a.png")], until=4300.0)
+        observations(asked, [swath(tmp_path, "a.png")])
     assert says in str(refused.value) and "\n" not in str(refused.value)
 
 
@@ -242,6 +246,20 @@ def test_a_replay_is_played_and_judged(tmp_path: Path, tiles: Path) -> None:
     (run,) = campaign.results["fifo"]
     assert run.worth and run.figures["tiles"] == 3000
     assert 0 <= run.figures["value_share"] <= 1
+
+
+def test_every_seed_replays_other_swaths_and_policies_meet_the_same(
+    tmp_path: Path, tiles: Path
+) -> None:
+    text = replay(tiles, "share = {crater = 0.1}\n") + "[simulation.schedule]\nevery_s = 1500\n"
+    asked = mission(tmp_path, text)
+    campaign = play(asked, Options(policies=("fifo",), seeds=3))
+    own, fifo = campaign.flown, campaign.results["fifo"]
+    worths = [run.worth for run in own]
+    assert len(set(worths)) == 3 and [run.worth for run in fifo] == worths
+    assert campaign.worth == pytest.approx(sum(w or 0 for w in worths) / 3)
+    (third,) = play(asked, Options(policies=("fifo",), seed=2)).flown
+    assert third.as_json() == own[2].as_json()
 
 
 def test_no_swath_at_all_is_said(tmp_path: Path) -> None:

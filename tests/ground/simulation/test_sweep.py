@@ -15,7 +15,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from tests.running import winnow
 from winnow_base.errors import DataError, NetworkError
@@ -24,18 +23,18 @@ from winnow_ground.simulation.sweep import run_sweep
 from winnow_ground.simulation.sweep_file import load_sweep
 from winnow_ground.simulation.sweep_output import effect
 
-MISSION = """\
-name = "m"
-[instrument.camera]
-bundle = "hirise-landmarks-96"
-line_time_us = 1000
-[compute]
-runtime = "fake"
+from .worlds import FLIES, noise
+
+MISSION = (
+    FLIES
+    + """\
 [simulation]
+swaths = ["a.png"]
 plan = "plan.csv"
 [simulation.schedule]
 every_s = 60
 """
+)
 SWEEP = """\
 mission = "m.toml"
 method = "random"
@@ -49,12 +48,9 @@ samples = 12
 @pytest.fixture
 def place(tmp_path: Path) -> Path:
     """A folder with a mission, its plan and swath, and a sweep of 12."""
-    (tmp_path / "m.toml").write_text(
-        MISSION.replace("[simulation]\n", '[simulation]\nswaths = ["a.png"]\n')
-    )
+    (tmp_path / "m.toml").write_text(MISSION)
     (tmp_path / "plan.csv").write_text("start,end,bits_per_s\n300,330,16000\n600,640,16000\n")
-    pixels = np.random.default_rng(7).integers(0, 256, (300, 300), dtype=np.uint8)
-    Image.fromarray(pixels).save(tmp_path / "a.png")
+    noise(tmp_path, "a.png")
     (tmp_path / "s.toml").write_text(SWEEP)
     return tmp_path
 
@@ -97,6 +93,8 @@ def test_a_latin_hypercube_has_one_mission_in_every_slice(place: Path) -> None:
         ('["fifo", "utility-per-byte"]', '["best"]', "`ranking.policy` is 'best'"),
         ('["fifo", "utility-per-byte"]', "[]", "must be a list of numbers or texts"),
         ('["fifo", "utility-per-byte"]', '"fifo"', "must be a list of values or {low, high}"),
+        ('"link.loss"', '"class.caldera.utility"', "'caldera'] is not a class of bundle"),
+        ('"link.loss" = {low = 0.0, high = 0.5}', '"tiling.hop" = [97]', "`tiling.hop` is 97"),
         ('"random"', '"grid"', "has no steps"),
         ('"random"', '"best"', "`method` is 'best'"),
         ("samples = 12", "samples = 0", "`samples` is 0"),
@@ -131,6 +129,43 @@ def test_another_sweep_in_the_same_folder_is_refused(place: Path) -> None:
     (place / "s.toml").write_text(SWEEP.replace("0.5", "0.4"))
     with pytest.raises(DataError, match="another sweep lies there"):
         run_sweep(load_sweep(place / "s.toml"), place / "out", workers=1)
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new"),
+    [
+        ("schedule.csv", "40", "50"),
+        ("plan.csv", "600,640", "600,641"),
+        ("plan.csv", ",1\n", ",200\n"),
+        ("a.png", "", ""),
+    ],
+)
+def test_a_sweep_of_what_has_changed_since_is_not_gone_on_with(
+    place: Path, file: str, old: str, new: str
+) -> None:
+    (place / "plan.csv").write_text(
+        "start,end,bits_per_s,light_s\n300,330,16000,1\n600,640,160,1\n"
+    )
+    (place / "schedule.csv").write_text("start\n10\n40\n")
+    (place / "m.toml").write_text(MISSION.replace("every_s = 60", 'file = "schedule.csv"'))
+    (place / "s.toml").write_text(SWEEP.replace("12", "1"))
+    run_sweep(load_sweep(place / "s.toml"), place / "out", workers=1)
+    if old:
+        assert old in (place / file).read_text()
+        (place / file).write_text((place / file).read_text().replace(old, new))
+    else:
+        noise(place, file, lines=301)
+    with pytest.raises(DataError, match="what it plays has changed"):
+        run_sweep(load_sweep(place / "s.toml"), place / "out", workers=1)
+
+
+def test_a_time_that_was_measured_holds_in_a_sweep(place: Path) -> None:
+    (place / "bench.json").write_text('{"tile_ms": 250.0}')
+    (place / "m.toml").write_text(f'{MISSION}[simulation.board]\nbench = "bench.json"\n')
+    (place / "s.toml").write_text(SWEEP.replace("12", "1"))
+    (row,) = run_sweep(load_sweep(place / "s.toml"), place / "out", workers=1).rows
+    figures = row["figures"]
+    assert figures["busy_s"] == pytest.approx(0.25 * figures["tiles_computed"], rel=0.02)
 
 
 def test_what_a_sweep_finds_is_what_each_mission_brings(place: Path) -> None:

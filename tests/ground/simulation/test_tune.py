@@ -16,13 +16,11 @@ from winnow_edge.mission import load_mission
 from winnow_ground.simulation.tune import played, tune
 from winnow_ground.simulation.variants import World, key_of, key_text, selected
 
-MISSION = """\
-name = "m"
-[instrument.camera]
-bundle = "hirise-landmarks-96"
-line_time_us = 1000
-[compute]
-runtime = "fake"
+from .worlds import FLIES, noise
+
+MISSION = (
+    FLIES
+    + """\
 [class.crater]         # plain ones
 threshold = 0.0        # far too low: everything is one
 utility = 1.0
@@ -40,6 +38,7 @@ columns = 10
 rows = 12
 share = {crater = 0.2, "impact ejecta" = 0.02}
 """
+)
 
 
 @pytest.fixture
@@ -116,8 +115,7 @@ def test_several_processes_find_the_same(mission: Path) -> None:
 
 
 def test_without_truth_nothing_is_tuned(mission: Path) -> None:
-    pixels = np.random.default_rng(7).integers(0, 256, (300, 300), dtype=np.uint8)
-    Image.fromarray(pixels).save(mission.parent / "a.png")
+    noise(mission.parent, "a.png")
     text = MISSION[: MISSION.index("[simulation.replay]")]
     mission.write_text(text.replace("[simulation]\n", '[simulation]\nswaths = ["a.png"]\n'))
     with pytest.raises(DataError, match="no truth is known of its swaths"):

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from winnow_edge.downlink.acknowledgements import AckReport, acknowledge
 from winnow_edge.downlink.contact import downlink
@@ -23,24 +22,9 @@ from winnow_ground.simulation.fly import Flyer
 from winnow_ground.simulation.observation import Observation
 from winnow_ground.simulation.run import simulate
 
-MISSION = """\
-name = "twin"
-[instrument.camera]
-bundle = "hirise-landmarks"
-[compute]
-runtime = "fake"
-threads = 1
-[class.crater]
-threshold = 0.0
-utility = 1.0
-[class."impact ejecta"]
-threshold = 0.0
-utility = 20.0
-[link]
-packet_bytes = 512
-container_bytes = 2048
-loss = 0.03
-"""
+from .worlds import STRIPS, draw_strips
+
+MISSION = f'name = "twin"\n{STRIPS}loss = 0.03\n'
 CONTACTS = tuple(
     Contact(3600.0 * n, 3600.0 * n + 20, 1, 2, 1500.0, light_seconds=light)
     for n, light in enumerate((1.0, 1.0, 2500.0, 1.0, 1.0, 1.0), start=1)
@@ -50,11 +34,7 @@ CONTACTS = tuple(
 @pytest.fixture
 def mission(tmp_path: Path) -> Mission:
     """Two strips whose brightness the fake runtime takes for classes."""
-    rng = np.random.default_rng(3)
-    for name, levels in (("a", [48] * 10 + [176]), ("b", [16, 48, 176, 16])):
-        blocks = [np.full((128, 512), level) + rng.integers(-6, 7, (128, 512)) for level in levels]
-        pixels = np.concatenate(blocks).astype(np.uint8)
-        Image.fromarray(pixels).save(tmp_path / f"{name}.png")
+    draw_strips(tmp_path)
     (tmp_path / "mission.toml").write_text(MISSION)
     return load_mission(tmp_path / "mission.toml")
 

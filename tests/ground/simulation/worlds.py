@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
+from benchmarks.speed.simulation import swath
 from winnow_edge.mission import Mission
-from winnow_edge.testing.probe import probe_manifest, probe_mission
+from winnow_edge.testing.probe import probe_mission
 from winnow_ground.contacts import Contact
 from winnow_ground.simulation.observation import Observation
-from winnow_ground.simulation.scores import TILE, Scores
+from winnow_ground.simulation.scores import Scores
 
-CLASSES = ("other", "crater", "impact")
 MISSION = """
 [class.crater]
 utility = 1
@@ -21,36 +23,54 @@ utility = 20
 """
 
 
+FLIES = """\
+name = "m"
+[instrument.camera]
+bundle = "hirise-landmarks-96"
+line_time_us = 1000
+[compute]
+runtime = "fake"
+"""
+"""Begins a mission file whose net is the fake one."""
+STRIPS = """\
+[instrument.camera]
+bundle = "hirise-landmarks"
+[compute]
+runtime = "fake"
+threads = 1
+[class.crater]
+threshold = 0.0
+utility = 1.0
+[class."impact ejecta"]
+threshold = 0.0
+utility = 20.0
+[link]
+packet_bytes = 512
+container_bytes = 2048
+"""
+"""Of a mission file that fits `draw_strips`."""
+
+
+def draw_strips(folder: Path) -> None:
+    """Write a.png and b.png, whose brightness the fake runtime takes for classes: a crater is 48,
+    impact ejecta 176."""
+    rng = np.random.default_rng(3)
+    for name, levels in (("a", [48] * 10 + [176]), ("b", [16, 48, 176, 16])):
+        blocks = [np.full((128, 512), level) + rng.integers(-6, 7, (128, 512)) for level in levels]
+        pixels = np.concatenate(blocks).astype(np.uint8)
+        Image.fromarray(pixels).save(folder / f"{name}.png")
+
+
+def noise(folder: Path, name: str, lines: int = 300, samples: int = 300) -> Path:
+    """Write a swath of noise."""
+    pixels = np.random.default_rng(7).integers(0, 256, (lines, samples), dtype=np.uint8)
+    Image.fromarray(pixels).save(folder / name)
+    return folder / name
+
+
 def scores(seed: int, tiles: int = 400, *, rare: float = 0.05, wide: int = 20) -> Scores:
     """A swath of `tiles` tiles side by side; a share `rare` shows a crater or an impact."""
-    rng = np.random.default_rng(seed)
-    thresholds = {"crater": 0.6, "impact": 0.6}
-    manifest = probe_manifest(classes=CLASSES, thresholds=thresholds)
-    true = rng.choice(3, tiles, p=[1 - rare, rare * 0.8, rare * 0.2])
-    logits = rng.normal(0, 14, (tiles, 3))
-    logits[np.arange(tiles), true] += rng.normal(60, 25, tiles)
-    table, at = np.zeros(tiles, TILE), np.arange(tiles)
-    table["line"], table["sample"] = at // wide * 128, at % wide * 128
-    table["lines"] = table["samples"] = 128
-    table["scale"], table["row"] = 1, at // wide
-    table["due"] = table["line"] + 128
-    table["screened"] = rng.random(tiles) < 0.05
-    table["thumbnail"] = rng.integers(600, 1000, tiles)
-    table["image"] = rng.integers(5000, 9000, tiles)
-    octets = rng.integers(1, 255, (tiles, 8), dtype=np.uint8)
-    table["sketch"] = [bytes(row) for row in octets]
-    features = np.flatnonzero(true)
-    return Scores(
-        name=f"swath-{seed}",
-        manifest=manifest,
-        lines=int(table["due"].max()),
-        samples=128 * wide,
-        tiles=table,
-        logits=np.clip(logits, -128, 127).astype(np.int8),
-        features=tuple(CLASSES[c] for c in true[features]),
-        shows=np.stack([features, np.arange(len(features))], axis=1).astype(np.int32),
-        quick_looks=((int(table["due"].max()), 3500),),
-    )
+    return swath(seed, tiles, rare=rare, wide=wide, screened=0.05)
 
 
 def mission(more: str = "") -> Mission:
