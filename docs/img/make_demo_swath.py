@@ -18,7 +18,7 @@ from winnow_ground import swath_plot
 from winnow_ground.against_truth import lay
 from winnow_ground.findings import find
 from winnow_ground.page import marks_of
-from winnow_ground.plots import Palette
+from winnow_ground.palette import Palette
 from winnow_ground.received import load_received
 from winnow_ground.swath_pixels import reduced_swath
 from winnow_ground.truth import load_truth

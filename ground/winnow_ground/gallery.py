@@ -13,7 +13,7 @@ from winnow_edge.products.kinds import Box
 from winnow_ground import findings, when_where
 from winnow_ground.findings import Found, SwathKey
 from winnow_ground.labels import text_on
-from winnow_ground.plots import Palette
+from winnow_ground.palette import Palette
 from winnow_ground.received import RECEIVED_FILE, Received
 from winnow_ground.swath_pixels import cut, received_picture
 

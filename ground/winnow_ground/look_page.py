@@ -24,7 +24,7 @@ from winnow_ground.against_truth import ClassTally
 from winnow_ground.labels import text_on
 from winnow_ground.look import MADE, Failed, Looked
 from winnow_ground.page import TEMPLATES, marks_of, picture
-from winnow_ground.plots import Palette
+from winnow_ground.palette import Palette
 from winnow_ground.swath_pixels import cut, measure, reduced_swath
 from winnow_ground.words import WORD, by_class, count, listed, percent
 

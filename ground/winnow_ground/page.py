@@ -20,7 +20,8 @@ from winnow_ground import caution, findings, headline, plots, swath_plot, when_w
 from winnow_ground.against_truth import Laid, lay
 from winnow_ground.findings import Found, SwathKey, ValueOnBoard
 from winnow_ground.gallery import Gallery
-from winnow_ground.plots import Palette, Piece
+from winnow_ground.palette import Palette
+from winnow_ground.plots import Piece
 from winnow_ground.received import Received
 from winnow_ground.swath_pixels import measure, mosaic, reduced_swath
 from winnow_ground.truth import Feature, Truth, worth_of_all

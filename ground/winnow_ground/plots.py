@@ -1,8 +1,7 @@
 """Plots of what came down, as PNG files for light and dark pages.
 
 Every function draws on a figure of its own (matplotlib's object-oriented interface on the Agg
-canvas), so that no plot touches another's state. A class has one colour in all of them
-(`Palette`), from the colour-blind safe set of Okabe and Ito (2008), "Color Universal Design".
+canvas), so that no plot touches another's state. A class has one colour in all of them (`Palette`).
 """
 
 from __future__ import annotations
@@ -21,10 +20,8 @@ from winnow_base.figure import INK, Plot, new_figure, plain, plot
 from winnow_edge.tables import shortened
 from winnow_ground.against_truth import ClassTally
 from winnow_ground.findings import HAVE, Curve
+from winnow_ground.palette import BACKGROUND, Palette
 
-_OKABE_ITO = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7")
-_TOL_MUTED = ("#332288", "#88CCEE", "#44AA99", "#117733", "#999933", "#882255", "#AA4499")
-_BACKGROUND, _NO_CLASS = "#8C8C8C", "#3C3C3C"
 _MOST_NAMED, _BRIEF = 24, 32
 """Classes in a legend, and characters of a name in a plot."""
 MOST_BARS = 20_000
@@ -32,20 +29,6 @@ _MOST_LINES = 60
 """Contacts whose begin is marked."""
 _FAINT = "#D9D9D9"
 _POLICY_STYLES = (("#000000", "-"), ("#0072B2", "--"), ("#D55E00", ":"), ("#009E73", "-."))
-
-
-@dataclass(frozen=True)
-class Palette:
-    """One colour per class of a bundle; `other` is grey, what has no class nearly black."""
-
-    classes: tuple[str, ...]
-
-    def __getitem__(self, name: str) -> str:
-        named = [c for c in self.classes if c != "other"]
-        if name not in named:
-            return _BACKGROUND if name == "other" else _NO_CLASS
-        colours = _OKABE_ITO + _TOL_MUTED
-        return colours[named.index(name) % len(colours)]
 
 
 def legend_of(classes: Sequence[str], palette: Palette) -> list[Patch]:
@@ -279,7 +262,7 @@ def value_against_bytes(
             )  # fmt: skip
             tops.append(float(y[np.searchsorted(x, span, side="right") - 1]))
         if received:
-            axes.axvline(received / 1e3, color=_BACKGROUND, linewidth=1.2)
+            axes.axvline(received / 1e3, color=BACKGROUND, linewidth=1.2)
             axes.annotate(
                 "came down",
                 (received / 1e3, 1.0),
@@ -290,7 +273,7 @@ def value_against_bytes(
                 color="#555555",
             )
         if there is not None and column == len(spans):
-            axes.axhline(there, color=_BACKGROUND, linewidth=1.2, linestyle=(0, (1, 2)))
+            axes.axhline(there, color=BACKGROUND, linewidth=1.2, linestyle=(0, (1, 2)))
             axes.annotate(
                 "all that is there",
                 (0.0, there),

@@ -17,7 +17,8 @@ from winnow_base.figure import DPI, FIXED, INK, Plot, new_figure, plain, plot
 from winnow_edge.products.kinds import Box
 from winnow_ground.findings import HAVE
 from winnow_ground.labels import Placed, place_labels, text_on
-from winnow_ground.plots import Palette, legend_of
+from winnow_ground.palette import Palette
+from winnow_ground.plots import legend_of
 
 MISSED = "missed"
 """What a mark `have`s that truth knows and no detection shows."""

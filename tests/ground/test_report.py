@@ -27,6 +27,7 @@ from winnow_edge.testing import begin, product_of_size
 from winnow_ground import caution, findings, plots, swath_plot
 from winnow_ground.against_truth import ClassTally, lay
 from winnow_ground.labels import Placed, place_labels
+from winnow_ground.palette import Palette
 from winnow_ground.receive import receive
 from winnow_ground.received import load_received
 from winnow_ground.report import write_report
@@ -213,7 +214,7 @@ def test_everything_on_the_page_is_escaped(fly: Fly, tmp_path: Path) -> None:
 
 def test_class_names_that_mean_something_to_matplotlib_are_drawn_as_they_are() -> None:
     names = ("_hidden", "$broken_{math", "back\\slash", "кратер", "火星")
-    palette = plots.Palette(names)
+    palette = Palette(names)
     counts = {name: dict.fromkeys(findings.HAVE, 1) for name in names}
     marks = [swath_plot.Mark(Box(0, 0, 200, 400), n, "image", "1") for n in names]
     pixels = np.zeros((300, 400), np.uint8)
@@ -229,10 +230,10 @@ def test_class_names_that_mean_something_to_matplotlib_are_drawn_as_they_are() -
 
 def test_a_class_has_one_colour_and_no_two_share_one() -> None:
     classes = ("other", "crater", "dark dune", "slope streak", "bright dune", "impact ejecta")
-    palette = plots.Palette(classes)
+    palette = Palette(classes)
     colours = [palette[c] for c in classes]
     assert len(set(colours)) == len(classes)
-    assert palette["crater"] == plots.Palette(classes[1:])["crater"]
+    assert palette["crater"] == Palette(classes[1:])["crater"]
 
 
 @pytest.mark.parametrize(
@@ -242,7 +243,7 @@ def test_any_shape_of_swath_is_laid_out_on_a_page(lines: int, samples: int) -> N
     count, scale = swath_plot.panels(lines, samples)
     per_panel = -(-lines // count)
     assert samples * scale * count <= 1250 + 1 and per_panel * scale <= 1900 + 1
-    palette = plots.Palette(("crater",))
+    palette = Palette(("crater",))
     box = Box(lines // 2, samples // 2, max(1, lines // 9), max(1, samples // 3))
     marks = [swath_plot.Mark(box, "crater", "image", "12")]
     drawn = swath_plot.draw(np.full((40, 30), 9, np.uint8), lines, samples, marks, palette, "t")
@@ -385,7 +386,7 @@ def test_found_missed_and_false_are_counted_by_class(fly: Fly, tmp_path: Path) -
 
 
 def test_misses_are_drawn_and_false_finds_are_crossed() -> None:
-    palette = plots.Palette(("crater", "dune"))
+    palette = Palette(("crater", "dune"))
     pixels = np.full((400, 400), 120, np.uint8)
     box = Box(100, 100, 200, 200)
 

@@ -17,7 +17,9 @@ import numpy.typing as npt
 
 FACETS: Final = ("class", "instrument", "bundle", "verdict", "year", "swath")
 """What detections are counted by; all but the class are told by the swath."""
-ORDERS: Final = ("confidence", "unsure", "newest", "swath")
+ORDERS: Final = ("confidence", "unsure", "value", "novelty", "newest", "swath")
+"""`value`: the class's utility times the posterior. `novelty`: how rare the class is among all
+detections of the catalogue, in bits, times the posterior; no picture is looked at for it."""
 MOST_VALUES: Final = 200
 """Values of a facet that are counted for a person; a text narrows down what they are of."""
 _ROW: Final = np.dtype(
@@ -36,7 +38,8 @@ class Query:
     `chosen` maps a facet to the values that are wanted; `lowest` and `highest` bound the
     posterior; `least` is how many finds a swath must have at the least; `text` must stand in the
     swath's name; `box` is south, west, north, east in degrees (west over east: across the date
-    line); `since` and `until` bound the swath's start (UTC, ISO 8601).
+    line); `since` and `until` bound the start of the swath (UTC, ISO 8601). `worth` maps classes to
+    utilities for the order `value`; a class that it lacks is worth 1.
     """
 
     chosen: Mapping[str, frozenset[str]] = field(default_factory=dict)
@@ -48,6 +51,7 @@ class Query:
     since: str = ""
     until: str = ""
     order: str = "confidence"
+    worth: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -80,6 +84,7 @@ class Columns:
         self._key = np.zeros(0, np.int64)
         self.ids = np.zeros(0, np.int64)
         self.classes: list[str] = []
+        self._of_class = np.zeros(0, np.int64)
         self.follow()
 
     def __len__(self) -> int:
@@ -115,7 +120,7 @@ class Columns:
             facets[name] = self._facet(name, counts, others, wanted)
         allowed = every[:, None] & wanted
         finds = (counts * allowed).sum(axis=1)
-        page = self._page(query.order, span, allowed, finds, first, most)
+        page = self._page(query, span, allowed, finds, first, most)
         return Found(int(finds.sum()), int((finds > 0).sum()), facets, page)
 
     def known(self, facet: str) -> frozenset[str]:
@@ -167,14 +172,17 @@ class Columns:
 
     def _page(
         self,
-        order: str,
+        query: Query,
         span: slice,
         allowed: npt.NDArray[np.bool_],
         finds: npt.NDArray[np.int64],
         first: int,
         most: int,
     ) -> npt.NDArray[np.int64]:
-        flat = allowed.ravel()
+        flat, order = allowed.ravel(), query.order
+        if order in ("value", "novelty"):
+            weights = self._worth(query.worth) if order == "value" else self._rarity()
+            return self._id[self._heaviest(span, flat, weights, first + most)[first:]]
         if order not in ("newest", "swath"):
             taken = self._walk(span, flat, first + most, back=order != "unsure")
             return self._id[taken[first:]]
@@ -204,6 +212,45 @@ class Columns:
             have += len(rows)
             low, high = (low, part.start) if back else (part.stop, high)
         return np.concatenate(taken)[:most] if taken else np.zeros(0, np.int64)
+
+    def _worth(self, worth: Mapping[str, float]) -> npt.NDArray[np.float32]:
+        return np.array([worth.get(name, 1.0) for name in self.classes], np.float32)
+
+    def _rarity(self) -> npt.NDArray[np.float32]:
+        """The information of each class, in bits: minus the logarithm of its share, with one
+        detection more of each so that a class that is new has one too."""
+        shares = (self._of_class + 1) / (self._of_class.sum() + len(self.classes))
+        return -np.log2(shares).astype(np.float32)
+
+    def _heaviest(
+        self,
+        span: slice,
+        flat: npt.NDArray[np.bool_],
+        weights: npt.NDArray[np.float32],
+        most: int,
+    ) -> npt.NDArray[np.int64]:
+        """Numbers of the `most` detections with the largest weight times posterior.
+
+        They are looked for from the surest down, until none that is left can be among them.
+        """
+        of_key = np.tile(weights, len(self.ids))
+        rows, scores = np.zeros(0, np.int64), np.zeros(0, np.float32)
+        step = _CHUNK if most < _CHUNK else len(self)
+        for high in range(span.stop, span.start, -max(step, 1)):
+            if (
+                len(rows)
+                and len(rows) >= most
+                and scores[-1] >= self._posterior[high - 1] * weights.max()
+            ):
+                break
+            part = slice(max(span.start, high - step), high)
+            found = np.flatnonzero(flat[self._key[part]])[::-1] + part.start
+            rows = np.concatenate([rows, found])
+            score = self._posterior[found] * of_key[self._key[found]]
+            scores = np.concatenate([scores, score])
+            order = np.argsort(-scores, kind="stable")[:most]
+            rows, scores = rows[order], scores[order]
+        return rows
 
     def _read_classes(self) -> None:
         kinds = self._db.execute("SELECT id, name FROM class ORDER BY id").fetchall()
@@ -255,12 +302,16 @@ class Columns:
             parts.append((read["id"].copy(), read["posterior"].copy(), key))
         if kept is not None:
             parts[0] = self._id[kept], self._posterior[kept], self._key[kept]
-        if len(parts) > 1:
+        new = len(parts) > 1
+        if new:
             self._id, self._posterior, self._key = map(np.concatenate, zip(*parts, strict=True))
             del parts
             order = np.argsort(self._posterior, kind="stable")
             self._posterior = self._posterior[order]
             self._id, self._key = self._id[order], self._key[order]
+        if new or len(self._of_class) != len(self.classes):
+            classes = max(len(self.classes), 1)
+            self._of_class = np.bincount(self._key % classes, minlength=len(self.classes))
 
 
 def _coded(values: list[str]) -> Coded:

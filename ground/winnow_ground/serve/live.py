@@ -2,39 +2,87 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
+import anyio
 import numpy as np
+from anyio import to_thread
 
+from winnow_base.errors import CatalogueError
 from winnow_ground.catalogue.columns import Columns, Found, Query
 from winnow_ground.catalogue.rows import Detection, detections
-from winnow_ground.catalogue.schema import open_catalogue, saying
+from winnow_ground.catalogue.schema import changes, open_catalogue, saying
 
 MOST_BOXES: Final = 5000
 """Boxes of a swath that a page draws, the surest."""
 
 
-class Live:
-    """One connection and the columns over it; calls take turns, from any thread.
+T = TypeVar("T")
 
-    Every call sees what was committed before it. Raises CatalogueError where the file fails.
+
+class ReadOnlyError(CatalogueError):
+    """The catalogue is on a disk that cannot be written, or belongs to somebody else."""
+
+
+class Live:
+    """The columns over a catalogue for searches, and connections to read and change rows.
+
+    Searches take turns, and so do changes; neither waits for the other. Every call sees what was
+    committed before it. Raises CatalogueError where the file fails.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._turn = threading.Lock()
+        self._turn, self._row_turn = threading.Lock(), threading.Lock()
         self._db = open_catalogue(path, shared=True)
+        self._rows = open_catalogue(path, shared=True)
+        self._writer: sqlite3.Connection | None = None
+        self._one_writes = anyio.CapacityLimiter(1)
         with saying(path):
             self._columns = Columns(self._db)
 
     def close(self) -> None:
         """Let the file go."""
-        self._db.close()
+        for db in (self._db, self._rows, self._writer):
+            if db is not None:
+                db.close()
+
+    @property
+    def writable(self) -> bool:
+        """Whether the disk lets the catalogue be changed."""
+        return os.access(self.path, os.W_OK) and os.access(self.path.parent, os.W_OK)
+
+    async def read(self, function: Callable[[sqlite3.Connection], T]) -> T:
+        """What `function` reads, in a thread; it holds up other calls of this method alone."""
+
+        def reading() -> T:
+            with self._row_turn, saying(self.path):
+                return function(self._rows)
+
+        return await to_thread.run_sync(reading)
+
+    async def change(self, function: Callable[[sqlite3.Connection, int], T]) -> T:
+        """What `function` returns, run in a thread within `catalogue.schema.changes`.
+
+        It is given a connection and the number under which tiles count as changed. All that it
+        changes is there afterwards, or nothing. Changes take turns. Raises ReadOnlyError.
+        """
+        if not self.writable:
+            raise ReadOnlyError("cannot be written", where=self.path)
+
+        def changing() -> T:
+            if self._writer is None:
+                self._writer = open_catalogue(self.path, write=True, shared=True)
+            with changes(self._writer, self.path) as number:
+                return function(self._writer, number)
+
+        return await to_thread.run_sync(changing, limiter=self._one_writes)
 
     @contextmanager
     def _now(self) -> Iterator[tuple[sqlite3.Connection, Columns]]:

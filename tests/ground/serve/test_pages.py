@@ -2,29 +2,20 @@
 
 from __future__ import annotations
 
-import http.client
-import json
-import re
 import shutil
-import signal
 import socket
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 from urllib.parse import quote
 
-import pytest
-
+from tests.ground.serve.serving import HOSTILE, Served
 from tests.running import winnow
 from winnow_ground.catalogue.add import add_reception
 from winnow_ground.catalogue.schema import create
 from winnow_ground.receive import receive
 
 Fly = Callable[..., Any]
-HOSTILE = "<script>alert(1)</script>\"'&../x"
-
 
 NONSENSE = [
     ("/found?low=x", 400),
@@ -47,47 +38,6 @@ NONSENSE = [
     ("/static/%2e%2e/app.py", 404),
     ("/../../etc/passwd", 404),
 ]
-
-
-class Answer(NamedTuple):
-    status: int
-    headers: dict[str, str]
-    body: bytes
-
-    @property
-    def told(self) -> Any:
-        return json.loads(self.body)
-
-
-class Served(NamedTuple):
-    port: int
-    catalogue: Path
-
-    def get(self, path: str, **headers: str) -> Answer:
-        line = http.client.HTTPConnection("127.0.0.1", self.port)
-        line.request("GET", path, headers=headers)
-        answer = line.getresponse()
-        found = Answer(answer.status, dict(answer.getheaders()), answer.read())
-        line.close()
-        return found
-
-
-@pytest.fixture
-def served(fly: Fly, tmp_path: Path) -> Iterator[Served]:
-    """A server over a catalogue of one swath with a hostile name."""
-    fly(name=HOSTILE, instrument="camera").contact(tmp_path / "pass.bin", 40_000)
-    catalogue = tmp_path / "mars.db"
-    add_reception(catalogue, receive([tmp_path / "pass.bin"], tmp_path / "in"))
-    command = [str(Path(sys.executable).parent / "winnow"), "serve", str(catalogue), "--port", "0"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    said = process.stdout.readline()
-    port = re.search(r"127\.0\.0\.1:(\d+)", said)
-    assert port, process.communicate()
-    yield Served(int(port[1]), catalogue)
-    process.send_signal(signal.SIGINT)
-    _, err = process.communicate()
-    assert "Traceback" not in err
 
 
 def test_counts_pages_and_pictures_are_there(served: Served) -> None:

@@ -1,0 +1,117 @@
+"""The search page, the same as JSON, pictures of tiles, exports."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+from starlette.background import BackgroundTask
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.routing import Route
+
+from winnow_ground.catalogue.columns import ORDERS, Found
+from winnow_ground.catalogue.rows import FORMS, Detection, write
+from winnow_ground.palette import Palette
+from winnow_ground.serve.asked import FACETS, PAGE, query_of
+from winnow_ground.serve.site import Section, Site, number_of
+
+
+def section(site: Site) -> Section:
+    """The search and what it shows."""
+    pages = _Pages(site)
+    return Section(
+        "Search",
+        "/",
+        [
+            Route("/", pages.search),
+            Route("/found", pages.found),
+            Route("/export/{form}", pages.export),
+            Route("/tile/{tile}/picture", pages.picture),
+        ],
+    )
+
+
+def picture_file(path: Path | None) -> Response:
+    """A picture of the catalogue. Raises HTTPException (404) where it is not here."""
+    if path is None:
+        raise HTTPException(404, "no picture of it is here")
+    kept = {"Cache-Control": "private, max-age=3600"}
+    return FileResponse(path, media_type="image/jpeg", headers=kept)
+
+
+class _Pages:
+    """What is answered."""
+
+    def __init__(self, site: Site) -> None:
+        self._site, self._live = site, site.live
+
+    async def search(self, request: Request) -> Response:
+        """The search page, whole without a script."""
+        query, page = query_of(request.query_params)
+        found, listed = await run_in_threadpool(self._live.find, query, page * PAGE, PAGE)
+        return self._site.page(
+            request,
+            "serve/search.html.j2",
+            title=f"{self._live.path.name}: search",
+            query=query,
+            told=self._told(found, listed, page),
+            facets=FACETS,
+            orders=ORDERS,
+            forms=FORMS,
+            address=_address(request, page=None),
+        )
+
+    async def found(self, request: Request) -> Response:
+        """The same as JSON, for the page's own script and for others."""
+        query, page = query_of(request.query_params)
+        found, listed = await run_in_threadpool(self._live.find, query, page * PAGE, PAGE)
+        return JSONResponse(self._told(found, listed, page))
+
+    async def export(self, request: Request) -> Response:
+        """All that a query finds, as a file."""
+        form = f".{request.path_params['form']}"
+        if form not in FORMS:
+            raise HTTPException(404, f"no such form; there are {', '.join(FORMS)}")
+        query, _ = query_of(request.query_params)
+        listed = await run_in_threadpool(self._live.everything, query)
+        with tempfile.NamedTemporaryFile(suffix=form, delete=False) as file:
+            path = Path(file.name)
+        await run_in_threadpool(write, listed, path)
+        name = f"{self._live.path.stem}{form}"
+        return FileResponse(path, filename=name, background=BackgroundTask(path.unlink))
+
+    async def picture(self, request: Request) -> Response:
+        """The picture of a tile."""
+        path = await run_in_threadpool(self._live.picture, number_of(request, "tile"))
+        return picture_file(path)
+
+    def _told(self, found: Found, listed: Sequence[Detection], page: int) -> dict[str, Any]:
+        palette = Palette(self._live.classes())
+        return {
+            "detections": found.total,
+            "swaths": found.swaths,
+            "facets": {facet: found.facets[facet] for facet in FACETS},
+            "page": page,
+            "pages": -(-found.total // PAGE),
+            "listed": [{**_shown(one), "colour": palette[one.class_name]} for one in listed],
+        }
+
+
+def _shown(one: Detection) -> dict[str, Any]:
+    """What a browser may know: not where files lie on this machine."""
+    told = asdict(one)
+    pictured = told.pop("picture") is not None
+    return {**told, "pictured": pictured}
+
+
+def _address(request: Request, **changed: str | None) -> str:
+    """The query of this address with some parameters changed, or left out where None."""
+    kept = [(key, value) for key, value in request.query_params.multi_items() if key not in changed]
+    return urlencode([*kept, *((key, value) for key, value in changed.items() if value)])
