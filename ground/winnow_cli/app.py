@@ -21,6 +21,8 @@ import winnow_ground.commands
 import winnow_ground.contact_commands
 import winnow_ground.deploy_commands
 import winnow_ground.feed
+import winnow_ground.labelling.commands
+import winnow_ground.labelling.select_command
 import winnow_ground.look_commands
 import winnow_ground.place_commands
 import winnow_ground.request_commands
@@ -51,6 +53,8 @@ winnow_ground.catalogue.commands.register(app)
 winnow_ground.contact_commands.register(app)
 winnow_ground.deploy_commands.register(app)
 winnow_ground.feed.register(app)
+winnow_ground.labelling.commands.register(app)
+winnow_ground.labelling.select_command.register(app)
 winnow_ground.look_commands.register(app)
 winnow_ground.place_commands.register(app)
 winnow_ground.request_commands.register(app)

@@ -221,6 +221,13 @@ def open_catalogue(path: Path, *, write: bool = False, shared: bool = False) -> 
 
 
 @contextmanager
+def reading(path: Path) -> Iterator[sqlite3.Connection]:
+    """The catalogue in `path` to read, while the block lasts. Raises CatalogueError."""
+    with closing(open_catalogue(path)) as db, saying(path):
+        yield db
+
+
+@contextmanager
 def changes(db: sqlite3.Connection, path: Path) -> Iterator[int]:
     """A transaction: all of it is there afterwards, or none. Yields the number under which its
     tiles count as changed. Raises CatalogueError."""

@@ -164,7 +164,10 @@ def _kept(db: sqlite3.Connection, where: str, values: tuple[object, ...]) -> lis
         f" FROM label LEFT JOIN class ON class.id = label.class WHERE {where}",
         values,
     )
-    return [Kept(*told, told=bool(shown)) for *told, shown in rows]
+    return [
+        Kept(id, tile, person, said, name, comment, at, withdrawn, sha256, bool(told))
+        for id, tile, person, said, name, comment, at, withdrawn, sha256, told in rows
+    ]
 
 
 def _has(db: sqlite3.Connection, person: str, given: Answer) -> bool:

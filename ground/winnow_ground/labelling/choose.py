@@ -209,14 +209,20 @@ def _says(row: Any) -> int | None:
 
 
 def _by_picture(rows: npt.NDArray[Any], db: sqlite3.Connection) -> Iterator[npt.NDArray[Any]]:
-    """The tiles of each picture, of however many bundles: one digest, or else one name."""
-    keys = {row[0]: row[1] or row[2] for row in db.execute("SELECT id, sha256, name FROM swath")}
+    """The tiles of each picture, of however many bundles: swaths of one name, or of one digest."""
     groups: dict[str, list[int]] = {}
-    for swath, key in keys.items():
-        groups.setdefault(key, []).append(swath)
+    for swath, name, sha256 in db.execute("SELECT id, name, sha256 FROM swath ORDER BY id"):
+        named = groups.get(f"name {name}", [])
+        known = groups.get(f"sha256 {sha256}", named) if sha256 else named
+        if known is not named:
+            known += [one for one in named if one not in known]
+        known.append(swath)
+        groups[f"name {name}"] = known
+        if sha256:
+            groups[f"sha256 {sha256}"] = known
     order = np.argsort(rows["swath"], kind="stable")
     rows = rows[order]
-    for swaths in groups.values():
+    for swaths in {id(group): group for group in groups.values()}.values():
         parts = [
             rows[slice(*np.searchsorted(rows["swath"], [swath, swath + 1]))] for swath in swaths
         ]

@@ -171,10 +171,8 @@ def _decoded(image: Image.Image) -> npt.NDArray[np.uint8]:
         return np.asarray(image.convert("L" if image.mode in ("1", "L", "LA") else "RGB"))
     deep = np.asarray(image, np.float32)
     low, high = np.percentile(deep, (1, 99))
-    flat: npt.NDArray[np.uint8] = np.uint8(
-        255 * np.clip((deep - low) / max(high - low, 1e-6), 0, 1)
-    )
-    return flat
+    levels = 255 * np.clip((deep - low) / max(float(high - low), 1e-6), 0, 1)
+    return np.asarray(levels, np.uint8)
 
 
 def _view(pixels: npt.NDArray[np.uint8], box: Box) -> bytes | None:

@@ -1,0 +1,1 @@
+"""Labels in the forms of others: CSV, COCO, Label Studio's JSON, a folder per class."""
