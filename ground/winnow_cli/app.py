@@ -25,6 +25,7 @@ import winnow_ground.labelling.commands
 import winnow_ground.labelling.select_command
 import winnow_ground.look_commands
 import winnow_ground.place_commands
+import winnow_ground.receive_command
 import winnow_ground.request_commands
 import winnow_ground.scene_commands
 import winnow_ground.serve.commands
@@ -47,6 +48,7 @@ winnow_train.commands.register(app)
 winnow_cli.convert.register(app)
 winnow_cli.new.register(app)
 winnow_cli.bench.register(app)
+winnow_ground.receive_command.register(app)
 winnow_ground.commands.register(app)
 winnow_ground.audit_commands.register(app)
 winnow_ground.catalogue.commands.register(app)

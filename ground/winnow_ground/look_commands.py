@@ -77,7 +77,7 @@ def look_command(
     from winnow_ground.look import Failed, Options, look, pictures_of, plan, timed
     from winnow_ground.look_page import LookWriter, told
 
-    options = Options(bundle, mission, _thresholds(threshold or []), _scales(scales), frame)
+    options = Options(bundle, mission, _thresholds(threshold or []), scales_of(scales), frame)
     paths = pictures_of(pictures)
     flown_as, manifest = plan(options)
     writer = LookWriter(make_folder(out), flown_as, manifest, len(paths))
@@ -119,7 +119,8 @@ def _thresholds(given: list[str]) -> dict[str, float]:
     return found
 
 
-def _scales(given: str | None) -> tuple[int, ...]:
+def scales_of(given: str | None) -> tuple[int, ...]:
+    """The binnings that an option lists; none of None. Raises BadParameter."""
     try:
         return tuple(int(part) for part in given.split(",")) if given is not None else ()
     except ValueError:

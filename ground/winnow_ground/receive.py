@@ -9,17 +9,8 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import itertools
-import os
-import shutil
-import stat
-import sys
-import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import BinaryIO, cast
-
-import rich.console
-import rich.progress
 
 from winnow_base.errors import PacketError
 from winnow_base.files import locked, make_folder
@@ -38,6 +29,7 @@ from winnow_edge.products.kinds import NO_CLASS, Flag, Kind
 from winnow_edge.products.quick_look import decode_quick_look
 from winnow_edge.products.region import decode_region, png
 from winnow_edge.tables import TEXT_MOST, shortened
+from winnow_ground.packet_files import PacketFile
 from winnow_ground.received import (
     MOST_EVENTS,
     MOST_PRODUCTS,
@@ -58,33 +50,42 @@ MOST_MISSING = 65_536
 """Containers that a report calls missing, over all contacts that they may belong to."""
 
 
+Watch = Callable[[Callable[[], Received]], None]
+"""Called after every container with a function that puts what came so far on the disk."""
+
+
 def receive(
-    packets: Sequence[str | Path], out: str | Path, *, apid: int | None = None, quiet: bool = True
+    packets: Sequence[str | Path],
+    out: str | Path,
+    *,
+    apid: int | None = None,
+    quiet: bool = True,
+    watch: Watch | None = None,
 ) -> Received:
     """Read packet files in the order given and add what is new to the folder `out`.
 
     `apid` None takes that of the first packet of each file; `quiet` False shows progress on
-    standard error. A file that is given twice adds nothing; another process that receives into the
-    folder is waited for. Raises PacketError for a file that is
-    missing or empty (`out` is then as it was) or holds no packet (what the other files held is
-    kept), OutputError if `out` cannot be written.
+    standard error; `watch` is told of every container. A pipe is read as it comes. A file that is
+    given twice adds nothing; another process that receives into the folder is waited for. Raises
+    PacketError for a file that is missing or empty (`out` is then as it was) or holds no packet
+    (what the other files held is kept), OutputError if `out` cannot be written.
     """
     with contextlib.ExitStack() as opened:
-        files = [opened.enter_context(_PacketFile(Path(p), quiet)) for p in packets]
+        files = [opened.enter_context(PacketFile(Path(p), quiet)) for p in packets]
         folder = make_folder(out)
         with locked(folder):
-            return _add_files(folder, files, apid)
+            return _add_files(folder, files, apid, watch)
 
 
-def _add_files(folder: Path, files: Sequence[_PacketFile], apid: int | None) -> Received:
+def _add_files(
+    folder: Path, files: Sequence[PacketFile], apid: int | None, watch: Watch | None
+) -> Received:
     there = (folder / RECEIVED_FILE).exists()
-    receiver = _Receiver(load_received(folder) if there else Received(folder))
+    receiver = _Receiver(load_received(folder) if there else Received(folder), watch)
     barren = [file for file in files if not receiver.read(file, apid)]
     received = receiver.received
     if received.receptions:
-        # What received.json names and ack.json acknowledges must be on the disk before them.
-        sync_files([*receiver.written, *join_regions(received)])
-        received.save()
+        receiver.save()
         _write_acks(received)
     if barren:
         raise PacketError(
@@ -135,55 +136,11 @@ def _write_acks(received: Received) -> None:
         write_file(received.folder / name, report.to_json())
 
 
-class _PacketFile(contextlib.AbstractContextManager["_PacketFile"]):
-    """A packet file of so many `bytes`. The bytes of a pipe, which can be read but once, are put
-    aside first. Raises PacketError if it is missing or empty."""
-
-    def __init__(self, path: Path, quiet: bool) -> None:
-        self.path, self._quiet = path, quiet or not sys.stderr.isatty()
-        self._aside: BinaryIO | None = None
-        try:
-            with path.open("rb") as file:
-                self.bytes = os.fstat(file.fileno()).st_size
-                mode = os.fstat(file.fileno()).st_mode
-                if stat.S_ISCHR(mode):
-                    raise PacketError(
-                        "is a device", where=path, hint="give a packet file, or pipe it in"
-                    )
-                if not stat.S_ISREG(mode):
-                    self._aside = cast("BinaryIO", tempfile.TemporaryFile())  # noqa: SIM115
-                    shutil.copyfileobj(file, self._aside)
-                    self.bytes = self._aside.tell()
-        except OSError as error:
-            raise PacketError(error.strerror or "cannot be read", where=path) from error
-        if not self.bytes:
-            raise PacketError("is empty", where=path, hint="nothing was downlinked into it")
-
-    @contextlib.contextmanager
-    def reading(self) -> Iterator[BinaryIO]:
-        """The stream, with progress on standard error where somebody watches."""
-        stream = self._aside or self.path.open("rb")
-        stream.seek(0)
-        with stream:
-            if self._quiet:
-                yield stream
-                return
-            with rich.progress.wrap_file(
-                stream, self.bytes, description=f"receiving {self.path.name}", transient=True,
-                console=rich.console.Console(stderr=True),
-            ) as watched:  # fmt: skip
-                yield watched
-
-    def __exit__(self, *_: object) -> None:
-        if self._aside is not None:
-            self._aside.close()
-
-
 class _Receiver:
     """Adds packet files to what has come down so far."""
 
-    def __init__(self, received: Received) -> None:
-        self.received = received
+    def __init__(self, received: Received, watch: Watch | None = None) -> None:
+        self.received, self._watch = received, watch
         self.containers = {(c.store, c.contact, c.id) for c in received.containers}
         self.stores = {c.store for c in received.containers}
         self.products = {(p.store, p.id) for p in received.products}
@@ -199,7 +156,7 @@ class _Receiver:
         self.written: list[Path] = []
         """Pictures that were written and are not on the disk yet."""
 
-    def read(self, file: _PacketFile, apid: int | None) -> bool:
+    def read(self, file: PacketFile, apid: int | None) -> bool:
         """Add a packet file; False if there is no packet in it."""
         counts = LinkCounts()
         sent: list[Instant] = []
@@ -213,6 +170,8 @@ class _Receiver:
                 container = reassembler.feed(packet)
                 if container is not None:
                     self._add(container)
+                    if self._watch is not None:
+                        self._watch(self.save)
             reassembler.close()
         if not counts.packets:
             return False
@@ -229,6 +188,13 @@ class _Receiver:
             )
         )
         return True
+
+    def save(self) -> Received:
+        """Put everything on the disk: what received.json names before it."""
+        sync_files([*self.written, *join_regions(self.received)])
+        self.written = []
+        self.received.save()
+        return self.received
 
     def _write(self, file: str, jpeg: bytes) -> None:
         """Write a picture by its name in the folder."""

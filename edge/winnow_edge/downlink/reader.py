@@ -172,13 +172,16 @@ class _PacketReader:
     _guess: int = _GUESSED
 
     def __iter__(self) -> Iterator[Packet]:
-        while self._fill() >= MIN_PACKET:
+        while self._fill(MIN_PACKET) >= MIN_PACKET:
             length = self._length(self.at)
+            self._fill(length)  # no further: of a link that is live, more may come much later
             if self._sound(self.at, length):
                 packet = self._take(length)
                 if packet is not None:
                     yield packet
-            elif self._follows(length) and self._find_sound(self.at + length) is None:
+                continue
+            self._fill(MAX_PACKET + CCSDS_HEADER_LEN)
+            if self._follows(length) and self._find_sound(self.at + length) is None:
                 if self._apid(self.at) == self.apid:
                     self.counts.crc_failures += 1
                 else:
@@ -188,12 +191,12 @@ class _PacketReader:
                 self._search()
         self.counts.skipped_bytes += len(self.buffer) - self.at
 
-    def _fill(self) -> int:
-        """Read until the longest packet and the next header are there; bytes that are there."""
+    def _fill(self, wanted: int) -> int:
+        """Read until so many bytes are there, or the end; bytes that are there."""
         if self.at > _CHUNK:
             del self.buffer[: self.at]
             self.at = 0
-        while not self.ended and len(self.buffer) - self.at < MAX_PACKET + CCSDS_HEADER_LEN:
+        while not self.ended and len(self.buffer) - self.at < wanted:
             chunk = self.stream.read(_CHUNK)
             self.ended = not chunk
             self.buffer += chunk

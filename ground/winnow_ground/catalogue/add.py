@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from winnow_edge.files import printable
 from winnow_edge.products.kinds import Box, Kind
-from winnow_ground.catalogue.schema import HAVE, changes, create
+from winnow_ground.catalogue.schema import BUSY_S, HAVE, changes, create
 from winnow_ground.received import Received, ReceivedProduct
 
 _BEST: Final = {name: have for have, name in enumerate(HAVE)} | {"audit": 1, "question": 1}
@@ -27,14 +27,16 @@ class Added:
     products: int
 
 
-def add_reception(catalogue: Path, received: Received) -> Added:
+def add_reception(catalogue: Path, received: Received, *, patience_s: float = BUSY_S) -> Added:
     """Put all that came down into `received.folder` into the catalogue, made where it is not there.
 
+    Another program that writes is waited for `patience_s` seconds.
     What is there already stays as it is: labels and requests are kept, a tile whose picture comes
     down after its record gets the picture. Raises CatalogueError; then nothing was added.
     """
     db = create(catalogue)
     try:
+        db.execute(f"PRAGMA busy_timeout = {round(1000 * patience_s)}")
         with changes(db, catalogue) as number:
             return _Adding(db, received, number).all()
     finally:
@@ -101,11 +103,11 @@ class _Adding:
     def _bundle(self, name: Any) -> int | None:
         if not isinstance(name, str) or not name:
             return None
-        return _id_of(self._db, "bundle", printable(name))
+        return id_of(self._db, "bundle", printable(name))
 
     def _class(self, name: str) -> int:
         if name not in self._classes:
-            self._classes[name] = _id_of(self._db, "class", name)
+            self._classes[name] = id_of(self._db, "class", name)
         return int(self._classes[name])
 
     def _quick_looks(self) -> dict[tuple[int, int], str]:
@@ -156,6 +158,7 @@ class _Adding:
             "longitude": p.longitude,
             "drawn": p.kind == "audit",
             "asked": p.kind == "question",
+            "sampled": p.kind in ("audit", "question"),
             "have": _BEST[p.kind],
             "file": p.file,
             "changed": self._number,
@@ -170,7 +173,7 @@ class _Adding:
         )
 
 
-def _id_of(db: sqlite3.Connection, table: str, name: str) -> int:
+def id_of(db: sqlite3.Connection, table: str, name: str) -> int:
     """The id of a bundle or class by name, given to it where it is new."""
     db.execute(f"INSERT INTO {table} (name) VALUES (?) ON CONFLICT DO NOTHING", (name,))
     (found,) = db.execute(f"SELECT id FROM {table} WHERE name = ?", (name,)).fetchone()
@@ -193,7 +196,12 @@ ON CONFLICT (store, number) DO UPDATE SET name = excluded.name, bundle = exclude
     about = excluded.about, quick_look = coalesce(excluded.quick_look, quick_look)
 WHERE excluded.complete >= complete AND excluded.about <> '{}'
 """
-_TILE: Final = """
+# A sampled tile's picture was taken before its detection was merged into another one's: the record
+# knows better. An image is of a detection that stands for its feature.
+_DETECTION: Final = """CASE WHEN :sampled THEN detection
+    WHEN excluded.have = 0 AND have < 2 THEN excluded.detection
+    ELSE max(detection, excluded.detection) END"""
+_TILE: Final = f"""
 INSERT INTO tile (swath, number, class, posterior, detection, refused, out_of_place, merged, line,
     sample, lines, samples, scale, time, latitude, longitude, drawn, asked, have, file, changed)
 VALUES (:swath, :number, :class, :posterior, :detection, :refused, :out_of_place, :merged, :line,
@@ -201,11 +209,14 @@ VALUES (:swath, :number, :class, :posterior, :detection, :refused, :out_of_place
     :changed)
 ON CONFLICT (swath, number) DO UPDATE SET have = max(have, excluded.have),
     file = CASE WHEN excluded.have >= have THEN coalesce(excluded.file, file) ELSE file END,
-    class = coalesce(excluded.class, class), merged = max(merged, excluded.merged),
+    class = CASE WHEN excluded.have >= have THEN coalesce(excluded.class, class) ELSE class END,
+    detection = {_DETECTION}, merged = max(merged, excluded.merged),
     time = coalesce(time, excluded.time), latitude = coalesce(latitude, excluded.latitude),
     longitude = coalesce(longitude, excluded.longitude), drawn = max(drawn, excluded.drawn),
     asked = max(asked, excluded.asked), changed = excluded.changed
-WHERE excluded.have > have OR excluded.drawn > drawn OR excluded.asked > asked
+WHERE excluded.have > have OR (excluded.have = have AND excluded.class <> class)
+    OR detection <> {_DETECTION}
+    OR excluded.drawn > drawn OR excluded.asked > asked
     OR (time IS NULL) > (excluded.time IS NULL)
     OR (latitude IS NULL) > (excluded.latitude IS NULL) OR merged < excluded.merged
 """

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from winnow_base.options import AsJson
+from winnow_ground.catalogue.build_command import build_command
 from winnow_ground.commands import help_of
 
 if TYPE_CHECKING:
@@ -24,10 +25,11 @@ def register(app: typer.Typer) -> None:
     """Add `winnow catalogue` to `app`."""
     group = typer.Typer(
         name="catalogue",
-        help="All that came down, in one SQLite file: add receptions, search by class, "
-        "confidence, date and place, export.",
+        help="All that came down, or was classified here, in one SQLite file: add receptions, "
+        "build from an archive of pictures, search by class, confidence, date and place, export.",
     )
     group.command("add", help=help_of(add), no_args_is_help=True)(add)
+    group.command("build", help=help_of(build_command), no_args_is_help=True)(build_command)
     group.command("search", help=help_of(search), no_args_is_help=True)(search)
     group.command("info", help=help_of(info), no_args_is_help=True)(info)
     app.add_typer(group, no_args_is_help=True)
