@@ -37,6 +37,9 @@ def tune_command(
     cache: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Keeps what the net said.")
     ] = None,
+    page: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Page of the trade-offs to write (HTML).")
+    ] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Replace the file at --out.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -46,12 +49,16 @@ def tune_command(
     The mission is played with one key changed after the other, on the scores that the net gave
     once. Value stays what the mission file says that each class is worth. What was chosen on some
     seeds is judged on others. With --out, the mission file is written with what brings most, its
-    comments kept.
+    comments kept. With --page, one page shows what every value that was tried brings, class by
+    class: value, recall, precision, bytes and energy.
 
-        winnow tune missions/cubesat.toml --out missions/cubesat-tuned.toml
+        winnow tune missions/cubesat.toml --out missions/cubesat-tuned.toml --page tuned.html
     """
     from winnow_base.errors import DataError
+    from winnow_base.files import make_folder
     from winnow_base.progress import Progress
+    from winnow_edge.files import write_file
+    from winnow_ground.simulation import tune_page
     from winnow_ground.simulation.tune import tune
 
     if out is not None:
@@ -64,6 +71,8 @@ def tune_command(
             )
         if out.exists() and not yes:
             raise DataError("is there already", where=out, hint="give another --out, or --yes")
+    if page is not None:
+        make_folder(page.parent)
     with Progress(quiet=as_json).steps() as progress:
         found = tune(
             mission, seeds=seeds, judges=judges, most=plays, workers=workers, cache=cache,
@@ -71,12 +80,15 @@ def tune_command(
         )  # fmt: skip
     if out is not None:
         _write(mission, out, found.changes)
+    if page is not None:
+        write_file(page, tune_page.page(found))
     if as_json:
         typer.echo(json.dumps(_as_json(found)))
         return
     _show(found)
-    if out is not None:
-        typer.echo(f"wrote {out}")
+    for path in (out, page):
+        if path is not None:
+            typer.echo(f"wrote {path}")
 
 
 def _write(mission: Path, out: Path, changes: dict[Key, Setting]) -> None:
@@ -158,6 +170,8 @@ def _cells(found: Tuned, name: str) -> list[str]:
 
 
 def _as_json(found: Tuned) -> dict[str, Any]:
+    from winnow_ground.simulation.variants import key_text
+
     was, now, gain = found.value
     return {
         "changes": [{"key": list(key), "value": value} for key, value in found.changes.items()],
@@ -165,7 +179,14 @@ def _as_json(found: Tuned) -> dict[str, Any]:
         "before": found.before,
         "after": found.after,
         "tried": [
-            {"key": t.key, "values": list(t.values), "best": t.best, "gain": t.gain}
+            {
+                "key": key_text(t.key),
+                "values": list(t.values),
+                "figures": list(t.figures),
+                "held": t.held,
+                "best": t.best,
+                "gain": t.gain,
+            }
             for t in found.tried
         ],
         "chosen_on": list(found.chosen_on),

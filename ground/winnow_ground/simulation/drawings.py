@@ -33,7 +33,8 @@ def styles_of(policies: Sequence[str]) -> Styles:
     return {name: STYLES[n % len(STYLES)] for n, name in enumerate(policies)}
 
 
-def _axes(axes: Axes, x: str, y: str) -> None:
+def frame(axes: Axes, x: str, y: str) -> None:
+    """Name the axes, and leave of the frame what is read."""
     axes.set_xlabel(plain(x))
     axes.set_ylabel(plain(y))
     axes.grid(color=_FAINT, linewidth=0.7)
@@ -73,7 +74,7 @@ def over_time(results: Mapping[str, Runs], worth: float | None, label: str) -> P
         axes.set_ylim(top=1.05 * worth or 1.0)
     axes.set_ylim(bottom=0)
     axes.set_xlim(left=0)
-    _axes(axes, f"{unit} since the beginning", label)
+    frame(axes, f"{unit} since the beginning", label)
     axes.legend(frameon=False, ncols=2, loc="best")
     return plot(figure)
 
@@ -92,7 +93,7 @@ def against_bytes(results: Mapping[str, Runs], label: str) -> Plot:
         )  # fmt: skip
     axes.set_ylim(bottom=0)
     axes.set_xlim(left=0)
-    _axes(axes, "MB of products on the ground", label)
+    frame(axes, "MB of products on the ground", label)
     axes.legend(frameon=False, ncols=2, loc="best")
     return plot(figure)
 
@@ -114,7 +115,7 @@ def by_share(curves: Sequence[Curve], styles: Styles, label: str) -> Plot:
     axes.minorticks_off()
     axes.set_ylim(bottom=0)
     axes.set_xlim(0.1, 100)
-    _axes(axes, "% of the bytes of all products", label)
+    frame(axes, "% of the bytes of all products", label)
     axes.legend(frameon=False, loc="best")
     return plot(figure)
 
@@ -131,7 +132,7 @@ def why_missed(results: Mapping[str, Runs]) -> Plot:
             left += n
     axes.set_yticks(range(len(results)), [plain(name) for name in results])
     axes.invert_yaxis()
-    _axes(axes, "features without a picture on the ground", "")
+    frame(axes, "features without a picture on the ground", "")
     axes.grid(axis="y", visible=False)
     figure.legend(loc="outside lower center", ncols=len(REASONS), frameon=False, fontsize=9)
     return plot(figure)
@@ -158,7 +159,7 @@ def recalls(results: Mapping[str, Runs], classes: Sequence[str]) -> Plot:
     axes.set_yticks(range(len(classes)), [plain(name) for name in classes])
     axes.invert_yaxis()
     axes.set_xlim(0, 100)
-    _axes(axes, "% of the features with a picture down", "")
+    frame(axes, "% of the features with a picture down", "")
     axes.grid(axis="y", visible=False)
     figure.legend(loc="outside lower center", ncols=5, frameon=False)
     return plot(figure)
@@ -190,7 +191,7 @@ def spacecraft(run: Result, quota: float, capacity: float, floor: float) -> Plot
         if not label.startswith("board"):
             axes.set_ylim(bottom=0)
         last = n == len(rows)
-        _axes(axes, f"{unit} since the beginning" if last else "", label)
+        frame(axes, f"{unit} since the beginning" if last else "", label)
         if not last:
             axes.tick_params(labelbottom=False)
     return plot(figure)

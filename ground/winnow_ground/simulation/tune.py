@@ -14,6 +14,7 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -22,12 +23,12 @@ import numpy as np
 from winnow_base.errors import DataError, NetworkError
 from winnow_base.progress import Step
 from winnow_edge.bundle import find_bundle, open_bundle
-from winnow_edge.mission import Mission
+from winnow_edge.mission import ClassRule, Mission
 from winnow_edge.tables import plain
 from winnow_ground.simulation.result import Result
 from winnow_ground.simulation.run import Prepared
 from winnow_ground.simulation.stats import Mean, mean_of, paired
-from winnow_ground.simulation.variants import Key, World, key_text
+from winnow_ground.simulation.variants import Key, World
 
 Setting = bool | int | float | str | list[int]
 Changes = Mapping[Key, Setting]
@@ -36,6 +37,8 @@ THRESHOLDS = (0.3, 0.5, 0.65, 0.8, 0.9, 0.95, 0.98, 1.0)
 FACTORS = (0.1, 0.3, 3.0)
 """What a class's utility is multiplied with, to be ranked by."""
 AT_MOST = (10_000, 100_000)
+QUOTAS = (0.25, 0.5, 2.0)
+"""What the store's quota is multiplied with, to be shown: a larger one is not for the asking."""
 POLICIES = ("confidence", "utility-per-byte", "diversity")
 ROUNDS = 3
 _LEAST_GAIN = 1e-3
@@ -44,10 +47,15 @@ _LEAST_GAIN = 1e-3
 
 @dataclass(frozen=True)
 class Tried:
-    """One key's values, and the gain of the best on the seeds chosen on (0: none was better)."""
+    """One key's values and what each brought, `figures`, a mean over the seeds chosen on; before,
+    `held` was its value and `now` the figures. `best` is what was chosen (None: nothing), `gain`
+    what that added to the value."""
 
-    key: str
+    key: Key
     values: tuple[Setting, ...]
+    figures: tuple[Figures, ...]
+    held: Setting | None
+    now: Figures
     best: Setting | None
     gain: float
 
@@ -56,9 +64,11 @@ class Tried:
 class Tuned:
     """What was found: `changes` to the mission (none: it delivers most as it is), judged on
     `judged` seeds. `before` and `after` are mean figures there; `value` the mission's, the tuned
-    one's, and the difference seed by seed."""
+    one's, and the difference seed by seed. `held` is what the changed keys were before."""
 
+    mission: str
     changes: dict[Key, Setting]
+    held: dict[Key, Setting | None]
     tried: tuple[Tried, ...]
     classes: tuple[str, ...]
     before: Figures
@@ -115,36 +125,69 @@ class _Search:
         """The changes that bring most, within about so many plays."""
         with _players(self.world, self.workers) as play:
             changes: dict[Key, Setting] = {}
-            (best,) = self._means(play, [changes])
+            (best,) = self._figures(play, [changes])
             for _ in range(ROUNDS):
-                before = best
+                before = best["worthwhile"]
                 for key, values in self._keys():
                     if self.plays >= most:
-                        return changes
-                    if (found := self._best(play, changes, key, values, best)) is not None:
-                        changes, best = found
+                        break
+                    changes, best = self._try(play, changes, key, values, best)
                     self.progress("playing missions", min(self.plays, most), most)
-                if best - before <= _LEAST_GAIN * abs(before):
+                gain = best["worthwhile"] - before
+                if self.plays >= most or gain <= _LEAST_GAIN * abs(before):
                     break
+            quota = self.world.mission(changes).store.quota_mb
+            some = [quota * factor for factor in QUOTAS if 0.5 <= quota * factor <= 1e6]
+            self._try(play, changes, ("store", "quota_mb"), some, best, choose=False)
         return changes
 
-    def _best(
-        self, play: _Play, changes: dict[Key, Setting], key: Key, values: list[Setting], now: float
-    ) -> tuple[dict[Key, Setting], float] | None:
-        """Changes with the best value of a key, and what they bring; None where none is better."""
+    def _try(
+        self,
+        play: _Play,
+        changes: dict[Key, Setting],
+        key: Key,
+        values: Sequence[Setting],
+        now: Figures,
+        *,
+        choose: bool = True,
+    ) -> tuple[dict[Key, Setting], Figures]:
+        """Changes with the best value of a key, and what they bring; as before where none is
+        better, or where none is to be chosen."""
+        held = self.value_of(key, changes)
+        values = [value for value in values if value != held]
         options = [{**changes, key: value} for value in values]
-        means = self._means(play, options)
+        figures = self._figures(play, options)
+        means = [one["worthwhile"] for one in figures]
         top = int(np.argmax(means))
-        better = means[top] - now > _LEAST_GAIN * abs(now)
-        name = key_text(key)
-        chosen = values[top] if better else None
-        self.tried.append(Tried(name, tuple(values), chosen, means[top] - now if better else 0.0))
-        return (options[top], means[top]) if better else None
+        gain = means[top] - now["worthwhile"]
+        better = choose and gain > _LEAST_GAIN * abs(now["worthwhile"])
+        self.tried.append(
+            Tried(
+                key=key,
+                values=tuple(values),
+                figures=tuple(figures),
+                held=held,
+                now=now,
+                best=values[top] if better else None,
+                gain=gain if better else 0.0,
+            )
+        )
+        return (options[top], figures[top]) if better else (changes, now)
 
-    def _means(self, play: _Play, options: Sequence[Changes]) -> list[float]:
+    def _figures(self, play: _Play, options: Sequence[Changes]) -> list[Figures]:
         self.plays += len(options) * len(self.seeds)
-        some = play([(option, self.seeds) for option in options])
-        return [float(np.mean([one["worthwhile"] for one in figures])) for figures in some]
+        return [_mean_figures(some) for some in play([(one, self.seeds) for one in options])]
+
+    def value_of(self, key: Key, changes: Changes) -> Setting | None:
+        """What a key is in the mission with some changes; None where it is left open."""
+        mission = self.world.mission(changes)
+        if key[0] != "class":
+            value: Setting | tuple[int, ...] | None = getattr(getattr(mission, key[0]), key[1])
+        else:
+            value = getattr(mission.classes.get(key[1], ClassRule()), key[2])
+            if value is None and key[2] == "threshold":
+                value = self.classes.get(key[1])
+        return list(value) if isinstance(value, tuple) else value
 
     def _keys(self) -> Iterator[tuple[Key, list[Setting]]]:
         """Every key that is tuned, with its values."""
@@ -164,14 +207,16 @@ class _Search:
         for name in self.classes:
             yield ("class", name, "at_most_bytes"), list(AT_MOST)
 
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """Classes that can be detections."""
-        mission, names = self.world.mission({}), dict[str, None]()
+    @cached_property
+    def classes(self) -> dict[str, float]:
+        """Classes that can be detections, with the threshold that their bundle has."""
+        mission, found = self.world.mission({}), dict[str, float]()
         for camera in mission.instruments.values():
             manifest = open_bundle(find_bundle(camera.bundle, beside=mission.path)).manifest
-            names.update(dict.fromkeys(n for n in manifest.classes if n in manifest.thresholds))
-        return tuple(names)
+            for name in manifest.classes:
+                if name in manifest.thresholds:
+                    found.setdefault(name, manifest.thresholds[name])
+        return found
 
 
 def _tile(mission: Mission) -> int:
@@ -218,9 +263,11 @@ def tune(
         changes, after = {}, before
         values[1], difference = values[0], paired(values[0], values[0])
     return Tuned(
+        mission=world.mission({}).name,
         changes=changes,
+        held={key: search.value_of(key, {}) for key in changes},
         tried=tuple(search.tried),
-        classes=search.classes,
+        classes=tuple(search.classes),
         before=_mean_figures(before),
         after=_mean_figures(after),
         value=(mean_of(values[0]), mean_of(values[1]), difference),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -72,8 +73,14 @@ def test_what_is_found_brings_more_on_seeds_that_it_was_not_chosen_on(mission: P
     assert bool(found.changes) == (gain.mean > 0)
     # Rare impacts wait behind everything that was seen before them.
     assert gain.low > 0
-    keys = {one.key for one in found.tried}
-    assert {"ranking.policy", "class.crater.threshold"} <= keys
+    tried = {one.key: one for one in found.tried}
+    crater = tried["class", "crater", "threshold"]
+    assert ("ranking", "policy") in tried and len(crater.figures) == len(crater.values)
+    # Finding none of a class brings none of it.
+    none = crater.figures[crater.values.index(1.0)]
+    assert none["worthwhile.crater"] == 0 < crater.now["worthwhile.crater"]
+    quota = tried["store", "quota_mb"]
+    assert quota.best is None and ("store", "quota_mb") not in found.changes
 
 
 def test_another_utility_to_rank_by_does_not_change_what_a_feature_is_worth(mission: Path) -> None:
@@ -92,9 +99,17 @@ def test_another_utility_to_rank_by_does_not_change_what_a_feature_is_worth(miss
 
 def test_the_file_that_is_written_is_the_mission_with_its_comments(mission: Path) -> None:
     out = mission.with_name("tuned.toml")
-    done = winnow("tune", mission, "--out", out, "--plays", 60, "--judges", 2, "--json")
+    page = mission.with_name("tuned.html")
+    asked = ("--out", out, "--page", page, "--plays", 60, "--judges", 2, "--json")
+    done = winnow("tune", mission, *asked)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
+    shown = page.read_text()
+    assert "What a threshold costs" in shown and "store.quota_mb" in shown
+    assert all(
+        key_text(tuple(change["key"])).split(".")[-1] in shown for change in found["changes"]
+    )
+    assert not re.search(r"(src|href|srcset)=\"(?!data:|#)", shown)
     text = out.read_text()
     assert "# plain ones" in text
     tuned = load_mission(out)
