@@ -10,7 +10,7 @@ from typing import Any
 
 from winnow_base.pages import data_url
 from winnow_edge.products.kinds import Box
-from winnow_ground import findings, when_where
+from winnow_ground import findings, regions, when_where
 from winnow_ground.findings import Found, SwathKey
 from winnow_ground.labels import text_on
 from winnow_ground.palette import Palette
@@ -20,6 +20,7 @@ from winnow_ground.swath_pixels import cut, received_picture
 MOST_SHOTS = 150
 MOST_LOOKS = 24
 MOST_SAMPLES = 60
+MOST_REGIONS = 20
 MOST_ROWS = 400
 SAMPLES = (
     (
@@ -122,7 +123,35 @@ class Gallery:
             shots, left = self._samples(kind)
             if shots:
                 parts.append({"title": title, "words": words, "shots": shots, "left": left})
-        return parts
+        return [*self._regions(), *parts]
+
+    def _regions(self) -> list[dict[str, Any]]:
+        """Regions that the ground asked for, the latest ones."""
+        found = regions.regions(self.received)
+        shots = []
+        for region in found[-MOST_REGIONS:]:
+            jpeg = regions.shown(self.received, region)
+            if jpeg is None:
+                continue
+            here = "" if region.complete else f", {region.lines} of {region.whole.lines} lines"
+            shots.append(
+                {
+                    "src": data_url("image/jpeg", jpeg),
+                    "said": f"request {region.request}{here}",
+                    "posterior": None,
+                    "box": region.whole,
+                    "swath": self.received.swath_name(region.store, region.swath),
+                }
+            )
+        if not shots:
+            return []
+        words = (
+            "Regions that the ground asked for, with all the bits of the camera; here they are "
+            "stretched and reduced. A line that has not come down is black."
+        )
+        left = len(found) - len(shots)
+        told = f"{left} more lie in regions/." if left else ""
+        return [{"title": "Asked for", "words": words, "shots": shots, "left": told}]
 
     def _samples(self, kind: str) -> tuple[list[dict[str, Any]], str]:
         """Tiles of the audit, or those that the ground is asked about, and what is said about those

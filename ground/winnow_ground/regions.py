@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -19,6 +20,7 @@ from winnow_edge.sources.contract import PICTURE_ERRORS
 from winnow_ground.received import Received, ReceivedProduct, load_received
 
 REQUESTS_FILE: Final = "requests.json"
+SHOWN: Final = 1024
 _SHOWN: Final = 20
 
 
@@ -77,6 +79,36 @@ def join_regions(received: Received) -> list[Path]:
         write_file(path, png(np.concatenate(there)), durable=False)
         written.append(path)
     return written
+
+
+def shown(received: Received, region: Region) -> bytes | None:
+    """A JPEG for people: what has come down in its place, reduced to SHOWN pixels a side, and
+    stretched between the 1st and 99th percentile; lines that are not here are black. None where
+    no part can be read."""
+    whole = region.whole
+    step = -(-max(whole.lines, whole.samples) // SHOWN)
+    canvas: np.ndarray[Any, Any] | None = None
+    there = np.zeros(-(-whole.lines // step), bool)
+    for part in region.parts:
+        pixels = _pixels(received.folder / (part.file or ""), part.box)
+        if pixels is None or part.box is None:
+            continue
+        first = -(part.box.line - whole.line) % step  # the part's first line of the reduced ones
+        pixels = pixels[first::step, ::step]
+        if canvas is None:
+            canvas = np.zeros((len(there), *pixels.shape[1:]), np.float32)
+        if not len(pixels) or canvas.shape[1:] != pixels.shape[1:]:
+            continue
+        at = (part.box.line - whole.line + first) // step
+        canvas[at : at + len(pixels)] = pixels
+        there[at : at + len(pixels)] = True
+    if canvas is None or not there.any():
+        return None
+    low, high = np.percentile(canvas[there], [1, 99])
+    canvas[there] = np.clip((canvas[there] - low) / max(high - low, 1), 0, 1) * 255
+    out = io.BytesIO()
+    Image.fromarray(canvas.astype(np.uint8)).save(out, "JPEG", quality=85)
+    return out.getvalue()
 
 
 def _pixels(path: Path, box: Box | None) -> np.ndarray[Any, Any] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import subprocess
 import sys
@@ -24,6 +25,8 @@ from winnow_edge.store.store import Store
 from winnow_edge.testing import painted_swath, write_probe
 from winnow_ground.receive import receive
 from winnow_ground.received import load_received
+from winnow_ground.regions import regions
+from winnow_ground.regions import shown as shown_of
 from winnow_ground.report import write_report
 
 LINES, SAMPLES = 300, 120
@@ -49,6 +52,11 @@ def flown(tmp_path: Path) -> Path:
     assert downlink(tmp_path, "1.bin", "--bytes", "3000")["requests"] is None
     receive([tmp_path / "1.bin"], tmp_path / "in")
     return tmp_path
+
+
+def pixels_of(jpeg: bytes | None) -> npt.NDArray[np.float64]:
+    with Image.open(io.BytesIO(jpeg or b"")) as picture:
+        return np.asarray(picture, np.float64)
 
 
 def edge(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -92,7 +100,13 @@ def test_a_region_comes_down_as_it_was(flown: Path) -> None:
     assert {p.request for p in parts} == {1}
     assert sum(p.box.lines for p in parts if p.box) == 90
     assert max(p.bytes for p in parts) < 4096
-    assert "Traceback" not in write_report(flown / "in").page.read_text(encoding="utf-8")
+    page = write_report(flown / "in").page.read_text(encoding="utf-8")
+    assert 'alt="request 1 at line 100, sample 30"' in page
+    (region,) = regions(received)
+    picture = pixels_of(shown_of(received, region))
+    assert picture.shape == (90, 50)
+    likeness = np.corrcoef(picture.reshape(-1), raw()[100:190, 30:80].reshape(-1))[0, 1]
+    assert likeness > 0.98
     # The next request has the next number, and the list keeps both.
     winnow("request", flown / "in", "strip.raw", "--line", 0, "--lines", 1)
     listed = load_requests(flown / "in" / "requests.json").requests
@@ -104,6 +118,14 @@ def test_parts_that_are_lost_come_again_and_the_rest_says_so(flown: Path) -> Non
     downlink(flown, "2.bin", "--bytes", "9000", *ASKED)
     shown = winnow("receive", flown / "2.bin", "--out", flown / "in").stdout
     assert " of 200 lines are here" in shown
+    received = load_received(flown / "in")
+    (region,) = regions(received)
+    black = (pixels_of(shown_of(received, region)) < 16).all(axis=1)
+    here = np.zeros(200, bool)
+    for part in region.parts:
+        assert part.box
+        here[part.box.line : part.box.line + part.box.lines] = True
+    np.testing.assert_array_equal(black[4:-4], ~here[4:-4])
     for n in (3, 4, 5, 6, 7, 8):
         downlink(flown, f"{n}.bin", "--bytes", "9000", "--ack", "in/ack.json")
         shown = winnow("receive", flown / f"{n}.bin", "--out", flown / "in").stdout
