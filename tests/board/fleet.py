@@ -97,6 +97,8 @@ class Board:
         self._mission = folder / "mission.toml"
         self._mission.write_text(MISSION)
         (folder / "fed").mkdir()
+        self._home = ""
+        """The home folder of the board's user."""
         self._fed: list[Path] = []
         self._known, self._expected = Known(), Known()
         self._finished: set[str] = set()
@@ -108,6 +110,7 @@ class Board:
         """`winnow deploy`, then a machine that is shut down."""
         self.machine.boot()
         self.machine.answers()
+        self._home = self.machine.ask("pwd").strip()
         command = [sys.executable, "-c", "from winnow_cli.app import main; main()", "deploy"]
         command += ["root@127.0.0.1", str(self._mission), "--port", str(self.machine.port)]
         command += ["--identity", str(self.machine.key)]
@@ -195,7 +198,7 @@ class Board:
         replay = subprocess.run(["e2fsck", "-y", "-E", "journal_only", copy], capture_output=True)
         assert replay.returncode in (0, 1), replay.stdout.decode("utf-8", "replace")
         for name in ("store", "incoming"):
-            dump = ["debugfs", "-R", f"rdump /root/winnow/{name} {to}", copy]
+            dump = ["debugfs", "-R", f"rdump {self._home}/winnow/{name} {to}", copy]
             subprocess.run(dump, check=True, capture_output=True)
         copy.unlink()
         return to

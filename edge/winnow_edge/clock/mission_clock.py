@@ -19,6 +19,7 @@ from typing import Any, Final
 from winnow_edge.clock.cuc import NS, Instant
 from winnow_edge.clock.host import Moment
 from winnow_edge.clock.utc import format_utc, from_unix, parse_utc
+from winnow_edge.tables import Reader, setting
 
 AHEAD_NS: Final = 60 * NS
 LEAP_NS: Final = NS
@@ -49,20 +50,20 @@ class ClockState:
     many there were in all.
     """
 
-    boot: int
-    boot_id: str
-    boot_ns: int
-    base_ns: int
-    ceiling_ns: int
-    wall_off_ns: int
-    sane: bool = True
+    boot: int = setting(..., 0, _MOST)
+    boot_id: str = setting(...)
+    boot_ns: int = setting(..., -_MOST, _MOST)
+    base_ns: int = setting(..., -_MOST, _MOST)
+    ceiling_ns: int = setting(..., -_MOST, _MOST)
+    wall_off_ns: int = setting(..., -_MOST_WALL, _MOST_WALL)
+    sane: bool = setting(True)
     """Whether the wall clock was between `FIRST_YEAR` and `LAST_YEAR`."""
-    tai_off_ns: int | None = None
-    source: str | None = None
-    told_ns: int = 0
-    synchronised: bool = False
-    counted: int = 0
-    events: tuple[dict[str, Any], ...] = ()
+    tai_off_ns: int | None = setting(None, -_MOST, _MOST)
+    source: str | None = setting(None)
+    told_ns: int = setting(0, -_MOST, _MOST)
+    synchronised: bool = setting(False)
+    counted: int = setting(0, 0, _MOST)
+    events: tuple[dict[str, Any], ...] = setting(())
 
     def mission_ns(self, boot_ns: int) -> int:
         """Mission time so long after the machine's start."""
@@ -80,21 +81,8 @@ class ClockState:
 
     @classmethod
     def read(cls, raw: Any) -> ClockState:
-        """The inverse of `as_json`. Raises ValueError, TypeError for anything else."""
-        state = cls(**{**raw, "events": tuple(raw["events"])})
-        for field in dataclasses.fields(cls):
-            value = getattr(state, field.name)
-            if "int" in str(field.type):
-                most = _MOST_WALL if field.name == "wall_off_ns" else _MOST
-                known = type(value) is int and -most < value < most
-                sound = known or (value is None and "None" in str(field.type))
-            else:
-                kind = {"sane": bool, "synchronised": bool, "events": tuple}.get(field.name, str)
-                sound = isinstance(value, kind) or (value is None and field.name == "source")
-            if not sound:
-                raise ValueError(f"`{field.name}` is {value!r}")
-        if not all(isinstance(event, dict) for event in state.events):
-            raise TypeError("an event is no object")
+        """The inverse of `as_json`. Raises ValueError for anything else."""
+        state = Reader("clock", lambda what, **_: ValueError(what)).table(cls, raw)
         if (state.source is None) != (state.tai_off_ns is None):
             raise ValueError("a time without a source, or a source without a time")
         return state

@@ -20,7 +20,6 @@ from winnow_edge.errors import (
 from winnow_edge.loop.flight import Flight
 from winnow_edge.mission import Mission
 from winnow_edge.output import tell
-from winnow_edge.store.scrub import scrub, trust
 
 _SCRUB_S: Final = 5.0
 """How long the store is read once the folder is worked off."""
@@ -31,7 +30,7 @@ def opened(mission: Mission, store: str, seconds: float, stop: Callable[[], bool
     patience = Patience(seconds, stop)
     while True:
         try:
-            return Flight(mission, store)
+            return Flight(mission, store, stop=stop)
         except StoreTroubleError as error:
             if not patience.again(str(error)):
                 raise
@@ -61,7 +60,7 @@ def take_in(
                     continue
             except (StoreTroubleError, StoreDamagedError, OutputTroubleError) as error:
                 incoming.forget()
-                _wait(flight, patience, error)
+                _wait(flight, patience, error, stop)
                 continue
             except WinnowEdgeError:
                 incoming.forget()
@@ -79,21 +78,21 @@ def take_in(
 def _scrub(flight: Flight, stop: Callable[[], bool]) -> None:
     """The folder is worked off: read the store for a while, so that rot is found early."""
     ends = time.monotonic() + _SCRUB_S
-    try:
-        while not stop() and time.monotonic() < ends:
-            if scrub(flight.store):
-                trust(flight.store)
-                return
-    except StoreDamagedError as error:
-        tell(f"winnow-edge: {error}")
-        flight.reopen()
+    while not stop() and time.monotonic() < ends:
+        if flight.idle(thorough=True):
+            return
 
 
-def _wait(flight: Flight, patience: Patience, why: WinnowEdgeError) -> None:
+def _wait(
+    flight: Flight, patience: Patience, why: WinnowEdgeError, stop: Callable[[], bool]
+) -> None:
     """Wait until the store can be opened again, which salvages a damaged one. A disk that stays
-    full gets records alone. Raises `why` once there is no patience left."""
+    full gets records alone. Raises `why` once there is no patience left, but where the run is to
+    stop: the lines at hand are run again by the next."""
     while True:
         if not patience.again(str(why)):
+            if stop():
+                return
             full = isinstance(why, StoreTroubleError) and why.trouble is Trouble.FULL
             if full and patience.used_up and not flight.store.disk.light:
                 tell("winnow-edge: the disk stays full; going on with records alone")

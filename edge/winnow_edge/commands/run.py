@@ -269,7 +269,6 @@ def _passes_at(
     """The connections that come in at an address, one after the other."""
     from winnow_edge.sources.listening import Listener
     from winnow_edge.sources.sockets import name_of
-    from winnow_edge.store.scrub import scrub
 
     base, number = args.name or name_of(address), 1
     name = base if args.passes == 1 else f"{base}-{number}"
@@ -286,14 +285,14 @@ def _passes_at(
             hint="give this one another --name",
         )
 
-    def idle() -> bool:
-        scrub(flight.store)
+    def waiting() -> bool:
+        flight.idle()
         return stop()
 
     with Listener(address) as listening:
         tell(f"winnow-edge: listening at {listening.address}")
         taken = 0
-        while (link := listening.accept(idle, camera.stall_s, line)) is not None:
+        while (link := listening.accept(waiting, camera.stall_s, line)) is not None:
             taken += 1
             if taken == args.passes:
                 listening.close()  # who comes now is refused, and not left waiting for nothing

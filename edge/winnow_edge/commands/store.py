@@ -30,7 +30,7 @@ examples:
   winnow-edge store salvage winnow-store                 makes a damaged store anew
 
 list, show, export and check change nothing, and may be used while a run goes on. salvage keeps the
-damaged file beside the new one, as store.db.damaged, and says what is lost.
+damaged file beside the new one, as store.db.damaged (the last one alone), and says what is lost.
 exit codes: 0 done or sound, 3 no store or a damaged one.
 """
 
@@ -186,7 +186,8 @@ def _salvage(args: argparse.Namespace) -> int:
         print(f"ranked again: {_many(found.returned, 'product')} of containers that are lost")
     if found.anew:
         print("the numbers of the store are lost: it has a new one, and counts as another store")
-    print(f"the damaged file is {found.damaged_file}")
+    forgot = "; that of an earlier salvage is deleted" if found.forgot else ""
+    print(f"the damaged file is {found.damaged_file}{forgot}")
     return EXIT_OK
 
 

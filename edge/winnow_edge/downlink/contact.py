@@ -40,6 +40,7 @@ from winnow_edge.store.clock import tick
 from winnow_edge.store.schema import ProductState
 from winnow_edge.store.scrub import trust
 from winnow_edge.store.store import Store
+from winnow_edge.store.writer import announce_lost
 
 log = logging.getLogger(__name__)
 _MOST_NAMED = 20
@@ -112,6 +113,7 @@ def downlink(
     link = mission.link
     stamp = _stamp(store) if link.time_code else None
     with _output(out) as stream, ExitStack() as stack:
+        _announce_lost(store)
         returned = containers.put_back_overdue(store, store.contacts() + 1, link.ack_wait)
         with store.transaction():
             # Taken under the write lock: it shows the very products that are ranked.
@@ -174,6 +176,14 @@ def _rank(store: Store, table: ProductTable, policy: str, mission: Mission) -> O
         (ProductState.SENT, ProductState.ACKNOWLEDGED), kinds=(Kind.THUMBNAIL, Kind.IMAGE)
     )
     return rank(table, policy, mission, known=sent)
+
+
+def _announce_lost(store: Store) -> None:
+    """A disk without room for it keeps no contact from being held."""
+    try:
+        announce_lost(store)
+    except StoreTroubleError as error:
+        log.info("swaths are announced anew later: %s", error)
 
 
 def _announcements(store: Store) -> dict[int, Candidate]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 
 from winnow_edge.bundle import Bundle, find_bundle, open_bundle
-from winnow_edge.errors import StoreError
+from winnow_edge.errors import StoreDamagedError, StoreError, StoreTroubleError
 from winnow_edge.files import printable
 from winnow_edge.loop.interpreters import Interpreters
 from winnow_edge.loop.run import Show, run_swath
@@ -24,6 +24,7 @@ from winnow_edge.prepare.repair import LEARN_LINES
 from winnow_edge.sources.contract import STDIN
 from winnow_edge.store.clock import tick
 from winnow_edge.store.file import explained
+from winnow_edge.store.scrub import scrub, trust
 from winnow_edge.store.store import Store
 
 log = logging.getLogger(__name__)
@@ -32,11 +33,18 @@ log = logging.getLogger(__name__)
 class Flight:
     """Runs swaths of one mission into the store in `folder`; a context manager.
 
-    Interpreters are loaded with the first swath and kept while the bundle stays the same.
+    Interpreters are loaded with the first swath and kept while the bundle stays the same. `stop`
+    ends the wait for another process that writes the store.
     """
 
-    def __init__(self, mission: Mission, folder: str | os.PathLike[str]) -> None:
-        self.mission, self._folder = mission, Path(folder)
+    def __init__(
+        self,
+        mission: Mission,
+        folder: str | os.PathLike[str],
+        *,
+        stop: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self.mission, self._folder, self._stop = mission, Path(folder), stop
         self.store = self._opened()
         self._interpreters: Interpreters | None = None
         self._settings: dict[str, Settings] = {}
@@ -99,6 +107,23 @@ class Flight:
         self._close_store()
         self.store = self._opened(light)
 
+    def idle(self, *, thorough: bool = False) -> bool:
+        """Read a part of the store while there is nothing else to do; whether that was the last.
+        Its end is `thorough` if all of the file is read then. A damaged store is opened anew,
+        which mends it. Raises StoreError where it cannot be."""
+        try:
+            ended = scrub(self.store)
+            if ended and thorough:
+                trust(self.store)
+        except StoreDamagedError as error:
+            log.warning("%s", error)
+            self.reopen()
+        except StoreTroubleError as error:
+            log.info("not read in idle time: %s", error)  # who has something to write will tell
+        else:
+            return ended
+        return True
+
     def close(self) -> None:
         """End the interpreters and close the store."""
         if self._interpreters is not None:
@@ -108,7 +133,9 @@ class Flight:
 
     def _opened(self, light: bool = False) -> Store:
         with ExitStack() as stack:
-            store = stack.enter_context(Store.open(self._folder, mission=self.mission, light=light))
+            store = stack.enter_context(
+                Store.open(self._folder, mission=self.mission, light=light, stop=self._stop)
+            )
             # A path alone: closing a descriptor that can be read would end SQLite's locks
             # (close(2)).
             with explained(store.path):

@@ -21,7 +21,7 @@ from winnow_edge.loop.settings import Settings
 from winnow_edge.loop.summary import SwathSummary, Tally, Verified
 from winnow_edge.place.geometry import Geometry
 from winnow_edge.prepare.chain import Chain
-from winnow_edge.store.scrub import scrub
+from winnow_edge.store.scrub import idle
 from winnow_edge.store.store import Store
 
 Show = Callable[[Tally, int, int | None], None]
@@ -92,7 +92,7 @@ class _Run:
                     self._collect(running)
                     running = None
                 else:
-                    scrub(self._store)
+                    idle(self._store)
                 if stop():
                     break
             if stop():

@@ -11,6 +11,7 @@ from winnow_edge.clock.host import Moment, read_host
 from winnow_edge.clock.mission_clock import ClockState, advance, first, set_time
 from winnow_edge.store.schema import Meta
 from winnow_edge.store.store import Store
+from winnow_edge.tables import plain_json
 
 _MOST_TEXT: Final = 65_536
 
@@ -62,6 +63,6 @@ def _kept(store: Store) -> ClockState | None:
     if not isinstance(text, str) or len(text) > _MOST_TEXT:
         return None
     try:
-        return ClockState.read(json.loads(text))
-    except (ValueError, TypeError, KeyError, RecursionError):
+        return ClockState.read(plain_json(text))
+    except ValueError:
         return None

@@ -8,16 +8,17 @@ import secrets
 import sqlite3
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 from winnow_edge.errors import StoreDamagedError, StoreError, StoreTroubleError, Trouble
 from winnow_edge.files import sync_folder
 from winnow_edge.store import migrations
 from winnow_edge.store.schema import (
     APPLICATION_ID,
+    COUNT_EVENT,
     SCHEMA,
     SCHEMA_VERSION,
     Meta,
@@ -25,11 +26,15 @@ from winnow_edge.store.schema import (
     seal_of,
 )
 
+T = TypeVar("T")
 SQLITE_VERSION: Final = sqlite3.sqlite_version
 WAL_PAGES: Final = 256  # the log is copied back into the file every megabyte of 4096-octet pages
 WAL_LIMIT: Final = 4_000_000
 CACHE_KIB: Final = 1024
 BUSY_S: Final = 20.0
+"""So long a store that another process holds is waited for, ..."""
+_SLICE_S: Final = 0.25
+"""... by one that writes, in so short waits, as SQLite's cannot be ended."""
 _ELSEWHERE: Final = "name another folder with --store"
 _FULL: Final = "free some disk space and run again; committed products are safe"
 _TROUBLES: Final[dict[int | None, Trouble]] = {
@@ -59,7 +64,7 @@ def connect(path: Path) -> sqlite3.Connection:
     """A connection to a store that is there or will be made; other files are left as they are."""
     # isolation_level None: transactions begin where we say so. The flight loop may commit from
     # another thread than the one that opened the store (never two at once).
-    db = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
+    db = sqlite3.connect(path, timeout=_SLICE_S, isolation_level=None, check_same_thread=False)
     try:
         _functions(db)
         db.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
@@ -79,6 +84,18 @@ def connect(path: Path) -> sqlite3.Connection:
         db.close()
         raise
     return db
+
+
+def waited(act: Callable[[], T], stop: Callable[[], bool]) -> T:
+    """What `act` gives, done again while the store is busy, until `stop` or for `BUSY_S`. Raises
+    what `act` raises."""
+    ends = time.monotonic() + BUSY_S
+    while True:
+        try:
+            return act()
+        except StoreTroubleError as error:
+            if error.trouble is not Trouble.BUSY or stop() or time.monotonic() > ends:
+                raise
 
 
 def connect_read_only(path: Path) -> sqlite3.Connection:
@@ -142,9 +159,9 @@ def _check(db: sqlite3.Connection, path: Path) -> None:
         )
 
 
-def prepare(db: sqlite3.Connection) -> None:
+def prepare(db: sqlite3.Connection, *, again: bool = False) -> None:
     """Make the tables, or bring them to this version step by step; each in one transaction, so that
-    a killed start leaves nothing half-made."""
+    a killed start leaves nothing half-made. That a new store is begun `again` is counted."""
     while _version(db) != SCHEMA_VERSION:
         db.execute("BEGIN IMMEDIATE")
         try:
@@ -157,6 +174,8 @@ def prepare(db: sqlite3.Connection) -> None:
                 start = {Meta.STORE_ID: secrets.randbits(32), Meta.CONTACT: 0, Meta.DATA_BYTES: 0}
                 rows = [(str(key), value, seal_of(str(key), value)) for key, value in start.items()]
                 db.executemany("INSERT INTO meta VALUES (?, ?, ?)", rows)
+                if again:
+                    db.execute(COUNT_EVENT, (0, "begun anew", "store", 1))
             elif version < SCHEMA_VERSION:
                 migrations.functions(db)
                 migrations.STEPS[version - 1](db)

@@ -10,43 +10,32 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from pathlib import Path
-from typing import NamedTuple
 
 from winnow_edge.errors import StoreDamagedError, StoreError, StoreTroubleError
 from winnow_edge.store.file import SUSPECT_FILE, explained, is_damaged
 from winnow_edge.store.room import RESERVE_FILE
-from winnow_edge.store.salvage import DAMAGED_FILE, Salvaged, free_name, salvage
+from winnow_edge.store.salvage import DAMAGED_FILE, Salvaged, salvage
 from winnow_edge.store.schema import STORE_FILE
 
 log = logging.getLogger(__name__)
 
 
-class Happened(NamedTuple):
-    """An event that is to be counted in the store, once it is open."""
-
-    what: str
-    about: str
-    n: int
-
-
-def look(folder: Path, *, create: bool) -> list[Happened]:
+def look(folder: Path, *, create: bool) -> bool:
     """Look at a store before it is opened for writing: one that met damage is salvaged, one that
-    is empty or gone is told of; what happened. Raises StoreError."""
+    is empty or gone is told of; whether another store stood here that is gone. Raises
+    StoreError."""
     path = folder / STORE_FILE
     with explained(path):
         mark = folder / SUSPECT_FILE
         whole = path.is_file() and path.stat().st_size > 0
         if mark.exists():
-            happened = salvaged(folder, None) if whole and is_damaged(path) else []
+            if whole and is_damaged(path):
+                salvaged(folder, None)
             mark.unlink(missing_ok=True)
-            if whole:
-                return happened
-        if whole:
-            return []
-        return _begun_anew(path, create=create)
+        return not whole and _begun_anew(path, create=create)
 
 
-def salvaged(folder: Path, why: StoreDamagedError | None) -> list[Happened]:
+def salvaged(folder: Path, why: StoreDamagedError | None) -> None:
     """Make a damaged store anew, and say what it kept and lost. Raises `why`, or StoreError, where
     that cannot be done."""
     try:
@@ -56,14 +45,12 @@ def salvaged(folder: Path, why: StoreDamagedError | None) -> list[Happened]:
     except StoreError as error:
         raise why or error from error
     (folder / SUSPECT_FILE).unlink(missing_ok=True)
-    lost = Counter(kind.name.lower() for _, kind, _, _ in found.lost)
-    log.warning("%s: %s", folder / STORE_FILE, _told(found, lost))
-    happened = [Happened("salvaged", "store", 1)]
-    return happened + [Happened("lost", kind, n) for kind, n in lost.items()]
+    log.warning("%s: %s", folder / STORE_FILE, _told(found))
 
 
-def _told(found: Salvaged, lost: Counter[str]) -> str:
+def _told(found: Salvaged) -> str:
     """What a salvage did, in a line."""
+    lost = Counter(kind.name.lower() for _, kind, _, _ in found.lost)
     losses = ", ".join(f"{n} {kind}{'s' * (n != 1)}" for kind, n in sorted(lost.items()))
     parts = [
         f"was damaged and is made anew: {found.products} products kept,"
@@ -74,12 +61,14 @@ def _told(found: Salvaged, lost: Counter[str]) -> str:
     if found.anew:
         parts.append("its number was lost: it counts as another store")
     if found.damaged_file is not None:
-        parts.append(f"the damaged file is {found.damaged_file.name}")
+        forgot = ", that of an earlier salvage is deleted" if found.forgot else ""
+        parts.append(f"the damaged file is {found.damaged_file.name}{forgot}")
     return "; ".join(parts)
 
 
-def _begun_anew(path: Path, *, create: bool) -> list[Happened]:
-    """A store's file that is empty, or gone from beside others of the store, is told of."""
+def _begun_anew(path: Path, *, create: bool) -> bool:
+    """A store's file that is empty, or gone from beside others of the store, is told of; whether
+    there was a store."""
     empty, log_file = path.exists(), path.with_name(path.name + "-wal")
     left = [
         file.name
@@ -87,16 +76,16 @@ def _begun_anew(path: Path, *, create: bool) -> list[Happened]:
         if file.is_file() and file.stat().st_size
     ]
     if not (empty or left) or not (empty or create):
-        return []
+        return False
     if not create:
         hint = "`winnow-edge run` begins a new store"
         raise StoreError("is an empty file", where=path, hint=hint)
     if log_file.name in left:  # SQLite deletes the log of an empty file
-        log_file.rename(f"{free_name(path)}-wal")
+        log_file.replace(path.with_name(f"{DAMAGED_FILE}-wal"))
     log.warning(
         "%s: %s%s; a new store is begun, and what the old one held is lost",
         path, "is an empty file" if empty else "is gone",
         f" beside {', '.join(left)}" if left else "",
     )  # fmt: skip
     # A first start that was killed may leave an empty file, but none beside it.
-    return [Happened("begun anew", "store", 1)] if left else []
+    return bool(left)

@@ -29,9 +29,10 @@ from winnow_edge.products.worth import (
     density,
     utility,
 )
-from winnow_edge.store.budget import CONTACT_PAGES, FRAME, Budget, pages_for
+from winnow_edge.store.budget import CONTACT_PAGES, FRAME, PAGE, Budget, pages_for
 from winnow_edge.store.compact import Compactor
 from winnow_edge.store.events import count_event
+from winnow_edge.store.file import waited
 from winnow_edge.store.schema import SOUND_PRODUCT, Meta, ProductState, among
 from winnow_edge.store.store import Store
 
@@ -113,9 +114,7 @@ class Keeper:
         chosen, left_out = list(products), list[Product]()
         worth = {id(p): _density(p, self._mission, names) for p in chosen if p.kind in _HEAVY}
         while True:
-            need = pages_for([*(len(p.data) for p in chosen), pending])
-            pages = min(self._most, self._pragma("page_count") + need)
-            fits = need * FRAME <= self.budget.log_room(pages)
+            need, fits = self._need([*(len(p.data) for p in chosen), pending])
             pictures = sorted((p for p in chosen if id(p) in worth), key=lambda p: worth[id(p)])
             self._least = worth[id(pictures[0])] if pictures else math.inf
             if fits and self._free_pages(need):
@@ -136,6 +135,21 @@ class Keeper:
                     count_event(self._store, "evicted", _about(p.kind, p.class_index, names), 1)
         return chosen
 
+    def admit_all(self, products: Sequence[Product], names: tuple[str, ...]) -> bool:
+        """Make room for all of these products, or for none; whether there is room. Nothing is
+        evicted for products that what is worth less could not make room for. Raises
+        StoreTroubleError as `admit` does."""
+        need, fits = self._need([len(p.data) for p in products])
+        least = min((_density(p, self._mission, names) for p in products), default=0.0)
+        room = self._room()
+        if not fits or (room < need and room + self._given_for(least) < need):
+            return False
+        self._least = least
+        if not self._free_pages(need):
+            return False
+        self._make_log_room(need)
+        return True
+
     def added(
         self, numbers: Sequence[int], products: Sequence[Product], names: tuple[str, ...]
     ) -> None:
@@ -151,6 +165,28 @@ class Keeper:
     def _pragma(self, name: str) -> int:
         ((value,),) = self._store.select(f"PRAGMA {name}")
         return int(value)
+
+    def _need(self, sizes: Sequence[int]) -> tuple[int, bool]:
+        """Pages that products of so many octets may take, and whether the log has room for them."""
+        need = pages_for(sizes)
+        pages = min(self._most, self._pragma("page_count") + need)
+        return need, need * FRAME <= self.budget.log_room(pages)
+
+    def _given_for(self, worth: float) -> int:
+        """About so many pages would be free without what the ground has, records to be compacted,
+        and pictures worth up to so much per byte. Long rows have pages of their own; of short ones
+        half are taken to share theirs with what stays."""
+        table = self._store.table((ProductState.STORED,), kinds=_HEAVY, with_data=True)
+        sizes = table.columns["bytes"][density(table, self._mission) <= worth].astype(np.int64)
+        if self._waits:
+            sizes = sizes[:0]
+        ((long, short),) = self._store.select(
+            f"SELECT coalesce(SUM(bytes / {PAGE}), 0), coalesce(SUM(bytes % {PAGE}), 0)"
+            " FROM product WHERE data IS NOT NULL AND (state = 2 AND kind > 0"
+            f" OR state = 0 AND kind = {Kind.RECORD:d} AND detection = 0) AND {SOUND_PRODUCT}"
+        )
+        pages = long + int((sizes // PAGE).sum())
+        return int(pages + (short + int((sizes % PAGE).sum())) // (2 * PAGE))
 
     def _room(self) -> int:
         """Pages that are free in the file, and that it may still grow by."""
@@ -193,6 +229,9 @@ class Keeper:
         pages = min(self._most, self._pragma("page_count") + frames)
         if size + frames * FRAME <= self.budget.log_room(pages) or not size:
             return
+        waited(self._copy_log_back, self._store.stop)
+
+    def _copy_log_back(self) -> None:
         ((busy, *_),) = self._store.select("PRAGMA wal_checkpoint(TRUNCATE)")
         if busy:
             raise StoreTroubleError(

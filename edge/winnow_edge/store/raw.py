@@ -15,7 +15,11 @@ from typing import Final
 PAGE: Final = 4096
 """Octets of a page where the header of the file does not say."""
 _HEADER: Final = 100
-_LEAF_TABLE, _LEAF_INDEX = 0x0D, 0x0A
+_LEAF_TABLE, _LEAF_INDEX, _INNER_INDEX = 0x0D, 0x0A, 0x02
+_HEADS: Final = {_LEAF_TABLE: 8, _LEAF_INDEX: 8, _INNER_INDEX: 12}
+"""Octets before the places of a page's cells."""
+_CHILD: Final = 4
+"""Octets of an inner page's cell that name the page below."""
 _INTEGERS: Final = {1: 1, 2: 2, 3: 3, 4: 4, 5: 6, 6: 8}
 _MOST_OVERFLOW: Final = 1 << 14
 """Pages of the longest row: 64 MB."""
@@ -52,7 +56,7 @@ class Pages:
 
     def rows(self) -> Iterator[tuple[int, int, Row]]:
         """Page, rowid and columns of every row on the leaves of tables that are in use."""
-        for number, page, cells in self._leaves(_LEAF_TABLE):
+        for number, page, cells in self._cells(_LEAF_TABLE):
             for at in cells:
                 try:
                     length, at = _varint(page, at)
@@ -63,9 +67,12 @@ class Pages:
                 yield number, rowid, columns
 
     def entries(self) -> Iterator[tuple[int, Row]]:
-        """Page and columns of every entry on the leaves of indices and of tables without rowid."""
-        for number, page, cells in self._leaves(_LEAF_INDEX):
+        """Page and columns of every entry of indices and of tables without rowid: their inner pages
+        hold entries of their own."""
+        for number, page, cells in self._cells(_LEAF_INDEX, _INNER_INDEX):
+            inner = page[_HEADER if number == 1 else 0] == _INNER_INDEX
             for at in cells:
+                at += _CHILD * inner
                 try:
                     length, at = _varint(page, at)
                     columns = record(self._payload(page, at, length, index=True))
@@ -73,18 +80,19 @@ class Pages:
                     continue
                 yield number, columns
 
-    def _leaves(self, kind: int) -> Iterator[tuple[int, bytes, tuple[int, ...]]]:
-        """Number, octets and places of the cells of every leaf page of a kind."""
+    def _cells(self, *kinds: int) -> Iterator[tuple[int, bytes, tuple[int, ...]]]:
+        """Number, octets and places of the cells of every page of these kinds that is in use."""
         for number in range(1, self.count + 1):
             if number in self._free:
                 continue
             page = self.page(number)
             at = _HEADER if number == 1 else 0
-            if len(page) < self.size or page[at] != kind:
+            if len(page) < self.size or page[at] not in kinds:
                 continue
             (cells,) = struct.unpack_from(">H", page, at + 3)
-            if at + 8 + 2 * cells <= len(page):
-                yield number, page, struct.unpack_from(f">{cells}H", page, at + 8)
+            first = at + _HEADS[page[at]]
+            if first + 2 * cells <= len(page):
+                yield number, page, struct.unpack_from(f">{cells}H", page, first)
 
     def _payload(self, page: bytes, at: int, length: int, *, index: bool = False) -> bytes:
         """The octets of a cell, those on overflow pages too. Raises ValueError."""

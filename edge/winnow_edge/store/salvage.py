@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,13 +21,17 @@ from winnow_edge.files import sync_folder
 from winnow_edge.products.encode import SWATH_TILE
 from winnow_edge.products.kinds import Kind
 from winnow_edge.store.file import connect, explained, prepare
-from winnow_edge.store.raw import Pages, Row
+from winnow_edge.store.raw import Pages, Row, Value
 from winnow_edge.store.rebuild import rebuild_swaths
 from winnow_edge.store.schema import (
     APPLICATION_ID,
+    COUNT_EVENT,
+    EVENTS,
     INTACT,
+    MAX_CONTACT,
     SCHEMA_VERSION,
     SEAL,
+    SEAL_SWATH,
     SOUND_CONTAINER,
     SOUND_PRODUCT,
     STORE_FILE,
@@ -42,13 +47,16 @@ DAMAGED_FILE: Final = f"{STORE_FILE}.damaged"
 _PRODUCT_COLUMNS: Final = 15
 _CONTAINER_COLUMNS: Final = 5
 _KEYS: Final = frozenset(str(key) for key in Meta)
+_TO_COME: Final = (Meta.NEXT_PRODUCT, Meta.NEXT_SWATH, Meta.NEXT_CONTAINER)
+_MOST_EVENTS: Final = 2**48
 
 
 @dataclass
 class Salvaged:
     """What a salvage kept and lost. `lost` names products as (number, kind, swath, tile), as far
     as the index tells; `anew` is whether the numbers of the store were lost, so that it counts as
-    another store; `rebuilt` are swaths whose rows were lost and made again of their products."""
+    another store; `rebuilt` are swaths whose rows were lost and made again of their products;
+    `forgot` is whether the damaged file of an earlier salvage was deleted."""
 
     products: int = 0
     swaths: int = 0
@@ -58,6 +66,7 @@ class Salvaged:
     returned: int = 0
     anew: bool = False
     damaged_file: Path | None = None
+    forgot: bool = False
 
     def as_json(self) -> dict[str, Any]:
         named = [
@@ -70,8 +79,9 @@ class Salvaged:
 def salvage(folder: Path) -> Salvaged:
     """Make the store in `folder` anew of what its file holds.
 
-    The damaged file is kept as `DAMAGED_FILE`. Raises StoreError: there is none, the file is of
-    another version or holds nothing of a store, another process uses it, or the disk is full.
+    The damaged file is kept as `DAMAGED_FILE`, and that of an earlier salvage is not. Raises
+    StoreError: there is none, the file is of another version or holds nothing of a store, another
+    process uses it, or the disk is full.
     """
     path = folder / STORE_FILE
     with explained(path):
@@ -88,6 +98,7 @@ def salvage(folder: Path) -> Salvaged:
         except BaseException:
             _remove(new)
             raise
+        found.forgot = forget_damaged(folder)
         found.damaged_file = _put_in_place(path, new)
     return found
 
@@ -132,24 +143,48 @@ def _filled(db: sqlite3.Connection, pages: Pages, path: Path) -> Salvaged:
                 marks = ", ".join("?" * len(row))
                 with suppress(sqlite3.IntegrityError):
                     db.execute(f"INSERT INTO {table} VALUES ({marks})", (rowid, *row[1:]))
-        told, meta = _entries(pages)
-        found.anew = not _take_meta(db, meta)
+        told = _entries(pages)
+        found.anew = not _take_meta(db, told.own)
         _drop_unsound(db)
         found.rebuilt = rebuild_swaths(db)
         found.returned = _put_back_uncarried(db)
-        found.lost = sorted(_missing(db, told))
+        found.lost = sorted(_missing(db, told.products))
         for table, name in (("product", "products"), ("swath", "swaths"), ("container",) * 2):
             name = "containers" if table == "container" else name
             ((count,),) = db.execute(f"SELECT COUNT(*) FROM {table}").fetchall()
             setattr(found, name, count)
-        if not (found.products or found.swaths or meta):
+        if not (found.products or found.swaths or told.own):
             raise StoreError("holds nothing of a Winnow store", where=path)
+        _count_events(db, told.events, found)
         db.execute("COMMIT")
     except BaseException:
         if db.in_transaction:
             db.execute("ROLLBACK")
         raise
     return found
+
+
+@dataclass
+class _Entries:
+    """What a damaged store tells beside its rows: (swath, tile, kind, class) of products by number,
+    the store's own values with their seals, how often what happened."""
+
+    products: dict[int, Row] = field(default_factory=dict)
+    own: dict[str, tuple[Value, Value]] = field(default_factory=dict)
+    events: dict[Row, int] = field(default_factory=dict)
+
+
+def _count_events(db: sqlite3.Connection, known: dict[Row, int], found: Salvaged) -> None:
+    """Keep what was counted, and count the salvage itself: in its own transaction, as a disk that
+    is full may take no other."""
+    db.executemany("INSERT INTO event VALUES (?, ?, ?, ?)", ((*k, n) for k, n in known.items()))
+    ((contact,),) = db.execute(
+        "SELECT coalesce(MAX(value), 0) FROM meta WHERE key = ? AND typeof(value) = 'integer'",
+        (Meta.CONTACT,),
+    ).fetchall()
+    lost = Counter(kind.name.lower() for _, kind, _, _ in found.lost)
+    for event in (("salvaged", "store", 1), *(("lost", kind, n) for kind, n in lost.items())):
+        db.execute(COUNT_EVENT, (contact, *event))
 
 
 def _table_of(row: Row) -> str | None:
@@ -159,30 +194,64 @@ def _table_of(row: Row) -> str | None:
     return "container" if len(row) == _CONTAINER_COLUMNS else None
 
 
-def _entries(pages: Pages) -> tuple[dict[int, Row], dict[str, Any]]:
-    """The index of products, (swath, tile, kind, class) by number, and the store's own values."""
-    told, meta = dict[int, Row](), dict[str, Any]()
-    on_page = dict[int, dict[str, Any]]()
+def _entries(pages: Pages) -> _Entries:
+    """What the indices of a damaged store tell, and its tables without rowid."""
+    found = _Entries()
+    on_page = dict[int, dict[str, tuple[Value, Value]]]()
     for page, row in pages.entries():
         if len(row) == 5 and all(isinstance(value, int) for value in row):
             number = row[4]
             assert isinstance(number, int)
-            told[number] = row[:4]
-        elif len(row) == 3 and row[0] in _KEYS and row[2] == seal_of(row[0], row[1]):
-            on_page.setdefault(page, {})[str(row[0])] = row[1]
+            found.products[number] = row[:4]
+        elif len(row) == 3 and row[0] in _KEYS:
+            on_page.setdefault(page, {})[str(row[0])] = row[1:]
+        elif len(row) == 4 and _is_event(row):
+            key, n = row[:3], row[3]
+            assert isinstance(n, int)
+            found.events[key] = max(n, found.events.get(key, 0))
     for values in on_page.values():  # names of swaths are on a page of their own
-        if Meta.STORE_ID in values:
-            meta = values
-    return told, meta
+        if _is_sealed(Meta.STORE_ID, *values.get(Meta.STORE_ID, (None, None))):
+            found.own = values
+    return found
 
 
-def _take_meta(db: sqlite3.Connection, meta: dict[str, Any]) -> bool:
-    """Keep the store's own values; whether its number is among them."""
-    known = is_store_id(meta.get(Meta.STORE_ID))
-    if known:
-        rows = [(key, value, seal_of(key, value)) for key, value in meta.items()]
-        db.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?, ?)", rows)
-    return known
+def _is_sealed(key: str, value: Value, seal: Value) -> bool:
+    return seal == seal_of(str(key), value)
+
+
+def _is_event(row: Row) -> bool:
+    """Whether a row counts an event. It has no checksum: a count is for people."""
+    contact, what, about, n = row
+    return (
+        isinstance(contact, int) and 0 <= contact <= MAX_CONTACT
+        and what in EVENTS and isinstance(about, str)
+        and isinstance(n, int) and 0 < n < _MOST_EVENTS
+    )  # fmt: skip
+
+
+def _take_meta(db: sqlite3.Connection, own: dict[str, tuple[Value, Value]]) -> bool:
+    """Keep the store's own values; whether its number is among them. A number to come that is
+    damaged or gone stays damaged, so that it leaps over all that may have been given out."""
+    sound = {key: row for key, row in own.items() if _is_sealed(key, *row)}
+    if not is_store_id(sound.get(Meta.STORE_ID, (None,))[0]):
+        return False
+    db.executemany(
+        "INSERT OR REPLACE INTO meta VALUES (?, ?, ?)", ((k, *row) for k, row in sound.items())
+    )
+    used = _used(db, sound)
+    gone = [key for key in _TO_COME if key not in sound and (key in own or key in used)]
+    db.executemany("INSERT INTO meta VALUES (?, NULL, -1)", ((str(key),) for key in gone))
+    return True
+
+
+def _used(db: sqlite3.Connection, sound: dict[str, tuple[Value, Value]]) -> Sequence[Meta]:
+    """Which numbers a store has given out, as far as is known of it."""
+    if sound.get(Meta.CONTACT, (None,))[0] != 0:
+        return _TO_COME
+    ((rows,),) = db.execute(
+        "SELECT EXISTS (SELECT 1 FROM product) OR EXISTS (SELECT 1 FROM swath)"
+    ).fetchall()
+    return _TO_COME[:2] if rows else ()
 
 
 def _drop_unsound(db: sqlite3.Connection) -> None:
@@ -221,14 +290,17 @@ def _missing(db: sqlite3.Connection, told: dict[int, Row]) -> Iterator[tuple[int
     for number, (swath, tile, kind, _) in told.items():
         if number not in there and isinstance(kind, int) and kind in set(Kind) - {Kind.SWATH}:
             yield number, Kind(kind), int(swath or 0), int(tile or 0)
-    for swath, number in db.execute("SELECT id, announcement FROM swath"):
+    for swath, number in db.execute("SELECT id, announcement FROM swath").fetchall():
         if number is not None and number not in there:
+            # Without a number the next contact announces it again.
+            db.execute("UPDATE swath SET announcement = NULL WHERE id = ?", (swath,))
+            db.execute(SEAL_SWATH, (swath,))
             yield number, Kind.SWATH, swath, SWATH_TILE
 
 
 def _put_in_place(path: Path, new: Path) -> Path:
     """Put the new file where the damaged one was, which is kept; where."""
-    kept = free_name(path)
+    kept, aside = path.with_name(DAMAGED_FILE), path.with_name(f"{DAMAGED_FILE}.part")
     with new.open("rb") as stream:
         os.fsync(stream.fileno())
     for end in ("-wal", "-shm"):  # what could not be folded in must not be read into the new file
@@ -236,19 +308,21 @@ def _put_in_place(path: Path, new: Path) -> Path:
         if log.exists() and log.stat().st_size:
             log.replace(kept.with_name(kept.name + end))
         log.unlink(missing_ok=True)
-    kept.hardlink_to(path)
+    aside.unlink(missing_ok=True)
+    aside.hardlink_to(path)
+    aside.replace(kept)
+    aside.unlink(missing_ok=True)  # a name of the file that `kept` was already
     new.replace(path)
     sync_folder(path.parent)
     return kept
 
 
-def free_name(path: Path) -> Path:
-    """A name for the damaged file of a store that no file has yet."""
-    kept, number = path.with_name(DAMAGED_FILE), 1
-    while kept.exists() or kept.with_name(f"{kept.name}-wal").exists():
-        number += 1
-        kept = path.with_name(f"{DAMAGED_FILE}.{number}")
-    return kept
+def forget_damaged(folder: Path) -> bool:
+    """Delete what earlier salvages put aside; whether there was anything. Raises OSError."""
+    found = list(folder.glob(f"{DAMAGED_FILE}*"))
+    for file in found:
+        file.unlink(missing_ok=True)
+    return bool(found)
 
 
 def _remove(file: Path) -> None:

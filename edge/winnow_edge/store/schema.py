@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import enum
-import json
 import struct
 import zlib
 from collections.abc import Sequence
@@ -12,6 +11,7 @@ from typing import Any, Final
 
 from winnow_edge.products.kinds import NO_CLASS, Kind
 from winnow_edge.products.sketch import SKETCH_BYTES
+from winnow_edge.tables import Reader, plain_json, setting
 
 STORE_FILE: Final = "store.db"
 SCHEMA_VERSION: Final = 3
@@ -102,6 +102,7 @@ _SWATH_COLUMNS: Final = (
     "id, name, samples, classes, bundle, digest, fingerprint, info, born, next_tile,"
     " next_line, summary, announcement"
 )
+_SWATH_KEYS: Final = tuple(_SWATH_COLUMNS.split(", "))
 SEAL_SWATH: Final = f"UPDATE swath SET crc = seal_of({_SWATH_COLUMNS}) WHERE id = ?"
 """To be run after every change of a swath's row; `pending` has a seal of its own."""
 COUNT_EVENT: Final = (
@@ -109,6 +110,13 @@ COUNT_EVENT: Final = (
     " ON CONFLICT (contact, what, about) DO UPDATE SET n = n + excluded.n"
 )
 """Contact, what happened, about what, how often."""
+EVENTS: Final = frozenset(
+    {
+        "evicted", "left out", "delivered", "compacted", "forgotten", "damaged", "salvaged", "lost",
+        "begun anew", "in memory",
+    }
+)  # fmt: skip
+"""What can happen."""
 _PRODUCT_KEY: Final = struct.Struct(">qqqqqdqq")
 
 
@@ -220,25 +228,25 @@ class ContainerState(enum.IntEnum):
     """Missing or not heard of: its products are back in the ranking."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StoredSwath:
     """A swath of the store; `summary` is None until it is complete.
 
     `born` is the number of contacts that had been held when the swath began.
     """
 
-    id: int
-    name: str
-    samples: int
-    classes: tuple[str, ...]
-    bundle: str
-    digest: str
-    fingerprint: str | None
-    info: dict[str, Any]
-    born: int
-    next_tile: int
-    next_line: int
-    summary: dict[str, Any] | None
+    id: int = setting(..., 1, MAX_SWATH)
+    name: str = setting(...)
+    samples: int = setting(..., 1, 2**31 - 1)
+    classes: tuple[str, ...] = setting(..., fewest=1, most=NO_CLASS - 1)
+    bundle: str = setting(...)
+    digest: str = setting(...)
+    fingerprint: str | None = setting(None)
+    info: dict[str, Any] = setting(...)
+    born: int = setting(..., 0, MAX_CONTACT)
+    next_tile: int = setting(..., 0, 2**32 - 1)
+    next_line: int = setting(..., 0, 2**32 - 1)
+    summary: dict[str, Any] | None = setting(None)
 
     @property
     def complete(self) -> bool:
@@ -253,35 +261,22 @@ class StoredSwath:
 
     @classmethod
     def read(cls, values: tuple[Any, ...]) -> StoredSwath:
-        """From the values of `SELECT_SWATH`. Raises what `file.sound` explains."""
-        number, name, samples, classes, bundle, digest, fingerprint, info, *more = values
-        born, tile, line, summary, _, crc = more
-        if crc != seal_of(*values[:-1]):
+        """From the values of `SELECT_SWATH`. Raises ValueError where they make no sense."""
+        *row, crc = values
+        if crc != seal_of(*row):
             raise ValueError("its CRC-32 differs")
-        names, about = json.loads(classes), json.loads(info)
-        told = json.loads(summary) if summary is not None else None
-        # Lone surrogates and numbers without end could not be sent.
-        json.dumps([names, about, told], ensure_ascii=False, allow_nan=False).encode()
-        for value, least, most in (
-            (number, 1, MAX_SWATH),
-            (samples, 1, 2**31 - 1),
-            (born, 0, MAX_CONTACT),
-            (tile, 0, 2**32 - 1),
-            (line, 0, 2**32 - 1),
-        ):
-            if type(value) is not int or not least <= value <= most:
-                raise ValueError(f"{value!r} is not {least} to {most}")
-        if not (isinstance(names, list) and 0 < len(names) < NO_CLASS):
-            raise ValueError("its classes are no list of names")
-        texts = [name, bundle, digest, *names, *([] if fingerprint is None else [fingerprint])]
-        if not all(isinstance(text, str) for text in texts):
-            raise ValueError("text was expected")
-        if not isinstance(about, dict) or not isinstance(told, dict | None):
-            raise ValueError("an object was expected")
-        return cls(
-            number, name, samples, tuple(names), bundle, digest, fingerprint, about, born, tile,
-            line, told,
-        )  # fmt: skip
+        raw = dict(zip(_SWATH_KEYS, row, strict=True))
+        for key in ("classes", "info", "summary"):
+            if raw[key] is not None:
+                if not isinstance(raw[key], str):
+                    raise ValueError(f"`{key}` is no text")
+                raw[key] = plain_json(raw[key])
+        del raw["announcement"]
+        return Reader("swath", _senseless).table(cls, raw)
+
+
+def _senseless(what: str, **_: object) -> ValueError:
+    return ValueError(what)
 
 
 @dataclass(frozen=True, slots=True)

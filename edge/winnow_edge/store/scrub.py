@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 
+from winnow_edge.errors import StoreTroubleError
 from winnow_edge.store.events import count_event
 from winnow_edge.store.file import suspect
 from winnow_edge.store.schema import INTACT, SOUND_PRODUCT
@@ -31,6 +32,16 @@ def scrub(store: Store) -> bool:
     ended = len(found) < _FEW
     store.scrubbed = 0 if ended else found[-1][0]
     return ended
+
+
+def idle(store: Store) -> bool:
+    """`scrub` while a swath waits for its lines; True also where the store is busy, or its disk
+    full or failing: who has something to write will tell. Raises StoreDamagedError."""
+    try:
+        return scrub(store)
+    except StoreTroubleError as error:
+        log.info("not read in idle time: %s", error)
+        return True
 
 
 def trust(store: Store) -> None:

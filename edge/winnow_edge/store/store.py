@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
@@ -28,18 +28,13 @@ from winnow_edge.files import make_folder
 from winnow_edge.mission import Mission
 from winnow_edge.products.kinds import NO_CLASS, Kind
 from winnow_edge.products.table import MORE, PACKED, ProductTable
-from winnow_edge.store import mending, room
+from winnow_edge.store import mending, own, room
 from winnow_edge.store.budget import Budget
-from winnow_edge.store.file import connect_read_only, explained, prepare, sound
+from winnow_edge.store.file import connect_read_only, explained, prepare, sound, waited
 from winnow_edge.store.opening import connect_whole, make_room
 from winnow_edge.store.schema import (
-    COUNT_EVENT,
-    MAX_CONTACT,
-    MAX_PRODUCT,
-    MAX_SWATH,
     SELECT_PRODUCT,
     SELECT_SWATH,
-    SOUND_CONTAINER,
     SOUND_PRODUCT,
     STORE_FILE,
     Meta,
@@ -55,21 +50,10 @@ from winnow_edge.store.short import Disk
 
 log = logging.getLogger(__name__)
 _MAKES: Final = "`winnow-edge run` makes one"
-_NEWEST: Final = {
-    Meta.CONTACT: (f"SELECT MAX(contact) FROM container WHERE {SOUND_CONTAINER}", MAX_CONTACT + 1),
-    Meta.NEXT_PRODUCT: (
-        f"SELECT MAX(id) + 1 FROM product WHERE id < {MAX_PRODUCT}",
-        MAX_PRODUCT + 1,
-    ),
-    Meta.NEXT_SWATH: (f"SELECT MAX(id) + 1 FROM swath WHERE id < {MAX_SWATH}", MAX_SWATH + 1),
-    Meta.NEXT_CONTAINER: (f"SELECT MAX(id) + 1 FROM container WHERE id < {2**32 - 1}", 2**32),
-    Meta.SEQUENCE: ("SELECT 0", 2**14),
-    Meta.DATA_BYTES: ("SELECT 0", 2**62),
-}
-"""For each number of the store's own, a query for the least that it can be, and its limit. Rows
-whose damage lies in a number beyond it are not counted."""
-_LEAP: Final = {Meta.NEXT_PRODUCT: 2**32, Meta.NEXT_SWATH: 2**16, Meta.NEXT_CONTAINER: 2**20}
-"""How far a damaged number leaps over what may have been given out and is no longer on board."""
+
+
+def _never() -> bool:
+    return False
 
 
 class Store:
@@ -90,6 +74,8 @@ class Store:
         self.keeper: object | None = None
         """Keeps the quota (`quota.Keeper`), from the first block on."""
         self.rank_changes = 0  # of the order of eviction
+        self.stop = _never
+        """Ends the wait for a process that writes."""
         self._opened = ExitStack()
         self._told_swaths: set[int] = set()
         number = self.meta(Meta.STORE_ID)
@@ -111,6 +97,7 @@ class Store:
         create: bool = True,
         grows: bool = True,
         light: bool = False,
+        stop: Callable[[], bool] = _never,
     ) -> Store:
         """Open the store in `folder`; make it if there is none, unless `read_only` or not `create`.
 
@@ -121,6 +108,7 @@ class Store:
         `grows`, as for a contact, a few more. A `light` one is for a disk that stays full: it keeps
         no more pictures, and gives up those that it has for records. A damaged store is salvaged
         first, unless it is opened `read_only`; that is told in a line, and counted as an event.
+        Another process that writes is waited for, here and later, until `stop` says so.
         """
         folder = Path(folder)
         if read_only:
@@ -129,16 +117,13 @@ class Store:
             cls._opened_for_writing,
             folder, mission=mission, create=create, grows=grows, light=light,
         )  # fmt: skip
-        happened = mending.look(folder, create=create)
+        again = waited(partial(mending.look, folder, create=create), stop)
         try:
-            store = opened()
+            store = waited(partial(opened, again=again), stop)
         except StoreDamagedError as error:
-            happened += mending.salvaged(folder, error)
-            store = opened()
-        if happened:
-            with store.transaction():
-                for event in happened:
-                    store.db.execute(COUNT_EVENT, (store.contacts(), *event))
+            waited(partial(mending.salvaged, folder, error), stop)
+            store = waited(opened, stop)
+        store.stop = stop
         return store
 
     @classmethod
@@ -150,13 +135,20 @@ class Store:
             db = connect_read_only(path)
             opened.callback(db.close)
             store = cls(db, path, mission)
-            store._adopt(read_only=True)
+            own.adopt(store, read_only=True)
             store._opened = opened.pop_all()
         return store
 
     @classmethod
     def _opened_for_writing(
-        cls, folder: Path, *, mission: Mission | None, create: bool, grows: bool, light: bool
+        cls,
+        folder: Path,
+        *,
+        mission: Mission | None,
+        create: bool,
+        grows: bool,
+        light: bool,
+        again: bool = False,
     ) -> Store:
         path = folder / STORE_FILE
         budget = Budget.of(int((mission.store.quota_mb if mission else 1e6) * 1e6))
@@ -171,11 +163,11 @@ class Store:
                     opened.callback(room.hold_again, folder, held)
                 db = connect_whole(path, opened)
                 opened.callback(db.close)
-                prepare(db)
+                prepare(db, again=again)
                 store = cls(db, path, mission)
                 if held is not None:
                     store.disk.found_full(held)
-                store._adopt(read_only=False)
+                own.adopt(store, read_only=False)
                 if light:
                     store.disk.live_short()
                 elif store.disk.short:
@@ -204,8 +196,8 @@ class Store:
     @contextmanager
     def transaction(self) -> Iterator[None]:
         """One transaction: all of it is committed, or none. Raises StoreError."""
+        waited(partial(self.select, "BEGIN IMMEDIATE"), self.stop)
         with explained(self.path):
-            self.db.execute("BEGIN IMMEDIATE")
             try:
                 yield
                 self.db.execute("COMMIT")
@@ -372,14 +364,7 @@ class Store:
 
     def number(self, key: Meta) -> int:
         """A number of the store's own; of a damaged one, the least that it can be."""
-        query, limit = _NEWEST[key]
-        value = self.meta(key)
-        (least,) = self.select(query)[0]
-        if type(value) is not int or not 0 <= value < limit:
-            value = 0
-            if self.holds(key):
-                least = (least or 0) + _LEAP.get(key, 0)
-        return max(value, least or 0)
+        return own.number(self, key)
 
     def set_meta(self, key: Meta, value: Any) -> None:
         """Set a value of the store's own, inside a transaction."""
@@ -390,16 +375,3 @@ class Store:
         """Everything that a query gives. Raises StoreError."""
         with explained(self.path):
             return self.db.execute(sql, arguments).fetchall()
-
-    def _adopt(self, read_only: bool) -> None:
-        """A new store belongs to the first mission that opens it."""
-        made_for = self.meta(Meta.MISSION)
-        if self.mission is not None and made_for is None and not read_only:
-            with self.transaction():
-                self.set_meta(Meta.MISSION, self.mission.name)
-        elif self.mission is not None and made_for not in (None, self.mission.name):
-            raise StoreError(
-                f"belongs to mission {made_for!r}, not {self.mission.name!r}",
-                where=self.path,
-                hint="name another folder with --store",
-            )

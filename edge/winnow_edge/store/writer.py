@@ -209,10 +209,8 @@ def add_products(
     of the store's own, all in one transaction; False, and nothing is done, where there is no room
     for all of them. Raises StoreError."""
     keeper = _keeper(store)
-    if keeper is not None:
-        admitted = keeper.admit(products, swath.classes, pending=0)
-        if len(admitted) < len(products):
-            return False
+    if keeper is not None and not keeper.admit_all(products, swath.classes):
+        return False
     with store.transaction():
         numbers = insert(store, swath.id, products)
         for key, value in meta.items():
@@ -220,6 +218,26 @@ def add_products(
     if keeper is not None:
         keeper.added(numbers, products, swath.classes)
     return True
+
+
+def announce_lost(store: Store) -> int:
+    """Tell the ground anew of swaths whose products that do are lost, as far as anything is to be
+    told of them; how many. Raises StoreError."""
+    there = store.announcements()
+    lost = [swath for swath in store.swaths() if swath.id not in there]
+    asked = [swath for swath in lost if store.select(_IS_TO_BE_TOLD, (swath.id,))]
+    for swath in asked:
+        with store.transaction():
+            _announce(store, swath, swath.summary)
+    return len(asked)
+
+
+_IS_TO_BE_TOLD: Final = (
+    "SELECT 1 FROM swath WHERE id = ? AND (announcement IS NULL"
+    " OR EXISTS (SELECT 1 FROM product WHERE product.id = announcement)"
+    f" OR EXISTS (SELECT 1 FROM product WHERE swath = swath.id AND state < 2 AND {SOUND_PRODUCT}))"
+)
+"""Of a store of an earlier format, what the ground has is not there."""
 
 
 def next_index(store: Store, swath: StoredSwath, kind: Kind) -> int:

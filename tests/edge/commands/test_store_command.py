@@ -138,8 +138,10 @@ def test_salvage(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "kept     2 swaths" in text
     assert f"the damaged file is {store}/store.db.damaged" in text
     assert told(capsys, "check", store)["sound"] is True
-    told(capsys, "salvage", store)
-    assert (store / "store.db.damaged.2").exists()
+    text = said(capsys, "salvage", store)
+    assert "that of an earlier salvage is deleted" in text
+    assert (store / "store.db.damaged").exists()
+    assert not (store / "store.db.damaged.2").exists()
 
 
 @pytest.mark.parametrize("task", ["list", "show", "export", "check", "vacuum", "salvage"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
+import resource
 import sqlite3
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from winnow_edge.cli import main
 from winnow_edge.downlink.contact import downlink
 from winnow_edge.downlink.reader import LinkCounts, read_containers
 from winnow_edge.errors import StoreDamagedError, StoreError, StoreTroubleError, Trouble
+from winnow_edge.store import file
 from winnow_edge.store.events import events
 from winnow_edge.store.quota import drop_delivered
 from winnow_edge.store.rows import set_state
@@ -94,9 +96,12 @@ def test_a_contact_that_meets_a_damaged_page_mends_the_store_and_goes_on(
     assert "is made anew" in caplog.text
     with out.open("rb") as stream:
         carried = {i.id: i.data for c in read_containers(stream, LinkCounts()) for i in c.items}
-    assert carried.items() <= known.items()
     lost = known.keys() - carried.keys()
     assert lost
+    # The swath product that was on the page is made again, under a number of its own.
+    again = {number: data for number, data in carried.items() if number not in known}
+    assert carried.items() - again.items() <= known.items()
+    assert set(again.values()) <= {known[number] for number in lost}
     with Store.open(store, mission=None) as opened:
         assert sum(events(opened)["lost"].values()) == len(lost)
     assert not (store / "store.db.suspect").exists()
@@ -242,3 +247,81 @@ def test_a_disk_that_fails_for_a_moment_damages_no_product(
     with pytest.raises(StoreTroubleError):
         sent(tmp_path)
     assert sent(tmp_path) == known
+
+
+def test_a_store_that_is_busy_is_waited_for_until_the_run_is_to_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stocked(tmp_path)
+    monkeypatch.setattr(file, "BUSY_S", 1e9)
+    asked = []
+
+    def stop() -> bool:
+        asked.append(1)
+        return len(asked) > 1
+
+    with (
+        Store.open(tmp_path, mission=MISSION, stop=stop) as store,
+        Store.open(tmp_path, mission=MISSION) as other,
+        other.transaction(),
+    ):
+        with pytest.raises(StoreTroubleError) as raised, store.transaction():
+            pass
+        assert raised.value.trouble is Trouble.BUSY
+    assert len(asked) == 2
+
+
+def test_what_cannot_be_mended_in_idle_time_does_not_end_the_service(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another process holds the store while the run finds a damaged product."""
+    mission, incoming, store = write_probe(tmp_path, ""), tmp_path / "in", tmp_path / "store"
+    incoming.mkdir()
+    stocked(store)
+    with closing(sqlite3.connect(store / "store.db")) as db, db:
+        db.execute("UPDATE product SET data = zeroblob(bytes) WHERE id = 7")
+    monkeypatch.setattr(file, "BUSY_S", 0.1)
+    with closing(sqlite3.connect(store / "store.db", isolation_level=None)) as holder:
+        holder.execute("BEGIN IMMEDIATE")
+        assert main(["run", str(mission), str(incoming), "--incoming", "--store", str(store)]) == 0
+        holder.execute("ROLLBACK")
+    assert main(["run", str(mission), str(incoming), "--incoming", "--store", str(store)]) == 0
+    with Store.open(store, mission=None) as opened:
+        assert events(opened) == {"damaged": {"product": 1}}
+
+
+def test_a_swath_whose_product_is_lost_is_announced_again(tmp_path: Path) -> None:
+    known = stocked(tmp_path)
+    announced = max(n for n, data in known.items() if data.startswith(b"{"))
+    with closing(sqlite3.connect(tmp_path / "store.db")) as db, db:
+        db.execute("UPDATE product SET data = zeroblob(bytes) WHERE id = ?", (announced,))
+    salvage(tmp_path)
+    carried = sent(tmp_path)
+    told = [data for number, data in carried.items() if number not in known]
+    assert told == [known[announced]]
+    assert sent(tmp_path) == {}  # once
+
+
+def test_a_swath_whose_product_rots_is_announced_by_the_next_contact(tmp_path: Path) -> None:
+    known = stocked(tmp_path)
+    announced = max(n for n, data in known.items() if data.startswith(b"{"))
+    with closing(sqlite3.connect(tmp_path / "store.db")) as db, db:
+        db.execute("UPDATE product SET data = zeroblob(bytes) WHERE id = ?", (announced,))
+    first, second = sent(tmp_path), sent(tmp_path)
+    assert announced not in first | second
+    assert known[announced] in second.values()
+
+
+def test_what_a_salvage_put_aside_makes_room_on_a_full_disk(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    stocked(tmp_path)
+    salvage(tmp_path)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, hard))  # no file may grow beyond it
+    try:
+        Store.open(tmp_path, mission=MISSION, grows=False).close()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert not (tmp_path / "store.db.damaged").exists()
+    assert "what a salvage put aside is deleted" in caplog.text

@@ -14,12 +14,12 @@ from winnow_edge.downlink.reader import LinkCounts, read_containers
 from winnow_edge.errors import StoreTroubleError
 from winnow_edge.products.background import decode_background
 from winnow_edge.products.encode import decode_record
-from winnow_edge.products.kinds import Kind, Product
+from winnow_edge.products.kinds import NO_CLASS, Kind, Product
 from winnow_edge.store.check import check
 from winnow_edge.store.events import counts, events
 from winnow_edge.store.schema import ProductState
 from winnow_edge.store.store import Store
-from winnow_edge.store.writer import SwathWriter
+from winnow_edge.store.writer import SwathWriter, add_products
 from winnow_edge.testing import (
     begin,
     finish,
@@ -184,3 +184,34 @@ def test_a_reader_that_stays_keeps_the_run_waiting_and_the_quota_holds(tmp_path:
         image = product_of_size(Kind.IMAGE, 1000, 5000, 0.9)
         writer.commit(products=[image], next_tile=2000, next_line=1000, pending=b"")
         assert on_disk(tmp_path) <= 1_000_000
+
+
+@pytest.mark.parametrize("parts", [16, 60])
+def test_nothing_is_evicted_for_a_region_that_finds_no_room_even_so(
+    tmp_path: Path, parts: int
+) -> None:
+    mission = landmark_mission(quota(0.5) + "\n[requests]\nutility = 0.001")
+    with Store.open(tmp_path, mission=mission) as store:
+        writer = begin(store)
+        for tile in range(100):
+            images = [product_of_size(Kind.IMAGE, tile, 6000, 0.9)]
+            writer.commit(products=images, next_tile=tile + 1, next_line=tile, pending=b"")
+        before = events(store), {row.id for row in store.products()}
+        region = [
+            Product(Kind.REGION, n, NO_CLASS, 0.0, False, bytes(15_000)) for n in range(parts)
+        ]
+        assert not add_products(store, store.swaths()[0], region, {})
+        assert (events(store), {row.id for row in store.products()}) == before
+
+
+def test_a_region_takes_the_room_of_what_is_worth_less(tmp_path: Path) -> None:
+    mission = landmark_mission(quota(0.5) + "\n[requests]\nutility = 1000")
+    with Store.open(tmp_path, mission=mission) as store:
+        writer = begin(store)
+        for tile in range(100):
+            images = [product_of_size(Kind.IMAGE, tile, 6000, 0.9)]
+            writer.commit(products=images, next_tile=tile + 1, next_line=tile, pending=b"")
+        region = [Product(Kind.REGION, n, NO_CLASS, 0.0, False, bytes(15_000)) for n in range(4)]
+        assert add_products(store, store.swaths()[0], region, {})
+        assert on_disk(tmp_path) <= 500_000
+        assert counts(store)["region"]["stored"] == 4

@@ -14,10 +14,10 @@ from winnow_edge.downlink.contact import downlink
 from winnow_edge.errors import StoreError
 from winnow_edge.products.kinds import Kind
 from winnow_edge.store.check import check
-from winnow_edge.store.events import counts
+from winnow_edge.store.events import counts, events
 from winnow_edge.store.raw import Pages
 from winnow_edge.store.salvage import salvage
-from winnow_edge.store.schema import ProductState
+from winnow_edge.store.schema import COUNT_EVENT, ProductState
 from winnow_edge.store.store import Store
 from winnow_edge.testing import (
     begin,
@@ -167,3 +167,29 @@ def test_what_is_no_store_is_not_salvaged(tmp_path: Path) -> None:
         db.execute("PRAGMA user_version = 99")
     with pytest.raises(StoreError, match="99"):
         salvage(tmp_path / "new")
+
+
+def test_what_was_counted_is_kept_and_the_salvage_counts_itself(tmp_path: Path) -> None:
+    made(tmp_path)
+    with Store.open(tmp_path, mission=MISSION) as store, store.transaction():
+        for contact in range(400):  # over several pages, whose upper one holds rows of its own
+            store.db.execute(COUNT_EVENT, (contact, "evicted", "record crater", contact + 1))
+    with closing(sqlite3.connect(tmp_path / "store.db")) as db, db:
+        db.execute("UPDATE product SET data = zeroblob(bytes) WHERE kind = 3 AND swath = 2")
+        (images,) = db.execute(
+            "SELECT COUNT(*) FROM product WHERE kind = 3 AND swath = 2"
+        ).fetchone()
+    salvage(tmp_path)
+    with Store.open(tmp_path, mission=MISSION, read_only=True) as store:
+        found = events(store)
+        assert found["evicted"] == {"record crater": 400 * 401 // 2}
+        assert (found["salvaged"], found["lost"]) == ({"store": 1}, {"image": images})
+        assert store.select("SELECT n FROM event WHERE contact = 399") == [(400,)]
+
+
+def test_products_on_the_upper_pages_of_the_index_are_named_too(tmp_path: Path) -> None:
+    fill(tmp_path, MISSION, products_of_tiles(0, 1000, MISSION))
+    with Store.open(tmp_path, mission=MISSION) as store:
+        known = {row.id: row.kind for row in store.products()}
+        store.db.execute("UPDATE product SET data = zeroblob(bytes)")
+    assert {n: kind for n, kind, *_ in salvage(tmp_path).lost} == known
