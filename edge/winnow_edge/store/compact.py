@@ -11,7 +11,7 @@ from winnow_edge.store.rows import insert
 from winnow_edge.store.schema import INTACT, SOUND_PRODUCT, Meta, ProductState
 from winnow_edge.store.store import Store
 
-_FEWEST: Final = 32
+FEWEST: Final = 32
 """Fewer records are left as they are: a product has a head and a row of its own."""
 
 
@@ -33,7 +33,7 @@ class Compactor:
                 f" AND data IS NOT NULL AND {INTACT} ORDER BY tile LIMIT {MOST_TILES}",
                 (self._swath, self._tile),
             )
-            if len(found) >= _FEWEST:
+            if len(found) >= FEWEST:
                 self._tile = found[-1][1]
                 self._replace(found)
                 return True

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -20,10 +19,8 @@ from winnow_edge.products.table import COLUMNS, ProductTable
 from winnow_edge.products.worth import density
 from winnow_edge.store.schema import ProductState
 from winnow_ground.simulation.decide import Indices, Made, empty_columns
+from winnow_ground.simulation.quota import Quota, on_disk
 
-SLACK: Final = 1 / 64
-"""Share of the quota that is freed beyond need, so that not every row pays for sorting."""
-_LIGHT: Final = (Kind.SWATH, Kind.RECORD)
 Worth = Callable[["OnBoard", Indices], npt.NDArray[np.float64]]
 """Value per byte of products at these places."""
 
@@ -46,24 +43,23 @@ class Swath:
 
 class OnBoard:
     """Products in order of acquisition: `columns` of dtype `COLUMNS`, `state` of `ProductState`,
-    `made_at` in seconds; a product's id is its place, plus 1. `worth` says what eviction spares
-    (value per byte; None: the mission's)."""
+    `made_at` in seconds, `disk` the octets that each takes there now, `compacted` what became part
+    of a background product; a product's id is its place, plus 1. `worth` says what eviction spares
+    (value per byte; None: the mission's). `held` octets are on the disk."""
 
     def __init__(self, mission: Mission, worth: Worth | None = None, room: int = 4096) -> None:
         self._mission = mission
-        self._worth = worth or (lambda board, places: density(board.table(places), mission))
-        self.quota = int(mission.store.quota_mb * 1e6)
+        worth = worth or (lambda board, places: density(board.table(places), mission))
+        self._quota = Quota(self, mission, worth)
         self.count, self.held, self.contacts = 0, 0, 0
         self._columns = np.zeros(room, COLUMNS)
         self._state = np.zeros(room, np.uint8)
-        self._gone = np.zeros(room, np.bool_)
+        self._compacted = np.zeros(room, np.bool_)
+        self._disk = np.zeros(room, np.int64)
         self._made_at = np.zeros(room)
         self._local = np.full(room, -1, np.int64)
         self.swaths: list[Swath] = []
-        self.evicted_bytes = 0
         self.generated_bytes = 0
-        self.superseded_bytes = 0
-        """Of swath products whose place a newer one took."""
 
     @property
     def columns(self) -> npt.NDArray[np.void]:
@@ -81,6 +77,14 @@ class OnBoard:
     def local(self) -> npt.NDArray[np.int64]:
         """Which of its swath's products each is; -1: the one that announces it."""
         return self._local[: self.count]
+
+    @property
+    def disk(self) -> npt.NDArray[np.int64]:
+        return self._disk[: self.count]
+
+    @property
+    def compacted(self) -> npt.NDArray[np.bool_]:
+        return self._compacted[: self.count]
 
     # --- writing
 
@@ -100,13 +104,13 @@ class OnBoard:
         low, high = np.searchsorted(made.row, rows)
         columns = made.columns[low:high].copy()
         columns["swath"] = swath.number
-        at = self._insert(columns, now)
+        at = self.insert(columns, now)
         swath.placed[low:high] = at
         self._local[at] = np.arange(low, high)
         for row, place in made.marks:
             if rows[0] <= row < rows[1]:
                 self._columns["detection"][swath.placed[place]] = False
-        self._keep_quota()
+        self._quota.keep(now)
         return at
 
     def complete(self, swath: Swath, now: float) -> None:
@@ -117,6 +121,7 @@ class OnBoard:
         if self.contacts == swath.born:
             known = int(self._columns["bytes"][swath.announcement])
             self._columns["bytes"][swath.announcement] = size
+            self._disk[swath.announcement] += size - known
             self.held += size - known
             self.generated_bytes += size - known
             return
@@ -127,15 +132,17 @@ class OnBoard:
         columns = empty_columns(1)
         columns["kind"], columns["swath"], columns["tile"] = Kind.SWATH, number, -1
         columns["class_index"], columns["bytes"] = NO_CLASS, size
-        return int(self._insert(columns, now)[0])
+        return int(self.insert(columns, now)[0])
 
-    def _insert(self, columns: npt.NDArray[np.void], now: float) -> Indices:
+    def insert(self, columns: npt.NDArray[np.void], now: float) -> Indices:
+        """Store products, whatever room there is; where they are."""
         end = self.count + len(columns)
         if end > len(self._columns):
             room = max(end, 2 * len(self._columns)) - len(self._columns)
             self._columns = np.concatenate([self._columns, np.zeros(room, COLUMNS)])
             self._state = np.concatenate([self._state, np.zeros(room, np.uint8)])
-            self._gone = np.concatenate([self._gone, np.zeros(room, np.bool_)])
+            self._compacted = np.concatenate([self._compacted, np.zeros(room, np.bool_)])
+            self._disk = np.concatenate([self._disk, np.zeros(room, np.int64)])
             self._made_at = np.concatenate([self._made_at, np.zeros(room)])
             self._local = np.concatenate([self._local, np.full(room, -1, np.int64)])
         at = np.arange(self.count, end)
@@ -143,53 +150,10 @@ class OnBoard:
         self._columns[at] = columns
         self._made_at[at] = now
         self.count = end
-        size = int(columns["bytes"].sum(dtype=np.int64))
-        self.held += size
-        self.generated_bytes += size
+        self._disk[at] = on_disk(columns)
+        self.held += int(self._disk[at].sum())
+        self.generated_bytes += int(columns["bytes"].sum(dtype=np.int64))
         return at
-
-    # --- quota
-
-    def _keep_quota(self) -> None:
-        """Evict until the data fits the quota again, in the order of `store.quota`: what the ground
-        has, the pictures of least value per byte, those in flight, at last records."""
-        if self.held <= self.quota:
-            return
-        target = self.quota - int(self.quota * SLACK)
-        self._drop_acknowledged()
-        for state, light in (
-            (ProductState.STORED, False),
-            (ProductState.SENT, False),
-            (ProductState.STORED, True),
-            (ProductState.SENT, True),
-        ):
-            if self.held <= target:
-                break
-            self._evict(state, light, self.held - target)
-
-    def _drop_acknowledged(self) -> None:
-        kinds = self.columns["kind"]
-        having = self.state == ProductState.ACKNOWLEDGED
-        having &= ~self._gone[: self.count] & (kinds != Kind.SWATH)
-        self._gone[: self.count] |= having
-        self.held -= int(self.columns["bytes"][having].sum(dtype=np.int64))
-
-    def _evict(self, state: ProductState, light: bool, wanted: int) -> None:
-        kinds = self.columns["kind"]
-        of_kind = kinds == Kind.RECORD if light else ~np.isin(kinds, _LIGHT)
-        places = np.flatnonzero((self.state == state) & of_kind)
-        if not len(places):
-            return
-        sizes = self.columns["bytes"][places].astype(np.int64)
-        order = np.argsort(self._worth(self, places), kind="stable")
-        freed = np.cumsum(sizes[order])
-        count = int(np.searchsorted(freed, wanted)) + 1
-        chosen = places[order[:count]]
-        self._state[chosen] = ProductState.EVICTED
-        self._gone[chosen] = True
-        size = int(self.columns["bytes"][chosen].sum(dtype=np.int64))
-        self.held -= size
-        self.evicted_bytes += size
 
     # --- what contacts ask
 

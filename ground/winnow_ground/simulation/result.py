@@ -40,7 +40,7 @@ class ByClass:
 @dataclass(frozen=True)
 class Bytes:
     """Where all product bytes are in the end. Their sum is what was generated, or the run is
-    wrong."""
+    wrong. Records that were compacted count as the product that they became."""
 
     generated: int
     delivered: int
@@ -154,9 +154,10 @@ def _bytes(loop: Loop, delivered: npt.NDArray[np.bool_]) -> Bytes:
     flying[loop.radio.in_flight()] = True
     lost = flying & (state == ProductState.SENT) & ~delivered
     evicted = (state == ProductState.EVICTED) & ~delivered
-    stored = ~delivered & ~lost & ~evicted
+    replaced = board.compacted & ~delivered  # by a background product, which is counted instead
+    stored = ~delivered & ~lost & ~evicted & ~replaced
     return Bytes(
-        generated=board.generated_bytes,
+        generated=board.generated_bytes - int(sizes[replaced].sum()),
         delivered=loop.ground.bytes,
         stored=int(sizes[stored].sum()),
         evicted=int(sizes[evicted].sum()),
@@ -187,6 +188,7 @@ def _figures(world: World, loop: Loop, judge: Judge, octets: Bytes) -> dict[str,
         "packets_lost": float(sum(h.lost_packets for h in held)),
         "tiles": float(sum(len(made.scores) for made in world.made)),
         "tiles_computed": float(loop.tiles_computed),
+        "records_compacted": float(np.count_nonzero(loop.board.compacted)),
         "queue_most": float(max(loop.series.queue, default=0)),
         "held_most": float(max(loop.series.held, default=0)),
         "energy_wh": battery.used / 3600,

@@ -177,6 +177,7 @@ def test_the_quota_evicts_what_is_worth_least() -> None:
     tight = simulate(mission("[store]\nquota_mb = 0.5\n"), seen, windows)
     assert roomy.bytes.evicted == 0 < tight.bytes.evicted
     assert tight.figures["held_most"] <= 500_000
+    assert roomy.figures["records_compacted"] == 0 < tight.figures["records_compacted"]
     assert any("evicted" in why for why in tight.missed.values())
     # the rare and dear class suffers least
     assert tight.figures["recall.impact"] >= tight.figures["recall.crater"]

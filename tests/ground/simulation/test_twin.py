@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from winnow_edge.downlink.acknowledgements import AckReport, acknowledge
 from winnow_edge.downlink.contact import downlink
 from winnow_edge.loop.flight import Flight
 from winnow_edge.mission import Mission, load_mission
 from winnow_edge.products.kinds import Kind
+from winnow_edge.store.events import events
 from winnow_edge.store.store import Store
+from winnow_edge.testing.probe import painted_swath, write_probe
 from winnow_ground.contacts import Contact
 from winnow_ground.receive import acknowledgements, receive
 from winnow_ground.received import Received
 from winnow_ground.simulation.decide import decide
 from winnow_ground.simulation.fly import Flyer
 from winnow_ground.simulation.observation import Observation
+from winnow_ground.simulation.onboard import OnBoard
 from winnow_ground.simulation.run import simulate
 
 from .worlds import STRIPS, draw_strips
@@ -73,6 +78,37 @@ def test_what_is_decided_is_what_the_flight_loop_stores(mission: Mission, tmp_pa
                 (p.kind, p.tile_index, p.class_index, p.detection, p.bytes) for p in real
             ]
             assert mine["posterior"] == pytest.approx([p.posterior for p in real], abs=1e-6)
+
+
+def test_a_full_store_compacts_and_evicts_what_the_real_one_does(tmp_path: Path) -> None:
+    tables = "[store]\nquota_mb = 1.0\n[tiling]\nmerge = 1.0\nhop = 48\n[class.bright]\nutility = 5"
+    mission, names = (
+        load_mission(write_probe(tmp_path, tables, side=64)),
+        ("a.png", "b.png", "c.png"),
+    )
+    for seed, name in enumerate(names):
+        pixels = painted_swath(3000, 1000, seed=seed, squares=60, side=90, grain=60)
+        Image.fromarray(pixels).save(tmp_path / name)
+    with Flight(mission, tmp_path / "store") as flight:
+        for name in names:
+            flight.run(tmp_path / name)
+        real = Counter(p.kind for p in flight.store.products())
+        happened = events(flight.store)
+    board = OnBoard(mission)
+    with Flyer(mission) as flyer:
+        for n, name in enumerate(names):
+            made = decide(flyer.scores(tmp_path / name, name, None), mission)
+            swath = board.begin(made, n, 0, 0.0)
+            for row in range(len(made.due)):
+                board.commit(swath, (row, row + 1), 0.0)
+            board.complete(swath, 0.0)
+    mine = Counter(map(Kind, board.columns["kind"][board.disk > 0].tolist()))
+    compacted = happened["compacted"]["record"]
+    assert compacted > 1000 and happened["evicted"]["image bright"] > 0
+    assert np.count_nonzero(board.compacted) == pytest.approx(compacted, rel=0.02)
+    # Which page a row falls on is not played; what goes first is.
+    for kind in (Kind.RECORD, Kind.THUMBNAIL, Kind.IMAGE, Kind.QUICK_LOOK, Kind.BACKGROUND):
+        assert mine[kind] == pytest.approx(real[kind], rel=0.35, abs=5), kind
 
 
 @pytest.mark.parametrize("policy", ["fifo", "confidence", "utility-per-byte", "diversity"])
