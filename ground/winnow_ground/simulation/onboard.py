@@ -49,8 +49,8 @@ class OnBoard:
 
     def __init__(self, mission: Mission, worth: Worth | None = None, room: int = 4096) -> None:
         self._mission = mission
-        worth = worth or (lambda board, places: density(board.table(places), mission))
-        self._quota = Quota(self, mission, worth)
+        spared = worth or (lambda board, places: density(board.table(places), mission))
+        self._quota = Quota(self, mission, lambda places: spared(self, places))
         self.count, self.held, self.contacts = 0, 0, 0
         self._columns = np.zeros(room, COLUMNS)
         self._state = np.zeros(room, np.uint8)

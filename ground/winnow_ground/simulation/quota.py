@@ -7,7 +7,7 @@ takes on average.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Final
+from typing import Final, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -20,9 +20,6 @@ from winnow_edge.store.budget import CONTACT_PAGES, PAGE, Budget, pages_for
 from winnow_edge.store.compact import FEWEST
 from winnow_edge.store.schema import ProductState
 from winnow_ground.simulation.decide import Indices, Made, empty_columns
-
-if TYPE_CHECKING:
-    from winnow_ground.simulation.onboard import OnBoard, Swath
 
 SLACK: Final = 1 / 64
 """Share of the room that is freed beyond need, so that not every row pays for sorting."""
@@ -41,6 +38,32 @@ _PICTURES: Final = (Kind.THUMBNAIL, Kind.IMAGE)
 Octets = npt.NDArray[np.int64]
 
 
+class Swath(Protocol):
+    """A swath on board, as the quota looks at it (`onboard.Swath`)."""
+
+    number: int
+    made: Made
+    placed: Octets
+
+
+class Board(Protocol):
+    """A store on board, as the quota looks at it (`onboard.OnBoard`)."""
+
+    held: int
+
+    @property
+    def swaths(self) -> Sequence[Swath]: ...
+    @property
+    def columns(self) -> npt.NDArray[np.void]: ...
+    @property
+    def state(self) -> npt.NDArray[np.uint8]: ...
+    @property
+    def disk(self) -> Octets: ...
+    @property
+    def compacted(self) -> npt.NDArray[np.bool_]: ...
+    def insert(self, columns: npt.NDArray[np.void], now: float) -> Indices: ...
+
+
 def on_disk(columns: npt.NDArray[np.void]) -> Octets:
     """Octets (n,) that products take on the disk."""
     size = columns["bytes"].astype(np.int64)
@@ -53,9 +76,9 @@ class Quota:
 
     def __init__(
         self,
-        board: OnBoard,
+        board: Board,
         mission: Mission,
-        worth: Callable[[OnBoard, Indices], npt.NDArray[np.float64]],
+        worth: Callable[[Indices], npt.NDArray[np.float64]],
     ) -> None:
         self._board, self._worth = board, worth
         budget = Budget.of(int(mission.store.quota_mb * 1e6))
@@ -111,7 +134,7 @@ class Quota:
         kinds = board.columns["kind"]
         of_kind = kinds > Kind.RECORD if heavy else kinds == Kind.RECORD
         places = np.flatnonzero(np.isin(board.state, states) & of_kind)
-        order = places[np.argsort(self._worth(board, places), kind="stable")]
+        order = places[np.argsort(self._worth(places), kind="stable")]
         freed = np.cumsum(board.disk[order])
         chosen = order[: int(np.searchsorted(freed, board.held - target)) + 1]
         board.state[chosen] = ProductState.EVICTED
