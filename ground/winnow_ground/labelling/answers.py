@@ -67,6 +67,7 @@ class Kept:
     at: str
     withdrawn: str | None
     sha256: str
+    client: str
     told: bool
 
     @property
@@ -160,13 +161,14 @@ def answers_in(db: sqlite3.Connection, set_id: int) -> list[Kept]:
 
 def _kept(db: sqlite3.Connection, where: str, values: tuple[object, ...]) -> list[Kept]:
     rows = db.execute(
-        "SELECT label.id, tile, person, answer, class.name, comment, at, withdrawn, sha256, told"
+        "SELECT label.id, tile, person, answer, class.name, comment, at, withdrawn, sha256,"
+        " client, told"
         f" FROM label LEFT JOIN class ON class.id = label.class WHERE {where}",
         values,
     )
     return [
-        Kept(id, tile, person, said, name, comment, at, withdrawn, sha256, bool(told))
-        for id, tile, person, said, name, comment, at, withdrawn, sha256, told in rows
+        Kept(id, tile, person, said, name, comment, at, withdrawn, sha256, client, bool(told))
+        for (id, tile, person, said, name, comment, at, withdrawn, sha256, client, told) in rows
     ]
 
 

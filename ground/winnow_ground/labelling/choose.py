@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from winnow_base.errors import CatalogueError
 from winnow_edge.products.audit import drawn
-from winnow_edge.products.sketch import STEP, sketch
+from winnow_edge.products.sketch import SKETCH_BYTES, STEP, sketch
 from winnow_ground.audit import population
 from winnow_ground.labelling.pictures import Pictures, seen
 
@@ -122,31 +122,54 @@ def novel(
     return Chosen([tiles[i] for i in picked], far, how, absent)
 
 
-def audit(db: sqlite3.Connection, draw: Draw) -> Chosen:
-    """Tiles drawn at random as on board: the same seed and share draw the same tiles.
+def audit(db: sqlite3.Connection, draw: Draw | None = None) -> Chosen:
+    """Tiles drawn at random, whatever the net says of them: those that were drawn when the net ran,
+    on board or in an archive, or those of a `draw` of its own.
 
-    Every tile of a swath may be drawn, also those that were screened and those that no detection
-    came of. `absent` are the drawn ones of which no picture is here. Raises CatalogueError for a
-    share that draws nothing.
+    The same seed and share draw the same tiles as on board. Every tile of a swath may be drawn,
+    also those that were screened and those that no detection came of. `absent` are the drawn ones
+    of which no picture is here. Raises CatalogueError for a share that draws nothing.
     """
-    if not 0 < draw.share <= 1:
+    if draw is not None and not 0 < draw.share <= 1:
         raise CatalogueError(f"a share of {draw.share} draws nothing", hint="over 0, at most 1")
     tiles, total = list[int](), 0
     swaths = db.execute("SELECT id, name, tiles, about FROM swath ORDER BY id").fetchall()
     for swath, name, count, about in swaths:
-        rows = dict(db.execute("SELECT number, id FROM tile WHERE swath = ?", (swath,)))
-        told = _told(about)
-        # A swath that is not complete has not told how many tiles it has; one whose audit on board
-        # met its quota has told where.
-        size = population({"tiles": max(count, max(rows, default=-1) + 1), **_audit_of(told)})
-        chosen = drawn(draw.seed, str(told.get("swath", name)), 0, size, draw.share)
-        numbers = np.flatnonzero(chosen).tolist()
-        total += len(numbers)
-        tiles += [rows[number] for number in numbers if number in rows]
+        if draw is None:
+            found, number = _drawn_then(db, swath, _told(about))
+        else:
+            found, number = _drawn_now(db, swath, count, name, _told(about), draw)
+        tiles += found
+        total += number
     here, _ = _pictured(db, np.array(tiles, np.int64))
-    how = {"way": "audit", "seed": draw.seed, "share": draw.share, "drawn": total,
-           "absent": total - len(here)}  # fmt: skip
+    by = {"by": "the run"} if draw is None else {"seed": draw.seed, "share": draw.share}
+    how = {"way": "audit", **by, "drawn": total, "absent": total - len(here)}
     return Chosen(here, [], how, total - len(here))
+
+
+def _drawn_then(
+    db: sqlite3.Connection, swath: int, told: Mapping[str, Any]
+) -> tuple[list[int], int]:
+    """The tiles of a swath that were drawn when the net ran, and how many there are of them."""
+    rows = db.execute("SELECT id FROM tile WHERE swath = ? AND drawn = 1 ORDER BY id", (swath,))
+    tiles = [row[0] for row in rows]
+    audit = told.get("audit")
+    number = audit.get("tiles") if isinstance(audit, dict) else None
+    return tiles, max(number, len(tiles)) if type(number) is int else len(tiles)
+
+
+def _drawn_now(
+    db: sqlite3.Connection, swath: int, count: int, name: str, told: Mapping[str, Any], draw: Draw
+) -> tuple[list[int], int]:
+    """The same of a draw of its own."""
+    rows = dict(db.execute("SELECT number, id FROM tile WHERE swath = ?", (swath,)))
+    # A swath that is not complete has not told how many tiles it has; one whose audit on board met
+    # its quota has told where.
+    known = {"tiles": max(count, max(rows, default=-1) + 1)}
+    size = population(known | ({"audit": told["audit"]} if "audit" in told else {}))
+    flown = str(told.get("swath", name))
+    numbers = np.flatnonzero(drawn(draw.seed, flown, 0, size, draw.share)).tolist()
+    return [rows[number] for number in numbers if number in rows], len(numbers)
 
 
 WAYS: Final[Mapping[str, Callable[[sqlite3.Connection, Among, int], Chosen]]] = {
@@ -265,7 +288,7 @@ def _sketches(
         if pixels is not None:
             kept.append(tile)
             looks.append(sketch(pixels))
-    octets = np.frombuffer(b"".join(looks), np.uint8).reshape(len(looks), -1)
+    octets = np.frombuffer(b"".join(looks), np.uint8).reshape(len(looks), SKETCH_BYTES)
     return kept, octets.astype(np.float64) / STEP
 
 
@@ -298,7 +321,3 @@ def _told(about: str) -> dict[str, Any]:
     except ValueError:
         return {}
     return told if isinstance(told, dict) else {}
-
-
-def _audit_of(told: Mapping[str, Any]) -> dict[str, Any]:
-    return {"audit": told["audit"]} if "audit" in told else {}

@@ -35,11 +35,12 @@ def select(
     labelled: Annotated[bool, typer.Option("--labelled", help="Take labelled tiles too.")] = False,
     seed: Annotated[int, typer.Option(min=0, help="Of the draw, and of people's orders.")] = 0,
     share: Annotated[
-        float, typer.Option(min=1e-9, max=1.0, help="Of the tiles that an audit draws.")
-    ] = 0.01,
+        float | None,
+        typer.Option(min=1e-9, max=1.0, help="An audit draws anew, this share of all tiles."),
+    ] = None,
     mission: Annotated[
         Path | None,
-        typer.Option(metavar="MISSION", help="Its \\[audit] has seed and share: the board's draw."),
+        typer.Option(metavar="MISSION", help="An audit draws as its \\[audit] says."),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -47,8 +48,9 @@ def select(
 
     [b]unsure[/b]: smallest margin of the posterior. [b]disputed[/b]: nets, views or scales that lie
     over each other and differ. [b]novel[/b]: pictures least like those that are labelled, by
-    brightness, contrast and texture. [b]audit[/b]: at random, with the board's own draw, to
-    estimate recall and precision (`winnow label audit`).
+    brightness, contrast and texture. [b]audit[/b]: tiles that were drawn at random when the net
+    ran, or that are drawn now (--share, --mission), to estimate recall and precision with
+    `winnow label audit`.
 
         winnow select mars.db --to craters --class crater --most 300
 
@@ -68,7 +70,7 @@ def select(
         raise typer.BadParameter(f"is one of {', '.join(_WAYS)}", param_hint="--way")
     if way == "audit" and class_name is not None:
         raise typer.BadParameter("an audit is of all classes", param_hint="--class")
-    draw = choose.Draw(seed, share)
+    draw = None if share is None else choose.Draw(seed, share)
     if mission is not None:
         told = load_mission(mission).audit
         draw = choose.Draw(told.seed, told.share)
@@ -95,5 +97,6 @@ def select(
         return
     print(f"{to}: {count(len(chosen.tiles), 'tile')}, {way}")
     if chosen.absent:
-        print(f"{count(chosen.absent, 'more tile')} would have been: no picture of them is here")
+        what = "were drawn" if way == "audit" else "would have been chosen"
+        print(f"{count(chosen.absent, 'more tile')} {what}: no picture of them is here")
     print(f"winnow serve {catalogue}")

@@ -18,7 +18,7 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.routing import Mount
 from starlette.staticfiles import StaticFiles
 
-from winnow_ground.serve import searching, swaths
+from winnow_ground.serve import labelling, searching, swaths
 from winnow_ground.serve.entrance import Entrance
 from winnow_ground.serve.guard import Guard
 from winnow_ground.serve.live import Live
@@ -26,7 +26,11 @@ from winnow_ground.serve.refusals import ERRORS, refused
 from winnow_ground.serve.site import Make, Site
 
 _STATIC: Final = Path(__file__).parent / "static"
-SECTIONS: Final[Sequence[Make]] = (searching.section, swaths.section)
+SECTIONS: Final[Sequence[Make]] = (
+    searching.section,
+    swaths.section,
+    labelling.section,
+)
 """Modules of pages, in the order of the navigation."""
 
 

@@ -147,6 +147,14 @@ def test_an_audit_draws_what_the_board_draws(labelled: Labelled, tmp_path: Path)
     rows = dict(labelled.db.execute("SELECT number, id FROM tile WHERE file IS NOT NULL"))
     assert set(scores(labelled, "audit")) == {rows[n] for n in numbers if n in rows}
     assert told["drawn"] == len(numbers) == told["tiles"] + told["absent"]
+    # Without a share, those count that the run itself has drawn.
+    labelled.db.execute("UPDATE tile SET drawn = 1 WHERE number < 2 AND file IS NOT NULL")
+    labelled.db.execute("UPDATE tile SET drawn = 1, file = NULL WHERE number = 2")
+    labelled.db.execute(
+        "UPDATE swath SET about = json_set(about, '$.audit', json('{\"tiles\": 9}'))"
+    )
+    of_run = select(labelled, "of-the-run", "--way", "audit")
+    assert (of_run["drawn"], of_run["absent"]) == (9, 9 - of_run["tiles"])
     assert select(labelled, "by-hand", "--way", "audit", "--seed", 9, "--share", 0.25) == {
         **told,
         "set": "by-hand",

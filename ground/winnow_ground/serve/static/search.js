@@ -71,6 +71,7 @@ async function follow() {
   document.querySelector("#on").disabled = page + 1 >= found.pages;
   told.delete("page");
   for (const link of document.querySelectorAll(".export")) link.href = `/export/${link.dataset.form}?${told}`;
+  for (const link of document.querySelectorAll("#label-these")) link.href = `/label/new?${told}`;
 }
 
 form.addEventListener("input", () => { page = 0; follow(); });

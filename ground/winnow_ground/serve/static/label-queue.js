@@ -1,0 +1,106 @@
+// Answers on their way to the server. Each is kept in the browser's own storage until the server
+// has said that it is on its disk; a page that is closed, a server that dies, lose none of them.
+import { change } from "/static/change.js";
+
+const MOST = 200; // answers of one request
+const WAIT = [300, 5000]; // milliseconds before a further try, the first and the longest
+
+export class Queue {
+  #prefix; #told; #memory = new Map(); #count = 0; #busy = false; #wait = WAIT[0]; #idle = [];
+
+  /** Answers of `person`; `told` is called with ("saved" | "saving" | "away", how many, why), `net` with what
+   *  the net said of tiles that are kept, `refused` with answers that the server will not have. */
+  constructor(person, { told, net, refused }) {
+    this.#prefix = `winnow-answer:${encodeURIComponent(person)}:`;
+    this.#told = { told, net, refused };
+    if (this.waiting().length) this.#send();
+  }
+
+  /** Keep an answer and send it; its name. */
+  put(answer) {
+    const order = `${String(Date.now()).padStart(15, "0")}-${String(this.#count++).padStart(6, "0")}`;
+    const client = `${order}-${crypto.getRandomValues(new Uint32Array(2)).join("-")}`;
+    const text = JSON.stringify({ ...answer, client });
+    try {
+      localStorage.setItem(this.#prefix + client, text);
+    } catch {
+      this.#memory.set(this.#prefix + client, text); // no storage, or no room in it
+    }
+    this.#send();
+    return client;
+  }
+
+  /** All that is not on the server's disk yet, in order. */
+  waiting() {
+    const found = new Map(this.#memory);
+    try {
+      for (let i = 0; i < localStorage.length; i++) {
+        const key = localStorage.key(i);
+        if (key.startsWith(this.#prefix)) found.set(key, localStorage.getItem(key));
+      }
+    } catch {
+      // no storage
+    }
+    return [...found].sort(([a], [b]) => (a < b ? -1 : 1));
+  }
+
+  /** Fulfilled when nothing waits. */
+  drained() {
+    if (!this.#busy && !this.waiting().length) return Promise.resolve();
+    return new Promise((done) => this.#idle.push(done));
+  }
+
+  #drop(key) {
+    this.#memory.delete(key);
+    try {
+      localStorage.removeItem(key);
+    } catch {
+      // no storage
+    }
+  }
+
+  async #send() {
+    if (this.#busy) return;
+    this.#busy = true;
+    let waiting = this.waiting();
+    try {
+      while (waiting.length) {
+        this.#told.told("saving", waiting.length);
+        await this.#post(waiting.slice(0, MOST));
+        this.#wait = WAIT[0];
+        waiting = this.waiting();
+      }
+      this.#busy = false;
+      this.#told.told("saved", 0);
+      for (const done of this.#idle.splice(0)) done();
+    } catch (error) {
+      this.#told.told("away", waiting.length, error.message);
+      setTimeout(() => {
+        this.#busy = false;
+        this.#send();
+      }, this.#wait);
+      this.#wait = Math.min(2 * this.#wait, WAIT[1]);
+    }
+  }
+
+  async #post(part) {
+    const answers = [];
+    for (const [key, text] of part) {
+      try {
+        answers.push([key, JSON.parse(text)]);
+      } catch {
+        this.#drop(key);
+      }
+    }
+    const told = await change("/label/answers", { answers: answers.map(([, answer]) => answer) });
+    if (!Array.isArray(told.kept)) throw new Error("nobody is logged in");
+    const why = new Map(told.refused.map((one) => [one.client, one.error]));
+    const done = new Set([...told.kept, ...why.keys()]);
+    for (const [key, answer] of answers) {
+      if (!done.has(answer.client)) throw new Error("the server did not take all");
+      this.#drop(key);
+      if (why.has(answer.client)) this.#told.refused(answer, why.get(answer.client));
+    }
+    this.#told.net(told.net);
+  }
+}
