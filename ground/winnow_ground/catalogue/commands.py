@@ -32,6 +32,7 @@ def register(app: typer.Typer) -> None:
     group.command("build", help=help_of(build_command), no_args_is_help=True)(build_command)
     group.command("search", help=help_of(search), no_args_is_help=True)(search)
     group.command("info", help=help_of(info), no_args_is_help=True)(info)
+    group.command("requests", help=help_of(requests), no_args_is_help=True)(requests)
     app.add_typer(group, no_args_is_help=True)
 
 
@@ -90,13 +91,19 @@ def search(
         str, typer.Option(metavar="UTC", help="Start of the swath, e.g. 2026-03.")
     ] = "",
     until: Annotated[str, typer.Option(metavar="UTC")] = "",
-    order: Annotated[str, typer.Option(help="confidence, unsure, newest or swath.")] = "confidence",
+    order: Annotated[
+        str, typer.Option(help="confidence, unsure, value, novelty, newest or swath.")
+    ] = "confidence",
+    mission: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Utilities of classes, for --order value.")
+    ] = None,
     most: Annotated[int, typer.Option(min=0, help="Detections that are listed.")] = 20,
     out: Annotated[
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="Write all that was found: .csv, .json, .coco.json (COCO), .stac.json (STAC).",
+            help="Write all that was found: .csv, .json, .coco.json (COCO), .stac.json "
+            "(STAC), .pds4.xml (a PDS4 label; its table is beside it, .csv).",
         ),
     ] = None,
     as_json: AsJson = False,
@@ -108,30 +115,33 @@ def search(
         winnow catalogue search mars.db --class crater --least 20 --out craters.coco.json
     """  # fmt: skip
     from winnow_ground.catalogue.columns import ORDERS, Columns, Query
-    from winnow_ground.catalogue.rows import detections, write
+    from winnow_ground.catalogue.forms import write
+    from winnow_ground.catalogue.rows import detections
     from winnow_ground.catalogue.schema import open_catalogue, saying
+    from winnow_ground.catalogue.worth import utilities_of
 
     if order not in ORDERS:
         raise typer.BadParameter(f"is one of {', '.join(ORDERS)}", param_hint="--order")
     named = {"class": class_name, "instrument": instrument, "bundle": bundle,
              "verdict": verdict, "year": year}  # fmt: skip
     chosen = {facet: frozenset(names) for facet, names in named.items() if names}
-    query = Query(chosen, *confidence, least, text, box, since, until, order)
+    worth = utilities_of(mission) if mission is not None else {}
+    query = Query(chosen, *confidence, least, text, box, since, until, order, worth)
     db = open_catalogue(catalogue)
     try:
         with saying(catalogue):
             columns = Columns(db)
             _refuse_unknown(columns, query)
             found = columns.find(query, most=len(columns) if out else most)
-            listed = list(detections(db, found.rows))
+            listed = list(detections(db, found.rows[:most]))
+            if out is not None:
+                write(lambda: detections(db, found.rows), out)
     finally:
         db.close()
-    if out is not None:
-        write(listed, out)
     if as_json:
-        print(json.dumps(_as_json(found, listed[:most])))
+        print(json.dumps(_as_json(found, listed)))
     else:
-        _show(found, listed[:most], out)
+        _show(found, listed, out)
 
 
 def _refuse_unknown(columns: Columns, query: Query) -> None:
@@ -205,3 +215,38 @@ def info(catalogue: File, as_json: AsJson = False) -> None:
         return
     for table, count in counts.items():
         print(f"{table:>10} {count:>12,}")
+
+
+def requests(
+    catalogue: File,
+    to: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="One list (default: requests.json of each reception)."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write the boxes that people asked for in `winnow serve` into lists for the next uplink.
+
+    A list is that of `winnow request`; what was written is marked as sent.
+
+        winnow catalogue requests mars.db
+        winnow-edge downlink mission.toml --store store --request received/requests.json ...
+    """
+    from dataclasses import astuple
+
+    from winnow_edge.files import printable
+    from winnow_ground.catalogue.wishes import carry
+    from winnow_ground.words import count
+
+    told = []
+    for one in carry(catalogue, to):
+        line, sample, lines, samples = astuple(one.box)
+        told.append({"swath": one.swath, "request": one.number, "file": str(one.file),
+                     "box": [line, sample, lines, samples]})  # fmt: skip
+        if not as_json:
+            size = f"{lines:,} lines of {samples:,} samples from {line:,}, {sample:,}"
+            print(printable(f"{one.file}: request {one.number}, {size} of {one.swath}"))
+    if as_json:
+        print(json.dumps(told))
+    else:
+        print(f"{catalogue}: {count(len(told), 'request')} for the next uplink")

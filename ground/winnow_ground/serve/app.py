@@ -7,7 +7,7 @@ rebinding).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -18,7 +18,8 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.routing import Mount
 from starlette.staticfiles import StaticFiles
 
-from winnow_ground.serve import labelling, searching, swaths
+from winnow_ground.serve import benches as bench_pages
+from winnow_ground.serve import labelling, mission, searching, swaths
 from winnow_ground.serve.entrance import Entrance
 from winnow_ground.serve.guard import Guard
 from winnow_ground.serve.live import Live
@@ -29,17 +30,29 @@ _STATIC: Final = Path(__file__).parent / "static"
 SECTIONS: Final[Sequence[Make]] = (
     searching.section,
     swaths.section,
+    mission.section,
     labelling.section,
+    bench_pages.section,
 )
 """Modules of pages, in the order of the navigation."""
 
 
-def make_app(catalogue: Path, entrance: Entrance, hosts: Sequence[str]) -> Starlette:
-    """The pages over a catalogue for who comes in, answering to these names of hosts.
+def make_app(
+    catalogue: Path,
+    entrance: Entrance,
+    hosts: Sequence[str],
+    *,
+    worth: Mapping[str, float] | None = None,
+    benches: Sequence[Path] = (),
+    bundles: Sequence[Path] = (),
+) -> Starlette:
+    """The pages over a catalogue for who comes in, answering to these names of hosts; `worth` are
+    utilities of classes, `benches` files of `winnow-edge bench --json`, `bundles` those that are
+    compared beside the shipped ones.
 
-    Raises CatalogueError.
+    Raises CatalogueError, DataError.
     """
-    site = Site(Live(catalogue), entrance.asks)
+    site = Site(Live(catalogue, worth), entrance.asks, tuple(benches), tuple(bundles))
     site.sections += [make(site) for make in SECTIONS]
     return Starlette(
         routes=[

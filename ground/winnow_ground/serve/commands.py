@@ -59,6 +59,17 @@ def serve(
     person: Annotated[
         str | None, typer.Option(metavar="NAME", help="Who labels (default: your user name).")
     ] = None,
+    mission: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Utilities of classes: what value is.")
+    ] = None,
+    bench: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="FILE", help="Of `winnow-edge bench --json`; may be repeated."),
+    ] = None,
+    bundle: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="FILE", help="Bundles to compare beside those shipped."),
+    ] = None,
 ) -> None:
     """Show a catalogue in the browser, on this machine alone (127.0.0.1), until Ctrl-C.
 
@@ -71,17 +82,27 @@ def serve(
     """
     from winnow_base.errors import CatalogueError
     from winnow_ground.catalogue.schema import open_catalogue
+    from winnow_ground.catalogue.worth import utilities_of
 
     if passwords is None and not _is_loopback(host):
         raise CatalogueError(
             f"{host} is reached from other machines, and nobody has a password",
             hint="give --passwords FILE; `winnow passwords add` makes one",
         )
+    if passwords is not None and person is not None:
+        raise typer.BadParameter("people log in with --passwords", param_hint="--person")
+    worth = utilities_of(mission) if mission is not None else {}
     open_catalogue(catalogue).close()  # what is wrong with it is said before anything is loaded
     with _listener(host, port) as listener:
-        app = _app(catalogue, host, passwords, person)
+        entrance = _entrance(passwords, person)
         import uvicorn
 
+        from winnow_ground.serve.app import make_app
+
+        hosts = _hosts(host, passwords)
+        app = make_app(
+            catalogue, entrance, hosts, worth=worth, benches=bench or (), bundles=bundle or ()
+        )
         print(f"{_address(host, listener)}  (Ctrl-C ends it)", flush=True)
         config = uvicorn.Config(
             app, log_level="warning", lifespan="off", proxy_headers=False, server_header=False
@@ -89,26 +110,17 @@ def serve(
         uvicorn.Server(config).run(sockets=[listener])
 
 
-def _app(catalogue: Path, host: str, passwords: Path | None, person: str | None) -> object:
-    from winnow_base.errors import MissingExtraError
+def _entrance(passwords: Path | None, person: str | None) -> Entrance:
+    from winnow_base.errors import CatalogueError, MissingExtraError
 
     try:
         import uvicorn  # noqa: F401  what is missing is said here
 
-        from winnow_ground.serve.app import make_app
+        from winnow_ground.serve.entrance import Local, Passwords
+        from winnow_ground.serve.people import Person, Role, legal_name
     except ImportError as error:
         raise MissingExtraError(f"{error.name} is not installed", hint=_EXTRA) from error
-    return make_app(catalogue, _entrance(passwords, person), _hosts(host, passwords))
-
-
-def _entrance(passwords: Path | None, person: str | None) -> Entrance:
-    from winnow_base.errors import CatalogueError
-    from winnow_ground.serve.entrance import Local, Passwords
-    from winnow_ground.serve.people import Person, Role, legal_name
-
     if passwords is not None:
-        if person is not None:
-            raise typer.BadParameter("people log in with --passwords", param_hint="--person")
         return Passwords(passwords)
     name = person if person is not None else _user()
     if not legal_name(name):

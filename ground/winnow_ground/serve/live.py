@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -23,6 +24,8 @@ MOST_BOXES: Final = 5000
 """Boxes of a swath that a page draws, the surest."""
 
 
+_BATCH: Final = 2000
+"""Rows of an export that are read at once."""
 T = TypeVar("T")
 
 
@@ -33,12 +36,13 @@ class ReadOnlyError(CatalogueError):
 class Live:
     """The columns over a catalogue for searches, and connections to read and change rows.
 
+    `worth` maps classes to utilities, for the order `value`.
     Searches take turns, and so do changes; neither waits for the other. Every call sees what was
     committed before it. Raises CatalogueError where the file fails.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, worth: Mapping[str, float] | None = None) -> None:
+        self.path, self.worth = path, worth or {}
         self._turn, self._row_turn = threading.Lock(), threading.Lock()
         self._db = open_catalogue(path, shared=True)
         self._rows = open_catalogue(path, shared=True)
@@ -93,7 +97,7 @@ class Live:
     def find(self, query: Query, first: int, most: int) -> tuple[Found, list[Detection]]:
         """A page of what the query finds, and its counts."""
         with self._now() as (db, columns):
-            found = columns.find(query, first=first, most=most)
+            found = columns.find(replace(query, worth=self.worth), first=first, most=most)
             return found, list(detections(db, found.rows))
 
     def classes(self) -> tuple[str, ...]:
@@ -101,10 +105,14 @@ class Live:
         with self._now() as (_, columns):
             return tuple(sorted(columns.classes))
 
-    def everything(self, query: Query) -> list[Detection]:
-        """All that the query finds."""
-        with self._now() as (db, columns):
-            return list(detections(db, columns.find(query, most=len(columns)).rows))
+    def everything(self, query: Query) -> Iterator[Detection]:
+        """All that the query finds, read bit by bit: searches and changes go on meanwhile."""
+        with self._now() as (_, columns):
+            rows = columns.find(replace(query, worth=self.worth), most=len(columns)).rows
+        for first in range(0, len(rows), _BATCH):
+            with self._row_turn, saying(self.path):
+                batch = list(detections(self._rows, rows[first : first + _BATCH]))
+            yield from batch
 
     def picture(self, tile: int) -> Path | None:
         """The file of a tile's picture; None where there is none, or it is outside its folder."""
@@ -122,6 +130,12 @@ class Live:
             row = db.execute(
                 "SELECT folder, quick_look FROM swath WHERE id = ?", (swath,)
             ).fetchone()
+        return _inside(row)
+
+    def strip(self, swath: int) -> Path | None:
+        """The file of a swath's whole picture."""
+        with self._now() as (db, _):
+            row = db.execute("SELECT folder, picture FROM swath WHERE id = ?", (swath,)).fetchone()
         return _inside(row)
 
     def swath(self, swath: int) -> dict[str, Any] | None:
@@ -145,13 +159,17 @@ def _inside(row: tuple[str | None, str | None] | None) -> Path | None:
     """A file that a reception told of, if it lies in the reception's own folder."""
     if row is None or row[0] is None or row[1] is None:
         return None
-    folder = Path(row[0]).resolve()
-    path = (folder / row[1]).resolve()
-    return path if path.is_relative_to(folder) and path.is_file() else None
+    try:
+        folder = Path(row[0]).resolve()
+        path = (folder / row[1]).resolve()
+        return path if path.is_relative_to(folder) and path.is_file() else None
+    except (OSError, ValueError):  # too long, a closed folder, a NUL in it
+        return None
 
 
 _SWATH: Final = """
 SELECT swath.id, swath.name, bundle.name AS bundle, mission, instrument, lines, samples, tiles,
-    screened, complete, verdict, start, latitude, longitude, quick_look IS NOT NULL AS looked
+    screened, complete, verdict, start, latitude, longitude, quick_look IS NOT NULL AS looked,
+    picture IS NOT NULL AS pictured, store IS NOT NULL AS flown
 FROM swath LEFT JOIN bundle ON bundle.id = swath.bundle WHERE swath.id = ?
 """

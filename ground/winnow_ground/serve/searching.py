@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
-from urllib.parse import urlencode
+from typing import Any, Final
+from urllib.parse import quote, urlencode
 
-from starlette.background import BackgroundTask
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.responses import FileResponse, JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from winnow_ground.catalogue.columns import ORDERS, Found
-from winnow_ground.catalogue.rows import FORMS, Detection, write
+from winnow_ground.catalogue.forms import FORMS, PDS4, pieces
+from winnow_ground.catalogue.rows import Detection
 from winnow_ground.palette import Palette
 from winnow_ground.serve.asked import FACETS, PAGE, query_of
 from winnow_ground.serve.site import Section, Site, number_of
+
+_TYPES: Final = dict.fromkeys(FORMS, "application/json; charset=utf-8") | {
+    ".csv": "text/csv; charset=utf-8",
+    PDS4: "application/xml; charset=utf-8",
+}
 
 
 def section(site: Site) -> Section:
@@ -80,12 +84,11 @@ class _Pages:
         if form not in FORMS:
             raise HTTPException(404, f"no such form; there are {', '.join(FORMS)}")
         query, _ = query_of(request.query_params)
-        listed = await run_in_threadpool(self._live.everything, query)
-        with tempfile.NamedTemporaryFile(suffix=form, delete=False) as file:
-            path = Path(file.name)
-        await run_in_threadpool(write, listed, path)
-        name = f"{self._live.path.stem}{form}"
-        return FileResponse(path, filename=name, background=BackgroundTask(path.unlink))
+        stem = self._live.path.stem
+        text = pieces(map(_without_folder, self._live.everything(query)), form, stem)
+        name = quote(f"{stem}{form}")
+        headers = {"Content-Disposition": f"attachment; filename*=UTF-8''{name}"}
+        return StreamingResponse(text, media_type=_TYPES[form], headers=headers)
 
     async def picture(self, request: Request) -> Response:
         """The picture of a tile."""
@@ -109,6 +112,11 @@ def _shown(one: Detection) -> dict[str, Any]:
     told = asdict(one)
     pictured = told.pop("picture") is not None
     return {**told, "pictured": pictured}
+
+
+def _without_folder(one: Detection) -> Detection:
+    """The detection without the place of its picture on this machine."""
+    return replace(one, picture=one.picture and Path(one.picture).name)
 
 
 def _address(request: Request, **changed: str | None) -> str:

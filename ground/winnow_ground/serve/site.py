@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Final
 from urllib.parse import parse_qsl
 
@@ -38,6 +39,10 @@ class Site:
     live: Live
     asks: bool = False
     """Whether people log in."""
+    benches: tuple[Path, ...] = ()
+    """Files of `winnow-edge bench --json`."""
+    bundles: tuple[Path, ...] = ()
+    """Bundles that are compared beside those shipped."""
     sections: list[Section] = field(default_factory=list)
 
     def page(self, request: Request, template: str, *, code: int = 200, **words: Any) -> Response:

@@ -1,0 +1,176 @@
+"""The page of the mission: contacts, what came down, what waits on board, what is asked for."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from winnow_base.pages import templates
+from winnow_ground.catalogue import wishes
+from winnow_ground.serve.site import Section, Site
+
+MOST_CONTACTS: Final = 60
+MOST_SWATHS: Final = 100
+WIDE: Final = 1000
+"""Units across the bar of the largest contact."""
+COLOURS: Final = {
+    "record": "#56B4E9", "thumbnail": "#009E73", "image": "#E69F00", "quick_look": "#CC79A7",
+    "audit": "#F0E442", "question": "#D55E00", "region": "#0072B2",
+}  # fmt: skip
+"""Kinds of products, in the colours of Okabe and Ito (2008); the others are grey."""
+_OTHER: Final = "#8C8C8C"
+
+
+def section(site: Site) -> Section:
+    """The mission's page, which follows while receptions are added."""
+    pages = _Pages(site)
+    return Section(
+        "Mission",
+        "/mission",
+        [Route("/mission", pages.mission), Route("/mission/now", pages.now)],
+    )
+
+
+@dataclass
+class Contact:
+    """A contact, and what of each kind came down in it: number and bytes."""
+
+    store: int
+    number: int
+    containers: int
+    products: int
+    bytes: int
+    kinds: dict[str, tuple[int, int]] = field(default_factory=dict)
+
+    def bars(self, largest: int) -> list[dict[str, Any]]:
+        """Its kinds as parts of a bar."""
+        bars, at = [], 0.0
+        for kind in sorted(self.kinds, key=_order):
+            count, size = self.kinds[kind]
+            wide = WIDE * size / max(largest, 1)
+            bars.append({"kind": kind, "count": count, "bytes": size, "at": at, "wide": wide,
+                         "colour": COLOURS.get(kind, _OTHER)})  # fmt: skip
+            at += wide
+        return bars
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """A swath: what of its products is here, and how many there are by its own word (None: it has
+    not told yet)."""
+
+    id: int
+    name: str
+    here: int
+    bytes: int
+    told: int | None
+    complete: bool
+    detections: int | None
+
+    @property
+    def left(self) -> int | None:
+        """Products that are still on board, or were evicted there."""
+        return None if self.told is None else max(0, self.told - self.here)
+
+
+class _Pages:
+    """What is answered; what is told of a state of the catalogue is made once."""
+
+    def __init__(self, site: Site) -> None:
+        self._site, self._live = site, site.live
+        self._seen = -1
+        self._told: dict[str, Any] = {}
+
+    async def mission(self, request: Request) -> Response:
+        """The page."""
+        words = await self._live.read(self._read)
+        title = f"{self._live.path.name}: mission"
+        return self._site.page(request, "serve/mission.html.j2", title=title, **words)
+
+    async def now(self, request: Request) -> Response:
+        """The part of the page that changes, where it has since `seen`."""
+        words = await self._live.read(self._read)
+        if request.query_params.get("seen") == str(words["version"]):
+            return JSONResponse({"version": words["version"], "part": None})
+        template = templates("winnow_ground").get_template("serve/mission_now.html.j2")
+        return JSONResponse({"version": words["version"], "part": template.render(**words)})
+
+    def _read(self, db: sqlite3.Connection) -> dict[str, Any]:
+        (version,) = db.execute("PRAGMA data_version").fetchone()
+        if version != self._seen:
+            contacts, swaths = _contacts(db), _swaths(db)
+            largest = max((one.bytes for one in contacts), default=0)
+            self._told = {
+                "version": version,
+                "contacts": [(one, one.bars(largest)) for one in contacts],
+                "swaths": swaths,
+                "wishes": wishes.waiting(db)[:MOST_SWATHS],
+                "kinds": _kinds(contacts),
+                "wide": WIDE,
+            }
+            self._seen = version
+        return self._told
+
+
+def _order(kind: str) -> tuple[int, str]:
+    names = list(COLOURS)
+    return (names.index(kind) if kind in COLOURS else len(names), kind)
+
+
+def _kinds(contacts: Sequence[Contact]) -> dict[str, str]:
+    """The kinds that came down, with their colours."""
+    there = {kind for one in contacts for kind in one.kinds}
+    return {kind: COLOURS.get(kind, _OTHER) for kind in sorted(there, key=_order)}
+
+
+def _contacts(db: sqlite3.Connection) -> list[Contact]:
+    """The last contacts of every store, in their order."""
+    rows = db.execute(
+        "SELECT store, number, containers, products, bytes FROM contact"
+        " ORDER BY number DESC, store LIMIT ?",
+        (MOST_CONTACTS,),
+    ).fetchall()
+    contacts = {(row[0], row[1]): Contact(*row) for row in rows[::-1]}
+    if contacts:
+        least = min(number for _, number in contacts)
+        kinds = db.execute(
+            "SELECT store, contact, kind, count(*), sum(bytes) FROM product WHERE contact >= ?"
+            " GROUP BY store, contact, kind",
+            (least,),
+        )
+        for store, number, kind, count, size in kinds:
+            if (store, number) in contacts:
+                contacts[store, number].kinds[kind] = (count, size)
+    return list(contacts.values())
+
+
+def _swaths(db: sqlite3.Connection) -> list[Waiting]:
+    """The latest swaths that came down."""
+    rows = db.execute(
+        "SELECT id, name, complete, about, (SELECT count(*) FROM product WHERE swath = swath.id),"
+        " (SELECT coalesce(sum(bytes), 0) FROM product WHERE swath = swath.id)"
+        " FROM swath WHERE store IS NOT NULL ORDER BY id DESC LIMIT ?",
+        (MOST_SWATHS,),
+    )
+    return [_waiting(*row) for row in rows]
+
+
+def _waiting(number: int, name: str, complete: int, about: str, here: int, size: int) -> Waiting:
+    told = json.loads(about)
+    products, detections = told.get("products"), told.get("detections")
+    return Waiting(
+        number,
+        name,
+        here,
+        size,
+        products if type(products) is int and complete else None,
+        bool(complete),
+        detections if type(detections) is int else None,
+    )

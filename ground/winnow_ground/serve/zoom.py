@@ -1,0 +1,94 @@
+"""Pyramids of strips, made when they are first looked at and kept for a while."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections import OrderedDict
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import anyio
+from anyio import to_thread
+
+from winnow_edge.files import printable
+
+MOST_KEPT: Final = 12
+"""Strips whose tiles are on the disk."""
+MOST_REFUSED: Final = 1000
+PATIENCE_S: Final = 300.0
+_SAID: Final = 300
+
+
+@dataclass(frozen=True, slots=True)
+class Pyramid:
+    """The tiles of a strip: their folder, its size, its levels."""
+
+    folder: Path
+    lines: int
+    samples: int
+    levels: int
+
+    def tile(self, level: int, row: int, column: int) -> Path | None:
+        """The file of a tile; None where there is none."""
+        path = self.folder / str(level) / f"{row}-{column}.jpg"
+        return path if path.is_file() else None
+
+
+class NoPyramidError(Exception):
+    """A picture cannot be shown; the message says why."""
+
+
+class Pyramids:
+    """Pyramids by picture; one is made at a time."""
+
+    def __init__(self) -> None:
+        self._home: tempfile.TemporaryDirectory[str] | None = None
+        self._one = anyio.CapacityLimiter(1)
+        self._made: OrderedDict[str, Pyramid] = OrderedDict()
+        self._refused: OrderedDict[str, str] = OrderedDict()
+
+    async def of(self, path: Path) -> Pyramid:
+        """The pyramid of a picture. Raises NoPyramidError."""
+        try:
+            found = path.stat()
+        except OSError as error:
+            raise NoPyramidError("the picture is not there") from error
+        key = hashlib.sha256(f"{path}\0{found.st_mtime_ns}\0{found.st_size}".encode()).hexdigest()
+        async with self._one:
+            if key not in self._made and key not in self._refused:
+                await to_thread.run_sync(self._make, key, path)
+        if key in self._refused:
+            raise NoPyramidError(self._refused[key])
+        self._made.move_to_end(key)
+        return self._made[key]
+
+    def _make(self, key: str, path: Path) -> None:
+        if self._home is None:
+            self._home = tempfile.TemporaryDirectory(prefix="winnow-zoom-")
+        folder = Path(self._home.name) / key
+        maker = (sys.executable, "-P", "-m", "winnow_ground.serve.pyramid")
+        try:
+            done = subprocess.run(
+                (*maker, path, folder), capture_output=True, text=True, timeout=PATIENCE_S
+            )
+        except subprocess.TimeoutExpired:
+            why = "it took too long"
+        else:
+            if done.returncode == 0:
+                self._made[key] = Pyramid(folder, **json.loads(done.stdout))
+                while len(self._made) > MOST_KEPT:
+                    _, old = self._made.popitem(last=False)
+                    shutil.rmtree(old.folder, ignore_errors=True)
+                return
+            last = (done.stderr.strip().splitlines() or ["the disk is full"])[-1]
+            why = printable(last)[:_SAID].replace(str(path), path.name)
+        shutil.rmtree(folder, ignore_errors=True)
+        self._refused[key] = why
+        while len(self._refused) > MOST_REFUSED:
+            self._refused.popitem(last=False)

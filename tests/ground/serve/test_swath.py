@@ -1,0 +1,175 @@
+"""The page of a swath: tiles of the strip, boxes that a later uplink asks for."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.ground.serve.serving import Served, serving
+from tests.running import winnow
+from winnow_edge.downlink.requests import load_requests
+from winnow_ground.catalogue.schema import create
+
+BOX = {"line": 64, "sample": 128, "lines": 64, "samples": 256, "comment": "look <closer>"}
+
+
+def strip(catalogue: Path, file: str, data: bytes | Image.Image) -> None:
+    """Give the swath a whole picture."""
+    folder = catalogue.parent / "in"
+    if isinstance(data, bytes):
+        (folder / file).write_bytes(data)
+    else:
+        data.save(folder / file)
+    db = create(catalogue)
+    db.execute("UPDATE swath SET picture = ?", (file,))
+    db.close()
+
+
+def picture(answer: bytes) -> np.ndarray[Any, Any]:
+    with Image.open(io.BytesIO(answer)) as image:
+        return np.asarray(image)
+
+
+def test_a_strip_is_seen_tile_by_tile(served: Served) -> None:
+    lines = np.mgrid[0:768, 0:512][0]
+    strip(served.catalogue, "strip.png", Image.fromarray((lines // 3 % 256).astype(np.uint8)))
+    assert served.get("/swath/1/zoom").told == {"lines": 768, "samples": 512, "levels": 3}
+    tile = served.get("/swath/1/zoom/0/2/1")
+    assert (tile.status, tile.headers["content-type"]) == (200, "image/jpeg")
+    shown = picture(tile.body)
+    assert shown.shape == (256, 256)
+    assert np.abs(shown.astype(int) - (lines // 3 % 256)[512:768, 256:512]).max() < 12
+    assert picture(served.get("/swath/1/zoom/2/0/0").body).shape == (192, 128)
+    for path in ("0/3/0", "3/0/0", "0/0/x", "0/..%2f/0", "-1/0/0"):
+        assert served.get(f"/swath/1/zoom/{path}").status == 404
+
+
+def test_pictures_of_other_kinds_are_shown(served: Served) -> None:
+    values = np.arange(90_000, dtype=np.float32).reshape(300, 300)
+    deep = Image.fromarray((values / 2).astype(np.uint16))
+    plain = Image.fromarray((values / 400).astype(np.uint8))
+    for number, image in enumerate((deep, *map(plain.convert, ("RGBA", "P", "1", "LA")))):
+        strip(served.catalogue, f"strip-{number}.png", image)
+        assert served.get("/swath/1/zoom").told["levels"] == 2
+        assert picture(served.get("/swath/1/zoom/0/0/0").body).shape[:2] == (256, 256)
+
+
+NO_PICTURES = (
+    b"",
+    b"no picture",
+    b"\xff\xd8\xff\xe0",
+    b"\x89PNG\r\n\x1a\n" + b"\0" * 100,
+    b"P5 90000 90000 255\n",
+    b"P5 300 300 255\n" + b"x" * 50,
+    b"II*\0",
+)
+
+
+def test_what_is_no_picture_is_said(served: Served) -> None:
+    for number, data in enumerate(NO_PICTURES):
+        strip(served.catalogue, f"strip-{number}.pgm", data)
+        answer = served.get("/swath/1/zoom")
+        assert answer.status == 404
+        assert "picture" in answer.told["error"] and "/in/" not in answer.told["error"]
+    assert served.get("/swath/1").status == 200
+
+
+def test_a_strip_outside_of_its_folder_is_not_shown(served: Served, tmp_path: Path) -> None:
+    Image.new("L", (300, 300)).save(tmp_path / "secret.png")
+    (tmp_path / "in" / "link.png").symlink_to(tmp_path / "secret.png")
+    for file in ("../secret.png", str(tmp_path / "secret.png"), "link.png", "x\0.png", ".", ""):
+        db = create(served.catalogue)
+        db.execute("UPDATE swath SET picture = ?", (file,))
+        db.close()
+        assert served.get("/swath/1/zoom").status == 404
+
+
+def test_a_box_goes_on_the_list_and_up_with_the_next_uplink(served: Served) -> None:
+    made = served.change("/swath/1/ask", BOX).told["request"]
+    assert served.change("/swath/1/ask", BOX).told["request"] == made
+    page = served.get("/swath/1", Accept="text/html").body
+    assert b"look &lt;closer&gt;" in page
+    assert b"look &lt;closer&gt;" in served.get("/mission").body
+    done = winnow("catalogue", "requests", served.catalogue, "--json")
+    (told,) = json.loads(done.stdout)
+    (asked,) = load_requests(told["file"]).requests
+    place = (asked.line, asked.sample, asked.lines, asked.samples)
+    assert place == (64, 128, 64, 256) and asked.id == told["request"]
+    assert json.loads(winnow("catalogue", "requests", served.catalogue, "--json").stdout) == []
+    assert served.change(f"/request/{made}/withdraw", {}).status == 400
+    # Asked for again it is another request, with a number of its own.
+    again = served.change("/swath/1/ask", BOX).told["request"]
+    assert again != made
+    winnow("catalogue", "requests", served.catalogue)
+    assert [r.id for r in load_requests(told["file"]).requests] == [asked.id, asked.id + 1]
+
+
+def test_a_list_that_was_written_but_not_marked_is_not_written_twice(served: Served) -> None:
+    served.change("/swath/1/ask", BOX)
+    (told,) = json.loads(winnow("catalogue", "requests", served.catalogue, "--json").stdout)
+    db = create(served.catalogue)
+    db.execute("UPDATE request SET sent = NULL")
+    db.close()
+    assert winnow("catalogue", "requests", served.catalogue).returncode == 0
+    assert len(load_requests(told["file"]).requests) == 1
+
+
+WRONG = (
+    {"line": -1}, {"lines": 0}, {"samples": 0}, {"line": 10**6}, {"sample": "1"}, {"lines": 1.5},
+    {"samples": 2**40}, {"line": True}, {"comment": "x" * 501}, {"comment": 7}, {"line": None},
+)  # fmt: skip
+
+
+def test_a_box_that_cannot_be_is_refused(served: Served) -> None:
+    for wrong in WRONG:
+        answer = served.change("/swath/1/ask", {**BOX, **wrong})
+        assert answer.status == 400 and answer.told["error"]
+    assert served.change("/swath/77/ask", BOX).status == 400
+    done = winnow("catalogue", "requests", served.catalogue)
+    assert done.stdout.endswith("0 requests for the next uplink\n")
+
+
+def test_bodies_that_are_no_json_object_are_refused(served: Served) -> None:
+    headers = {"Origin": served.origin, "X-Winnow": "1"}
+    for body in (b"", b"[]", b"{", b"\xff", b"[" * 9999, b'{"line": ' + b"9" * 5000 + b"}"):
+        assert served.ask("POST", "/swath/1/ask", body, headers).status == 400
+    assert served.ask("POST", "/swath/1/ask", b"x" * 20_000, headers).status == 413
+
+
+def test_a_catalogue_that_cannot_be_written_is_shown_and_says_so(catalogue: Path) -> None:
+    if os.geteuid() == 0:
+        pytest.skip("root writes everywhere")
+    catalogue.chmod(0o400)
+    with serving(catalogue) as server:
+        answer = server.change("/swath/1/ask", BOX)
+        assert answer.status == 409 and "cannot be written" in answer.told["error"]
+        assert b"cannot be written" in server.get("/swath/1").body
+        assert server.get("/found").status == 200
+    catalogue.chmod(0o600)
+
+
+def test_while_another_program_writes_pages_are_read(served: Served) -> None:
+    db = create(served.catalogue)
+    db.execute("BEGIN IMMEDIATE")
+    db.execute("UPDATE swath SET name = 'other'")
+    for path in ("/found", "/swath/1", "/mission", "/bench"):
+        assert served.get(path).status == 200
+    db.execute("ROLLBACK")
+    db.close()
+    assert served.change("/swath/1/ask", BOX).status == 200
+
+
+def test_the_mission_follows_what_changes(served: Served) -> None:
+    first = served.get("/mission/now").told
+    assert served.get(f"/mission/now?seen={first['version']}").told["part"] is None
+    served.change("/swath/1/ask", BOX)
+    later = served.get(f"/mission/now?seen={first['version']}").told
+    assert "look &lt;closer&gt;" in later["part"]
+    assert "<script>alert" not in later["part"]
