@@ -19,6 +19,7 @@ class Board:
         bench: What `winnow-edge bench --json` wrote on the board, a file relative to the mission
             file: its `tile_ms` is the time of a tile.
         ms_per_tile: Time that a tile takes, all cores at work.
+        verifier_ms: Time that the second stage takes for a detection.
         mj_per_tile: Energy that a tile takes beyond the idle board.
         idle_w: Power of the board while it computes nothing.
         boot_s: Time that the board takes to start again after a reset.
@@ -29,6 +30,7 @@ class Board:
     ms_per_tile: float | None = setting(
         None, 0.0, 1e6, unit="ms", absent="that of `bench` or the profile"
     )
+    verifier_ms: float | None = setting(None, 0.0, 1e6, unit="ms", absent="that of `bench`, or 0")
     mj_per_tile: float | None = setting(None, 0.0, 1e9, unit="mJ", absent="the profile's")
     idle_w: float | None = setting(None, 0.0, 1e6, unit="W", absent="the profile's")
     boot_s: float = setting(40.0, 0.0, 1e6, unit="s")

@@ -228,10 +228,14 @@ def test_a_battery_that_never_fills_is_noted(mission: Mission) -> None:
     assert campaign.flown[0].figures["charge_least"] < 1
 
 
-def test_what_is_not_played_is_said(mission: Mission) -> None:
-    campaign = play(with_lines(mission, "[context]", "times = 2"))
-    assert any(note.startswith("contexts are not played") for note in campaign.notes)
-    assert not any("not played" in note for note in play(mission).notes)
+def test_contexts_take_their_bytes_and_pay_their_share(known: Mission) -> None:
+    plain = play(known)
+    campaign = play(with_lines(known, "[context]", "times = 2", "share = 0.5"))
+    assert campaign.notes == plain.notes == ()
+    (run,), (before,) = campaign.flown, plain.flown
+    assert run.bytes.generated > before.bytes.generated
+    assert run.worth == pytest.approx(1.5 * (before.worth or 0))
+    assert sum(held.products["context"] for held in run.contacts) > 0
 
 
 def test_the_time_of_a_tile_is_that_of_bench(mission: Mission) -> None:

@@ -124,6 +124,11 @@ class Window:
         self._pixels: UInt8Array | None = None
         self._box = Box(0, 0, 0, 0)
 
+    @property
+    def there(self) -> bool:
+        """Whether the pixels are there."""
+        return self._pixels is not None
+
     def fill(self, pixels: UInt8Array, box: Box) -> None:
         """Keep the pixels, of which those in the `box` lie within the swath."""
         self._pixels, self._box = pixels, box

@@ -82,9 +82,11 @@ PROFILES: Final = {
 
 @dataclass(frozen=True)
 class Computer:
-    """What computing costs: `seconds` of a tile at full speed, `active_w` beyond `idle_w`."""
+    """What computing costs: `seconds` of a tile at full speed, `second_s` of a detection in the
+    second stage, `active_w` beyond `idle_w`."""
 
     seconds: float = 0.0
+    second_s: float = 0.0
     active_w: float = 0.0
     idle_w: float = 0.0
 
@@ -94,6 +96,7 @@ class _Bench:
     """What is read of the output of `winnow-edge bench --json`."""
 
     tile_ms: float = setting(..., 1e-6, 1e6, unit="ms")
+    verifier_ms: float | None = setting(None, 1e-6, 1e6, unit="ms")
 
 
 def measured(mission: Mission) -> Mission:
@@ -109,7 +112,8 @@ def measured(mission: Mission) -> Mission:
         raise DataError(error.strerror or "cannot be read", where=path) from error
     reader = Reader(path, DataError, others=True, hint="is it of `winnow-edge bench --json`?")
     found = reader.table(_Bench, reader.json(text))
-    timed = replace(board, ms_per_tile=found.tile_ms)
+    second = found.verifier_ms if board.verifier_ms is None else board.verifier_ms
+    timed = replace(board, ms_per_tile=found.tile_ms, verifier_ms=second)
     return replace(mission, simulation=replace(mission.simulation, board=timed))
 
 
@@ -122,4 +126,5 @@ def computer(board: Board) -> Computer:
     idle = profile.idle_w if board.idle_w is None else board.idle_w
     # Energy without time is spent at once: a thousandth of a millisecond stands for it.
     seconds = max(ms, 1e-3 if mj else 0.0) / 1e3
-    return Computer(seconds, mj / 1e3 / seconds if seconds else 0.0, idle)
+    active = mj / 1e3 / seconds if seconds else 0.0
+    return Computer(seconds, (board.verifier_ms or 0.0) / 1e3, active, idle)

@@ -11,7 +11,7 @@ from winnow_edge.mission import Mission
 from winnow_ground.simulation import oracle
 from winnow_ground.simulation.decide import Made
 from winnow_ground.simulation.instead import never_wrong
-from winnow_ground.simulation.judge import SHARED, Features, Floats, Judge
+from winnow_ground.simulation.judge import SHARED, Features, Floats, Judge, paid_by
 from winnow_ground.simulation.observation import Observation
 from winnow_ground.simulation.onboard import OnBoard
 from winnow_ground.simulation.policies import WITH_TRUTH, WITHOUT_NET, ranker
@@ -82,14 +82,13 @@ def _greedy(mission: Mission, made: Sequence[Made], board: OnBoard, judge: Judge
     places = np.arange(board.count)
     product, feature = judge.pairs(places)
     kind = board.columns["kind"][product].astype(np.intp)
-    shares = np.array([judge.features.shares[k] for k in SHARED])
     found = oracle.plan(
         oracle.Problem(
             size=board.columns["bytes"].astype(np.int64),
             release=np.zeros(board.count, np.int64),
             product=product,
-            paid=feature * len(SHARED) + kind - SHARED[0],
-            worth=np.outer(judge.features.utility, shares).ravel(),
+            paid=feature * len(SHARED) + paid_by(kind),
+            worth=np.outer(judge.features.utility, judge.features.shares).ravel(),
             budgets=np.array([2 * sum(one.bytes for one in made) + 10**6]),
             link=mission.link,
         )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -36,8 +36,10 @@ class Made:
 
     `columns` is of dtype `COLUMNS`, shape (n,), with ids and swath 0; `row` int32 (n,) is the row
     of tiles that each is stored with, rising. `marks` (row, place) are the records of detections
-    that are found, with a later row, to be of another one's feature. Rows have `due` (the line with
-    which they are complete), `shown` tiles that the net sees, second views counted twice. `feature`
+    that are found, with a later row, to be of another one's feature, or refused by the second
+    stage; `passed` (row, place, class, posterior) are those that say from then on what it said.
+    Rows have `due` (the line with which they are complete), `shown` tiles that the net sees, second
+    views counted twice, and `verified` detections that the second stage is asked about. `feature`
     and `product` are pairs: the true features of a product's own class that it shows. `best` uint8
     (tiles,) are the classes that the tiles were taken for, `hit` bool (tiles,) those that passed a
     threshold (None: no net chose); `detections` counts those after merging.
@@ -47,8 +49,10 @@ class Made:
     columns: npt.NDArray[np.void]
     row: npt.NDArray[np.int32]
     marks: tuple[tuple[int, int], ...]
+    passed: tuple[tuple[int, int, int, float], ...]
     due: npt.NDArray[np.int64]
     shown: npt.NDArray[np.int64]
+    verified: npt.NDArray[np.int64]
     product: Indices
     feature: Indices
     best: npt.NDArray[np.uint8]
@@ -120,6 +124,7 @@ def decide(scores: Scores, mission: Mission, name: str = "") -> Made:
     parts.add(records, rows, 0)
     _sample(parts, scores, mission, records, thresholds, name or scores.name)
     kept, dropped = _merged(scores, mission, decided, places)
+    kept, verified = _verified(scores, kept)
     pictures, picture_rows = _pictures(scores, kept)
     parts.add(pictures, picture_rows, 2)
     _quick_looks(parts, scores)
@@ -130,8 +135,15 @@ def decide(scores: Scores, mission: Mission, name: str = "") -> Made:
         (row_at, int(where[tile]))
         for row_at, tile, class_index in dropped
         if best[tile] == class_index  # with a sigmoid head the record may name another class
+    ) + tuple((row_at, int(where[tile])) for row_at, tile in verified.refused)
+    passed = tuple(
+        (row_at, int(where[tile]), class_index, posterior_of)
+        for row_at, tile, class_index, posterior_of in verified.passed
     )
-    product, feature = _shown(scores, columns)
+    known = columns.copy()
+    for _, place, class_index, _ in passed:
+        known["class_index"][place] = class_index
+    product, feature = _shown(scores, known)
     ends = np.flatnonzero(np.diff(rows, append=rows[-1:] + 1)) if len(rows) else []
     shown = np.bincount(rows, weights=~tiles["screened"] * 1.0)
     if scores.twice is not None:
@@ -141,8 +153,10 @@ def decide(scores: Scores, mission: Mission, name: str = "") -> Made:
         columns=columns,
         row=row,
         marks=marks,
+        passed=passed,
         due=tiles["due"][ends].astype(np.int64),
         shown=shown.astype(np.int64),
+        verified=np.bincount(np.array(verified.rows, np.int64), minlength=len(shown)),
         product=product,
         feature=feature,
         best=best,
@@ -188,6 +202,39 @@ def _merged(
     return kept, dropped
 
 
+@dataclass
+class _Verified:
+    """What the second stage said: the `rows` of detections that it was asked about; the tiles that
+    it `refused`, as (row, tile); those that `passed`, as (row, tile, class, posterior)."""
+
+    rows: list[int] = field(default_factory=list)
+    refused: list[tuple[int, int]] = field(default_factory=list)
+    passed: list[tuple[int, int, int, float]] = field(default_factory=list)
+
+
+def _verified(
+    scores: Scores, kept: list[tuple[int, Detection]]
+) -> tuple[list[tuple[int, Detection]], _Verified]:
+    """The detections as the second stage leaves them (`loop.collect`)."""
+    said = _Verified()
+    if scores.around is None or not scores.minded:
+        return kept, said
+    left = list[tuple[int, Detection]]()
+    for row, found in kept:
+        entry = scores.around[found.tile_index]
+        if found.class_index not in scores.minded or not entry["asked"]:
+            left.append((row, found))
+            continue
+        said.rows.append(row)
+        name, posterior = int(entry["verified"]), float(entry["posterior"])
+        if name == NO_CLASS:
+            said.refused.append((row, found.tile_index))
+            continue
+        said.passed.append((row, found.tile_index, name, posterior))
+        left.append((row, replace(found, class_index=name, posterior=posterior)))
+    return left, said
+
+
 def _hits(scores: Scores, decided: Decided, places: Indices) -> Iterator[tuple[int, Detection]]:
     some = scores.tiles[places]
     sides = (some[name].tolist() for name in ("line", "sample", "lines", "samples"))
@@ -215,20 +262,29 @@ def _horizons(scores: Scores) -> Iterator[tuple[int, float]]:
 def _pictures(
     scores: Scores, kept: list[tuple[int, Detection]]
 ) -> tuple[npt.NDArray[np.void], npt.NDArray[np.int64]]:
-    """Thumbnail and image of each detection, and their rows."""
-    columns = empty_columns(2 * len(kept))
-    for n, kind in enumerate((Kind.THUMBNAIL, Kind.IMAGE)):
-        some = columns[n::2]
-        tiles = np.array([found.tile_index for _, found in kept], np.intp)
+    """Thumbnail, image and context of each detection, and their rows."""
+    tiles = np.array([found.tile_index for _, found in kept], np.intp)
+    contexts = np.zeros(len(kept), np.uint32)
+    if scores.around is not None:
+        contexts = scores.around["context"][tiles]
+    kinds = (Kind.THUMBNAIL, Kind.IMAGE, Kind.CONTEXT)
+    columns = empty_columns(len(kinds) * len(kept))
+    for n, kind in enumerate(kinds):
+        some = columns[n :: len(kinds)]
         some["kind"], some["tile"], some["detection"] = kind, tiles, True
         some["class_index"] = [found.class_index for _, found in kept]
         some["posterior"] = [found.posterior for _, found in kept]
+        some["sketch"] = scores.tiles["sketch"][tiles]
+        if kind is Kind.CONTEXT:
+            some["bytes"] = contexts
+            continue
         some["bytes"] = scores.tiles["thumbnail" if kind is Kind.THUMBNAIL else "image"][tiles]
         some["bytes"] += np.array(
             [_OUTLINE_BYTES * (found.merged > 1) for _, found in kept], np.uint32
         )
-        some["sketch"] = scores.tiles["sketch"][tiles]
-    return columns, np.repeat(np.array([row for row, _ in kept], np.int64), 2)
+    rows = np.repeat(np.array([row for row, _ in kept], np.int64), len(kinds))
+    made = columns["bytes"] > 0
+    return columns[made], rows[made]
 
 
 def _sample(

@@ -30,6 +30,7 @@ from winnow_edge.products.encode import HEAD, encode_image, encode_swath, encode
 from winnow_edge.products.kinds import Detection
 from winnow_edge.products.quick_look import quick_look_product
 from winnow_edge.products.sketch import sketch
+from winnow_ground.simulation.around import Around, floor_of
 from winnow_ground.simulation.scores import TILE, Scores, load_scores
 from winnow_ground.truth import LARGEST, MATCH_OVERLAP, SMALLEST, Truth
 
@@ -73,9 +74,8 @@ class Flyer:
             )
             try:
                 shape = Shape(lines.samples, lines.lines, camera.line_time_us, camera.frame)
-                found = _Scorer(lines, settings, self._interpreters(settings)).run(
-                    name, look(path, shape, None)
-                )
+                geometry, pool = look(path, shape, None), self._interpreters(settings)
+                found = _Scorer(lines, settings, pool, geometry).run(name)
             finally:
                 lines.close()
             if kept is not None:
@@ -106,7 +106,10 @@ class Flyer:
             self.close()
             compute = self.mission.compute
             self._pool = Interpreters(
-                settings.bundle, compute.runtime, compute.threads, verifier=False
+                settings.bundle,
+                compute.runtime,
+                compute.threads,
+                verifier=settings.verifier is not None,
             )
         return self._pool
 
@@ -128,25 +131,30 @@ class Flyer:
             rules,
             HEAD.size,
         ]
+        if settings.verifier is not None or mission.context.times:
+            known.append(floor_of(settings))
         return hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()[:32]
 
 
 class _Scorer:
     """Runs one swath through intake and net."""
 
-    def __init__(self, lines: Chain, settings: Settings, pool: Interpreters) -> None:
-        self.lines, self.settings, self.pool = lines, settings, pool
+    def __init__(
+        self, lines: Chain, settings: Settings, pool: Interpreters, geometry: Geometry
+    ) -> None:
+        self.lines, self.settings, self.pool, self.geometry = lines, settings, pool, geometry
         self.tiles: list[npt.NDArray[np.void]] = []
         self.logits: list[npt.NDArray[np.int8]] = []
         self.second: list[npt.NDArray[np.int8]] = []
         self.twice: list[npt.NDArray[np.bool_]] = []
         self.looks: list[tuple[int, int]] = []
         self.rows = 0
+        self.placing = Placing(geometry, settings.mission.classes, settings.manifest.classes)
+        self.around = Around(settings, self.placing, pool.verifier)
 
-    def run(self, name: str, geometry: Geometry) -> Scores:
+    def run(self, name: str) -> Scores:
         settings, start = self.settings, cast("Progress", _FromTheStart())
         intake = Intake(self.lines, settings, self.pool)
-        placing = Placing(geometry, settings.mission.classes, settings.manifest.classes)
         with ThreadPoolExecutor(cores()) as encoders:
             while True:
                 while not intake.fill():
@@ -158,11 +166,12 @@ class _Scorer:
                     most = settings.mission.quick_look.bytes
                     look_at = quick_look_product(section, len(self.looks), most, 1)
                     self.looks.append((section.end, len(look_at.data)))
+                self.around.settle()
                 if intake.ended:
                     break
         tiles = np.concatenate([np.empty(0, TILE), *self.tiles])
         place = [tiles[key].astype(np.int64) for key in ("line", "lines", "sample", "samples")]
-        seen = placing.seen(*place)
+        seen = self.placing.seen(*place)
         tail = 0 if seen is None or not len(tiles) else len(seen.tails()[0])
         tiles["thumbnail"] += tail
         tiles["image"] += tail
@@ -178,10 +187,12 @@ class _Scorer:
             logits=np.concatenate([none, *self.logits]),
             second=np.concatenate([none, *self.second]) if twice.any() else None,
             twice=twice if twice.any() else None,
-            about=self._about(name, geometry, tiles, intake.lines),
+            about=self._about(name, tiles, intake.lines),
             quick_looks=tuple(self.looks),
             tail=tail,
-            allowed=placing.allowed(seen),
+            allowed=self.placing.allowed(seen),
+            around=self.around.table(len(tiles)) if self.around.wanted else None,
+            minded=self.around.minded,
         )
 
     def _row(self, row: Row, encoders: ThreadPoolExecutor) -> None:
@@ -197,9 +208,14 @@ class _Scorer:
         tiles = np.zeros(count, TILE)
         tiles["scale"], tiles["screened"] = row.row.scale, row.skipped
         tiles["row"], tiles["due"] = self.rows, row.row.line
-        for entry, values in zip(tiles, encoders.map(self._sizes, self._found(row)), strict=True):
+        every = list(self._found(row))
+        for entry, values in zip(tiles, encoders.map(self._sizes, every), strict=True):
             for key, value in values.items():
                 entry[key] = value
+        if self.around.wanted:
+            could_be = self.around.could_be(answers, row.job.second)
+            for tile in np.unique(shown[could_be.tiles]).tolist():
+                self.around.take(row, tile, every[tile])
         self.rows += 1
         self.tiles.append(tiles)
         self.logits.append(logits)
@@ -231,9 +247,7 @@ class _Scorer:
             "sketch": sketch(found.pixels),
         }
 
-    def _about(
-        self, name: str, geometry: Geometry, tiles: npt.NDArray[np.void], lines: int
-    ) -> tuple[int, int]:
+    def _about(self, name: str, tiles: npt.NDArray[np.void], lines: int) -> tuple[int, int]:
         """Octets of the swath product at the beginning, and about those at the end: its counts are
         those of a swath on which the net finds nothing."""
         settings = self.settings
@@ -249,7 +263,7 @@ class _Scorer:
             "tile": settings.tile,
             "hop": settings.hop,
             "scales": list(settings.scales),
-            **geometry.about(),
+            **self.geometry.about(),
         }
         count, screened = len(tiles), int(tiles["screened"].sum())
         tally = Tally(tiles=count, screened=screened, products=count, bytes=HEAD.size * count)

@@ -17,8 +17,8 @@ def never_wrong(made: Made) -> Made:
     """What a net that knows the truth would leave: every tile's record, and record, thumbnail and
     image of each class that a tile shows. `made` is what the real net leaves."""
     scores = made.scores
-    known = {name: k for k, name in enumerate(scores.manifest.classes)}
-    names = np.array([known.get(name, NO_CLASS) for name in scores.features or ()], np.int64)
+    numbers = {name: k for k, name in enumerate(scores.manifest.classes)}
+    names = np.array([numbers.get(name, NO_CLASS) for name in scores.features or ()], np.int64)
     tile, feature = scores.shows.T.astype(np.int64)
     own = names[feature] != NO_CLASS if len(feature) else np.zeros(0, np.bool_)
     tile, feature = tile[own], feature[own]
@@ -34,6 +34,10 @@ def never_wrong(made: Made) -> Made:
         Kind.THUMBNAIL: scores.tiles["thumbnail"][tiles],
         Kind.IMAGE: scores.tiles["image"][tiles],
     }
+    if scores.around is not None and scores.around["context"].any():
+        # Of tiles that the real net passes over the size is not known.
+        known, own = scores.around["context"], scores.around["context"][tiles]
+        sizes[Kind.CONTEXT] = np.where(own > 0, own, np.uint32(np.median(known[known > 0])))
     for n, (kind, size) in enumerate(sizes.items()):
         columns = empty_columns(len(tiles))
         columns["kind"], columns["tile"], columns["class_index"] = kind, tiles, classes
@@ -71,6 +75,8 @@ def images_of(made: Made, tiles: Indices) -> Made:
         columns=columns,
         row=row.astype(np.int32),
         marks=(),
+        passed=(),
+        verified=np.zeros_like(made.verified),
         shown=np.zeros_like(made.shown),
         product=place[shows[shown, 0]],
         feature=shows[shown, 1],
@@ -93,7 +99,9 @@ def _made(
         columns=columns[order],
         row=row[order].astype(np.int32),
         marks=(),
+        passed=(),
+        verified=np.zeros_like(made.verified),
         product=where[product][pairs],
         feature=feature[pairs].astype(np.intp),
-        detections=int(np.count_nonzero(columns["detection"])) // 3,
+        detections=int(np.count_nonzero(columns["kind"] == Kind.IMAGE)),
     )

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -23,7 +23,11 @@ from winnow_ground.simulation.decide import Indices, Made
 from winnow_ground.simulation.observation import Observation
 from winnow_ground.simulation.onboard import OnBoard
 
-SHARED: Final = (Kind.RECORD, Kind.THUMBNAIL, Kind.IMAGE)
+SHARED: Final = (Kind.RECORD, Kind.THUMBNAIL, Kind.IMAGE, Kind.CONTEXT)
+"""Kinds that a feature's worth is shared out to."""
+PICTURES: Final = (Kind.THUMBNAIL, Kind.IMAGE)
+_COLUMN: Final = np.full(max(Kind) + 1, -1)
+_COLUMN[list(SHARED)] = range(len(SHARED))
 REASONS: Final = (
     "no tile", "screened", "misclassified", "abstained", "no energy", "not computed", "evicted",
     "lost", "not sent",
@@ -66,8 +70,11 @@ class Features:
             [mission.classes.get(name, usual).utility for name in self.classes], np.float64
         )
         products = mission.products
-        shares = (products.record_share, products.thumbnail_share, products.image_share)
-        self.shares = dict(zip(SHARED, shares, strict=True))
+        context = mission.context.share if mission.context.times else 0.0
+        self.shares = np.array(
+            [products.record_share, products.thumbnail_share, products.image_share, context]
+        )
+        """Of the kinds of `SHARED`, float64."""
 
     def __len__(self) -> int:
         return len(self.classes)
@@ -75,11 +82,16 @@ class Features:
     @property
     def worth(self) -> float:
         """The value of all that is there."""
-        return float(self.utility.sum()) * sum(self.shares.values())
+        return float(self.utility.sum() * self.shares.sum())
 
     def by_class(self) -> dict[str, int]:
         """How many features of each class there are."""
         return dict(sorted(Counter(self.classes).items()))
+
+
+def paid_by(kinds: npt.NDArray[np.integer[Any]]) -> Indices:
+    """Places in `SHARED` of kinds that show features."""
+    return _COLUMN[kinds]
 
 
 class Judge:
@@ -125,10 +137,10 @@ class Judge:
         order = np.argsort(which, kind="stable")
         which, feature = which[order], feature[order]
         kind = self._board.columns["kind"][places[which]].astype(np.int64)
-        column = kind - SHARED[0]
+        column = paid_by(kind)
         _, first = np.unique(feature * len(SHARED) + column, return_index=True)
         fresh = first[~self.paid[feature[first], column[first]]]
-        share = np.array([self.features.shares[k] for k in SHARED])
+        share = self.features.shares
         if self._whole:
             share = np.full(len(SHARED), share.sum())
         worth = self.features.utility[feature[fresh]] * share[column[fresh]]
@@ -143,7 +155,7 @@ class Judge:
         which, feature = self.pairs(places)
         kinds = self._board.columns["kind"][places[which]]
         np.minimum.at(self.heard_at, feature, time)
-        np.minimum.at(self.pictured_at, feature[kinds != Kind.RECORD], time)
+        np.minimum.at(self.pictured_at, feature[np.isin(kinds, PICTURES)], time)
         arrivals = self.arrivals
         arrivals.place.append(places)
         arrivals.time.append(np.full(len(places), time))
@@ -198,7 +210,7 @@ class _Why:
         scores = made.scores
         order = np.argsort(scores.shows[:, 1], kind="stable")
         self._tiles, self._features = scores.shows[order].T
-        picture = made.columns["kind"][made.product] != Kind.RECORD
+        picture = np.isin(made.columns["kind"][made.product], PICTURES)
         self._pictures, self._shown = made.product[picture], made.feature[picture]
         self._by_feature = np.argsort(self._shown, kind="stable")
         self._sorted = self._shown[self._by_feature]

@@ -284,7 +284,8 @@ class Loop:
         return seen.start + seen.seconds * float(made.due[row]) / max(made.scores.lines, 1)
 
     def _work(self, observation: int, row: int) -> float:
-        return self._computer.seconds * int(self.world.made[observation].shown[row])
+        works, made = self._computer, self.world.made[observation]
+        return works.seconds * int(made.shown[row]) + works.second_s * int(made.verified[row])
 
     def _row(self, observation: int, row: int) -> None:
         """A row of tiles is there; and the next of its swath will be."""

@@ -110,6 +110,11 @@ class OnBoard:
         for row, place in made.marks:
             if rows[0] <= row < rows[1]:
                 self._columns["detection"][swath.placed[place]] = False
+        for row, place, class_index, posterior in made.passed:
+            if rows[0] <= row < rows[1]:
+                at_place = swath.placed[place]
+                self._columns["class_index"][at_place] = class_index
+                self._columns["posterior"][at_place] = posterior
         self._quota.keep(now)
         return at
 

@@ -287,15 +287,21 @@ def _refuse_unsent(mission: Mission, results: dict[str, tuple[Result, ...]]) -> 
     )
 
 
+def _stands_alone(seen: Observation, mission: Mission) -> bool:
+    """Whether a second stage or a context would want surroundings that tiles have not."""
+    second = seen.scores.manifest.verifier is not None and mission.compute.verifier is not False
+    return seen.scores.around is None and bool(second or mission.context.times)
+
+
 def _notes(
     mission: Mission, seen: Sequence[Observation], contacts: Sequence[Contact], plan: ContactPlan
 ) -> list[str]:
     """What is strange about a mission, though it can be played."""
     power, notes = mission.simulation.power, list[str]()
-    if mission.context.times:
-        notes.append("contexts are not played: the bytes that they take are left to others")
-    if any(one.scores.manifest.verifier is not None for one in seen):
-        notes.append("the second stage is not played: detections are those of the first net")
+    if any(_stands_alone(one, mission) for one in seen):
+        notes.append(
+            "replayed tiles have no surroundings: there is neither a second stage nor a context"
+        )
     until = max([one.end for one in seen] + [c.end for c in contacts])
     always = power.bus_w + computer(mission.simulation.board).idle_w
     if power.battery_wh:

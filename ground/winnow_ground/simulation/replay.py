@@ -24,7 +24,7 @@ from winnow_base.pictures import open_picture
 from winnow_base.progress import Step
 from winnow_edge.bundle import find_bundle, open_bundle
 from winnow_edge.files import write_aside
-from winnow_edge.mission import Audit, Mission, QuickLooks, Tiling, place_of
+from winnow_edge.mission import Audit, Context, Mission, QuickLooks, Tiling, place_of
 from winnow_edge.simulation_tables import Replay
 from winnow_edge.sources.contract import PICTURE_ERRORS
 from winnow_ground.simulation.fly import Flyer
@@ -170,6 +170,9 @@ def _as_flown(mission: Mission, settings: Replay) -> Mission:
         tiling=Tiling(tile=tile, hop=tile, scales=(1,), merge=mission.tiling.merge),
         audit=Audit(),
         quick_look=QuickLooks(bytes=0),
+        # What lies around a tile in a mosaic are other tiles.
+        context=Context(),
+        compute=replace(mission.compute, verifier=False),
     )
 
 

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from winnow_edge.products.kinds import NO_CLASS, Kind
+from winnow_edge.products.kinds import NO_CLASS
 from winnow_edge.products.worth import utilities
 from winnow_edge.store.schema import ProductState
 from winnow_ground.simulation.contact import Held
-from winnow_ground.simulation.judge import Floats, Judge, missed
+from winnow_ground.simulation.judge import PICTURES, Floats, Judge, missed
 from winnow_ground.simulation.loop import Loop, Series, World
 
 CURVE_POINTS = 400
@@ -220,7 +220,7 @@ def _classes(
     board, features = loop.board, judge.features
     columns = board.columns[place]
     names = _names(loop, columns)
-    pictures = columns["detection"] & np.isin(columns["kind"], (Kind.THUMBNAIL, Kind.IMAGE))
+    pictures = columns["detection"] & np.isin(columns["kind"], PICTURES)
     keys = columns["swath"].astype(np.int64) << 40 | columns["tile"].astype(np.int64) << 8
     keys |= columns["class_index"]
     which, shown = judge.pairs(place)

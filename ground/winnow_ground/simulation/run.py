@@ -24,7 +24,7 @@ from winnow_ground.simulation.contact import Radio
 from winnow_ground.simulation.decide import Made, decide, thresholds_of
 from winnow_ground.simulation.ground_side import Ground
 from winnow_ground.simulation.instead import images_of, never_wrong, side_by_side
-from winnow_ground.simulation.judge import SHARED, Features, Floats, Judge
+from winnow_ground.simulation.judge import SHARED, Features, Floats, Judge, paid_by
 from winnow_ground.simulation.loop import Loop, World
 from winnow_ground.simulation.observation import Observation
 from winnow_ground.simulation.onboard import OnBoard, Worth
@@ -195,11 +195,10 @@ def _foresee(name: str, world: World) -> tuple[oracle.Plan, _Key]:
     features, empty = judge.features, [np.empty(0, np.intp)]
     kinds = [made.columns["kind"][made.product].astype(np.intp) for made in world.made]
     shows = [
-        (made.feature + features.first[n]) * len(SHARED) + kind - SHARED[0]
+        (made.feature + features.first[n]) * len(SHARED) + paid_by(kind)
         for n, (made, kind) in enumerate(zip(world.made, kinds, strict=True))
         if features.known
     ]
-    shares = np.array([features.shares[kind] for kind in SHARED])
     found = oracle.plan(
         oracle.Problem(
             size=np.concatenate([made.columns["bytes"] for made in world.made]).astype(np.int64),
@@ -208,7 +207,7 @@ def _foresee(name: str, world: World) -> tuple[oracle.Plan, _Key]:
                 empty + [made.product + first[n] for n, made in enumerate(world.made)]
             ),
             paid=np.concatenate(empty + shows),
-            worth=np.outer(features.utility, shares).ravel(),
+            worth=np.outer(features.utility, features.shares).ravel(),
             budgets=np.array(budgets, np.int64),
             link=world.mission.link,
         )

@@ -43,6 +43,11 @@ TILE: Final = np.dtype(
 """Where a tile lies; whether it was shown to no net; its row of tiles, from 0, and the line of the
 swath with which the row is complete; octets of the products that it would leave as a detection,
 heads included; what it looks like."""
+AROUND: Final = np.dtype(
+    [("asked", "?"), ("verified", "u1"), ("posterior", "f8"), ("context", "u4")]
+)
+"""Whether a tile could be a detection at all; the class that the second stage gives it (`NO_CLASS`:
+it refuses it) and the posterior; octets of its context, 0 where there is none."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,7 +61,9 @@ class Scores:
     its box shows, whatever the net says. `about` are the octets of the swath product when the swath
     begins and when it is complete; `quick_looks` are (line after the section, octets), `tail` the
     octets of time and place behind each head. `allowed` bool (n, classes) are the classes that a
-    tile can be a detection of at its place and in its season (None: all).
+    tile can be a detection of at its place and in its season (None: all). `around` is of dtype
+    `AROUND`, shape (n,) (None: there is neither a second stage nor a context), `minded` the classes
+    that the second stage minds.
     """
 
     name: str
@@ -73,6 +80,8 @@ class Scores:
     quick_looks: tuple[tuple[int, int], ...] = ()
     tail: int = 0
     allowed: npt.NDArray[np.bool_] | None = None
+    around: npt.NDArray[np.void] | None = None
+    minded: tuple[int, ...] = ()
 
     def __len__(self) -> int:
         return len(self.tiles)
@@ -103,6 +112,7 @@ class Scores:
             "about": self.about,
             "quick_looks": self.quick_looks,
             "tail": self.tail,
+            "minded": self.minded,
         }
         arrays: dict[str, npt.NDArray[Any]] = {
             "head": np.frombuffer(json.dumps(head).encode(), np.uint8),
@@ -114,6 +124,8 @@ class Scores:
             arrays |= {"second": self.second, "twice": self.twice}
         if self.allowed is not None:
             arrays["allowed"] = self.allowed
+        if self.around is not None:
+            arrays["around"] = self.around
         return arrays
 
 
@@ -142,6 +154,8 @@ def load_scores(path: Path) -> Scores:
                 quick_looks=tuple(tuple(look) for look in head["quick_looks"]),
                 tail=head["tail"],
                 allowed=file.get("allowed"),
+                around=file.get("around"),
+                minded=tuple(head.get("minded", ())),
             )
     except (OSError, EOFError, ValueError, TypeError, KeyError, IndexError) as error:
         raise DataError(f"holds no scores ({error})", where=path, hint="delete it") from error

@@ -80,9 +80,10 @@ class World:
         """The world of a mission file. Raises what `play` raises for its input."""
         mission = measured(load_mission(path))
         values = tomllib.loads(read_small(path).decode("utf-8"))
-        if (ms := mission.simulation.board.ms_per_tile) is not None:
-            # What was measured is read here, where its file is.
-            values["simulation"].setdefault("board", {})["ms_per_tile"] = ms
+        for key in ("ms_per_tile", "verifier_ms"):
+            if (ms := getattr(mission.simulation.board, key)) is not None:
+                # What was measured is read here, where its file is.
+                values["simulation"].setdefault("board", {})[key] = ms
         plan = load_plan(plan_path(mission, Options()))
         plan.downlinks(mission.simulation.node)
         files = named_swaths(mission)
@@ -175,4 +176,5 @@ def selected(scores: Scores, scales: tuple[int, ...], hop: int | None) -> Scores
         twice=of(scores.twice),
         shows=shows,
         allowed=of(scores.allowed),
+        around=of(scores.around),
     )

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from winnow_edge.bundle import Golden, InputSpec, Verifier, write_bundle
 from winnow_edge.downlink.acknowledgements import AckReport, acknowledge
 from winnow_edge.downlink.contact import downlink
 from winnow_edge.loop.flight import Flight
@@ -17,14 +18,15 @@ from winnow_edge.mission import Mission, load_mission
 from winnow_edge.products.kinds import Kind
 from winnow_edge.store.events import events
 from winnow_edge.store.store import Store
-from winnow_edge.testing.probe import painted_swath, write_probe
+from winnow_edge.testing.probe import SIDE, painted_swath, probe_manifest, write_probe
 from winnow_ground.contacts import Contact
 from winnow_ground.receive import acknowledgements, receive
 from winnow_ground.received import Received
-from winnow_ground.simulation.decide import decide
+from winnow_ground.simulation.decide import Made, decide
 from winnow_ground.simulation.fly import Flyer
 from winnow_ground.simulation.observation import Observation
 from winnow_ground.simulation.onboard import OnBoard
+from winnow_ground.simulation.play import play
 from winnow_ground.simulation.run import simulate
 
 from .worlds import STRIPS, draw_strips
@@ -67,17 +69,67 @@ def seen(mission: Mission, store: Store) -> list[Observation]:
 def test_what_is_decided_is_what_the_flight_loop_stores(mission: Mission, tmp_path: Path) -> None:
     with flown(mission, tmp_path) as store:
         for number, observation in enumerate(seen(mission, store), start=1):
-            made = decide(observation.scores, mission)
-            real = [p for p in store.products(swath_id=number) if p.kind is not Kind.SWATH]
-            mine = made.columns.copy()
-            for _, place in made.marks:
-                mine["detection"][place] = False
-            names = ("kind", "tile", "class_index", "detection", "bytes")
-            rows = list(zip(*(mine[name].tolist() for name in names), strict=True))
-            assert rows == [
-                (p.kind, p.tile_index, p.class_index, p.detection, p.bytes) for p in real
-            ]
-            assert mine["posterior"] == pytest.approx([p.posterior for p in real], abs=1e-6)
+            same_products(decide(observation.scores, mission), store, number)
+
+
+def same_products(made: Made, store: Store, number: int) -> Counter[Kind]:
+    """What is decided of a swath is what the store has of it; how many of each kind."""
+    real = [p for p in store.products(swath_id=number) if p.kind is not Kind.SWATH]
+    mine = made.columns.copy()
+    for _, place in made.marks:
+        mine["detection"][place] = False
+    for _, place, class_index, posterior in made.passed:
+        mine["class_index"][place], mine["posterior"][place] = class_index, posterior
+    names = ("kind", "tile", "class_index", "detection", "bytes")
+    rows = list(zip(*(mine[name].tolist() for name in names), strict=True))
+    assert rows == [(p.kind, p.tile_index, p.class_index, p.detection, p.bytes) for p in real]
+    assert mine["posterior"] == pytest.approx([p.posterior for p in real], abs=1e-6)
+    return Counter(p.kind for p in real)
+
+
+@pytest.mark.parametrize(
+    "more", ["", "[context]\ntimes = 3\nbytes = 900\n", "[compute]\nverifier = false\n"]
+)
+def test_a_second_stage_and_contexts_are_played_as_they_fly(tmp_path: Path, more: str) -> None:
+    first, second = (
+        probe_manifest(),
+        probe_manifest(
+            name="second",
+            input=InputSpec(2 * SIDE, SIDE, 1, 1.0, -128),
+            thresholds={"dark": 0.97, "middle": 0.6, "bright": 0.97},
+        ),
+    )
+    none = Golden(np.zeros((0, SIDE, SIDE, 1), np.int8), {})
+    both = Golden(np.zeros((0, 2 * SIDE, SIDE, 1), np.int8), {})
+    verifier = Verifier(second, b"none", both)
+    path = tmp_path / "probe.winnow"
+    write_bundle(path, first, model=b"none", golden=none, card="", verifier=verifier)
+    plan = '[simulation]\nswaths = ["a.png"]\nplan = "p.csv"\n'
+    text = f'name = "m"\n[instrument.camera]\nbundle = "probe.winnow"\n{plan}{more}'
+    runtime = 'runtime = "fake"\n'
+    text = text + runtime if "[compute]" in more else f"{text}[compute]\n{runtime}"
+    (tmp_path / "m.toml").write_text(text)
+    (tmp_path / "p.csv").write_text("start,end,bits_per_s\n60,70,64000\n")
+    pixels = painted_swath(500, 400, seed=4, squares=90, side=24, grain=30)
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    mission = load_mission(tmp_path / "m.toml")
+    with Flight(mission, tmp_path / "store") as flight, Flyer(mission, tmp_path) as flyer:
+        told = flight.run(tmp_path / "a.png")
+        scores = flyer.scores(tmp_path / "a.png", "a.png", None)
+        made = decide(scores, mission)
+        kinds = same_products(made, flight.store, 1)
+        # What is kept says the same.
+        again = decide(flyer.scores(tmp_path / "a.png", "a.png", None), mission)
+        assert again.columns.tobytes() == made.columns.tobytes()
+    assert kinds[Kind.CONTEXT] == (kinds[Kind.IMAGE] if "context" in more else 0)
+    assert int(made.verified.sum()) == (told.verified.verified if told.verified else 0)
+    assert (told.verified is None) == ("verifier" in more)
+    if told.verified is not None:
+        assert told.verified.refused > 5 and told.verified.relabelled > 0
+        slow = replace(mission.simulation.board, ms_per_tile=0.0, verifier_ms=100.0)
+        timed = replace(mission, simulation=replace(mission.simulation, board=slow))
+        (run,) = play(timed).flown
+        assert run.figures["busy_s"] == pytest.approx(0.1 * told.verified.verified, abs=1e-3)
 
 
 def test_a_full_store_compacts_and_evicts_what_the_real_one_does(tmp_path: Path) -> None:
