@@ -74,6 +74,9 @@ async function follow() {
   for (const link of document.querySelectorAll("#label-these")) link.href = `/label/new?${told}`;
 }
 
+const choices = document.querySelector("#choices");
+// On a phone the pictures come first.
+choices.open = !matchMedia("(max-width: 820px)").matches;
 form.addEventListener("input", () => { page = 0; follow(); });
 form.addEventListener("submit", (event) => {
   event.preventDefault();
@@ -90,7 +93,10 @@ document.addEventListener("keydown", (event) => {
   const shots = [...grid.querySelectorAll("a")];
   const at = shots.indexOf(document.activeElement);
   const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
-  if (event.key === "/") form.elements.text.focus();
+  if (event.key === "/") {
+    choices.open = true;
+    form.elements.text.focus();
+  }
   else if (event.key === "n") document.querySelector("#on").click();
   else if (event.key === "p") document.querySelector("#back").click();
   else if (step && shots.length) shots[Math.min(Math.max(at + step, 0), shots.length - 1)].focus();
