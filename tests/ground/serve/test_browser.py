@@ -99,6 +99,14 @@ def test_the_search_goes_by_keyboard(browser: Any, shown: Served) -> None:
         )
 
 
+def test_on_a_phone_the_pictures_come_first(browser: Any, shown: Served) -> None:
+    with page_of(browser, **PHONE) as page:
+        open_page(page, f"{shown.origin}/")
+        assert page.is_visible("#grid a") and not page.is_visible("input[name=text]")
+        page.click("summary")
+        assert page.is_visible("input[name=text]")
+
+
 def test_facets_and_sliders_change_the_counts_and_the_address(browser: Any, shown: Served) -> None:
     with page_of(browser, **DESK) as page:
         open_page(page, f"{shown.origin}/")

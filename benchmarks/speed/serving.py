@@ -1,0 +1,121 @@
+"""Twenty people at `winnow serve` over 3.7 million detections: how long each waits, and the memory.
+
+    python -m benchmarks.speed.serving [--short] [--json]
+
+A real server answers twenty clients at once, each with a connection of its own. A client makes the
+moves of a person at the search page (a facet, a slider, a page, a picture of every order) and rests
+between them, a second on the mean. Waits are from the request to the last octet of the answer, on
+the wall clock; a lone client makes the same moves first. Memory is the server's resident set, at
+its greatest (VmHWM). The short form has a tenth of the detections.
+"""
+
+from __future__ import annotations
+
+import http.client
+import random
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.harness import arguments, report
+from benchmarks.speed.catalogue import CLASSES, DETECTIONS, SWATHS, fill
+
+PEOPLE, MOVES, REST_S = 20, 30, 1.0
+ORDERS = ("confidence", "unsure", "value", "novelty", "newest", "swath")
+
+
+def moves(seed: int) -> list[str]:
+    """What a person asks for, one after another."""
+    rng = random.Random(seed)
+    asked = []
+    for _ in range(MOVES):
+        query = [f"low={rng.random():.2f}", f"order={rng.choice(ORDERS)}"]
+        if rng.random() < 0.5:
+            query.append(f"class={rng.choice(CLASSES[1:])}".replace(" ", "+"))
+        if rng.random() < 0.3:
+            query.append(f"year={rng.randrange(2006, 2025)}")
+        if rng.random() < 0.2:
+            query.append(f"least={rng.randrange(2, 30)}")
+        if rng.random() < 0.2:
+            query.append(f"page={rng.randrange(20)}")
+        asked.append(f"/found?{'&'.join(query)}")
+    return asked
+
+
+def person(port: int, seed: int, rest_s: float, waits: list[float]) -> None:
+    """Make the moves of a person; the waits are added to `waits`."""
+    line, rng = http.client.HTTPConnection("127.0.0.1", port), random.Random(-seed)
+    for address in moves(seed):
+        time.sleep(rng.expovariate(1 / rest_s) if rest_s else 0)
+        begun = time.perf_counter()
+        line.request("GET", address)
+        answer = line.getresponse()
+        answer.read()
+        waits.append(time.perf_counter() - begun)
+        if answer.status != 200:
+            raise SystemExit(f"{address} is answered with {answer.status}")
+    line.close()
+
+
+def figures(who: str, waits: list[float]) -> dict[str, Any]:
+    """Waits in milliseconds."""
+    found = 1e3 * np.array(waits)
+    middle, late = np.percentile(found, (50, 95))
+    return {"people": who, "moves": len(waits), "median ms": middle, "95 % ms": late,
+            "most ms": found.max()}  # fmt: skip
+
+
+def memory(process: int) -> dict[str, float]:
+    """The server's resident set, now and at its greatest, in MB."""
+    text = Path(f"/proc/{process}/status").read_text()
+    names = {"VmRSS": "now", "VmHWM": "most"}
+    return {
+        said: int(re.findall(rf"{name}:\s+(\d+)", text)[0]) / 1e3 for name, said in names.items()
+    }
+
+
+def main() -> int:
+    args = arguments(__doc__).parse_args()
+    part = 10 if args.short else 1
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "catalogue.db"
+        fill(path, DETECTIONS // part, SWATHS // part)
+        command = [str(Path(sys.executable).parent / "winnow"), "serve", str(path), "--port", "0"]
+        begun = time.perf_counter()
+        server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        assert server.stdout is not None
+        port = int(re.findall(r":(\d+)/", server.stdout.readline())[0])
+        opened = time.perf_counter() - begun
+        alone: list[float] = []
+        person(port, 0, 0.0, alone)
+        together: list[float] = []
+        people = [
+            threading.Thread(target=person, args=(port, seed, REST_S, together))
+            for seed in range(1, PEOPLE + 1)
+        ]
+        for one in people:
+            one.start()
+        for one in people:
+            one.join()
+        used = memory(server.pid)
+        server.send_signal(signal.SIGINT)
+        server.wait()
+    rows = [figures("one", alone), figures(f"{PEOPLE} at once", together)]
+    notes = [
+        f"{DETECTIONS // part:,} detections, opened in {opened:.1f} s; the server has "
+        f"{used['now']:.0f} MB, {used['most']:.0f} MB at most."
+    ]
+    report(args, rows, notes)
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
