@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from winnow_base.errors import CatalogueError
 from winnow_ground.audit import Audited, Estimate, estimate, interval
@@ -49,18 +49,13 @@ def audit_outcome(db: sqlite3.Connection, one: LabelSet) -> AuditOutcome:
     """Recall and precision of every class, from the tiles of a set that are settled.
 
     The intervals are exact for the tiles of the swaths that were drawn from (Clopper and Pearson,
-    Biometrika 26, 1934). Tiles that nobody settled count as not drawn: if the hard ones are among
-    them, the estimates flatter the net. Raises CatalogueError where nothing is settled.
+    Biometrika 26, 1934). A tile counts as detected if it is a detection, or if one of its class
+    that stands for several tiles of a feature touches it. Tiles that nobody settled count as not
+    drawn: if the hard ones are among them, the estimates flatter the net. Raises CatalogueError
+    where nothing is settled.
     """
-    said = {
-        tile: name if detection else None
-        for tile, name, detection in db.execute(
-            "SELECT tile.id, class.name, detection FROM label_set_tile"
-            " JOIN tile ON tile.id = label_set_tile.tile LEFT JOIN class ON class.id = tile.class"
-            " WHERE label_set = ?",
-            (one.id,),
-        )
-    }
+    rows = db.execute(_SAID, (one.id,))
+    said = {tile: name if detected else None for tile, name, detected in rows}
     known = settled(db, said)
     if not known:
         raise CatalogueError(
@@ -82,3 +77,14 @@ def _precision(found: Estimate) -> Precision:
         return Precision(0, 0, None)
     share = found.found / detected, *interval(found.found, detected)
     return Precision(detected, found.found, share)
+
+
+_SAID: Final = """
+SELECT tile.id, class.name, tile.detection OR EXISTS (
+    SELECT 1 FROM tile AS whole WHERE whole.swath = tile.swath AND whole.class = tile.class
+    AND whole.detection = 1 AND whole.merged > 1
+    AND whole.line <= tile.line + tile.lines AND tile.line <= whole.line + whole.lines
+    AND whole.sample <= tile.sample + tile.samples AND tile.sample <= whole.sample + whole.samples)
+FROM label_set_tile JOIN tile ON tile.id = label_set_tile.tile
+LEFT JOIN class ON class.id = tile.class WHERE label_set = ?
+"""

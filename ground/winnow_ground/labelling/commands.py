@@ -113,20 +113,20 @@ def agreement_command(catalogue: File, set_name: SetName, as_json: AsJson = Fals
     for name, n in told.people.items():
         print(f"{name}: {count(n, 'tile')}")
     for (one, other), kappa in told.pairs.items():
-        print(f"{one} and {other}: {_kappa(kappa, 'Cohen')}")
+        print(f"{one} and {other}: {_kappa(kappa)}, Cohen's")
     if told.all is not None:
-        print(f"all: {_kappa(told.all, 'Fleiss')}")
+        print(f"all: {_kappa(told.all)}, Fleiss'")
     if not told.pairs:
         print("no tile was answered by two people yet")
 
 
-def _kappa(one: Kappa, whose: str) -> str:
+def _kappa(one: Kappa) -> str:
     from winnow_ground.words import count
 
     agreed = f"{100 * one.agreed:.0f} % of {count(one.tiles, 'tile')} agree"
     if one.value is None or one.low is None or one.high is None:
         return f"{agreed}; all gave one answer, so that there is no kappa"
-    return f"{agreed}, {whose}'s kappa {one.value:.2f} [{one.low:.2f}, {one.high:.2f}]"
+    return f"{agreed}, kappa {one.value:.2f} [{one.low:.2f}, {one.high:.2f}]"
 
 
 def audit_command(catalogue: File, set_name: SetName, as_json: AsJson = False) -> None:

@@ -137,3 +137,25 @@ def test_decisions_are_made_by_a_click(page: Any, server: Server, labelled: Labe
     page.wait_for_selector("text=decided: crater")
     rows = labelled.db.execute("SELECT tile, person, answer, comment FROM decision").fetchall()
     assert rows == [(tile, "ann", "shows", "a rim")]
+
+
+def test_pages_have_no_serious_findings_of_axe(
+    page: Any, server: Server, labelled: Labelled
+) -> None:
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
+    one = labelled.set(class_name="crater")
+    (tile,) = labelled.tiles(1)
+    for person, what in (("bob", "crater"), ("cid", "nothing")):
+        labelled.says(person, tile, what)
+    addresses = ("", "/new?class=crater", f"/{one.id}", f"/{one.id}?one=1", f"/{one.id}/decide")
+    found = []
+    for address in addresses:
+        for scheme in ("light", "dark"):
+            page.emulate_media(color_scheme=scheme)
+            page.goto(f"{server.address}/label{address}")
+            found += [
+                (address, scheme, finding["id"], finding["nodes"][0]["html"])
+                for finding in axe.run(page).response["violations"]
+                if finding["impact"] in ("serious", "critical")
+            ]
+    assert found == []

@@ -93,7 +93,7 @@ def test_pictures_leave_in_folders_and_may_be_moved_between_them(
     out = tmp_path / "pictures"
     assert export(labelled, out) == {"out": str(out), "labels": 3, "absent": 0}
     assert sorted((p.parent.name) for p in out.rglob("*.jpg")) == ["crater", "crater", "nothing"]
-    (one,) = (p for p in out.rglob("*.jpg") if p.name.endswith(f".{number(labelled, first)}.jpg"))
+    (one,) = (p for p in out.rglob("*.jpg") if p.name.endswith(f"_{number(labelled, first)}.jpg"))
     (out / "dark dune").mkdir()
     one.rename(out / "dark dune" / one.name)
     assert bring(labelled, out, "--person", "eve")["added"] == 3

@@ -25,7 +25,7 @@ from winnow_ground.labelling.settle import Settled
 
 _NAME: Final = re.compile(
     r".*\.(?:s(?P<store>\d{1,18})-(?P<number>\d{1,18})|p(?P<sha256>[0-9a-f]{16})-(?P<bundle>[0-9a-f]{8}))"
-    r"\.(?P<tile>\d{1,18})\.(?:jpe?g|png)",
+    r"_(?P<tile>\d{1,18})\.(?:jpe?g|png)",
     re.ASCII | re.IGNORECASE,
 )
 _MOST_BYTES: Final = 64_000_000
@@ -119,4 +119,5 @@ def _file_name(db: sqlite3.Connection, tile: int) -> str:
     if store is None:
         key = f"p{sha256[:16]}-{hashlib.sha256((bundle or '').encode()).hexdigest()[:8]}"
     plain = re.sub(r"[^\w-]", "_", name, flags=re.ASCII)[:80]
-    return f"{plain}.{key}.{index}.jpg"
+    # A data set's source is the name up to the last number: tiles of a swath stay in one set.
+    return f"{plain}.{key}_{index}.jpg"

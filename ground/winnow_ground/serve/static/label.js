@@ -151,7 +151,7 @@ function address(tile, wide) {
 function words(tile) {
   const own = says(tile.mine);
   const note = tile.mine?.comment ? ` “${tile.mine.comment}”` : "";
-  const net = tile.net ? `net: ${tile.net.class ?? "screened"} ${tile.net.posterior.toFixed(2)}${tile.net.detection ? "" : ", no detection"}` : "";
+  const net = tile.net ? `net: ${tile.net.class ?? "screened"} ${tile.net.posterior.toFixed(2)}` : "";
   return { own: own ? own + note : "", net };
 }
 
@@ -197,8 +197,9 @@ function toggleOne() {
 async function submit() {
   const rest = isOne() ? "" : $("#rest").value;
   const open = rest ? order.map((id) => tiles.get(id)).filter((tile) => !tile.mine) : [];
-  const of = (tile) => (rest === "net" ? (tile.net?.detection ? tile.net.class : "nothing") : rest);
-  remember(open.map((tile) => say(tile, of(tile))));
+  // What the net did not detect may have been merged into a detection: a person looks at it.
+  const of = (tile) => (rest === "net" ? (tile.net?.detection ? tile.net.class : "") : rest);
+  remember(open.filter(of).map((tile) => say(tile, of(tile))));
   $("#submit").disabled = true;
   await queue.drained();
   const only = told.only ? "&only=later" : "";
