@@ -51,7 +51,7 @@ class Guard:
                 headers = MutableHeaders(scope=message)
                 for name, value in _HEADERS.items():
                     headers[name] = value
-                fresh = "no-cache" if request.url.path.startswith(STATIC) else "no-store"
+                fresh = "no-cache" if scope["path"].startswith(STATIC) else "no-store"
                 headers.setdefault("Cache-Control", fresh)
             await send(message)
 
@@ -61,7 +61,8 @@ class Guard:
 
     def _refused(self, request: Request) -> Response | None:
         """The answer to who may not come in; else None, and the person is known."""
-        path, changing = request.url.path, request.method not in _READS
+        # Not `request.url`, which is put together with the Host header that anybody may choose.
+        path, changing = request.scope["path"], request.method not in _READS
         if changing and not _from_here(request):
             return refusal(request, 403, "the request comes from another site")
         if changing and path not in _FORMS and MARK not in request.headers:
@@ -78,7 +79,8 @@ class Guard:
         if path == LOGIN or path.startswith(STATIC):
             return None
         if request.method == "GET" and "text/html" in request.headers.get("accept", ""):
-            asked = f"{path}?{request.url.query}" if request.url.query else path
+            query = request.scope["query_string"].decode("latin-1")
+            asked = f"{path}?{query}" if query else path
             return RedirectResponse(f"{LOGIN}?next={quote(asked)}", 303)
         return refusal(request, 401, "log in first")
 

@@ -163,7 +163,7 @@ def _swaths(db: sqlite3.Connection) -> list[Waiting]:
 
 
 def _waiting(number: int, name: str, complete: int, about: str, here: int, size: int) -> Waiting:
-    told = json.loads(about)
+    told = _object(about)
     products, detections = told.get("products"), told.get("detections")
     return Waiting(
         number,
@@ -174,3 +174,12 @@ def _waiting(number: int, name: str, complete: int, about: str, here: int, size:
         bool(complete),
         detections if type(detections) is int else None,
     )
+
+
+def _object(text: str) -> dict[str, Any]:
+    """A JSON object; empty where it is none: rows may be others' work."""
+    try:
+        told = json.loads(text)
+    except (ValueError, RecursionError):
+        return {}
+    return told if isinstance(told, dict) else {}

@@ -25,6 +25,8 @@ _TYPES: Final = dict.fromkeys(FORMS, "application/json; charset=utf-8") | {
     ".csv": "text/csv; charset=utf-8",
     PDS4: "application/xml; charset=utf-8",
 }
+_PICTURES: Final = {b"\xff\xd8\xff": "image/jpeg", b"\x89PNG\r\n\x1a\n": "image/png"}
+"""How pictures begin, and what they are."""
 
 
 def section(site: Site) -> Section:
@@ -43,11 +45,20 @@ def section(site: Site) -> Section:
 
 
 def picture_file(path: Path | None) -> Response:
-    """A picture of the catalogue. Raises HTTPException (404) where it is not here."""
+    """A picture of the catalogue. Raises HTTPException (404) where it is not here, or is none: a
+    catalogue that somebody else made may name any file."""
     if path is None:
         raise HTTPException(404, "no picture of it is here")
+    try:
+        with path.open("rb") as file:
+            begin = file.read(8)
+    except OSError as error:
+        raise HTTPException(404, "the picture cannot be read") from error
+    kind = next((kind for mark, kind in _PICTURES.items() if begin.startswith(mark)), None)
+    if kind is None:
+        raise HTTPException(404, "the file is no picture")
     kept = {"Cache-Control": "private, max-age=3600"}
-    return FileResponse(path, media_type="image/jpeg", headers=kept)
+    return FileResponse(path, media_type=kind, headers=kept)
 
 
 class _Pages:

@@ -49,7 +49,7 @@ class Site:
         """A page in the frame. The template has, beside `words`: `person` (None: nobody is logged
         in), `sections`, `here` (the address), `asks`, and `writable` (whether the catalogue is)."""
         person = getattr(request.state, "person", None)
-        told = {"person": person, "sections": self.sections, "here": request.url.path,
+        told = {"person": person, "sections": self.sections, "here": request.scope["path"],
                 "asks": self.asks, "writable": self.live.writable}  # fmt: skip
         return HTMLResponse(_TEMPLATES.get_template(template).render(**told, **words), code)
 

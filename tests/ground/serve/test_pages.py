@@ -84,6 +84,18 @@ def test_a_file_outside_of_its_reception_is_not_shown(served: Served) -> None:
     assert served.get(f"/tile/{tile}/picture").status == 404
 
 
+def test_a_file_that_is_no_picture_is_not_shown(served: Served) -> None:
+    tile = next(one["id"] for one in served.get("/found").told["listed"] if one["pictured"])
+    db = create(served.catalogue)
+    (file,) = db.execute("SELECT file FROM tile WHERE id = ?", (tile,)).fetchone()
+    db.execute("UPDATE swath SET about = '[1]'")
+    db.close()
+    for data in (b"", b"root:x:0:0", b"GIF89a"):
+        (served.catalogue.parent / "in" / file).write_bytes(data)
+        assert served.get(f"/tile/{tile}/picture").status == 404
+    assert served.get("/mission").status == 200
+
+
 def test_what_is_added_meanwhile_is_found(served: Served, fly: Fly, tmp_path: Path) -> None:
     before = served.get("/found").told["detections"]
     shutil.rmtree(tmp_path / "store")

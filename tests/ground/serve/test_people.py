@@ -57,6 +57,9 @@ def test_who_has_no_session_sees_nothing(guarded: Served) -> None:
     page = guarded.get("/?class=crater", Accept="text/html")
     assert (page.status, page.headers["location"]) == (303, "/login?next=/%3Fclass%3Dcrater")
     assert guarded.get("/found", Cookie="winnow=" + "x" * 43).status == 401
+    # The page that is asked for is in the request's line, whatever the Host header says.
+    for host in ("x/static/", "x/login?", "x/login#", "x/static/?"):
+        assert guarded.get("/found", Host=host).status in (400, 401)
     assert guarded.get("/login").status == 200
     assert guarded.get("/static/serve.css").status == 200
 
