@@ -15,6 +15,7 @@ import typer
 import winnow_cli.bench
 import winnow_cli.convert
 import winnow_cli.new
+import winnow_cli.retrain
 import winnow_ground.audit_commands
 import winnow_ground.catalogue.commands
 import winnow_ground.commands
@@ -47,6 +48,7 @@ app = typer.Typer(
 winnow_train.commands.register(app)
 winnow_cli.convert.register(app)
 winnow_cli.new.register(app)
+winnow_cli.retrain.register(app)
 winnow_cli.bench.register(app)
 winnow_ground.receive_command.register(app)
 winnow_ground.commands.register(app)

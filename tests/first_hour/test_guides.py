@@ -17,6 +17,7 @@ NEEDS = {
     "internet": "the public data sets, and hours",
     "minutes": "minutes of processor time: `make test-slow` pastes it",
     "scenes": "fourteen pictures with boxes, and minutes: `make test-slow` pastes it",
+    "pictures": "somebody's own pictures; docs/own-data.md walks the same way with others",
     "peer": "a camera that connects (tests/edge/sources/test_listening.py has one)",
 }
 """What a block of a guide may need that these tests do not have, and why it is skipped."""
@@ -105,6 +106,16 @@ def test_the_way_from_own_pictures_has_no_failure(
     walked = walk(page, clone, has={"scenes"}, activated=True)
     assert [(one.command, one.said) for one in walked.failed] == []
     assert len(walked.pasted) >= 6
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(7200)  # some four minutes of processor time
+@pytest.mark.skipif(not is_checkout(), reason="this tree is no git checkout")
+def test_a_turn_of_the_loop_leaves_a_better_net(tmp_path: Path) -> None:
+    page = ROOT / "docs" / "loop.md"
+    walked = walk(page, fresh_clone(tmp_path), has={"minutes"}, activated=True)
+    assert [(one.command, one.said) for one in walked.failed] == []
+    assert "wrote rocks-r2.winnow" in walked.said("winnow retrain")
 
 
 def test_marks_of_guides_are_known() -> None:

@@ -8,6 +8,7 @@ with the statistics of given tiles, which leaves the net's answers as they are.
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,17 +29,22 @@ _TYPES = {schema.TensorType.INT8: np.int8, schema.TensorType.INT32: np.int32}
 _CONVOLUTIONS = (schema.BuiltinOperator.CONV_2D, schema.BuiltinOperator.DEPTHWISE_CONV_2D)
 
 
-def unpack(path: Path, folder: Path, tiles: np.ndarray) -> Path:
+def unpack(path: Path, folder: Path, tiles: np.ndarray, *, dataset: str = "") -> Path:
     """Write the bundle at `path` as a run folder; BatchNorm statistics are those of `tiles`.
 
-    `tiles` uint8 [n, H, W, C] of the bundle's input size. Raises ModelError for a bundle that does
-    not say which recipe made it, or whose net is not that of its recipe.
+    `tiles` uint8 [n, H, W, C] of the bundle's input size. With `dataset` its head is that of the
+    data set of this name, so that another training of its classes starts from it. Raises
+    ModelError for a bundle that does not say which recipe made it, or whose net is not that of its
+    recipe.
     """
     bundle = open_bundle(path)
     held = bundle.manifest.training.get("recipe")
     if not isinstance(held, dict):
         raise ModelError("does not say which recipe made it", where=path)
     recipe = parse_recipe(held, where=str(path))
+    if dataset:
+        data = replace(recipe.data, dataset=dataset, along=(), borrow=())
+        recipe = replace(recipe, data=data)
     net = _net_of(bundle, recipe, path)
     _measure(net, tiles)
     make_folder(folder)
@@ -146,7 +152,10 @@ def _card(bundle: Bundle, recipe: Recipe) -> dict[str, Any]:
         "input": {"height": spec.height, "width": spec.width, "channels": spec.channels},
         "temperature": manifest.temperature,
         "borderline": manifest.borderline,
-        "training": {k: manifest.training[k] for k in ("dataset", "counts", "sources", "split")},
+        "training": {
+            **{k: manifest.training[k] for k in ("counts", "sources", "split")},
+            "dataset": recipe.data.dataset,
+        },
         "lineage": {"teachers": [], "sources": manifest.training["sources"]["train"]},
         "metrics": {},
         "attribution": manifest.attribution,

@@ -232,6 +232,7 @@ class _Adding:
     def told(self, seconds: float, workers: int) -> Built:
         """What was done."""
         archive = self._archive
+        self._show()
         return Built(
             pictures=len(archive.listed.names),
             added=self._added,

@@ -76,7 +76,7 @@ def build_command(
     """
     from winnow_ground.catalogue.build import build
 
-    flown_as = _mission(bundle, mission, scales)
+    flown_as = mission_of(bundle, mission, scales)
     with _watched(quiet=as_json) as progress:
         built = build(
             folder, to, flown_as, every=every, workers=workers, scheduler=scheduler,
@@ -90,7 +90,8 @@ def build_command(
         raise DataError("holds no picture that can be classified", where=folder)
 
 
-def _mission(bundle: str | None, mission: Path | None, scales: str | None) -> Mission:
+def mission_of(bundle: str | None, mission: Path | None, scales: str | None) -> Mission:
+    """The mission that an archive is classified by. Raises what `look.plan` raises."""
     from winnow_edge.mission import Ask, Audit
     from winnow_ground.look import Options, plan
     from winnow_ground.look_commands import scales_of
