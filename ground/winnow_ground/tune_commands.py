@@ -72,6 +72,8 @@ def tune_command(
         if out.exists() and not yes:
             raise DataError("is there already", where=out, hint="give another --out, or --yes")
     if page is not None:
+        if page.exists() and not page.is_file():
+            raise DataError("is no file", where=page, hint="give another --page")
         make_folder(page.parent)
     with Progress(quiet=as_json).steps() as progress:
         found = tune(

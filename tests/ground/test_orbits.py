@@ -29,6 +29,15 @@ LOW = (
     "2 T0001  97.4000 213.1000 0012000  80.0000 280.0000 15.21937835    16",
 )
 TWO_LINES = "\n".join(("CUBESAT", *LOW)) + "\n"
+
+
+def rechecked(old: str, new: str) -> str:
+    """The two lines with something in the second changed, its checksum right again."""
+    assert LOW[1].count(old) == 1 and len(old) == len(new)
+    line = LOW[1].replace(old, new)[:68]
+    return f"{LOW[0]}\n{line}{sum(int(c) if c.isdigit() else c == '-' for c in line) % 10}\n"
+
+
 FIELDS = {
     "OBJECT_NAME": "CUBESAT",
     "OBJECT_ID": "2026-999A",
@@ -219,6 +228,12 @@ def test_eclipses_are_when_the_disc_is_gone() -> None:
     [
         (TWO_LINES.replace("15.21937835", "15.21937836"), "checksum of line 2 is 6"),
         (TWO_LINES.replace("97.4000", "97,4000"), "columns of line 2"),
+        (rechecked(" 97.4000", "199.4000"), "the inclination is 199.4000°, legal is 0 to 180"),
+        (rechecked("213.1000", "999.1000"), "the right ascension of the node is 999.1000°"),
+        (rechecked(" 80.0000", "360.0001"), "the argument of perigee is 360.0001°"),
+        (rechecked("280.0000", "400.0000"), "the mean anomaly is 400.0000°"),
+        (rechecked("0012000", "9999999"), "of no orbit"),
+        (rechecked("15.21937835", "99.21937835"), "of no orbit"),
         ("\n".join((LOW[0], LOW[0])), "columns of line 2"),
         (LOW[1], "follows no line 1"),
         (LOW[0], "ends within"),

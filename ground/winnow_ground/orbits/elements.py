@@ -33,6 +33,13 @@ _LINE_2 = re.compile(
     r"2 [ A-HJ-NP-Z\d][ \d]{3}\d [ \d]{3}\.\d{4} [ \d]{3}\.\d{4} [ \d]{7} [ \d]{3}\.\d{4} "
     r"[ \d]{3}\.\d{4} [ \d]{2}\.\d{8}[ \d]{5}\d"
 )
+_ANGLES = (
+    ("inclination", slice(8, 16), 180),
+    ("right ascension of the node", slice(17, 25), 360),
+    ("argument of perigee", slice(34, 42), 360),
+    ("mean anomaly", slice(43, 51), 360),
+)
+"""Of line 2: their columns and the most degrees."""
 _EPOCH_0 = dt.datetime(1949, 12, 31, tzinfo=dt.UTC)
 """Day 0 of SGP4."""
 _MOST_NUMBER = 339_999
@@ -151,6 +158,10 @@ def _pair(first: str, second: str, name: str, where: str) -> Elements:
         raise PlanError(said, where=where)
     if not 1 <= float(first[20:32]) < 367:
         raise PlanError(f"the epoch is day {first[20:32].strip()} of its year", where=where)
+    for angle, columns, most in _ANGLES:
+        if float(second[columns]) > most:
+            said = f"the {angle} is {second[columns].strip()}°, legal is 0 to {most}"
+            raise PlanError(said, where=where, hint="get the elements again")
     if float(second[52:63]) <= 0:
         raise PlanError("the mean motion is 0: no orbit", where=where)
     return _ready(_satrec_class().twoline2rv(first, second), name, where)
