@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,13 +72,16 @@ def run_sweep(
     """
     make_folder(out)
     with locked(out):
-        world = World.of(design.mission, out / CACHE, progress)
-        _check_points(design, world)
-        known = _known(design, world, out)
+        worlds = {
+            some: World.of(design.mission, out / CACHE, progress, changes)
+            for some, changes in design.worlds.items()
+        }
+        _check_points(design, next(iter(worlds.values())))
+        known = _known(design, worlds.values(), out)
         todo = [n for n in range(len(design.points)) if n not in known]
         begun = time.perf_counter()
         with _appending(out / DONE) as keep:
-            used = _play(design, world, todo, keep, known, workers, scheduler, progress)
+            used = _play(design, worlds, todo, keep, known, workers, scheduler, progress)
         wall = time.perf_counter() - begun
     rows = tuple(known[n] for n in range(len(design.points)))
     return Swept(design, rows, wall if todo else 0.0, used, len(rows) - len(todo))
@@ -125,9 +128,13 @@ def play_batch(
     return rows
 
 
+Worlds = Mapping[tuple[Value, ...], World]
+"""By the values of a point that scores and contacts depend on."""
+
+
 def _play(
     design: Design,
-    world: World,
+    worlds: Worlds,
     todo: Sequence[int],
     keep: Callable[[Row], None],
     known: dict[int, Row],
@@ -147,21 +154,22 @@ def _play(
         progress("playing missions", len(known), total)
 
     count = workers or len(os.sched_getaffinity(0))
-    points = [(n, design.changes(design.points[n])) for n in todo]
     progress("playing missions", len(known), total)
     if not todo:
         return count
     if count == 1 and scheduler is None:
-        for point in points:
-            done(play_batch(world, [point], design.sweep.seeds))
+        for n in todo:
+            point = design.points[n]
+            batch = [(n, design.changes(point))]
+            done(play_batch(worlds[design.world_of(point)], batch, design.sweep.seeds))
         return 1
-    return _on_dask(world, points, design.sweep.seeds, done, count, scheduler)
+    return _on_dask(design, worlds, todo, done, count, scheduler)
 
 
 def _on_dask(
-    world: World,
-    points: Sequence[tuple[int, dict[Key, Value]]],
-    seeds: int,
+    design: Design,
+    worlds: Worlds,
+    todo: Sequence[int],
     done: Callable[[Sequence[Row]], None],
     count: int,
     scheduler: str | None,
@@ -170,27 +178,37 @@ def _on_dask(
 
     with cluster.connected(count, scheduler) as client:
         workers = cluster.cores_of(client) if scheduler else count
-        left = dict(points)
+        left = dict.fromkeys(todo)
         for _ in range(_TRIES):
             size = min(_LARGEST, max(1, len(left) // (_BATCHES * max(workers, 1))))
-            some = list(left.items())
-            batches = [some[n : n + size] for n in range(0, len(some), size)]
-            for rows in cluster.results(client, world, batches, seeds, play_batch):
-                done(rows)
-                for row in rows:
-                    left.pop(row["mission"], None)
+            for some, world in worlds.items():
+                if not (batches := _batches(design, list(left), some, size)):
+                    continue
+                for rows in cluster.results(client, world, batches, design.sweep.seeds, play_batch):
+                    done(rows)
+                    for row in rows:
+                        left.pop(row["mission"], None)
             if not left:
                 return workers
     raise NetworkError(
-        f"workers died {_TRIES} times; {len(left)} of {len(points)} missions are not played",
+        f"workers died {_TRIES} times; {len(left)} of {len(todo)} missions are not played",
         where=scheduler or "the workers here",
         hint="give them more memory, and say the same again: what is done is kept",
     )
 
 
-def _known(design: Design, world: World, out: Path) -> dict[int, Row]:
+def _batches(
+    design: Design, numbers: Sequence[int], some: tuple[Value, ...], size: int
+) -> list[list[tuple[int, dict[Key, Value]]]]:
+    """The missions of one world, in batches."""
+    points = ((n, design.points[n]) for n in numbers)
+    mine = [(n, design.changes(point)) for n, point in points if design.world_of(point) == some]
+    return [mine[n : n + size] for n in range(0, len(mine), size)]
+
+
+def _known(design: Design, worlds: Iterable[World], out: Path) -> dict[int, Row]:
     """Rows of missions that an earlier run of the same sweep has done, by number."""
-    digest = f"{design.digest} {world.digest}"
+    digest = " ".join([design.digest, *(world.digest for world in worlds)])
     path = out / DESIGN
     if path.is_file():
         try:

@@ -20,14 +20,19 @@ from winnow_ground.simulation.variants import Key, Value, key_of
 METHODS = ("grid", "random", "latin-hypercube")
 MOST = 1_000_000
 """Missions of a sweep."""
-_NET = (
-    ("instrument",), ("products",), ("screening",), ("quick_look",), ("tiling", "tile"),
-    ("simulation", "plan"), ("simulation", "swaths"), ("simulation", "scenes"),
-    ("simulation", "replay", "tiles"), ("simulation", "replay", "split"),
-    ("simulation", "replay", "instrument"), ("simulation", "schedule", "file"),
-    ("simulation", "board", "bench"), ("name",),
+_FIXED = (
+    ("instrument",), ("tiling", "tile"), ("simulation", "swaths"),
+    ("simulation", "replay", "instrument"), ("simulation", "board", "bench"), ("name",),
 )  # fmt: skip
-"""Keys that scores or contacts depend on: these are made once for a sweep."""
+"""Keys that are the same in a whole sweep."""
+_WORLD = (
+    ("products",), ("screening",), ("quick_look",), ("context",), ("simulation", "plan"),
+    ("simulation", "scenes"), ("simulation", "replay", "tiles"), ("simulation", "replay", "split"),
+    ("simulation", "schedule", "file"),
+)  # fmt: skip
+"""Keys that scores or contacts depend on: for each of their values these are made anew."""
+MOST_WORLDS = 64
+"""Combinations of such values in a sweep."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +69,11 @@ class Axis:
     steps: int | None = None
     log: bool = False
     whole: bool = False
+
+    @property
+    def of_world(self) -> bool:
+        """Whether scores or contacts depend on it."""
+        return any(self.key[: len(some)] == some for some in _WORLD)
 
     def at(self, share: float) -> Value:
         """The value at a share, 0 to 1, of the way."""
@@ -114,6 +124,18 @@ class Design:
         """What a point changes in the mission."""
         return {axis.key: value for axis, value in zip(self.axes, point, strict=True)}
 
+    def world_of(self, point: tuple[Value, ...]) -> tuple[Value, ...]:
+        """The values of a point that scores and contacts depend on."""
+        pairs = zip(self.axes, point, strict=True)
+        return tuple(value for axis, value in pairs if axis.of_world)
+
+    @property
+    def worlds(self) -> dict[tuple[Value, ...], dict[Key, Value]]:
+        """Every combination of such values, and what it changes in the mission."""
+        keys = [axis.key for axis in self.axes if axis.of_world]
+        combinations = dict.fromkeys(self.world_of(point) for point in self.points)
+        return {some: dict(zip(keys, some, strict=True)) for some in combinations}
+
 
 def load_sweep(path: Path) -> Design:
     """Read a sweep file and place its missions. Raises DataError with the line of what is wrong,
@@ -129,7 +151,14 @@ def load_sweep(path: Path) -> Design:
         points: Iterator[tuple[Value, ...]] = itertools.product(*(axis.grid for axis in axes))
     else:
         points = _sampled(sweep, axes)
-    return Design(sweep, axes, tuple(points), path)
+    design = Design(sweep, axes, tuple(points), path)
+    if len(design.worlds) > MOST_WORLDS:
+        said = f"{len(design.worlds):,} combinations of values that scores or contacts depend on"
+        names = ", ".join(axis.name for axis in axes if axis.of_world)
+        raise reader.refusal(
+            ("vary",), f"{said}, legal is up to {MOST_WORLDS}", f"give few values of {names}"
+        )
+    return design
 
 
 def _sampled(sweep: Sweep, axes: tuple[Axis, ...]) -> Iterator[tuple[Value, ...]]:
@@ -153,13 +182,9 @@ def _axis(name: str, given: Any, sweep: Sweep, reader: Reader) -> Axis:
         key = key_of(name)
     except ValueError as error:
         raise reader.refusal(at, f"{error} of a mission file", "e.g. ranking.policy") from error
-    for fixed in _NET:
+    for fixed in _FIXED:
         if key[: len(fixed)] == fixed:
-            raise reader.refusal(
-                at,
-                f"`{name}` cannot be varied: scores and contacts depend on it",
-                "make a sweep for each value",
-            )
+            raise reader.refusal(at, f"`{name}` cannot be varied", "make a sweep for each value")
     if isinstance(given, list):
         if not given or not all(isinstance(v, bool | int | float | str) for v in given):
             raise reader.refusal(at, f"`vary.{name}` must be a list of numbers or texts")

@@ -76,10 +76,18 @@ class World:
     plan: ContactPlan
 
     @classmethod
-    def of(cls, path: Path, cache: Path | None, progress: Step) -> World:
-        """The world of a mission file. Raises what `play` raises for its input."""
-        mission = measured(load_mission(path))
-        values = tomllib.loads(read_small(path).decode("utf-8"))
+    def of(
+        cls,
+        path: Path,
+        cache: Path | None,
+        progress: Step,
+        changes: Mapping[Key, Value] | None = None,
+    ) -> World:
+        """The world of a mission file, with some keys changed. Raises what `play` raises for its
+        input, MissionError for a key or value of none."""
+        load_mission(path)  # as it stands, it names the lines of what is wrong
+        values = changed(tomllib.loads(read_small(path).decode("utf-8")), changes or {})
+        mission = measured(mission_of(values, path))
         for key in ("ms_per_tile", "verifier_ms"):
             if (ms := getattr(mission.simulation.board, key)) is not None:
                 # What was measured is read here, where its file is.
@@ -106,16 +114,7 @@ class World:
 
     def mission(self, changes: Mapping[Key, Value]) -> Mission:
         """The mission with some keys changed. Raises MissionError for a key or value of none."""
-        values = copy.deepcopy(self.values)
-        for key, value in changes.items():
-            table = values
-            for name in key[:-1]:
-                table = table.setdefault(name, {})
-                if not isinstance(table, dict):
-                    break
-            else:
-                table[key[-1]] = value
-        return mission_of(values, self.path)
+        return mission_of(changed(self.values, changes), self.path)
 
     def play(
         self, mission: Mission, *, seed: int, policy: str = "", cache: Prepared | None = None
@@ -135,6 +134,20 @@ class World:
             eclipses=self.plan.eclipses,
             cache=cache,
         )
+
+
+def changed(values: Mapping[str, Any], changes: Mapping[Key, Value]) -> dict[str, Any]:
+    """The values of a mission file with some keys changed."""
+    values = copy.deepcopy(dict(values))
+    for key, value in changes.items():
+        table = values
+        for name in key[:-1]:
+            table = table.setdefault(name, {})
+            if not isinstance(table, dict):
+                break
+        else:
+            table[key[-1]] = value
+    return values
 
 
 def _selected(sources: Sources, mission: Mission) -> Sources:

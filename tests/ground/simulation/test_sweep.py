@@ -15,10 +15,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from tests.running import winnow
 from winnow_base.errors import DataError, NetworkError
 from winnow_edge.errors import MissionError
+from winnow_edge.mission import load_mission
+from winnow_ground.simulation.play import play
 from winnow_ground.simulation.sweep import run_sweep
 from winnow_ground.simulation.sweep_file import load_sweep
 from winnow_ground.simulation.sweep_output import effect
@@ -111,6 +114,13 @@ def test_a_bad_sweep_is_refused_in_a_line(place: Path, old: str, new: str, says:
     assert not (place / "out" / "done.jsonl").exists()
 
 
+def test_what_makes_too_many_scores_is_refused(place: Path) -> None:
+    more = SWEEP.replace('"link.loss" = {low = 0.0', '"screening.nodata_max" = {low = 0.1')
+    (place / "s.toml").write_text(more.replace("samples = 12", "samples = 100"))
+    with pytest.raises(DataError, match=r"100 combinations .* give few values of `?screening"):
+        load_sweep(place / "s.toml")
+
+
 def test_a_sweep_that_was_cut_goes_on(place: Path) -> None:
     whole = run_sweep(load_sweep(place / "s.toml"), place / "out", workers=1)
     assert (len(whole.rows), whole.again) == (12, 0)
@@ -122,6 +132,39 @@ def test_a_sweep_that_was_cut_goes_on(place: Path) -> None:
     assert [row["figures"] for row in again.rows] == [row["figures"] for row in whole.rows]
     # One line of a mission is half a line, which nobody reads.
     assert run_sweep(load_sweep(place / "s.toml"), place / "out", workers=1).again == 12
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_contacts_and_screening_are_varied_though_scores_depend_on_them(
+    place: Path, workers: int
+) -> None:
+    pixels = np.random.default_rng(1).integers(1, 256, (300, 300), dtype=np.uint8)
+    pixels[:, :40] = 0
+    Image.fromarray(pixels).save(place / "a.png")
+    camera = "line_time_us = 1000\n"
+    (place / "m.toml").write_text(MISSION.replace(camera, f"{camera}nodata = 0\n"))
+    (place / "short.csv").write_text("start,end,bits_per_s\n300,302,16000\n")
+    text = 'mission = "m.toml"\n[vary]\n"simulation.plan" = ["plan.csv", "short.csv"]\n'
+    text += '"screening.nodata_max" = [0.1, 0.9]\n"link.loss" = [0.0, 0.01]\n'
+    (place / "s.toml").write_text(text)
+    if workers > 1:
+        pytest.importorskip("distributed")
+        done = winnow("simulate", "--sweep", place / "s.toml", "--out", place / "o", "--json")
+        assert done.returncode == 0, done.stderr
+        rows = json.loads(done.stdout)["rows"]
+    else:
+        rows = run_sweep(load_sweep(place / "s.toml"), place / "o", workers=1).rows
+    assert len(rows) == 8
+    base = (place / "m.toml").read_text()
+    for row in (rows[0], rows[3], rows[6]):
+        plan, screened, loss = row["changed"].values()
+        text = base.replace("plan.csv", plan) + f"[screening]\nnodata_max = {screened}\n"
+        (place / "m.toml").write_text(f"{text}[link]\nloss = {loss}\n")
+        (run,) = play(load_mission(place / "m.toml")).flown
+        assert {**run.figures, "value": run.value} == row["figures"]
+    first, _, other, *_ = figures = [row["figures"] for row in rows]
+    assert first["tiles_computed"] < other["tiles_computed"]
+    assert first["budget_bytes"] > figures[-1]["budget_bytes"]
 
 
 def test_another_sweep_in_the_same_folder_is_refused(place: Path) -> None:
