@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import sqlite3
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 
 from winnow_ground.labelling.answers import LATER, Kept, answers_in
 from winnow_ground.labelling.sets import LabelSet
 
 LEVEL: Final = 0.95
 RESAMPLES: Final = 1000
+K = TypeVar("K")
 Said = Mapping[str, str]
 """Of one tile: what each person said."""
 
@@ -115,9 +117,11 @@ def agreement(db: sqlite3.Connection, one: LabelSet, seed: int = 0) -> Agreement
     for first, second in combinations(sorted(people), 2):
         both = [(tile[first], tile[second]) for tile in shared if first in tile and second in tile]
         if both:
-            pairs[first, second] = _kappa(both, cohen, seed)
+            pairs[first, second] = Kappa(len(both), *cohen(both), *_spread_of_cohen(both, seed))
     every = [Counter(tile.values()) for tile in shared]
-    told = _kappa(every, fleiss, seed) if every and len(people) > 2 else None
+    told = None
+    if every and len(people) > 2:
+        told = Kappa(len(every), *fleiss(every), *_spread_of_fleiss(every, seed))
     return Agreement(dict(sorted(people.items())), told, pairs)
 
 
@@ -130,19 +134,46 @@ def by_tile(kept: Sequence[Kept]) -> dict[int, dict[str, str]]:
     return said
 
 
-def _kappa(
-    tiles: Sequence[Any], measure: Callable[[Sequence[Any]], tuple[float, float | None]], seed: int
-) -> Kappa:
-    agreed, value = measure(tiles)
-    if value is None:
-        return Kappa(len(tiles), agreed, None)
-    rng = np.random.default_rng(seed)
-    drawn = []
-    for _ in range(RESAMPLES):
-        picked = rng.integers(0, len(tiles), len(tiles)).tolist()
-        again = measure([tiles[i] for i in picked])[1]
-        if again is not None:
-            drawn.append(again)
+Interval = tuple[float, float] | tuple[None, None]
+Doubles = npt.NDArray[np.float64]
+
+
+def _spread_of_cohen(pairs: Sequence[tuple[str, str]], seed: int) -> Interval:
+    """The interval of Cohen's kappa. Tiles of one pair of answers are alike: counts are drawn."""
+    kinds, draws = _drawn_again(pairs, seed)
+    names = sorted({name for pair in kinds for name in pair})
+    one, other = (np.array([[pair[i] == name for name in names] for pair in kinds], float)
+                  for i in (0, 1))  # fmt: skip
+    agreed = draws @ np.array([first == second for first, second in kinds], float)
+    return _interval(agreed, ((draws @ one) * (draws @ other)).sum(axis=1))
+
+
+def _spread_of_fleiss(counts: Sequence[Mapping[str, int]], seed: int) -> Interval:
+    """The interval of Fleiss' kappa."""
+    kinds, draws = _drawn_again([tuple(sorted(tile.items())) for tile in counts], seed)
+    names = sorted({name for tile in kinds for name, _ in tile})
+    sizes = [sum(n for _, n in tile) for tile in kinds]
+    shares = [[dict(tile).get(name, 0) / size for name in names]
+              for tile, size in zip(kinds, sizes, strict=True)]  # fmt: skip
+    pairs = [sum(n * (n - 1) for _, n in tile) / (size * (size - 1))
+             for tile, size in zip(kinds, sizes, strict=True)]  # fmt: skip
+    return _interval(draws @ np.array(pairs), ((draws @ np.array(shares)) ** 2).sum(axis=1))
+
+
+def _drawn_again(tiles: Sequence[K], seed: int) -> tuple[list[K], Doubles]:
+    """The kinds of tiles there are, and the share of each in every sample, (RESAMPLES, kinds)."""
+    kinds = Counter(tiles)
+    shares = np.array(list(kinds.values())) / len(tiles)
+    draws = np.random.default_rng(seed).multinomial(len(tiles), shares, RESAMPLES)
+    return list(kinds), draws / len(tiles)
+
+
+def _interval(agreed: Doubles, by_chance: Doubles) -> Interval:
+    """The middle LEVEL of the kappas of all samples; samples of one answer alone have none."""
+    some = by_chance < 1 - 1e-12
+    if not some.any():
+        return None, None
+    kappas = (agreed[some] - by_chance[some]) / (1 - by_chance[some])
     tail = (1 - LEVEL) / 2
-    low, high = np.quantile(drawn, [tail, 1 - tail]).tolist() if drawn else (value, value)
-    return Kappa(len(tiles), agreed, value, low, high)
+    low, high = np.quantile(kappas, [tail, 1 - tail]).tolist()
+    return low, high

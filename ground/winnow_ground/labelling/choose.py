@@ -10,7 +10,7 @@ import json
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -23,10 +23,14 @@ from winnow_ground.labelling.pictures import Pictures, seen
 
 MOST_COMPARED: Final = 20_000
 """Pictures that are compared with each other for `novel`."""
+MOST_OPENED: Final = 200
+"""Pictures of swaths that are decoded for it, evenly spaced: each takes a good part of a second."""
 _ROW: Final = np.dtype(
     [("id", "i8"), ("swath", "i8"), ("class", "i8"), ("posterior", "f8"), ("detection", "i1"),
      ("line", "i8"), ("sample", "i8"), ("lines", "i8"), ("samples", "i8")]
 )  # fmt: skip
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -105,7 +109,7 @@ def novel(
     the one that is farthest from all before it and from all labelled ones (T. F. Gonzalez,
     Theoretical Computer Science 38, 1985; as core set: O. Sener and S. Savarese, ICLR 2018). The
     score is this distance in octaves, Euclidean. Of more than MOST_COMPARED pictures, evenly spaced
-    ones are compared.
+    ones are compared, and tiles are cut out of at most MOST_OPENED pictures of swaths.
     """
     pictures = pictures or Pictures()
     rows = _rows(db, among)
@@ -115,8 +119,8 @@ def novel(
         "SELECT DISTINCT tile FROM label WHERE withdrawn IS NULL AND answer IN ('shows', 'nothing')"
     )
     anchors, _ = _pictured(db, np.array([row[0] for row in known], np.int64))
-    tiles, looks = _sketches(db, pictures, _spread(pictured))
-    _, anchored = _sketches(db, pictures, _spread(anchors))
+    tiles, looks = _sketches(db, pictures, _comparable(db, pictured))
+    _, anchored = _sketches(db, pictures, _comparable(db, anchors))
     picked, far = _farthest(looks, anchored, most)
     how = {"way": "novel", "by": "sketch", "compared": len(tiles), "labelled": len(anchored)}
     return Chosen([tiles[i] for i in picked], far, how, absent)
@@ -271,11 +275,20 @@ def _over_each_other(rows: npt.NDArray[Any], overlap: float) -> Iterator[tuple[i
             yield int(order[i]), int(order[i + 1 + j])
 
 
-def _spread(tiles: Sequence[int]) -> list[int]:
-    """At most MOST_COMPARED, evenly spaced."""
-    if len(tiles) <= MOST_COMPARED:
+def _spread(tiles: Sequence[T], most: int) -> list[T]:
+    """At most so many, evenly spaced."""
+    if len(tiles) <= most:
         return list(tiles)
-    return [tiles[i] for i in np.linspace(0, len(tiles) - 1, MOST_COMPARED).astype(int).tolist()]
+    return [tiles[i] for i in np.linspace(0, len(tiles) - 1, most).astype(int).tolist()]
+
+
+def _comparable(db: sqlite3.Connection, tiles: Sequence[int]) -> list[int]:
+    """Those of the tiles whose pictures are opened."""
+    there = seen(db, tiles)
+    swaths = sorted({str(one.swath) for one in there.values() if one.file is None})
+    opened = set(_spread(swaths, MOST_OPENED))
+    kept = [t for t in tiles if there[t].file is not None or str(there[t].swath) in opened]
+    return _spread(kept, MOST_COMPARED)
 
 
 def _sketches(

@@ -21,7 +21,9 @@ import numpy.typing as npt
 from PIL import Image
 
 from winnow_base.pictures import TILE_PIXELS, open_picture
+from winnow_edge.files import read_small
 from winnow_edge.products.kinds import Box
+from winnow_edge.sources.contract import PICTURE_ERRORS
 
 CONTEXTS: Final = (1, 3, 9)
 """How many tiles wide each view is."""
@@ -29,6 +31,11 @@ SIDE: Final = 384
 """The most pixels of a view's side."""
 _HELD_BYTES: Final = 64_000_000
 """Pictures of swaths that are kept decoded."""
+_MOST_VIEWS: Final = 1000
+"""Parts of swaths that are kept, some 10 to 30 kB each."""
+_MOST_PIXELS: Final = 120_000_000
+_MOST_COLOUR: Final = 20_000_000
+"""Pixels of a colour JPEG that is decoded as grey beyond them."""
 _WIDEST: Final = 65_536
 """Lines or samples of a view; a box that came down damaged may tell any."""
 _QUALITY: Final = 90
@@ -38,7 +45,8 @@ _CHUNK: Final = 500
 @dataclass(frozen=True, slots=True)
 class Seen:
     """Where the picture of a tile is: its own `file`, the picture of its `swath`, its quick
-    `look`; `box` is where it lies in a swath of `lines` x `samples` (None: not told)."""
+    `look`; `box` is where it lies in a swath of `lines` x `samples` (None: not told), and `sha256`
+    is of the swath's picture, where the catalogue has it."""
 
     tile: int
     box: Box
@@ -47,6 +55,7 @@ class Seen:
     file: Path | None
     swath: Path | None
     look: Path | None
+    sha256: str | None
 
     @property
     def pictured(self) -> bool:
@@ -59,10 +68,10 @@ def seen(db: sqlite3.Connection, tiles: Iterable[int]) -> dict[int, Seen]:
     for first in range(0, len(wanted), _CHUNK):
         part = wanted[first : first + _CHUNK]
         for row in db.execute(_ROWS.format(",".join("?" * len(part))), part):
-            tile, line, sample, high, wide, lines, samples, folder, *names = row
+            tile, line, sample, high, wide, lines, samples, sha256, folder, *names = row
             own, swath, look = (inside(folder, name) for name in names)
             box = Box(line, sample, high, wide)
-            found[tile] = Seen(tile, box, lines, samples, own, swath, look)
+            found[tile] = Seen(tile, box, lines, samples, own, swath, look, sha256)
     return found
 
 
@@ -90,20 +99,18 @@ class Pictures:
     def __init__(self, most_bytes: int = _HELD_BYTES) -> None:
         self._most, self._turn = most_bytes, threading.Lock()
         self._held: OrderedDict[tuple[Path, int], npt.NDArray[np.uint8]] = OrderedDict()
+        self._views: OrderedDict[tuple[Path, int, Box, bool], bytes | None] = OrderedDict()
 
     def tile(self, one: Seen) -> bytes | None:
         """The picture of a tile as JPEG; None where none can be read."""
         if one.file is not None:
             try:
-                return one.file.read_bytes()
+                return read_small(one.file)
             except OSError:
                 return None
-        if one.swath is None:
+        if one.swath is None or one.box.lines * one.box.samples > TILE_PIXELS:
             return None
-        pixels = self._swath(one.swath)
-        if pixels is None or one.box.lines * one.box.samples > TILE_PIXELS:
-            return None
-        return _jpeg(_cut(pixels, one.box), None)
+        return self._view(one.swath, one.box, whole=True)
 
     def pixels(self, one: Seen) -> npt.NDArray[np.uint8] | None:
         """The same as pixels, uint8 (lines, samples)."""
@@ -113,7 +120,7 @@ class Pictures:
         try:
             with Image.open(io.BytesIO(data), formats=("JPEG", "PNG")) as image:
                 return np.asarray(image.convert("L"))
-        except (OSError, ValueError, SyntaxError):
+        except PICTURE_ERRORS:
             return None
 
     def around(self, one: Seen, wide: int) -> bytes | None:
@@ -125,8 +132,7 @@ class Pictures:
         down, right = box.lines * (wide - 1) // 2, box.samples * (wide - 1) // 2
         larger = Box(box.line - down, box.sample - right, box.lines * wide, box.samples * wide)
         if one.swath is not None:
-            pixels = self._swath(one.swath)
-            return None if pixels is None else _view(pixels, larger)
+            return self._view(one.swath, larger, whole=False)
         if one.look is None or not one.lines or not one.samples:
             return None
         pixels = self._swath(one.look)
@@ -141,6 +147,27 @@ class Pictures:
         )
         return _view(pixels, small)
 
+    def _view(self, path: Path, box: Box, *, whole: bool) -> bytes | None:
+        """A part of a swath's picture as JPEG, `whole` or shrunk; kept, since a browser asks for
+        the parts of many swaths again and again."""
+        try:
+            key = path, path.stat().st_mtime_ns, box, whole
+        except OSError:
+            return None
+        with self._turn:
+            if key in self._views:
+                self._views.move_to_end(key)
+                return self._views[key]
+        pixels = self._swath(path)
+        if pixels is None:
+            return None
+        data = _jpeg(_cut(pixels, box), None) if whole else _view(pixels, box)
+        with self._turn:
+            self._views[key] = data
+            while len(self._views) > _MOST_VIEWS:
+                self._views.popitem(last=False)
+        return data
+
     def _swath(self, path: Path) -> npt.NDArray[np.uint8] | None:
         """A swath's picture, uint8 (lines, samples), or with 3 bands; None: cannot be read."""
         try:
@@ -152,9 +179,9 @@ class Pictures:
                 self._held.move_to_end(key)
                 return self._held[key]
             try:
-                with open_picture(path) as image:
+                with open_picture(path, _MOST_PIXELS) as image:
                     pixels = _decoded(image)
-            except (OSError, ValueError, SyntaxError):
+            except PICTURE_ERRORS:
                 return None
             self._held[key] = pixels
             while len(self._held) > 1 and self._held_bytes() > self._most:
@@ -167,6 +194,8 @@ class Pictures:
 
 def _decoded(image: Image.Image) -> npt.NDArray[np.uint8]:
     """Deeper samples are stretched between their 1st and 99th percentile, as on pages."""
+    if image.width * image.height > _MOST_COLOUR and image.format == "JPEG":
+        image.draft("L", image.size)
     if not image.mode.startswith(("I", "F")):
         return np.asarray(image.convert("L" if image.mode in ("1", "L", "LA") else "RGB"))
     deep = np.asarray(image, np.float32)
@@ -204,13 +233,19 @@ def _jpeg(pixels: npt.NDArray[np.uint8], largest: int | None) -> bytes:
 
 
 def digests(pictures: Pictures, those: Mapping[int, Seen]) -> dict[int, str]:
-    """The digest of every tile's picture that can be read."""
-    read = ((tile, pictures.tile(one)) for tile, one in those.items())
-    return {tile: digest(data) for tile, data in read if data is not None}
+    """The digest of every tile's picture that is here: of its own file, else of the swath's picture
+    that it is cut from, which need not be opened for it."""
+    found = {}
+    for tile, one in those.items():
+        if one.file is None and one.swath is not None and one.sha256:
+            found[tile] = one.sha256
+        elif (data := pictures.tile(one)) is not None:
+            found[tile] = digest(data)
+    return found
 
 
 _ROWS: Final = """
-SELECT tile.id, line, sample, tile.lines, tile.samples, swath.lines, swath.samples, folder, file,
-       picture, quick_look
+SELECT tile.id, line, sample, tile.lines, tile.samples, swath.lines, swath.samples, sha256, folder,
+       file, picture, quick_look
 FROM tile JOIN swath ON swath.id = tile.swath WHERE tile.id IN ({})
 """

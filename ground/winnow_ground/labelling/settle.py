@@ -71,15 +71,7 @@ def settled(db: sqlite3.Connection, tiles: Iterable[int] | None = None) -> dict[
 
 def open_tiles(db: sqlite3.Connection, one: LabelSet) -> Open:
     """Tiles of a set that are for somebody to decide; what is decided is not open."""
-    _, left = _sorted_out(db)
-    own = {
-        row[0]
-        for row in db.execute("SELECT tile FROM label_set_tile WHERE label_set = ?", (one.id,))
-    }
-    return Open(
-        [tile for tile in left.disputed if tile in own],
-        [tile for tile in left.unsure if tile in own],
-    )
+    return _sorted_out(db, one.id)[1]
 
 
 def decide(
@@ -121,24 +113,34 @@ def take_back(db: sqlite3.Connection, tile: int) -> None:
     )
 
 
-def decisions(db: sqlite3.Connection) -> dict[int, Decision]:
-    """The decisions that count, by tile."""
+def decisions(db: sqlite3.Connection, set_id: int | None = None) -> dict[int, Decision]:
+    """The decisions that count, of a set or of all tiles, by tile."""
     rows = db.execute(
         "SELECT tile, person, answer, class.name, comment, at FROM decision"
-        " LEFT JOIN class ON class.id = decision.class WHERE withdrawn IS NULL"
+        f" LEFT JOIN class ON class.id = decision.class WHERE withdrawn IS NULL{_of(set_id)}"
     )
     return {row[0]: Decision(*row) for row in rows}
 
 
-def _sorted_out(db: sqlite3.Connection) -> tuple[dict[int, Settled], Open]:
-    """All tiles of which anything was said: what is known, and what is open."""
+def _of(set_id: int | None) -> str:
+    """The condition that a tile is in the set."""
+    if set_id is None:
+        return ""
+    return f" AND tile IN (SELECT tile FROM label_set_tile WHERE label_set = {int(set_id)})"
+
+
+def _sorted_out(
+    db: sqlite3.Connection, set_id: int | None = None
+) -> tuple[dict[int, Settled], Open]:
+    """The tiles, of a set or all, of which anything was said: what is known, and what is open."""
     said: dict[int, list[tuple[str, str | None, str]]] = {}
     for tile, *answer in db.execute(
         "SELECT tile, answer, class.name, sha256 FROM label"
-        " LEFT JOIN class ON class.id = label.class WHERE withdrawn IS NULL ORDER BY tile, label.id"
+        f" LEFT JOIN class ON class.id = label.class WHERE withdrawn IS NULL{_of(set_id)}"
+        " ORDER BY tile, label.id"
     ):
         said.setdefault(tile, []).append((answer[0], answer[1], answer[2]))
-    decided, known, left = decisions(db), dict[int, Settled](), Open([], [])
+    decided, known, left = decisions(db, set_id), dict[int, Settled](), Open([], [])
     for tile in sorted(said.keys() | decided.keys()):
         answers = [one for one in said.get(tile, []) if one[0] != LATER]
         sure = [one for one in answers if one[0] != UNSURE]

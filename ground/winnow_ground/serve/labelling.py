@@ -212,7 +212,7 @@ class _Pages:
         def read(db: sqlite3.Connection) -> dict[str, Any]:
             one = _set(db, number_of(request, "set"))
             left = open_tiles(db, one)
-            decided = decisions(db)
+            decided = decisions(db, one.id)
             said: dict[int, list[Kept]] = {}
             for label in answers_in(db, one.id):
                 said.setdefault(label.tile, []).append(label)

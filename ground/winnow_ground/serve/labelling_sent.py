@@ -14,11 +14,16 @@ from winnow_ground.labelling.sets import LabelSet, set_of
 MOST_TEXT = 10_000
 
 
+class _ElsewhereError(HTTPException):
+    """The set that an answer was asked in is not in this catalogue."""
+
+
 def keep_all(db: sqlite3.Connection, person: str, sent: Sequence[Any]) -> dict[str, Any]:
     """Keep answers within the transaction that is open, each by itself.
 
-    Returns the names of those that are `kept`, those that are `refused` with the reason, and what
-    the `net` says of tiles that have an answer now.
+    Returns the names of those that are `kept`, those that are `refused` with the reason (and
+    whether they belong `elsewhere`, to another catalogue), and what the `net` says of tiles that
+    have an answer now.
     """
     kept, refused, answered = list[Any](), list[dict[str, Any]](), set[int]()
     known: dict[int, LabelSet | None] = {}
@@ -28,7 +33,8 @@ def keep_all(db: sqlite3.Connection, person: str, sent: Sequence[Any]) -> dict[s
             tile = _keep(db, person, one, known)
         except (AnswerError, HTTPException) as error:
             said = error.detail if isinstance(error, HTTPException) else str(error)
-            refused.append({"client": client, "error": said})
+            elsewhere = isinstance(error, _ElsewhereError)
+            refused.append({"client": client, "error": said, "elsewhere": elsewhere})
             continue
         kept.append(client)
         if tile is not None:
@@ -87,9 +93,9 @@ def _keep(
     if set_id not in known:
         known[set_id] = set_of(db, set_id)
     asked = known[set_id]
-    # Answers that a browser has kept from another catalogue at this address are not of this one.
+    # Answers that a browser has kept from another catalogue at this address wait for that one.
     if asked is None or asked.at != one.get("made"):
-        raise HTTPException(400, "the set that it was asked in is not in this catalogue")
+        raise _ElsewhereError(400, "the set that it was asked in is not in this catalogue")
     client = text(one, "client")
     if not client:
         raise HTTPException(400, "the answer has no name of its own")

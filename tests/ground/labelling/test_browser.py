@@ -110,7 +110,7 @@ def test_a_server_that_is_killed_between_clicks_costs_no_answer(
     assert says(labelled, "ann") == dict.fromkeys(order[:6], "nothing")
 
 
-def test_answers_that_were_kept_for_another_catalogue_are_refused(
+def test_answers_wait_for_the_catalogue_they_are_of(
     page: Any, server: Server, labelled: Labelled
 ) -> None:
     one = labelled.set(class_name="crater", page=20)
@@ -118,12 +118,18 @@ def test_answers_that_were_kept_for_another_catalogue_are_refused(
     server.kill()
     page.click("button.tile >> nth=0")
     page.wait_for_selector("#state.away")
+    # Another catalogue is served at the same address: its set of this number is another.
     labelled.db.execute("UPDATE label_set SET at = '2020-01-01T00:00:00.000Z'")
     server.start()
-    page.wait_for_selector("#trouble:not([hidden])")
-    assert "not in this catalogue" in page.inner_text("#trouble")
-    drained(page)
+    page.wait_for_selector("text=another catalogue is served here")
+    page.goto(f"{server.address}/label/{one.id}")
+    page.wait_for_selector("button.tile")
+    assert page.inner_text("#state") == "saved"
     assert says(labelled, "ann") == {}
+    labelled.db.execute("UPDATE label_set SET at = ?", (one.at,))
+    page.goto(f"{server.address}/label")
+    page.wait_for_selector("text=all answers are saved")
+    assert list(says(labelled, "ann").values()) == ["nothing"]
 
 
 def test_decisions_are_made_by_a_click(page: Any, server: Server, labelled: Labelled) -> None:

@@ -8,10 +8,11 @@ const WAIT = [300, 5000]; // milliseconds before a further try, the first and th
 export class Queue {
   #prefix; #told; #memory = new Map(); #count = 0; #busy = false; #wait = WAIT[0]; #idle = [];
 
-  /** Answers of `person`; `told` is called with ("saved" | "saving" | "away", how many, why), `net` with what
+  /** Answers of `person` in the set of that number, made then; `told` is called with ("saved" | "saving" | "away", how many, why), `net` with what
    *  the net said of tiles that are kept, `refused` with answers that the server will not have. */
-  constructor(person, { told, net, refused }) {
-    this.#prefix = `winnow-answer:${encodeURIComponent(person)}:`;
+  constructor(person, set, made, { told, net = () => {}, refused = () => {} }) {
+    // Another catalogue may be served at this address some day: its pages leave these answers alone.
+    this.#prefix = `winnow-answer:${encodeURIComponent(person)}:${set}:${made}:`;
     this.#told = { told, net, refused };
     if (this.waiting().length) this.#send();
   }
@@ -44,6 +45,24 @@ export class Queue {
     return [...found].sort(([a], [b]) => (a < b ? -1 : 1));
   }
 
+  /** The same as answers; what is damaged is dropped. */
+  pending() {
+    const found = [];
+    for (const [key, text] of this.waiting()) {
+      try {
+        found.push([key, JSON.parse(text)]);
+      } catch {
+        this.#drop(key);
+      }
+    }
+    return found;
+  }
+
+  /** Whether an answer would be lost with the page: the browser has no storage for it. */
+  get volatile() {
+    return this.#memory.size > 0;
+  }
+
   /** Fulfilled when nothing waits. */
   drained() {
     if (!this.#busy && !this.waiting().length) return Promise.resolve();
@@ -62,13 +81,13 @@ export class Queue {
   async #send() {
     if (this.#busy) return;
     this.#busy = true;
-    let waiting = this.waiting();
+    let waiting = this.pending();
     try {
       while (waiting.length) {
         this.#told.told("saving", waiting.length);
         await this.#post(waiting.slice(0, MOST));
         this.#wait = WAIT[0];
-        waiting = this.waiting();
+        waiting = this.pending();
       }
       this.#busy = false;
       this.#told.told("saved", 0);
@@ -83,17 +102,10 @@ export class Queue {
     }
   }
 
-  async #post(part) {
-    const answers = [];
-    for (const [key, text] of part) {
-      try {
-        answers.push([key, JSON.parse(text)]);
-      } catch {
-        this.#drop(key);
-      }
-    }
+  async #post(answers) {
     const told = await change("/label/answers", { answers: answers.map(([, answer]) => answer) });
     if (!Array.isArray(told.kept)) throw new Error("nobody is logged in");
+    if (told.refused.some((one) => one.elsewhere)) throw new Error("another catalogue is served here");
     const why = new Map(told.refused.map((one) => [one.client, one.error]));
     const done = new Set([...told.kept, ...why.keys()]);
     for (const [key, answer] of answers) {

@@ -15,7 +15,7 @@ const MOST_UNDO = 50;
 let { answered, later } = told;
 let current = order[0];
 
-const queue = new Queue(told.person, {
+const queue = new Queue(told.person, told.set, told.made, {
   told: (state, count, why) => {
     const away = `the server is away (${why}): ${count} answer${count === 1 ? "" : "s"} wait in this browser`;
     $("#state").textContent = { saved: "saved", saving: `saving ${count}`, away }[state];
@@ -80,21 +80,31 @@ function takeBack(tile) {
   return { tile: tile.id, client: null, before };
 }
 
-function remember(group) {
-  if (!group.length) return;
+function done() {
   try {
-    const past = JSON.parse(sessionStorage.getItem(undoKey) ?? "[]");
-    sessionStorage.setItem(undoKey, JSON.stringify([...past, group].slice(-MOST_UNDO)));
+    return JSON.parse(sessionStorage.getItem(undoKey) ?? "[]");
   } catch {
-    // no storage: nothing can be undone
+    return []; // no storage: nothing can be undone
   }
 }
 
+function keepDone(groups) {
+  try {
+    sessionStorage.setItem(undoKey, JSON.stringify(groups.slice(-MOST_UNDO)));
+  } catch {
+    // no storage
+  }
+}
+
+function remember(group) {
+  if (group.length) keepDone([...done(), group]);
+}
+
 function undo() {
-  const past = JSON.parse(sessionStorage.getItem(undoKey) ?? "[]");
+  const past = done();
   const group = past.pop();
   if (!group) return;
-  sessionStorage.setItem(undoKey, JSON.stringify(past));
+  keepDone(past);
   for (const { tile: id, client, before } of group.reverse()) {
     const tile = tiles.get(id) ?? { id, sha256: "", mine: null };
     if (before) {
@@ -277,10 +287,10 @@ $("#undo").addEventListener("click", undo);
 $("#one").addEventListener("click", toggleOne);
 $("#note").addEventListener("click", comment);
 document.addEventListener("keydown", pressed);
+addEventListener("beforeunload", (event) => { if (queue.volatile) event.preventDefault(); });
 // What was said before the page was left may not be on the server yet.
-for (const [, text] of queue.waiting()) {
-  const one = JSON.parse(text);
-  const tile = one.set === told.set && one.made === told.made ? tiles.get(one.tile) : null;
+for (const [, one] of queue.pending()) {
+  const tile = tiles.get(one.tile);
   if (tile) change(tile, one.withdraws ? null : { answer: one.answer, class: one.class, comment: one.comment, client: one.client });
 }
 if (new URLSearchParams(location.search).has("one")) toggleOne();
