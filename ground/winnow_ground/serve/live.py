@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +19,7 @@ from winnow_base.errors import CatalogueError
 from winnow_ground.catalogue.columns import Columns, Found, Query
 from winnow_ground.catalogue.rows import Detection, detections
 from winnow_ground.catalogue.schema import changes, open_catalogue, saying
+from winnow_ground.labelling.pictures import seen
 
 MOST_BOXES: Final = 5000
 """Boxes of a swath that a page draws, the surest."""
@@ -114,15 +115,10 @@ class Live:
                 batch = list(detections(self._rows, rows[first : first + _BATCH]))
             yield from batch
 
-    def picture(self, tile: int) -> Path | None:
-        """The file of a tile's picture; None where there is none, or it is outside its folder."""
-        with self._now() as (db, _):
-            row = db.execute(
-                "SELECT folder, file FROM tile JOIN swath ON swath.id = tile.swath"
-                " WHERE tile.id = ?",
-                (tile,),
-            ).fetchone()
-        return _inside(row)
+    def pictured(self, tiles: Sequence[int]) -> set[int]:
+        """Those of the tiles whose picture is here, alone or in that of their swath."""
+        with self._row_turn, saying(self.path):
+            return {tile for tile, one in seen(self._rows, tiles).items() if one.pictured}
 
     def quick_look(self, swath: int) -> Path | None:
         """The file of a swath's quick look."""

@@ -17,6 +17,7 @@ from starlette.routing import Route
 from winnow_ground.catalogue.columns import ORDERS, Found
 from winnow_ground.catalogue.forms import FORMS, PDS4, pieces
 from winnow_ground.catalogue.rows import Detection
+from winnow_ground.labelling.pictures import Pictures, seen
 from winnow_ground.palette import Palette
 from winnow_ground.serve.asked import FACETS, PAGE, query_of
 from winnow_ground.serve.site import Section, Site, number_of
@@ -27,6 +28,7 @@ _TYPES: Final = dict.fromkeys(FORMS, "application/json; charset=utf-8") | {
 }
 _PICTURES: Final = {b"\xff\xd8\xff": "image/jpeg", b"\x89PNG\r\n\x1a\n": "image/png"}
 """How pictures begin, and what they are."""
+_KEPT: Final = {"Cache-Control": "private, max-age=3600"}
 
 
 def section(site: Site) -> Section:
@@ -57,15 +59,14 @@ def picture_file(path: Path | None) -> Response:
     kind = next((kind for mark, kind in _PICTURES.items() if begin.startswith(mark)), None)
     if kind is None:
         raise HTTPException(404, "the file is no picture")
-    kept = {"Cache-Control": "private, max-age=3600"}
-    return FileResponse(path, media_type=kind, headers=kept)
+    return FileResponse(path, media_type=kind, headers=_KEPT)
 
 
 class _Pages:
     """What is answered."""
 
     def __init__(self, site: Site) -> None:
-        self._site, self._live = site, site.live
+        self._site, self._live, self._pictures = site, site.live, Pictures()
 
     async def search(self, request: Request) -> Response:
         """The search page, whole without a script."""
@@ -76,7 +77,7 @@ class _Pages:
             "serve/search.html.j2",
             title=f"{self._live.path.name}: search",
             query=query,
-            told=self._told(found, listed, page),
+            told=await run_in_threadpool(self._told, found, listed, page),
             facets=FACETS,
             orders=ORDERS,
             forms=FORMS,
@@ -87,7 +88,7 @@ class _Pages:
         """The same as JSON, for the page's own script and for others."""
         query, page = query_of(request.query_params)
         found, listed = await run_in_threadpool(self._live.find, query, page * PAGE, PAGE)
-        return JSONResponse(self._told(found, listed, page))
+        return JSONResponse(await run_in_threadpool(self._told, found, listed, page))
 
     async def export(self, request: Request) -> Response:
         """All that a query finds, as a file."""
@@ -102,27 +103,37 @@ class _Pages:
         return StreamingResponse(text, media_type=_TYPES[form], headers=headers)
 
     async def picture(self, request: Request) -> Response:
-        """The picture of a tile."""
-        path = await run_in_threadpool(self._live.picture, number_of(request, "tile"))
-        return picture_file(path)
+        """The picture of a tile: its own, or cut out of its swath's."""
+        tile = number_of(request, "tile")
+        there = await self._live.read(lambda db: seen(db, [tile]).get(tile))
+        if there is None or there.file is not None or there.swath is None:
+            return picture_file(there and there.file)
+        data = await run_in_threadpool(self._pictures.tile, there)
+        if data is None:
+            raise HTTPException(404, "the picture cannot be read")
+        return Response(data, media_type="image/jpeg", headers=_KEPT)
 
     def _told(self, found: Found, listed: Sequence[Detection], page: int) -> dict[str, Any]:
         palette = Palette(self._live.classes())
+        pictured = self._live.pictured([one.id for one in listed])
         return {
             "detections": found.total,
             "swaths": found.swaths,
             "facets": {facet: found.facets[facet] for facet in FACETS},
             "page": page,
             "pages": -(-found.total // PAGE),
-            "listed": [{**_shown(one), "colour": palette[one.class_name]} for one in listed],
+            "listed": [
+                {**_shown(one), "pictured": one.id in pictured, "colour": palette[one.class_name]}
+                for one in listed
+            ],
         }
 
 
 def _shown(one: Detection) -> dict[str, Any]:
     """What a browser may know: not where files lie on this machine."""
     told = asdict(one)
-    pictured = told.pop("picture") is not None
-    return {**told, "pictured": pictured}
+    del told["picture"]
+    return told
 
 
 def _without_folder(one: Detection) -> Detection:

@@ -51,6 +51,25 @@ def test_a_strip_is_seen_tile_by_tile(served: Served) -> None:
         assert served.get(f"/swath/1/zoom/{path}").status == 404
 
 
+def test_the_search_shows_tiles_of_the_strip_where_they_have_no_picture(served: Served) -> None:
+    pixels = (np.mgrid[0:768, 0:512].sum(axis=0) % 200).astype(np.uint8)
+    strip(served.catalogue, "strip.png", Image.fromarray(pixels))
+    db = create(served.catalogue)
+    db.execute("UPDATE tile SET file = NULL, changed = 2")
+    db.close()
+    listed = served.get("/found").told["listed"]
+    assert listed
+    assert all(one["pictured"] for one in listed)
+    one = listed[0]
+    rows = slice(one["line"], one["line"] + one["lines"])
+    columns = slice(one["sample"], one["sample"] + one["samples"])
+    shown = picture(served.get(f"/tile/{one['id']}/picture").body).astype(int)
+    assert np.abs(shown - pixels[rows, columns]).mean() < 8
+    (served.catalogue.parent / "in" / "strip.png").unlink()
+    assert not any(one["pictured"] for one in served.get("/found").told["listed"])
+    assert served.get(f"/tile/{one['id']}/picture").status == 404
+
+
 def test_pictures_of_other_kinds_are_shown(served: Served) -> None:
     values = np.arange(90_000, dtype=np.float32).reshape(300, 300)
     deep = Image.fromarray((values / 2).astype(np.uint16))
