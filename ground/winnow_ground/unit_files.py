@@ -124,8 +124,8 @@ _ROOTS_WALLS = (
     "ProtectKernelLogs=yes",
     "ProtectKernelModules=yes",
     "ProtectProc=invisible",
-    "RemoveIPC=yes",
 )
+"""Not RemoveIPC=, which would delete the store that is kept in memory while a disk fails."""
 
 
 def input_at(options: Options, prefix: str) -> str:

@@ -342,6 +342,11 @@ def test_what_would_end_the_first_run_on_board_is_found_here(tmp_path: Path) -> 
     assert collect(path).bundles == ("hirise-landmarks", "crater-dune")
 
 
+def test_what_a_service_keeps_in_memory_outlives_it(tmp_path: Path, mission: Path) -> None:
+    made = units(Options(), facts_of(tmp_path), collect(mission), "system", "folder")
+    assert "RemoveIPC" not in made["winnow.service"]  # it empties /dev/shm
+
+
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="no systemd to ask")
 @pytest.mark.parametrize("manager", ["system", "user"])
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from winnow_edge.clock.host import read_host
-from winnow_edge.errors import OutputError
+from winnow_edge.errors import OutputError, OutputTroubleError
 from winnow_edge.files import make_folder, printable, unwritable, write_file
 from winnow_edge.output import tell
 from winnow_edge.place.door import SUFFIXES, beside, is_beside
@@ -67,18 +67,29 @@ class Incoming:
     """The files of `folder`, by name, those too that come while it is worked off.
 
     Tries are counted in `TRIES_FILE` in the folder `state`; `boot` names this start of the machine
-    (None: as the kernel does). Raises OutputError where files cannot be moved.
+    (None: as the kernel does). Raises OutputError where files cannot be moved, as on a disk that
+    `fails` by the caller's word: there they stay.
     """
 
-    def __init__(self, folder: str | Path, state: str | Path, *, boot: str | None = None) -> None:
+    def __init__(
+        self,
+        folder: str | Path,
+        state: str | Path,
+        *,
+        boot: str | None = None,
+        fails: bool = False,
+    ) -> None:
         self._boot = read_host().boot_id if boot is None else boot
         self._folder, self._state = Path(folder), Path(state) / TRIES_FILE
         self._listed: list[str] = []
+        self._left: set[str] = set()
+        self._fails = fails
         try:
             for name in (DONE, SET_ASIDE):
                 make_folder(self._folder / name)
         except OSError as error:
-            raise _unwritable(self._folder, error) from error
+            if not fails:
+                raise _unwritable(self._folder, error) from error
 
     def files(self) -> Iterator[Path]:
         """What is there, and then what has come meanwhile. The caller moves each file away."""
@@ -89,8 +100,38 @@ class Incoming:
                 if path.is_file():
                     yield path
                 elif os.path.lexists(path):
-                    self.set_aside(path, 0, "is no file")
-        self._late()
+                    with self._borne(path):
+                        self.set_aside(path, 0, "is no file")
+        with self._borne(None):
+            self._late()
+
+    @contextlib.contextmanager
+    def _borne(self, path: Path | None) -> Iterator[None]:
+        """Where the disk fails, what cannot be moved stays where it is."""
+        try:
+            yield
+        except OutputTroubleError:
+            if not self._fails:
+                raise
+            if path is not None:
+                self.leave(path)
+
+    @property
+    def left(self) -> bool:
+        """Whether there are files that were left where they are."""
+        return bool(self._left)
+
+    def leave(self, path: Path) -> None:
+        """Pass a file over from now on: it cannot be moved."""
+        self._left.add(path.name)
+
+    def waits(self) -> bool:
+        """Whether there are files that were not left."""
+        return bool(self._names())
+
+    def keep_in(self, state: Path, *, fails: bool) -> None:
+        """Count tries in another folder, as the disk `fails`."""
+        self._state, self._fails = state / TRIES_FILE, fails
 
     def begin(self, path: Path, lines: int) -> bool:
         """Count a try of a file of which `lines` lines are committed; False: it was set aside.
@@ -157,7 +198,8 @@ class Incoming:
         try:
             with os.scandir(self._folder) as entries:
                 names = (e.name for e in entries if not e.is_dir(follow_symlinks=False))
-                return sorted(n for n in names if not n.startswith(".") and not is_beside(n))
+                known = (n for n in names if not n.startswith(".") and not is_beside(n))
+                return sorted(n for n in known if n not in self._left)
         except OSError as error:
             raise _unwritable(self._folder, error) from error
 

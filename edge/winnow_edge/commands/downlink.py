@@ -123,9 +123,9 @@ def _held(
     from winnow_edge.downlink.acknowledgements import acknowledge
     from winnow_edge.downlink.contact import downlink
     from winnow_edge.downlink.requests import answer
-    from winnow_edge.store.store import Store
+    from winnow_edge.store.memory import opened
 
-    with Store.open(args.store, mission=mission, create=False, grows=False) as store:
+    with opened(args.store, mission=mission, back=False, create=False, grows=False) as store:
         _warn_of_strange_classes(mission, {c for swath in store.swaths() for c in swath.classes})
         acks = [acknowledge(store, report) for report in reports]
         answers = [one for each in requests for one in answer(store, mission, each, args.swaths)]

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import socket
+import stat
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
@@ -16,8 +18,11 @@ from winnow_edge.commands.watching import asked_to_end, progress_line
 from winnow_edge.errors import (
     EXIT_OK,
     EXIT_USAGE,
+    StoreDamagedError,
+    StoreTroubleError,
     SwathError,
     SwathKnownError,
+    Trouble,
 )
 from winnow_edge.files import printable
 from winnow_edge.mission import RUNTIMES, Mission
@@ -81,8 +86,10 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         type=float,
         metavar="SECONDS",
         default=300.0,
-        help="with --incoming: how long to try a file again, with longer and longer waits, while "
-        "the store is busy or its disk full or failing (default: %(default)g)",
+        help="with --incoming, pipes and sockets: how long to try again, with longer and longer "
+        "waits, while the store is busy or its disk full or failing (default: %(default)g). After "
+        "that a disk that is full gets records alone, and one that fails gives way to a store in "
+        "memory",
     )
     p.add_argument("--store", default="winnow-store", metavar="DIR", help="default: %(default)s")
     p.add_argument("--json", action="store_true", help="one JSON object per swath on stdout")
@@ -167,7 +174,8 @@ def run(args: argparse.Namespace) -> int:
     with asked_to_end() as stopped:
         stop = watched(stopped)
         notify("READY=1")
-        with opened(mission, args.store, args.patience if args.incoming else 0, stop) as flight:
+        waits = args.incoming or any(map(_is_live, args.swaths))
+        with opened(mission, args.store, args.patience if waits else 0, stop) as flight:
             return _fly(args, flight, stop)
 
 
@@ -190,19 +198,44 @@ def _run_all(
     args: argparse.Namespace, flight: Flight, stop: Callable[[], bool], results: Results
 ) -> int:
     """The swaths that were named, and the exit code."""
-    code = EXIT_OK
+    from winnow_edge.board.incoming import Patience
+    from winnow_edge.commands.folder import wait_for_store
+
+    code, patience = EXIT_OK, Patience(args.patience, stop)
     for path, name, link in _swaths(args, flight, stop):
         if stop():
             break
         try:
             _run_one(args, flight, stop, results, path, name, link)
+        except (StoreTroubleError, StoreDamagedError) as error:
+            if args.passes != ALL:
+                failing = isinstance(error, StoreTroubleError) and error.trouble is Trouble.FAILING
+                if failing and _is_live(path) and not flight.in_memory:
+                    flight.reopen(fails=True)  # for the next run
+                raise
+            # This pass is cut short; the peer hears of it, and may send it again.
+            if link is not None:
+                link.close()
+            wait_for_store(flight, patience, error, stop)
         except (SwathError, SwathKnownError) as error:
             if len(args.swaths) == 1 and (link is None or args.passes == 1):
                 raise
             tell(f"winnow-edge: {error}")
             # Of passes without end a bad one is not how the run ended.
             code = code if link is not None and args.passes == ALL else error.exit_code
+        else:
+            patience.renew()
     return code
+
+
+def _is_live(path: str) -> bool:
+    """Whether lines come from a camera, which waits for nobody."""
+    from winnow_edge.sources.sockets import is_address
+
+    with contextlib.suppress(OSError):
+        mode = Path(path).stat().st_mode
+        return stat.S_ISFIFO(mode) or stat.S_ISCHR(mode) or stat.S_ISSOCK(mode)
+    return is_address(path)
 
 
 def _run_one(

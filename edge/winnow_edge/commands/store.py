@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from winnow_edge.errors import EXIT_INPUT, EXIT_OK
 from winnow_edge.files import printable
+from winnow_edge.output import tell
 
 if TYPE_CHECKING:
     from winnow_edge.store.store import Store
@@ -69,8 +70,11 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 
 def _opened(folder: Path) -> Store:
+    from winnow_edge.store.memory import there
     from winnow_edge.store.store import Store
 
+    if (kept := there(folder)) is not None:
+        tell(f"winnow-edge: its disk failed, and a store in memory goes on: {kept}")
     return Store.open(folder, mission=None, read_only=True)
 
 

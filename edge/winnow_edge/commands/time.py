@@ -57,9 +57,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 def _show(args: argparse.Namespace) -> int:
     from winnow_edge.clock.host import read_host
     from winnow_edge.store.clock import peek
-    from winnow_edge.store.store import Store
+    from winnow_edge.store.memory import opened
 
-    with Store.open(args.store, mission=None, read_only=True) as store:
+    with opened(args.store, mission=None, read_only=True) as store:
         moment = read_host()
         _print(_told(peek(store, moment), moment), args.json)
     return EXIT_OK
@@ -69,12 +69,12 @@ def _set(args: argparse.Namespace) -> int:
     from winnow_edge.clock.host import read_host
     from winnow_edge.clock.utc import parse_utc
     from winnow_edge.store.clock import tell
-    from winnow_edge.store.store import Store
+    from winnow_edge.store.memory import opened
 
     moment = read_host()
     try:
         now = parse_utc(args.utc)
-        with Store.open(args.store, mission=None) as store:
+        with opened(args.store, mission=None) as store:
             state = tell(store, now, args.source, moment)
     except ValueError as error:
         say(f"winnow-edge time set: {error}; give UTC such as 2026-11-22T00:40:00Z")

@@ -114,7 +114,7 @@ def acknowledge(store: Store, ack: AckReport) -> AckSummary:
     missing go back into the ranking, as if they had never been sent. Raises StoreError if the
     report is about another store.
     """
-    if ack.store_id != store.store_id:
+    if ack.store_id not in (store.store_id, *store.former()):
         raise StoreError(
             f"the report is about store {ack.store_id:08x}, this one is {store.store_id:08x}",
             where=store.path,

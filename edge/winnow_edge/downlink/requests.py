@@ -135,7 +135,7 @@ def answer(
 
     Raises StoreError, if the requests are about another store too.
     """
-    if asked.store_id != store.store_id:
+    if asked.store_id not in (store.store_id, *store.former()):
         raise StoreError(
             f"the requests are about store {asked.store_id:08x}, this one is {store.store_id:08x}",
             where=store.path,

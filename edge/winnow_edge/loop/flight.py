@@ -22,6 +22,7 @@ from winnow_edge.place.door import Asked, Shape, look
 from winnow_edge.prepare.chain import open_lines
 from winnow_edge.prepare.repair import LEARN_LINES
 from winnow_edge.sources.contract import STDIN
+from winnow_edge.store import memory
 from winnow_edge.store.clock import tick
 from winnow_edge.store.file import explained
 from winnow_edge.store.scrub import scrub, trust
@@ -34,7 +35,8 @@ class Flight:
     """Runs swaths of one mission into the store in `folder`; a context manager.
 
     Interpreters are loaded with the first swath and kept while the bundle stays the same. `stop`
-    ends the wait for another process that writes the store.
+    ends the wait for another process that writes the store. Where its disk `fails` for good, the
+    store is in memory (`store.memory`).
     """
 
     def __init__(
@@ -43,9 +45,10 @@ class Flight:
         folder: str | os.PathLike[str],
         *,
         stop: Callable[[], bool] = lambda: False,
+        fails: bool = False,
     ) -> None:
         self.mission, self._folder, self._stop = mission, Path(folder), stop
-        self.store = self._opened()
+        self.store = self._opened(fails=fails)
         self._interpreters: Interpreters | None = None
         self._settings: dict[str, Settings] = {}
 
@@ -101,11 +104,17 @@ class Flight:
             log.warning("%s: not searched for dead samples: %s", summary.swath, why)
         return summary
 
-    def reopen(self, *, light: bool = False) -> None:
+    @property
+    def in_memory(self) -> bool:
+        """Whether the store is in memory, as its disk failed."""
+        return self.store.path.parent != self._folder
+
+    def reopen(self, *, light: bool = False, fails: bool = False) -> None:
         """Open the store anew, after it was busy, or its disk full or failing; `light`: for records
-        alone. Raises StoreError; it may then be tried again."""
+        alone; `fails`: in memory, as the disk fails for good. Raises StoreError; it may then be
+        tried again."""
         self._close_store()
-        self.store = self._opened(light)
+        self.store = self._opened(light=light, fails=fails)
 
     def idle(self, *, thorough: bool = False) -> bool:
         """Read a part of the store while there is nothing else to do; whether that was the last.
@@ -131,10 +140,12 @@ class Flight:
             self._interpreters = None
         self._close_store()
 
-    def _opened(self, light: bool = False) -> Store:
+    def _opened(self, *, light: bool = False, fails: bool = False) -> Store:
         with ExitStack() as stack:
             store = stack.enter_context(
-                Store.open(self._folder, mission=self.mission, light=light, stop=self._stop)
+                memory.opened(
+                    self._folder, mission=self.mission, fails=fails, light=light, stop=self._stop
+                )
             )
             # A path alone: closing a descriptor that can be read would end SQLite's locks
             # (close(2)).

@@ -101,22 +101,27 @@ def waited(act: Callable[[], T], stop: Callable[[], bool]) -> T:
 def connect_read_only(path: Path) -> sqlite3.Connection:
     """A connection that changes nothing, also on a disk where nothing can be written.
 
-    In WAL mode SQLite wants an index of the log beside the file. Where it cannot make one and there
-    is no log to read, the file alone is the whole store and is opened as immutable.
+    In WAL mode SQLite wants an index of the log beside the file. Where it cannot make one, as the
+    disk fails or is read-only, nobody writes: the index is kept in memory, without a lock. Where
+    there is no log to read, the file alone is the whole store and is opened as immutable.
     """
     uri = path.absolute().as_uri()
     try:
         return _readable(f"{uri}?mode=ro", path)
-    except sqlite3.OperationalError:
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorname.startswith("SQLITE_BUSY"):
+            raise
         log = path.with_name(path.name + "-wal")
         if log.exists() and log.stat().st_size:
-            raise
+            return _readable(f"{uri}?mode=ro&vfs=unix-none", path, alone=True)
         return _readable(f"{uri}?mode=ro&immutable=1", path)
 
 
-def _readable(uri: str, path: Path) -> sqlite3.Connection:
+def _readable(uri: str, path: Path, *, alone: bool = False) -> sqlite3.Connection:
     db = sqlite3.connect(uri, uri=True, timeout=BUSY_S, isolation_level=None)
     try:
+        if alone:
+            db.execute("PRAGMA locking_mode = EXCLUSIVE")
         _functions(db)
         db.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
         _check(db, path)
@@ -133,9 +138,15 @@ def _readable(uri: str, path: Path) -> sqlite3.Connection:
 
 
 def _functions(db: sqlite3.Connection) -> None:
-    """The checksums of the store, for SQL."""
+    """The checksums of the store, for SQL; text that is none any more is read, and found damaged
+    by them."""
+    db.text_factory = _text
     db.create_function("checksum", 10, checksum_of, deterministic=True)
     db.create_function("seal_of", -1, seal_of, deterministic=True)
+
+
+def _text(octets: bytes) -> str:
+    return octets.decode("utf-8", "surrogateescape")
 
 
 def _check(db: sqlite3.Connection, path: Path) -> None:
@@ -261,6 +272,8 @@ def _told(error: sqlite3.Error, path: Path) -> StoreError:
         return StoreTroubleError(str(error), Trouble.FAILING, where=path, hint=hint)
     if name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
         return _damaged(error, path)
+    if name == "SQLITE_ERROR" and _lacks_tables(path):
+        return suspect(path, str(error))
     for start, (trouble, hint) in _SQLITE.items():
         if name.startswith(start):
             if trouble is not None:
@@ -293,11 +306,32 @@ def is_damaged(path: Path) -> bool:
     where it cannot be read, or is in use."""
     with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as db:
         try:
-            return bool(db.execute("PRAGMA integrity_check(1)").fetchall() != [("ok",)])
+            sound = db.execute("PRAGMA integrity_check(1)").fetchall() == [("ok",)]
+            return not sound or _has_other_tables(db)
         except sqlite3.OperationalError:
             raise
         except (sqlite3.DatabaseError, UnicodeDecodeError):
             return True
+
+
+def _lacks_tables(path: Path) -> bool:
+    try:
+        return is_damaged(path)
+    except (sqlite3.OperationalError, OSError):
+        return False
+
+
+def _has_other_tables(db: sqlite3.Connection) -> bool:
+    """Whether what a store of this version says of its tables is not what it said at first."""
+    if _version(db) != SCHEMA_VERSION:
+        return False
+    with closing(sqlite3.connect(":memory:")) as first:
+        first.executescript(SCHEMA)
+        wanted, found = (set(each.execute(_TABLES).fetchall()) for each in (first, db))
+    return not wanted <= found
+
+
+_TABLES: Final = "SELECT type, name, tbl_name, sql FROM sqlite_master WHERE sql IS NOT NULL"
 
 
 def _may_write(path: Path) -> bool:

@@ -200,6 +200,12 @@ class Meta(enum.StrEnum):
     """State of the mission clock (JSON)."""
     REQUESTS = "requests"
     """Numbers of the ground's latest requests that were answered (JSON)."""
+    FORMER = "former"
+    """Numbers that tell this store's numbers too: of stores in memory that it went on from, or
+    that went back to it (JSON)."""
+    RETURNING = "returning"
+    """While a store in memory goes back to this one: the first product number that is not its own
+    before the end."""
     CLOCK_TOLD = "clock_told"
     """How many events of the clock are on their way to the ground."""
 

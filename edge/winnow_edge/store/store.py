@@ -8,6 +8,7 @@ mission's quota.
 
 from __future__ import annotations
 
+import json
 import logging
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
@@ -176,6 +177,12 @@ class Store:
                     room.hold(folder, budget.reserve)
                 store._opened = opened.pop_all()
         return store
+
+    def closes_with(self, held: ExitStack) -> None:
+        """Hold something until the file is closed."""
+        opened, self._opened = self._opened, ExitStack()
+        self._opened.callback(held.close)
+        self._opened.callback(opened.close)
 
     def close(self) -> None:
         """Close the file; the log is copied back into it first, and room is held anew."""
@@ -357,6 +364,14 @@ class Store:
         found = self.select("SELECT value, crc FROM meta WHERE key = ?", (key,))
         sound = bool(found) and found[0][1] == seal_of(str(key), found[0][0])
         return found[0][0] if sound else default
+
+    def former(self) -> list[int]:
+        """Other numbers under which products of this store were sent (`memory`)."""
+        try:
+            known = json.loads(self.meta(Meta.FORMER, "[]"))
+        except (TypeError, ValueError, RecursionError):
+            return []
+        return [n for n in known if is_store_id(n)] if isinstance(known, list) else []
 
     def holds(self, key: Meta) -> bool:
         """Whether there is a value of the store's own, be it damaged."""

@@ -51,7 +51,7 @@ def begin_swath(
     swath = store.swath(name)
     if swath is None:
         about = (samples, json.dumps(classes), bundle, digest, fingerprint, json.dumps(info))
-        if (keeper := _keeper(store)) is not None:
+        if (keeper := keeper_of(store)) is not None:
             keeper.admit((), classes, pending=sum(len(str(value)) for value in about))
         with store.transaction():
             swath = _new_swath(store, name, about)
@@ -148,14 +148,14 @@ class SwathWriter:
         if store.disk.light and store.disk.live_on():
             store.keeper = None  # it knows of less room
         numbers, products = self._write(block.light() if store.disk.light else block)
-        if (keeper := _keeper(store)) is not None:
+        if (keeper := keeper_of(store)) is not None:
             keeper.added(numbers, products, self._swath.classes)
         self.next_tile, self.next_line, self.pending = next_tile, next_line, pending
         self.summary = summary
 
     def _write(self, block: _Block) -> tuple[list[int], Sequence[Product]]:
         """Write a block; the numbers of its products, and those that there was room for."""
-        store, keeper, names = self._store, _keeper(self._store), self._swath.classes
+        store, keeper, names = self._store, keeper_of(self._store), self._swath.classes
         products: Sequence[Product] = block.products
         if keeper is not None:
             products = keeper.admit(products, names, pending=len(block.pending or b""))
@@ -193,7 +193,7 @@ class SwathWriter:
             )
 
 
-def _keeper(store: Store) -> Keeper | None:
+def keeper_of(store: Store) -> Keeper | None:
     """Who keeps the store within its mission's quota; None where it is open without a mission."""
     if store.mission is None:
         return None
@@ -208,7 +208,7 @@ def add_products(
     """Add products to a swath that no block of its lines makes, keep to the quota, and set values
     of the store's own, all in one transaction; False, and nothing is done, where there is no room
     for all of them. Raises StoreError."""
-    keeper = _keeper(store)
+    keeper = keeper_of(store)
     if keeper is not None and not keeper.admit_all(products, swath.classes):
         return False
     with store.transaction():

@@ -325,3 +325,29 @@ def test_what_a_salvage_put_aside_makes_room_on_a_full_disk(
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert not (tmp_path / "store.db.damaged").exists()
     assert "what a salvage put aside is deleted" in caplog.text
+
+
+def test_text_that_is_none_any_more_costs_its_swath_alone(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    known = stocked(tmp_path)
+    fill(tmp_path, MISSION, products_of_tiles(0, 8, MISSION, swath=2), "second")
+    path = tmp_path / "store.db"
+    with closing(sqlite3.connect(path)) as db, db:
+        db.execute("UPDATE swath SET info = CAST(x'7b22a2227d' AS TEXT) WHERE id = 2")
+    carried = sent(tmp_path)
+    assert carried == known
+    assert "swath 2 is damaged" in caplog.text
+
+
+def test_tables_that_say_something_else_are_damage(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    known = stocked(tmp_path)
+    path = tmp_path / "store.db"
+    at = path.read_bytes().index(b"posterior REAL")
+    put(path, at, b"posterjor")
+    with pytest.raises(StoreDamagedError, match="no such column"):
+        sent(tmp_path)
+    assert sent(tmp_path) == known
+    assert "is made anew" in caplog.text

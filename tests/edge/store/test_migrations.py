@@ -22,6 +22,7 @@ from winnow_edge.products.encode import decode_head
 from winnow_edge.products.kinds import Kind
 from winnow_edge.store.check import check
 from winnow_edge.store.events import counts
+from winnow_edge.store.file import is_damaged
 from winnow_edge.store.schema import SCHEMA_VERSION
 from winnow_edge.store.store import Store
 from winnow_edge.testing import begin, landmark_mission, products_of_tiles
@@ -95,6 +96,7 @@ def test_a_store_of_an_earlier_format_flies_on(golden: Path, tmp_path: Path) -> 
         sent = {item.id for c in containers for item in c.items}
         assert fresh <= sent
         assert not store.table().columns["id"].tolist()
+    assert not is_damaged(folder / "store.db")
 
 
 @pytest.mark.parametrize("golden", GOLDEN, ids=lambda p: p.name)
