@@ -27,7 +27,8 @@ MOST_OPENED: Final = 200
 """Pictures of swaths that are decoded for it, evenly spaced: each takes a good part of a second."""
 _ROW: Final = np.dtype(
     [("id", "i8"), ("swath", "i8"), ("class", "i8"), ("posterior", "f8"), ("detection", "i1"),
-     ("line", "i8"), ("sample", "i8"), ("lines", "i8"), ("samples", "i8")]
+     ("line", "i8"), ("sample", "i8"), ("lines", "i8"), ("samples", "i8"),
+     ("here", "i1")]
 )  # fmt: skip
 
 T = TypeVar("T")
@@ -73,20 +74,21 @@ def unsure(db: sqlite3.Connection, among: Among, most: int) -> Chosen:
 
 
 def disputed(db: sqlite3.Connection, among: Among, most: int, overlap: float = 0.5) -> Chosen:
-    """Tiles that lie over each other and show different classes, or one a detection and one not.
+    """Tiles that lie over each other and show different classes, at least one as a detection.
 
-    Two nets on the same picture (swaths of one name under different bundles) are compared, and
+    A tile of the same class that is no detection is no dispute: it may have been merged. Two nets
+    on the same picture (swaths of one name or digest under different bundles) are compared, and
     tiles of one swath that overlap, of one scale or several. Two tiles lie over each other where
     they share at least `overlap` of both together (intersection over union) or, at different
     scales, of the smaller. The score is the posterior of the less sure one of the two: the surer
-    both are, the more one of them is wrong. `of` a class: one of the two says so.
+    both are, the more one of them is wrong. With a class, one of the two says so.
     """
     scores: dict[int, float] = {}
     names = {row[0]: row[1] for row in db.execute("SELECT id, name FROM class")}
     wanted = next((key for key, name in names.items() if name == among.class_name), None)
     for rows in _by_picture(_rows(db, Among(None, among.labelled)), db):
         for one, other in _over_each_other(rows, overlap):
-            said = [_says(rows[i]) for i in (one, other)]
+            said = [int(rows["class"][i]) for i in (one, other)]
             if said[0] == said[1] or (among.class_name is not None and wanted not in said):
                 continue
             score = float(min(rows["posterior"][one], rows["posterior"][other]))
@@ -113,12 +115,15 @@ def novel(
     """
     pictures = pictures or Pictures()
     rows = _rows(db, among)
-    ids = rows["id"][np.lexsort((rows["id"], rows["swath"]))]
-    pictured, absent = _pictured(db, ids)
+    here = rows[rows["here"] == 1]
+    ids = here["id"][np.lexsort((here["id"], here["swath"]))]
+    pictured, lost = _pictured(db, np.array(_spread(ids.tolist(), MOST_COMPARED), np.int64))
+    absent = len(rows) - len(here) + lost
     known = db.execute(
         "SELECT DISTINCT tile FROM label WHERE withdrawn IS NULL AND answer IN ('shows', 'nothing')"
     )
-    anchors, _ = _pictured(db, np.array([row[0] for row in known], np.int64))
+    labelled = _spread([row[0] for row in known], MOST_COMPARED)
+    anchors, _ = _pictured(db, np.array(labelled, np.int64))
     tiles, looks = _sketches(db, pictures, _comparable(db, pictured))
     _, anchored = _sketches(db, pictures, _comparable(db, anchors))
     picked, far = _farthest(looks, anchored, most)
@@ -185,7 +190,7 @@ WAYS: Final[Mapping[str, Callable[[sqlite3.Connection, Among, int], Chosen]]] = 
 
 
 def _rows(db: sqlite3.Connection, among: Among) -> npt.NDArray[Any]:
-    """The tiles that may be chosen; `class` 0 is none: it was screened."""
+    """The tiles that may be chosen; `here` is 1 where the catalogue names a picture."""
     where, values = ["class IS NOT NULL"], list[object]()
     if among.class_name is not None:
         where.append("class = (SELECT id FROM class WHERE name = ?)")
@@ -193,7 +198,8 @@ def _rows(db: sqlite3.Connection, among: Among) -> npt.NDArray[Any]:
     if not among.labelled:
         where.append("NOT EXISTS (SELECT 1 FROM label WHERE tile = tile.id AND withdrawn IS NULL)")
     cursor = db.execute(
-        "SELECT id, swath, class, posterior, detection, line, sample, lines, samples FROM tile"
+        "SELECT id, swath, class, posterior, detection, line, sample, lines, samples,"
+        " file IS NOT NULL OR swath IN (SELECT id FROM swath WHERE picture IS NOT NULL) FROM tile"
         f" WHERE {' AND '.join(where)}",
         values,
     )
@@ -228,11 +234,6 @@ def _pictured(db: sqlite3.Connection, ids: npt.NDArray[np.int64]) -> tuple[list[
     there = seen(db, ids.tolist())
     tiles = [tile for tile in ids.tolist() if tile in there and there[tile].pictured]
     return tiles, len(ids) - len(tiles)
-
-
-def _says(row: Any) -> int | None:
-    """The class that a tile was detected as; None: it was not."""
-    return int(row["class"]) if row["detection"] else None
 
 
 def _by_picture(rows: npt.NDArray[Any], db: sqlite3.Connection) -> Iterator[npt.NDArray[Any]]:
@@ -287,8 +288,7 @@ def _comparable(db: sqlite3.Connection, tiles: Sequence[int]) -> list[int]:
     there = seen(db, tiles)
     swaths = sorted({str(one.swath) for one in there.values() if one.file is None})
     opened = set(_spread(swaths, MOST_OPENED))
-    kept = [t for t in tiles if there[t].file is not None or str(there[t].swath) in opened]
-    return _spread(kept, MOST_COMPARED)
+    return [t for t in tiles if there[t].file is not None or str(there[t].swath) in opened]
 
 
 def _sketches(

@@ -109,11 +109,15 @@ def test_views_of_one_swath_that_differ_are_disputed(labelled: Labelled) -> None
     line, sample, kind = labelled.db.execute(
         "SELECT line, sample, class FROM tile WHERE id = ?", (tile,)
     ).fetchone()
-    # A tile of a coarser scale that covers this one and is no detection.
+    (other,) = labelled.db.execute("SELECT id FROM class WHERE id <> ?", (kind,)).fetchone()
+    # A tile of a coarser scale that covers this one and shows something else.
     large = copy_tile(labelled, tile, 1, line=line - 32, sample=sample - 32, lines=128,
-                      samples=128, scale=2, detection=0, posterior=0.6)  # fmt: skip
-    # One that overlaps a quarter, and one that says the same.
-    copy_tile(labelled, tile, 1, number=5001, line=line + 32, sample=sample + 32, detection=0)
+                      samples=128, scale=2, detection=0, posterior=0.6,
+                      **{"class": other})  # fmt: skip
+    # One that overlaps a quarter, one that says the same, and one that was merged.
+    copy_tile(labelled, tile, 1, number=5001, line=line + 32, sample=sample + 32,
+              **{"class": other})  # fmt: skip
+    copy_tile(labelled, tile, 1, number=5003, **{"class": kind, "detection": 0})
     copy_tile(labelled, tile, 1, number=5002, **{"class": kind})
     select(labelled, "disputed", "--way", "disputed")
     found = scores(labelled, "disputed")

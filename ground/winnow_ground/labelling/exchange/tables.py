@@ -71,7 +71,9 @@ def _line(row: dict[str, str | None], where: str, path: Path) -> Line:
 
     try:
         if None in row.values():
-            raise ValueError("has fewer fields than there are columns")
+            hint = "it may have been cut short: export it again"
+            what = "has fewer fields than there are columns"
+            raise DataError(what, where=f"{path}:{where}", hint=hint)
         box = [number(name) for name in ("line", "sample", "lines", "samples")]
         place = Place(
             told["swath"],
