@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from winnow_base.console import quiet_stderr
+from winnow_base.errors import ModelError
 from winnow_convert.flatbuffer import read_graph, with_outputs
 
 UInt8Array = npt.NDArray[np.uint8]
@@ -93,7 +94,13 @@ class KeepingInterpreter:
             self._interpreter = litert.Interpreter(
                 model_content=with_outputs(flatbuffer, keep), num_threads=1
             )
-            self._interpreter.allocate_tensors()
+            try:
+                self._interpreter.allocate_tensors()
+            except RuntimeError as error:  # scales that no kernel takes
+                raise ModelError(
+                    "its int8 form does not run: what its layers give has no sound range",
+                    hint="the net is ruined: train it again at a lower learning rate",
+                ) from error
         self.tensors: list[dict[str, Any]] = self._interpreter.get_tensor_details()
         self.by_index = {t["index"]: t for t in self.tensors}
         self.ops: list[dict[str, Any]] = [

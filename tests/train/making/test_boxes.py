@@ -137,6 +137,8 @@ def one(key: str, number: int, **changed: Any) -> Any:
         (one("annotations", 3, bbox=[1, 10**400, 3, 9]), "`bbox` must be"),
         (one("annotations", 3, bbox=["1", 2, 3, 9]), "`bbox` must be"),
         (one("annotations", 3, bbox=[900, 2, 3, 9]), "lies outside of its 256 lines"),
+        (one("annotations", 3, bbox=[0, 0, 3000, 3000]), "by more than half"),
+        (one("annotations", 3, bbox=[-60, 2, 50, 9]), "lies outside of its 256 lines"),
         (one("annotations", 0, image_id=99), "`image_id` 99 is no image"),
         (one("annotations", 0, category_id=None), "`category_id` is 'None', must be a whole"),
         (one("images", 1, id=0), "images[1]: `id` 0 is there twice"),

@@ -108,7 +108,7 @@ def test_a_turn_leaves_a_better_bundle_that_flies(
     # What it made flies and is trained on in the next turn, where its sources stay.
     flew = Flying.of(open_bundle(to))
     old = flew.old_tiles(tmp_path / "shapes-r2-turn" / "tiles")
-    assert set(old.sources) >= {"sitea", "sitef", "strip-0"}
+    assert set(old.sources) >= {"sitea_bar", "sitef_plain", "strip-0"}
     recipe = flew.recipe_of_turn(old, Settings(), tmp_path)
     assert tuple(recipe.data.map) == after.classes and recipe.name == "shapes-r3"
 
@@ -116,10 +116,10 @@ def test_a_turn_leaves_a_better_bundle_that_flies(
 def test_a_net_that_is_worse_is_refused_and_nothing_is_written(
     flying: Path, catalogue: Path, shapes: Path, tmp_path: Path
 ) -> None:
+    """Steps that are far too long ruin the net, with luck so far that it has no int8 form."""
     to = tmp_path / "worse.winnow"
-    # The first turn's net flies; a step that is far too long ruins the next one.
-    done = retrained(flying, catalogue, shapes, to, "--epochs", 1, "--rate", 1.0)
-    assert done.returncode == 5, done.stderr + done.stdout
-    assert not to.exists()
+    done = retrained(flying, catalogue, shapes, to, "--epochs", 1, "--rate", 0.3, "--tuned")
     said = done.stderr.strip().splitlines()[-1]
-    assert "accuracy" in said or "bundle was written" in said
+    assert done.returncode in (3, 5), done.stderr + done.stdout
+    assert "accuracy" in said if done.returncode == 5 else "the net is ruined" in said
+    assert not to.exists()

@@ -10,6 +10,7 @@ from pathlib import Path, PurePosixPath
 from winnow_base.background import proposed
 from winnow_base.errors import DataError
 from winnow_base.progress import Progress
+from winnow_edge.products.kinds import Box
 from winnow_train.making.labels import Labelled, Labels
 from winnow_train.making.naming import class_folders, file_stems, source_rule
 from winnow_train.making.pixels import size_of
@@ -18,6 +19,9 @@ from winnow_train.recipe import Windows
 from winnow_train.windows.cut import BACKGROUND, Window, windows_of
 from winnow_train.windows.pictures import Picture
 
+STATED = "as the labels state it"
+INSIDE = 0.5
+"""Share of a box that lies in its picture at the least; the rest may run over the edge."""
 SHOWN = 0.16, 0.94
 """Least and largest side of a box that a tile shows, of the tile's side."""
 CENTRE = 0.34
@@ -82,6 +86,8 @@ class Plan:
 def make_plan(labels: Labels, options: Options, progress: Progress) -> Plan:
     """Plan a data set. Raises DataError for labels and pictures that give none."""
     words, read_source = source_rule(options.source, labels.boxed)
+    if stated := sum(p.source is not None for p in labels.pictures):
+        words = f"as the labels state it; else {words}" if stated < len(labels.pictures) else STATED
     notes = list(labels.notes)
     sizes, pictures = _readable(labels.pictures, options, progress, notes)
     sources = {p.path: p.source or read_source(p.name) for p in pictures}
@@ -215,11 +221,11 @@ def _refuse_misfit(picture: Labelled, shape: tuple[int, int]) -> None:
             hint="the labels are of another picture of this name, or of another size of it",
         )
     for box in (f.box for f in picture.boxes or ()):
-        outside = box.line >= shape[0] or box.sample >= shape[1]
-        if outside or box.line + box.lines <= 0 or box.sample + box.samples <= 0:
+        within = box.overlap(Box(0, 0, *shape)) * min(box.lines * box.samples, shape[0] * shape[1])
+        if within < INSIDE * box.lines * box.samples:
             raise DataError(
-                f"the box at line {box.line}, sample {box.sample} lies outside of its "
-                f"{shape[0]} lines x {shape[1]} samples",
+                f"the box of {box.lines} x {box.samples} at line {box.line}, sample {box.sample} "
+                f"lies outside of its {shape[0]} lines x {shape[1]} samples, by more than half",
                 where=picture.path,
                 hint="correct the labels",
             )
