@@ -27,6 +27,9 @@ _ROW: Final = np.dtype(
      ("changed", "i8")]
 )  # fmt: skip
 _CHUNK: Final = 100_000
+BLOCK, _TABLE = 1 << 18, 4_000_000
+"""Detections between two rows of the table of counts, at the least; cells that it has, at the
+most (four octets each)."""
 Coded = tuple[npt.NDArray[Any], npt.NDArray[np.int64]]
 """The different values of a facet, sorted, and which of them each swath has."""
 
@@ -73,15 +76,17 @@ class Columns:
     """Detections and swaths of a catalogue, in memory; `follow` brings in what is new.
 
     Detections lie in the order of their posterior, so a slider is a slice and a page of the surest
-    is its end. `_key` is swath x classes + class, so one count of it answers every facet.
+    is its end. `_key` is swath x classes + class, so one count of it answers every facet. `_before`
+    has these counts over all that lies before each block, so that a slice costs two blocks.
     """
 
-    def __init__(self, db: sqlite3.Connection) -> None:
-        self._db = db
+    def __init__(self, db: sqlite3.Connection, block: int = BLOCK) -> None:
+        self._db, self._least_block = db, block
         self._seen = self._version = -1
         self._id = np.zeros(0, np.int64)
         self._posterior = np.zeros(0, np.float32)
-        self._key = np.zeros(0, np.int64)
+        self._key = np.zeros(0, np.int32)
+        self._block, self._before = 1, np.zeros((1, 0), np.int32)
         self.ids = np.zeros(0, np.int64)
         self.classes: list[str] = []
         self._of_class = np.zeros(0, np.int64)
@@ -136,7 +141,26 @@ class Columns:
     def _counts(self, span: slice) -> npt.NDArray[np.int64]:
         """Detections (swaths, classes)."""
         shape = len(self.ids), len(self.classes)
-        return np.bincount(self._key[span], minlength=shape[0] * shape[1]).reshape(shape)
+        first, last = -(-span.start // self._block), span.stop // self._block
+        if first >= last:
+            return self._count(span.start, span.stop).reshape(shape)
+        counts = self._before[last] - self._before[first]
+        counts = counts + self._count(span.start, first * self._block)
+        return (counts + self._count(last * self._block, span.stop)).reshape(shape)
+
+    def _count(self, start: int, stop: int) -> npt.NDArray[np.int64]:
+        return np.bincount(self._key[start:stop], minlength=len(self.ids) * len(self.classes))
+
+    def _count_blocks(self) -> None:
+        cells = max(1, len(self.ids) * len(self.classes))
+        blocks = min(len(self) // self._least_block, _TABLE // cells)
+        self._block = -(-len(self) // blocks) if blocks else len(self) + 1
+        self._before = np.zeros((blocks + 1, cells), np.int32)
+        for block in range(blocks):
+            start = block * self._block
+            self._before[block + 1] = self._before[block] + self._count(
+                start, min(start + self._block, len(self))
+            )
 
     def _passing(self, query: Query) -> dict[str, npt.NDArray[np.bool_]]:
         """Which swaths each of the choices lets through."""
@@ -187,15 +211,14 @@ class Columns:
             taken = self._walk(span, flat, first + most, back=order != "unsure")
             return self._id[taken[first:]]
         # The swaths that the page reaches, in order; then their detections, the surest first.
-        rank = np.arange(len(self.ids))
-        if order == "newest":
-            rank = np.lexsort((rank, np.char.array(self._starts)))[::-1]
+        rank = self._newest if order == "newest" else np.arange(len(self.ids))
         upto = np.searchsorted(np.cumsum(finds[rank]), first + most, side="left") + 1
         place = np.full(len(self.ids), -1)
         place[rank[:upto]] = np.arange(min(int(upto), len(rank)))
-        swath = place[self._key[span] // max(len(self.classes), 1)]
-        rows = np.flatnonzero((swath >= 0) & flat[self._key[span]])
-        ordered = rows[np.lexsort((-rows, swath[rows]))][first : first + most]
+        reached = allowed & (place >= 0)[:, None]
+        rows = np.flatnonzero(reached.ravel()[self._key[span]])
+        swath = place[self._key[span][rows] // max(len(self.classes), 1)]
+        ordered = rows[np.lexsort((-rows, swath))][first : first + most]
         return self._id[span][ordered]
 
     def _walk(
@@ -236,11 +259,12 @@ class Columns:
         of_key = np.tile(weights, len(self.ids))
         rows, scores = np.zeros(0, np.int64), np.zeros(0, np.float32)
         step = _CHUNK if most < _CHUNK else len(self)
+        largest = weights[self._of_class > 0].max(initial=0)
         for high in range(span.stop, span.start, -max(step, 1)):
             if (
                 len(rows)
                 and len(rows) >= most
-                and scores[-1] >= self._posterior[high - 1] * weights.max()
+                and scores[-1] >= self._posterior[high - 1] * largest
             ):
                 break
             part = slice(max(span.start, high - step), high)
@@ -257,7 +281,7 @@ class Columns:
         names = [row[1] for row in kinds]
         if self.classes and len(names) != len(self.classes):
             swath, index = np.divmod(self._key, len(self.classes))
-            self._key = swath * len(names) + index
+            self._key = (swath * len(names) + index).astype(np.int32)
         self._class_ids, self.classes = np.array([row[0] for row in kinds], np.int64), names
 
     def _read_swaths(self) -> None:
@@ -273,6 +297,7 @@ class Columns:
         self.names = [row[1] for row in found]
         self._plain = [name.casefold() for name in self.names]
         self._starts = np.array([row[5] for row in found], np.str_)
+        self._newest = np.argsort(self._starts, kind="stable")[::-1]
         self._places = np.array([row[6:8] for row in found], np.float64).reshape(-1, 2)
         told = {
             "instrument": [row[2] for row in found],
@@ -299,7 +324,7 @@ class Columns:
             read = read[read["detection"] == 1]
             swath = np.searchsorted(self.ids, read["swath"])
             key = swath * len(self.classes) + np.searchsorted(self._class_ids, read["class"])
-            parts.append((read["id"].copy(), read["posterior"].copy(), key))
+            parts.append((read["id"].copy(), read["posterior"].copy(), key.astype(np.int32)))
         if kept is not None:
             parts[0] = self._id[kept], self._posterior[kept], self._key[kept]
         new = len(parts) > 1
@@ -312,6 +337,8 @@ class Columns:
         if new or len(self._of_class) != len(self.classes):
             classes = max(len(self.classes), 1)
             self._of_class = np.bincount(self._key % classes, minlength=len(self.classes))
+        if new or self._before.shape[1] != max(1, len(self.ids) * len(self.classes)):
+            self._count_blocks()
 
 
 def _coded(values: list[str]) -> Coded:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import enum
 import getpass
 import importlib
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 
 _FILE = Annotated[Path, typer.Argument(metavar="FILE", help="The password file.")]
 _NAME = Annotated[str, typer.Argument(metavar="NAME", help="What the person is called.")]
+_TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8  # malloc.h of glibc
 _EXTRA = "pip install 'winnow-ground[serve]'"
 
 
@@ -93,6 +96,7 @@ def serve(
         raise typer.BadParameter("people log in with --passwords", param_hint="--person")
     worth = utilities_of(mission) if mission is not None else {}
     open_catalogue(catalogue).close()  # what is wrong with it is said before anything is loaded
+    _give_memory_back()
     with _listener(host, port) as listener:
         entrance = _entrance(passwords, person)
         import uvicorn
@@ -108,6 +112,16 @@ def serve(
             app, log_level="warning", lifespan="off", proxy_headers=False, server_header=False
         )
         uvicorn.Server(config).run(sockets=[listener])
+
+
+def _give_memory_back() -> None:
+    """Have the C library return large arrays to the system as they are freed: by itself it keeps
+    tens of megabytes for each of the threads that answer. Other libraries than glibc have no such
+    settings, and no such need."""
+    with contextlib.suppress(OSError, AttributeError):
+        set_option = ctypes.CDLL(None).mallopt
+        for option, value in ((_ARENA_MAX, 2), (_MMAP_THRESHOLD, 2**20), (_TRIM_THRESHOLD, 2**22)):
+            set_option(option, value)
 
 
 def _entrance(passwords: Path | None, person: str | None) -> Entrance:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from winnow_ground.catalogue.columns import ORDERS, Columns, Query
+from winnow_ground.catalogue.columns import BLOCK, ORDERS, Columns, Query
 from winnow_ground.catalogue.schema import create
 
 CLASSES = ("crater", "spider", "other")
@@ -42,7 +43,9 @@ queries = st.builds(
     box=st.sampled_from([None, (-10.0, -10.0, 25.0, 25.0), (0.0, 30.0, 90.0, 5.0)]),
     since=st.sampled_from(["", "2024-06"]),
     order=st.sampled_from(ORDERS),
+    worth=st.dictionaries(st.sampled_from(CLASSES), st.sampled_from([0.0, 0.5, 4.0])),
 )
+blocks = st.sampled_from([3, BLOCK])
 
 
 @contextmanager
@@ -99,10 +102,12 @@ def by_hand(rows: list[Any], query: Query) -> list[int]:
     return [i for i, s in found if swath(s) and (query.least < 2 or finds[s] >= query.least)]
 
 
-@given(tiles, queries)
-def test_counts_and_pages_are_those_of_a_slow_search(rows: list[Any], query: Query) -> None:
+@given(tiles, queries, blocks)
+def test_counts_and_pages_are_those_of_a_slow_search(
+    rows: list[Any], query: Query, block: int
+) -> None:
     with catalogue(rows) as db:
-        columns = Columns(db)
+        columns = Columns(db, block)
         want = by_hand(rows, query)
         found = columns.find(query, most=100)
         assert found.total == len(want) == sum(found.facets["swath"].values())
@@ -119,14 +124,26 @@ def test_counts_and_pages_are_those_of_a_slow_search(rows: list[Any], query: Que
         elif query.order == "newest":
             starts = [YEARS[rows[i - 1][0] % 3] for i in found.rows]
             assert starts == sorted(starts, reverse=True)
+        elif query.order in ("value", "novelty"):
+            weights = query.worth if query.order == "value" else rarities(rows)
+            of = [CLASSES[rows[i - 1][1]] for i in found.rows]
+            scores = [weights.get(name, 1.0) * p for name, p in zip(of, posterior, strict=True)]
+            np.testing.assert_allclose(scores, sorted(scores, reverse=True), rtol=1e-5)
 
 
-@given(tiles, tiles, queries)
+def rarities(rows: list[Any]) -> dict[str, float]:
+    """Bits of each class: minus the logarithm of its share among the detections, one more each."""
+    of = [CLASSES[row[1]] for row in rows if row[3]]
+    total = len(of) + len(CLASSES)
+    return {name: -math.log2((of.count(name) + 1) / total) for name in CLASSES}
+
+
+@given(tiles, tiles, queries, blocks)
 def test_what_is_added_later_is_found_as_if_it_had_been_there(
-    rows: list[Any], more: list[Any], query: Query
+    rows: list[Any], more: list[Any], query: Query, block: int
 ) -> None:
     with catalogue(rows) as db:
-        columns = Columns(db)
+        columns = Columns(db, block)
         other = create(Path(db.execute("PRAGMA database_list").fetchone()[2]))
         put(other, more, 2, len(rows))
         if rows:
