@@ -264,7 +264,8 @@ def _drop_unsound(db: sqlite3.Connection) -> None:
     db.execute("DELETE FROM lost")
     held = "(SELECT coalesce(SUM(length(data)), 0) FROM product)"
     db.execute(
-        f"INSERT OR REPLACE INTO meta SELECT ?1, {held}, seal_of(?1, {held})", (Meta.DATA_BYTES,)
+        f"INSERT OR REPLACE INTO meta SELECT :name, {held}, seal_of(:name, {held})",
+        {"name": Meta.DATA_BYTES},
     )
 
 

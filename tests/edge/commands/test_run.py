@@ -249,7 +249,7 @@ def test_bench_tells_people_in_words(flight: Path, capsys: pytest.CaptureFixture
     ]
     assert re.fullmatch(
         r"This board classifies [\d,.]+ tiles a second with probe: it keeps up with a camera of "
-        r"200 samples that sends a line every [\d,.]+ microseconds, with \d+ MB of memory\.",
+        r"200 samples that sends a line every [\d,.]+ microseconds, with [\d,]+ MB of memory\.",
         sentence,
     )
     assert doubt is None or doubt.endswith(".")
