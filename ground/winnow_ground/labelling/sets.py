@@ -130,11 +130,6 @@ def set_of(db: sqlite3.Connection, set_id: int) -> LabelSet | None:
     return found[0] if found else None
 
 
-def remove_set(db: sqlite3.Connection, set_id: int) -> None:
-    """Take a set away; what people said of its tiles stays."""
-    db.execute("DELETE FROM label_set WHERE id = ?", (set_id,))
-
-
 def order_for(db: sqlite3.Connection, one: LabelSet, person: str) -> list[int]:
     """The tiles of a set in the person's order, which the set's seed and their name alone make.
 

@@ -180,6 +180,10 @@ BAD_TABLES = {
     "word": ("swath,tile,class,person\nESP_1,five,crater,ann\n", ("'five'", ":2:")),
     "answer": ("swath,tile,answer,person\nESP_1,5,perhaps,ann\n", ("'perhaps' is no answer",)),
     "time": ("swath,tile,class,person,at\nESP_1,5,crater,ann,soon\n", ("'soon'",)),
+    "first day": (
+        "swath,tile,class,person,at\nESP_1,5,crater,ann,0001-01-01T00:00:00+14:00\n",
+        ("no time in UTC",),
+    ),
     "digest": ("swath,tile,class,person,sha256\nESP_1,5,crater,ann,xyz\n", ("digest",)),
     "outside": ("swath,line,sample,lines,samples,class,person\nESP_1,0,500,64,64,crater,ann\n",
                 ("outside of the picture",)),

@@ -161,7 +161,10 @@ def labels_of(db: sqlite3.Connection, set_id: int | None = None) -> Iterator[Tol
 def moment(text: str) -> str:
     """A time in ISO 8601 as the catalogue keeps it: UTC, milliseconds. Raises ValueError."""
     told = datetime.fromisoformat(text.strip())
-    told = told.replace(tzinfo=UTC) if told.tzinfo is None else told.astimezone(UTC)
+    try:
+        told = told.replace(tzinfo=UTC) if told.tzinfo is None else told.astimezone(UTC)
+    except OverflowError as error:
+        raise ValueError(f"{text[:40]!r} is no time in UTC") from error
     return told.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 

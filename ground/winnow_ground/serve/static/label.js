@@ -7,7 +7,9 @@ const grid = $("#grid");
 const tiles = new Map(told.tiles.map((tile) => [tile.id, tile]));
 const order = told.tiles.map((tile) => tile.id);
 const names = told.classes.map((one) => one.name);
-if (told.suspected) names.unshift(...names.splice(names.indexOf(told.suspected), 1));
+// Of the background's class people say `nothing`.
+const suspected = told.suspected && (names.includes(told.suspected) ? told.suspected : "nothing");
+if (names.includes(suspected)) names.unshift(...names.splice(names.indexOf(suspected), 1));
 const colours = new Map(told.classes.map((one) => [one.name, one.colour]));
 const keys = new Map([...names.slice(0, 9).map((name, i) => [String(i + 1), name]), ["0", "nothing"], ["u", "unsure"], ["l", "later"]]);
 const undoKey = `winnow-undo:${told.set}:${told.made}`;
@@ -235,7 +237,7 @@ $("#comment").addEventListener("close", () => {
 });
 
 function build() {
-  const first = told.suspected ? "nothing" : names[0] ?? "nothing";
+  const first = names.includes(suspected) ? "nothing" : names[0] ?? "nothing";
   for (const [key, name] of [...keys, ...names.slice(9).map((name) => ["", name])]) {
     const mark = element("i", {});
     mark.style.background = colours.get(name) ?? "transparent";
@@ -247,7 +249,7 @@ function build() {
     $("#answers").append(button);
   }
   const rest = [["", "left open"], ...(told.hidden ? [] : [["net", "as the net says"]]), ["nothing", "nothing"], ...names.map((name) => [name, name])];
-  const usual = told.only ? "" : (told.suspected ?? (told.hidden ? "" : "net"));
+  const usual = told.only ? "" : (suspected ?? (told.hidden ? "" : "net"));
   $("#rest").append(...rest.map(([value, name]) => element("option", { value, selected: value === usual }, name)));
   for (const tile of told.tiles) {
     const picture = tile.sha256
