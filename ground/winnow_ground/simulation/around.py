@@ -26,7 +26,8 @@ from winnow_ground.simulation.scores import AROUND
 
 FLOOR: Final = 0.25
 """Tiles of a lower posterior, and under every threshold of the mission, are no detections: the
-second stage is not asked about them, and they have no context."""
+second stage is not asked about them, and they have no context. A variant of the mission with lower
+thresholds takes them as the first net says."""
 
 
 def floor_of(settings: Settings) -> float:

@@ -11,21 +11,19 @@ import enum
 import heapq
 import math
 from collections import deque
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from winnow_edge.mission import Mission
 from winnow_ground.contacts import Contact
 from winnow_ground.simulation.boards import Computer
 from winnow_ground.simulation.contact import Held, Radio, Sent, Transmitter, by_kind
-from winnow_ground.simulation.decide import Made
 from winnow_ground.simulation.ground_side import Ground
-from winnow_ground.simulation.observation import Observation
 from winnow_ground.simulation.onboard import OnBoard, Swath
-from winnow_ground.simulation.power import Battery, Sun, Temperature
+from winnow_ground.simulation.power import Battery, Temperature
+from winnow_ground.simulation.world import Series, World
 
 SAMPLES = 400
 """Times at which storage, charge and queue are looked at, beside the contacts."""
@@ -48,32 +46,6 @@ class Event(enum.IntEnum):
     POWER = 10
     HEAT = 11
     SAMPLE = 12
-
-
-@dataclass
-class Series:
-    """What was there at `time`, in seconds: octets stored, joules in the battery, tiles that wait
-    for the computer, degrees Celsius of the board."""
-
-    time: list[float] = field(default_factory=list)
-    held: list[int] = field(default_factory=list)
-    charge: list[float] = field(default_factory=list)
-    queue: list[int] = field(default_factory=list)
-    celsius: list[float] = field(default_factory=list)
-
-
-@dataclass
-class World:
-    """What happens to a spacecraft, whatever it decides: `made` are the products of each
-    observation."""
-
-    mission: Mission
-    observations: Sequence[Observation]
-    made: Sequence[Made]
-    contacts: Sequence[Contact]
-    sun: Sun
-    seed: int
-    until: float
 
 
 @dataclass

@@ -14,7 +14,8 @@ from winnow_edge.products.worth import utilities
 from winnow_edge.store.schema import ProductState
 from winnow_ground.simulation.contact import Held
 from winnow_ground.simulation.judge import PICTURES, Floats, Judge, missed
-from winnow_ground.simulation.loop import Loop, Series, World
+from winnow_ground.simulation.loop import Loop
+from winnow_ground.simulation.world import Series, World
 
 CURVE_POINTS = 400
 

@@ -25,7 +25,7 @@ from winnow_ground.simulation.decide import Made, decide, thresholds_of
 from winnow_ground.simulation.ground_side import Ground
 from winnow_ground.simulation.instead import images_of, never_wrong, side_by_side
 from winnow_ground.simulation.judge import SHARED, Features, Floats, Judge, paid_by
-from winnow_ground.simulation.loop import Loop, World
+from winnow_ground.simulation.loop import Loop
 from winnow_ground.simulation.observation import Observation
 from winnow_ground.simulation.onboard import OnBoard, Worth
 from winnow_ground.simulation.policies import (
@@ -41,6 +41,7 @@ from winnow_ground.simulation.policies import (
 from winnow_ground.simulation.power import Sun
 from winnow_ground.simulation.result import Result, result_of
 from winnow_ground.simulation.scores import Scores
+from winnow_ground.simulation.world import World
 
 Integers = npt.NDArray[np.int64]
 

@@ -24,10 +24,11 @@ from winnow_edge.bundle import find_bundle, open_bundle
 from winnow_edge.errors import WinnowEdgeError
 from winnow_edge.files import unwritable, write_file
 from winnow_edge.loop.settings import Settings
+from winnow_edge.mission import mission_of
 from winnow_ground.simulation.play import CACHE
 from winnow_ground.simulation.run import Prepared
 from winnow_ground.simulation.sweep_file import Design, Value
-from winnow_ground.simulation.variants import Key, World
+from winnow_ground.simulation.variants import Key, World, changed, values_of
 
 Row = dict[str, Any]
 """`mission` its number, the keys varied, mean figures over seeds, `seconds` that it took."""
@@ -72,11 +73,11 @@ def run_sweep(
     """
     make_folder(out)
     with locked(out):
+        _check_points(design)
         worlds = {
             some: World.of(design.mission, out / CACHE, progress, changes)
             for some, changes in design.worlds.items()
         }
-        _check_points(design, next(iter(worlds.values())))
         known = _known(design, worlds.values(), out)
         todo = [n for n in range(len(design.points)) if n not in known]
         begun = time.perf_counter()
@@ -87,19 +88,19 @@ def run_sweep(
     return Swept(design, rows, wall if todo else 0.0, used, len(rows) - len(todo))
 
 
-def _check_points(design: Design, world: World) -> None:
+def _check_points(design: Design) -> None:
     """Every value that a key takes can be flown, before anything long begins."""
-    cameras = world.mission({}).instruments
+    path, plain = design.mission, values_of(design.mission)
     bundles = {
-        name: open_bundle(find_bundle(camera.bundle, beside=world.path))
-        for name, camera in cameras.items()
+        name: open_bundle(find_bundle(camera.bundle, beside=path))
+        for name, camera in mission_of(plain, path).instruments.items()
     }
     base = dict(zip((axis.key for axis in design.axes), design.points[0], strict=True))
     for place, axis in enumerate(design.axes):
         values = {point[place] for point in design.points}
         ends = values if axis.values else {min(values), max(values)}  # type: ignore[type-var]
         for value in sorted(ends, key=str):
-            mission = world.mission({**base, axis.key: value})
+            mission = mission_of(changed(plain, {**base, axis.key: value}), path)
             for name, bundle in bundles.items():
                 Settings.of(mission, name, bundle)
 

@@ -85,8 +85,7 @@ class World:
     ) -> World:
         """The world of a mission file, with some keys changed. Raises what `play` raises for its
         input, MissionError for a key or value of none."""
-        load_mission(path)  # as it stands, it names the lines of what is wrong
-        values = changed(tomllib.loads(read_small(path).decode("utf-8")), changes or {})
+        values = changed(values_of(path), changes or {})
         mission = measured(mission_of(values, path))
         for key in ("ms_per_tile", "verifier_ms"):
             if (ms := getattr(mission.simulation.board, key)) is not None:
@@ -134,6 +133,12 @@ class World:
             eclipses=self.plan.eclipses,
             cache=cache,
         )
+
+
+def values_of(path: Path) -> dict[str, Any]:
+    """A mission file as plain values. Raises MissionError for one that cannot be flown."""
+    load_mission(path)  # which names the lines of what is wrong
+    return tomllib.loads(read_small(path).decode("utf-8"))
 
 
 def changed(values: Mapping[str, Any], changes: Mapping[Key, Value]) -> dict[str, Any]:
