@@ -22,7 +22,7 @@ from winnow_ground.labelling.answers import (
     answers_in,
     answers_of,
 )
-from winnow_ground.labelling.pictures import CONTEXTS, Pictures, digests, seen
+from winnow_ground.labelling.pictures import CONTEXTS, digests, seen
 from winnow_ground.labelling.sets import (
     LEAST_PAGE,
     MOST_PAGE,
@@ -76,7 +76,7 @@ class _Pages:
     """What is answered."""
 
     def __init__(self, site: Site) -> None:
-        self._site, self._live, self._pictures = site, site.live, Pictures()
+        self._site, self._live, self._pictures = site, site.live, site.pictures
 
     async def sets(self, request: Request) -> Response:
         """All sets, and how far people are."""

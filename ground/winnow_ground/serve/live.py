@@ -19,7 +19,7 @@ from winnow_base.errors import CatalogueError
 from winnow_ground.catalogue.columns import Columns, Found, Query
 from winnow_ground.catalogue.rows import Detection, detections
 from winnow_ground.catalogue.schema import changes, open_catalogue, saying
-from winnow_ground.labelling.pictures import seen
+from winnow_ground.labelling.pictures import inside, seen
 
 MOST_BOXES: Final = 5000
 """Boxes of a swath that a page draws, the surest."""
@@ -126,13 +126,13 @@ class Live:
             row = db.execute(
                 "SELECT folder, quick_look FROM swath WHERE id = ?", (swath,)
             ).fetchone()
-        return _inside(row)
+        return inside(*row) if row else None
 
     def strip(self, swath: int) -> Path | None:
         """The file of a swath's whole picture."""
         with self._now() as (db, _):
             row = db.execute("SELECT folder, picture FROM swath WHERE id = ?", (swath,)).fetchone()
-        return _inside(row)
+        return inside(*row) if row else None
 
     def swath(self, swath: int) -> dict[str, Any] | None:
         """What is known of a swath, and its detections as rows of box, class and posterior."""
@@ -149,18 +149,6 @@ class Live:
             ).fetchall()
             told["found"] = list(detections(db, np.array(ids, np.int64).reshape(-1)))
         return told
-
-
-def _inside(row: tuple[str | None, str | None] | None) -> Path | None:
-    """A file that a reception told of, if it lies in the reception's own folder."""
-    if row is None or row[0] is None or row[1] is None:
-        return None
-    try:
-        folder = Path(row[0]).resolve()
-        path = (folder / row[1]).resolve()
-        return path if path.is_relative_to(folder) and path.is_file() else None
-    except (OSError, ValueError):  # too long, a closed folder, a NUL in it
-        return None
 
 
 _SWATH: Final = """

@@ -17,7 +17,7 @@ from starlette.routing import Route
 from winnow_ground.catalogue.columns import ORDERS, Found
 from winnow_ground.catalogue.forms import FORMS, PDS4, pieces
 from winnow_ground.catalogue.rows import Detection
-from winnow_ground.labelling.pictures import Pictures, seen
+from winnow_ground.labelling.pictures import seen
 from winnow_ground.palette import Palette
 from winnow_ground.serve.asked import FACETS, PAGE, query_of
 from winnow_ground.serve.site import Section, Site, number_of
@@ -66,7 +66,7 @@ class _Pages:
     """What is answered."""
 
     def __init__(self, site: Site) -> None:
-        self._site, self._live, self._pictures = site, site.live, Pictures()
+        self._site, self._live, self._pictures = site, site.live, site.pictures
 
     async def search(self, request: Request) -> Response:
         """The search page, whole without a script."""

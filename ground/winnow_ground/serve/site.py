@@ -15,6 +15,7 @@ from starlette.responses import HTMLResponse, Response
 from starlette.routing import BaseRoute
 
 from winnow_base.pages import templates
+from winnow_ground.labelling.pictures import Pictures
 from winnow_ground.serve.live import Live
 
 MOST_BODY: Final = 1_000_000
@@ -43,6 +44,8 @@ class Site:
     """Files of `winnow-edge bench --json`."""
     bundles: tuple[Path, ...] = ()
     """Bundles that are compared beside those shipped."""
+    pictures: Pictures = field(default_factory=Pictures)
+    """Reads pictures of tiles for all pages: what it keeps decoded is kept once."""
     sections: list[Section] = field(default_factory=list)
 
     def page(self, request: Request, template: str, *, code: int = 200, **words: Any) -> Response:

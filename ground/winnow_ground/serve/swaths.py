@@ -51,11 +51,13 @@ class _Pages:
         if told is None:
             raise HTTPException(404, "no such swath")
         found: list[Detection] = told.pop("found")
+        ids = [one.id for one in found]
+        pictured = await run_in_threadpool(self._live.pictured, ids)
         palette = Palette(await run_in_threadpool(self._live.classes))
         boxes = [
             {"id": one.id, "class": one.class_name, "posterior": round(one.posterior, 4),
              "line": one.line, "sample": one.sample, "lines": one.lines, "samples": one.samples,
-             "have": one.have, "pictured": one.picture is not None}
+             "have": one.have, "pictured": one.id in pictured}
             for one in found
         ]  # fmt: skip
         lines = told["lines"] or max((one.line + one.lines for one in found), default=1)
