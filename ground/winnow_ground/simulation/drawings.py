@@ -169,7 +169,7 @@ def spacecraft(run: Result, quota: float, capacity: float, floor: float) -> Plot
     """Storage, battery and queue over time; `capacity` and `floor` in joules (0: no battery)."""
     series = run.series
     rows: list[tuple[str, npt.NDArray[np.float64], float | None]] = [
-        ("stored, MB", np.array(series.held) / 1e6, quota / 1e6),
+        ("on the disk, MB", np.array(series.held) / 1e6, quota / 1e6),
         ("tiles waiting", np.array(series.queue, np.float64), None),
     ]
     if capacity:

@@ -14,8 +14,8 @@ from winnow_ground.simulation.power import Sun
 
 @dataclass
 class Series:
-    """What was there at `time`, in seconds: octets stored, joules in the battery, tiles that wait
-    for the computer, degrees Celsius of the board."""
+    """What was there at `time`, in seconds: octets on the disk, joules in the battery, tiles that
+    wait for the computer, degrees Celsius of the board."""
 
     time: list[float] = field(default_factory=list)
     held: list[int] = field(default_factory=list)
