@@ -16,7 +16,7 @@ import pytest
 from tests.ground.labelling.conftest import Labelled
 from tests.ground.serve.serving import WINNOW
 
-WAIT_MS = 120_000
+WAIT_MS = 300_000
 """Against a page that hangs, not a slow machine."""
 _NAMES = ("chromium", "chromium-browser", "google-chrome")
 
