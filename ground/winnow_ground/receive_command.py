@@ -52,11 +52,19 @@ def receive_command(
         winnow-edge downlink mission.toml --store store --contact 480 --ack received/ack.json ...
         winnow report received
     """
+    from winnow_base.errors import PacketError
     from winnow_ground.catalogue.arrivals import Arrivals
     from winnow_ground.receive import receive
+    from winnow_ground.received import RECEIVED_FILE, load_received
 
     arrivals = Arrivals(catalogue) if catalogue is not None else None
-    received = receive(packets, out, apid=apid, quiet=as_json, watch=arrivals)
+    try:
+        received = receive(packets, out, apid=apid, quiet=as_json, watch=arrivals)
+    except PacketError:
+        # What the other files held is kept, and belongs into the catalogue too.
+        if arrivals is not None and (out / RECEIVED_FILE).is_file():
+            arrivals.end(load_received(out))
+        raise
     if as_json:
         overview = received.as_json()
         for key in ("products", "containers"):

@@ -44,12 +44,14 @@ class Job:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a picture: its rows, or why there are none; seconds that it took."""
+    """What became of a picture: its rows, or why there are none; seconds that it took by the clock
+    and of the processor."""
 
     picture: Picture
     classified: Classified | None
     why: str
-    seconds: float
+    seconds: float = 0.0
+    cpu_s: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,7 @@ class Built:
     notes: tuple[tuple[str, str], ...]
     seconds: float
     busy_s: float
+    cpu_s: float
     workers: int
 
 
@@ -120,7 +123,7 @@ def classify(job: Job, picture: Picture) -> Outcome:
     if job.key not in _HELD:
         _forget(*_HELD)
         _HELD[job.key] = Classifier(job.mission, every=job.every)
-    begun = time.perf_counter()
+    begun, spent = time.perf_counter(), time.process_time()
     found, why = None, ""
     try:
         found = _HELD[job.key](Path(picture.path))
@@ -130,7 +133,8 @@ def classify(job: Job, picture: Picture) -> Outcome:
         raise  # of the bundle, the mission or the runtime: no picture would fare better
     except Exception as error:  # whatever a decoder makes of a stranger's file
         why = printable(f"cannot be classified ({type(error).__name__}: {error})")
-    return Outcome(picture, found, why, time.perf_counter() - begun)
+    took = time.perf_counter() - begun, time.process_time() - spent
+    return Outcome(picture, found, why, *took)
 
 
 def _forget(*keys: str) -> None:
@@ -191,7 +195,7 @@ def _outcomes(client: Any, job: Job, pictures: Iterable[Picture], ahead: int) ->
             try:
                 yield future.result()
             except KilledWorker:
-                yield Outcome(picture, None, "ended its workers: is there memory enough?", 0.0)
+                yield Outcome(picture, None, "ended its workers: is there memory enough?")
             for following in itertools.islice(waiting, 1):
                 send(following)
     except WinnowEdgeError:
@@ -212,13 +216,14 @@ class _Adding:
     ) -> None:
         self._db, self._path, self._archive, self._progress = db, path, archive, progress
         self._added = self._tiles = self._detections = 0
-        self._busy_s = 0.0
+        self._busy_s = self._cpu_s = 0.0
         self._notes: list[tuple[str, str]] = []
         self._show()
 
     def take(self, outcome: Outcome) -> None:
         """Put a picture into the catalogue, or on the list of bad ones."""
         self._busy_s += outcome.seconds
+        self._cpu_s += outcome.cpu_s
         name, found = printable(outcome.picture.name), outcome.classified
         if found is None:
             self._archive.bad.append((name, outcome.why))
@@ -247,6 +252,7 @@ class _Adding:
             notes=tuple(self._notes),
             seconds=seconds,
             busy_s=self._busy_s,
+            cpu_s=self._cpu_s,
             workers=workers,
         )
 

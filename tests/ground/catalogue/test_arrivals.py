@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from tests.running import winnow
 from winnow_base.errors import CatalogueError
 from winnow_ground.catalogue.add import add_reception
 from winnow_ground.catalogue.arrivals import Arrivals
@@ -105,6 +106,17 @@ def test_a_catalogue_that_is_none_costs_nothing_that_came_down(
     add = [WINNOW, "catalogue", "add", str(tmp_path / "in"), "--to", str(later)]
     assert subprocess.run(add, capture_output=True).returncode == 0
     assert count(later, "tile") > 0
+
+
+def test_a_file_without_packets_keeps_the_others_out_of_nothing(
+    packets: Path, tmp_path: Path
+) -> None:
+    text(tmp_path / "notes.txt")
+    files = (packets, tmp_path / "notes.txt")
+    done = winnow("receive", *files, "--out", tmp_path / "in", "--catalogue", tmp_path / "mars.db")
+    assert done.returncode == 3 and "no packet of ours" in done.stderr
+    received = load_received(tmp_path / "in")
+    assert count(tmp_path / "mars.db", "product") == len(received.products) > 0
 
 
 def test_a_full_disk_costs_nothing_that_came_down(packets: Path, tmp_path: Path) -> None:
