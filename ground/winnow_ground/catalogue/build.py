@@ -123,6 +123,7 @@ def classify(job: Job, picture: Picture) -> Outcome:
     if job.key not in _HELD:
         _forget(*_HELD)
         _HELD[job.key] = Classifier(job.mission, every=job.every)
+        _HELD[job.key].load()
     begun, spent = time.perf_counter(), time.process_time()
     found, why = None, ""
     try:

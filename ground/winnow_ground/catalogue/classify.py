@@ -77,6 +77,11 @@ class Classifier:
         finally:
             lines.close()
 
+    def load(self) -> None:
+        """Load the interpreters of the first instrument. Raises what a bundle and its runtime
+        raise."""
+        self._interpreters(self._settings_of(next(iter(self.mission.instruments))))
+
     def close(self) -> None:
         """End the interpreters."""
         if self._pool is not None:
