@@ -8,7 +8,6 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 
 from winnow_base.errors import CatalogueError
 from winnow_base.pages import templates
-from winnow_ground.catalogue.wishes import WishError
 from winnow_ground.serve.asked import UnreadableError
 from winnow_ground.serve.live import ReadOnlyError
 
@@ -30,7 +29,8 @@ async def refused(request: Request, error: Exception) -> Response:
     code, said = 400, str(error)
     if isinstance(error, HTTPException):
         code, said = error.status_code, error.detail
-    elif isinstance(error, CatalogueError) and not isinstance(error, WishError):
+    elif isinstance(error, CatalogueError) and error.where is not None:
+        said = f"the catalogue {error.what}"  # not where it lies on this machine
         code = 409 if isinstance(error, ReadOnlyError) else 503
     return refusal(request, code, said)
 

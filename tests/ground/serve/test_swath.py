@@ -168,7 +168,7 @@ def test_a_catalogue_that_cannot_be_written_is_shown_and_says_so(catalogue: Path
     catalogue.chmod(0o400)
     with serving(catalogue) as server:
         answer = server.change("/swath/1/ask", BOX)
-        assert answer.status == 409 and "cannot be written" in answer.told["error"]
+        assert (answer.status, answer.told["error"]) == (409, "the catalogue cannot be written")
         assert b"cannot be written" in server.get("/swath/1").body
         assert server.get("/found").status == 200
     catalogue.chmod(0o600)
