@@ -148,8 +148,9 @@ def _carry(db: sqlite3.Connection, wish: Mapping[str, Any], to: Path | None) -> 
     folder, about = db.execute(
         "SELECT folder, about FROM swath WHERE id = ?", (wish["swath"],)
     ).fetchone()
-    told = json.loads(about).get("swath")
-    name = told if isinstance(told, str) else wish["name"]
+    if folder is None:
+        raise WishError(f"{wish['name']} is of no reception: its store is not known")
+    name = _own_name(about) or wish["name"]
     box = Box(wish["line"], wish["sample"], wish["lines"], wish["samples"])
     path = to or Path(folder) / REQUESTS_FILE
     # One that was sent before and is asked for again gets a number of its own.
@@ -163,6 +164,16 @@ def _carry(db: sqlite3.Connection, wish: Mapping[str, Any], to: Path | None) -> 
         number = ask(Path(folder), name, box, path).id
     db.execute("UPDATE request SET sent = ? WHERE id = ?", (_now(), wish["id"]))
     return Carried(wish["name"], box, number, path)
+
+
+def _own_name(about: str) -> str | None:
+    """A swath's name as the board told it, which may not print; None where rows were damaged."""
+    try:
+        told = json.loads(about)
+    except (ValueError, RecursionError):
+        return None
+    name = told.get("swath") if isinstance(told, dict) else None
+    return name if isinstance(name, str) else None
 
 
 def _written(path: Path, name: str, box: Box) -> int | None:

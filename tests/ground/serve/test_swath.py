@@ -135,6 +135,7 @@ def test_a_list_that_was_written_but_not_marked_is_not_written_twice(served: Ser
     (told,) = json.loads(winnow("catalogue", "requests", served.catalogue, "--json").stdout)
     db = create(served.catalogue)
     db.execute("UPDATE request SET sent = NULL")
+    db.execute("UPDATE swath SET about = '{'")  # then the name is that of the catalogue
     db.close()
     assert winnow("catalogue", "requests", served.catalogue).returncode == 0
     assert len(load_requests(told["file"]).requests) == 1
