@@ -305,6 +305,7 @@ def is_damaged(path: Path) -> bool:
     """Read a whole store, and see whether it is sound for SQLite. Raises sqlite3.OperationalError
     where it cannot be read, or is in use."""
     with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as db:
+        db.text_factory = _text
         try:
             sound = db.execute("PRAGMA integrity_check(1)").fetchall() == [("ok",)]
             return not sound or _has_other_tables(db)

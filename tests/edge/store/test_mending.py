@@ -340,13 +340,14 @@ def test_text_that_is_none_any_more_costs_its_swath_alone(
     assert "swath 2 is damaged" in caplog.text
 
 
+@pytest.mark.parametrize("name", [b"posterjor", b"posteri\xbar"])
 def test_tables_that_say_something_else_are_damage(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, name: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
     known = stocked(tmp_path)
     path = tmp_path / "store.db"
     at = path.read_bytes().index(b"posterior REAL")
-    put(path, at, b"posterjor")
+    put(path, at, name)
     with pytest.raises(StoreDamagedError, match="no such column"):
         sent(tmp_path)
     assert sent(tmp_path) == known
