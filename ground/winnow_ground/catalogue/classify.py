@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-from winnow_edge.bundle import find_bundle, open_bundle
 from winnow_edge.clock.utc import as_text
 from winnow_edge.errors import SwathError
 from winnow_edge.files import printable
@@ -30,6 +29,7 @@ from winnow_edge.prepare.chain import Chain, open_lines
 from winnow_edge.products.encode import decode_head
 from winnow_edge.products.kinds import NO_CLASS, Flag, Kind, Product, TileRecord
 from winnow_edge.store.writer import SwathWriter
+from winnow_ground.nets import Nets
 
 Row = dict[str, Any]
 
@@ -47,7 +47,7 @@ class Classified:
     said: str = ""
 
 
-class Classifier:
+class Classifier(Nets):
     """Classifies pictures as one mission flies them, with interpreters that stay.
 
     Kept are detections, and the tiles that the mission's audit draws and its nets ask about; with
@@ -55,15 +55,14 @@ class Classifier:
     """
 
     def __init__(self, mission: Mission, *, every: bool = False) -> None:
-        self.mission, self._every = mission, every
-        self._pool: Interpreters | None = None
-        self._settings: dict[str, Settings] = {}
+        super().__init__(mission)
+        self._every = every
 
     def __call__(self, path: Path) -> Classified:
         """The rows of the picture at `path`. Raises what opening and running a swath raise."""
         name = printable(path.name)
         instrument, camera = self.mission.instrument_for(name)
-        settings = self._settings_of(instrument)
+        settings = self.settings_of(instrument)
         began = time.perf_counter()
         lines = open_lines(
             path, camera, settings.manifest.input, memory_mb=self.mission.compute.memory_mb
@@ -71,7 +70,7 @@ class Classifier:
         try:
             shape = Shape(lines.samples, lines.lines, camera.line_time_us, camera.frame)
             geometry = look(path, shape, None)
-            flown = _Flown(lines, settings, self._interpreters(settings), name, geometry)
+            flown = _Flown(lines, settings, self.interpreters(settings), name, geometry)
             flown.run()
             return flown.rows(time.perf_counter() - began, every=self._every)
         finally:
@@ -80,36 +79,7 @@ class Classifier:
     def load(self) -> None:
         """Load the interpreters of the first instrument. Raises what a bundle and its runtime
         raise."""
-        self._interpreters(self._settings_of(next(iter(self.mission.instruments))))
-
-    def close(self) -> None:
-        """End the interpreters."""
-        if self._pool is not None:
-            self._pool.close()
-            self._pool = None
-
-    def __enter__(self) -> Classifier:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def _settings_of(self, instrument: str) -> Settings:
-        if instrument not in self._settings:
-            name = self.mission.instruments[instrument].bundle
-            bundle = open_bundle(find_bundle(name, beside=self.mission.path))
-            self._settings[instrument] = Settings.of(self.mission, instrument, bundle)
-        return self._settings[instrument]
-
-    def _interpreters(self, settings: Settings) -> Interpreters:
-        if self._pool is None or self._pool.bundle.sha256 != settings.bundle.sha256:
-            self.close()
-            compute = self.mission.compute
-            wanted = compute.verifier is not False
-            self._pool = Interpreters(
-                settings.bundle, compute.runtime, compute.threads, verifier=wanted
-            )
-        return self._pool
+        self.interpreters(self.settings_of(next(iter(self.mission.instruments))))
 
 
 class _Nowhere:

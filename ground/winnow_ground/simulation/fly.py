@@ -13,7 +13,6 @@ from typing import Any, cast
 import numpy as np
 import numpy.typing as npt
 
-from winnow_edge.bundle import find_bundle, open_bundle
 from winnow_edge.loop.block import Row
 from winnow_edge.loop.intake import Intake
 from winnow_edge.loop.interpreters import Interpreters, cores
@@ -30,6 +29,7 @@ from winnow_edge.products.encode import HEAD, encode_image, encode_swath, encode
 from winnow_edge.products.kinds import Detection
 from winnow_edge.products.quick_look import quick_look_product
 from winnow_edge.products.sketch import sketch
+from winnow_ground.nets import Nets
 from winnow_ground.simulation.around import Around, floor_of
 from winnow_ground.simulation.scores import TILE, Scores, load_scores
 from winnow_ground.truth import LARGEST, MATCH_OVERLAP, SMALLEST, Truth
@@ -47,16 +47,15 @@ class _FromTheStart:
         return 0
 
 
-class Flyer:
+class Flyer(Nets):
     """Scores swaths of one mission, with interpreters that stay; a context manager.
 
     `cache` is the folder in which scores are kept (None: they are not).
     """
 
     def __init__(self, mission: Mission, cache: Path | None = None) -> None:
-        self.mission, self._cache = mission, cache
-        self._pool: Interpreters | None = None
-        self._settings: dict[str, Settings] = {}
+        super().__init__(mission)
+        self._cache = cache
 
     def scores(self, path: Path, name: str, truth: Truth | None) -> Scores:
         """The scores of the swath in a file, called `name`; `truth` is what is really there.
@@ -64,7 +63,7 @@ class Flyer:
         Raises what opening the swath and running its net raise.
         """
         instrument, camera = self.mission.instrument_for(name)
-        settings = self._of(instrument)
+        settings = self.settings_of(instrument)
         kept = None if self._cache is None else self._cache / f"{self._key(path, settings)}.npz"
         if kept is not None and kept.is_file():
             found = load_scores(kept)
@@ -74,44 +73,13 @@ class Flyer:
             )
             try:
                 shape = Shape(lines.samples, lines.lines, camera.line_time_us, camera.frame)
-                geometry, pool = look(path, shape, None), self._interpreters(settings)
+                geometry, pool = look(path, shape, None), self.interpreters(settings)
                 found = _Scorer(lines, settings, pool, geometry).run(name)
             finally:
                 lines.close()
             if kept is not None:
                 found.save(kept)
         return with_truth(replace(found, name=name), truth)
-
-    def close(self) -> None:
-        """End the interpreters."""
-        if self._pool is not None:
-            self._pool.close()
-            self._pool = None
-
-    def __enter__(self) -> Flyer:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def _of(self, instrument: str) -> Settings:
-        if instrument not in self._settings:
-            name = self.mission.instruments[instrument].bundle
-            bundle = open_bundle(find_bundle(name, beside=self.mission.path))
-            self._settings[instrument] = Settings.of(self.mission, instrument, bundle)
-        return self._settings[instrument]
-
-    def _interpreters(self, settings: Settings) -> Interpreters:
-        if self._pool is None or self._pool.bundle.sha256 != settings.bundle.sha256:
-            self.close()
-            compute = self.mission.compute
-            self._pool = Interpreters(
-                settings.bundle,
-                compute.runtime,
-                compute.threads,
-                verifier=settings.verifier is not None,
-            )
-        return self._pool
 
     def _key(self, path: Path, settings: Settings) -> str:
         """Stands for the swath's content and for all settings that scores depend on."""
