@@ -35,11 +35,16 @@ _IMAGE: Final = HAVE.index("image")
 
 @dataclass(frozen=True)
 class Job:
-    """What all pictures are classified by; workers keep what they made of it by its `key`."""
+    """What all pictures are classified by; workers keep what they made of it by its `key`.
+
+    `pinned` workers stay on a core each: intake and net of one picture would get into each other's
+    way on two.
+    """
 
     mission: Mission
     every: bool
     key: str
+    pinned: bool = False
 
 
 @dataclass(frozen=True)
@@ -106,7 +111,8 @@ def build(
         # A single process uses its cores by threads, as on board; of several each has one.
         threads = mission.compute.threads if alone else 1
         flown_as = replace(mission, compute=replace(mission.compute, threads=threads))
-        job = Job(flown_as, every, f"{os.getpid()}-{time.time_ns()}")
+        pinned = scheduler is None and 1 < count <= len(os.sched_getaffinity(0))
+        job = Job(flown_as, every, f"{os.getpid()}-{time.time_ns()}", pinned)
         if alone:
             used = _here(job, archive.left(), adding)
         else:
@@ -122,6 +128,8 @@ def classify(job: Job, picture: Picture) -> Outcome:
     """Classify a picture in this process. Raises what a bundle and its runtime raise."""
     if job.key not in _HELD:
         _forget(*_HELD)
+        if job.pinned:
+            _stay_on_a_core()
         _HELD[job.key] = Classifier(job.mission, every=job.every)
         _HELD[job.key].load()
     begun, spent = time.perf_counter(), time.process_time()
@@ -136,6 +144,15 @@ def classify(job: Job, picture: Picture) -> Outcome:
         why = printable(f"cannot be classified ({type(error).__name__}: {error})")
     took = time.perf_counter() - begun, time.process_time() - spent
     return Outcome(picture, found, why, *took)
+
+
+def _stay_on_a_core() -> None:
+    """Keep this thread, and those that it starts, on the core of the worker's number."""
+    from distributed import get_worker
+
+    name, cores = str(get_worker().name), sorted(os.sched_getaffinity(0))
+    if name.isdecimal():
+        os.sched_setaffinity(0, {cores[int(name) % len(cores)]})
 
 
 def _forget(*keys: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
@@ -38,13 +39,16 @@ def connected(count: int, scheduler: str | None) -> Iterator[Client]:
     try:
         with dask.config.set({"distributed.admin.tick.limit": "1h"}):
             if scheduler is None:
-                local = LocalCluster(
-                    n_workers=count,
-                    threads_per_worker=1,
-                    processes=True,
-                    dashboard_address=None,
-                    silence_logs=logging.CRITICAL,
-                )
+                with warnings.catch_warnings():
+                    # Another cluster here has the port that nobody asked for.
+                    warnings.filterwarnings("ignore", "Port .* is already in use", UserWarning)
+                    local = LocalCluster(
+                        n_workers=count,
+                        threads_per_worker=1,
+                        processes=True,
+                        dashboard_address=None,
+                        silence_logs=logging.CRITICAL,
+                    )
             try:
                 client = Client(local or scheduler, timeout=_WAIT_S)
             except (OSError, ValueError, TimeoutError) as error:
