@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import re
-import shutil
 import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from tests.ground.labelling.conftest import Labelled
+from tests.ground.serve.browsing import chromium
 from tests.ground.serve.serving import WINNOW
 
 WAIT_MS = 300_000
 """Against a page that hangs, not a slow machine."""
-_NAMES = ("chromium", "chromium-browser", "google-chrome")
 
 
 class Server:
@@ -55,19 +52,13 @@ class Server:
 
 @contextlib.contextmanager
 def browser_page() -> Iterator[Any]:
-    """A page of Chromium; errors of its scripts fail the test. Skips where there is none."""
-    playwright = pytest.importorskip("playwright.sync_api")
-    found = next(filter(None, map(shutil.which, _NAMES)), None)
-    with playwright.sync_playwright() as driver:
-        if found is None and not Path(driver.chromium.executable_path).is_file():
-            pytest.skip("no Chromium; `playwright install chromium` or a package has one")
-        browser = driver.chromium.launch(executable_path=found, args=["--no-sandbox"])
+    """A page of Chromium; errors of its scripts fail the test, a server that is away does not."""
+    errors: list[str] = []
+    with chromium() as browser:
         page = browser.new_page()
         page.set_default_timeout(WAIT_MS)
-        errors: list[str] = []
         page.on("pageerror", lambda error: errors.append(str(error)))
         yield page
-        browser.close()
     assert errors == []
 
 
