@@ -6,6 +6,7 @@ import json
 import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -77,9 +78,8 @@ def test_without_a_store_there_is_nothing_to_show(tmp_path: Path) -> None:
 @pytest.mark.parametrize("rot", ["{", "[]", "null", '{"boot": 1}', "[" * 100_000, 5, b"\xff"])
 def test_a_clock_that_rotted_begins_anew_and_says_so(tmp_path: Path, rot: object) -> None:
     assert time("set", "2030-01-01", "--store", tmp_path).returncode == 0
-    with sqlite3.connect(tmp_path / "store.db") as db:
+    with closing(sqlite3.connect(tmp_path / "store.db")) as db, db:
         db.execute("UPDATE meta SET value = ? WHERE key = 'clock'", (rot,))
-    db.close()
     assert shown(tmp_path)["events"][0]["why"] == "what was kept is damaged"
 
 

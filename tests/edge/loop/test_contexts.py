@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -47,10 +48,8 @@ def pictures(folder: Path, kind: Kind) -> dict[tuple[int, int], Picture]:
 
 
 def contents(folder: Path) -> list[tuple[Any, ...]]:
-    with sqlite3.connect(folder / "store.db") as db:
-        rows = db.execute("SELECT id, kind, tile, class, detection, data FROM product").fetchall()
-    db.close()
-    return rows
+    with closing(sqlite3.connect(folder / "store.db")) as db, db:
+        return db.execute("SELECT id, kind, tile, class, detection, data FROM product").fetchall()
 
 
 def mean(line: int, sample: int, scale: int) -> float:

@@ -117,14 +117,13 @@ def swath(lines: int, samples: int, seed: int = 0) -> npt.NDArray[np.uint8]:
 
 def contents(folder: Path) -> list[tuple[Any, ...]]:
     """Everything in a store that a run decides."""
-    with sqlite3.connect(folder / "store.db") as db:
+    with contextlib.closing(sqlite3.connect(folder / "store.db")) as db, db:
         rows = db.execute(
             "SELECT id, swath, kind, tile, class, posterior, detection, data FROM product"
         ).fetchall()
         rows += db.execute(
             "SELECT name, next_tile, next_line, pending, summary FROM swath"
         ).fetchall()
-    db.close()
     return rows
 
 

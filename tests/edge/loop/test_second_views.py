@@ -9,6 +9,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -167,12 +168,11 @@ def fly(
 
 def contents(folder: Path) -> list[tuple[Any, ...]]:
     """Everything in a store that a run decides."""
-    with sqlite3.connect(folder / "store.db") as db:
+    with closing(sqlite3.connect(folder / "store.db")) as db, db:
         rows = db.execute(
             "SELECT swath, kind, tile, class, posterior, detection, data FROM product"
         ).fetchall()
         rows += db.execute("SELECT next_tile, next_line, pending, summary FROM swath").fetchall()
-    db.close()
     return rows
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -68,10 +69,8 @@ def told(folder: Path) -> dict[str, Any]:
 
 
 def contents(folder: Path) -> list[tuple[Any, ...]]:
-    with sqlite3.connect(folder / "store.db") as db:
-        rows = db.execute("SELECT id, kind, tile, class, detection, data FROM product").fetchall()
-    db.close()
-    return rows
+    with closing(sqlite3.connect(folder / "store.db")) as db, db:
+        return db.execute("SELECT id, kind, tile, class, detection, data FROM product").fetchall()
 
 
 def test_records_and_pictures_tell_when_and_where_their_tile_was_seen(
@@ -302,9 +301,8 @@ def test_what_is_sent_and_in_which_order_does_not_hang_on_the_time(
         assert [time.ns for time in times if time] == sorted(time.ns for time in times if time)
         counts = [(p.count - packets[0].count) % SEQUENCE_MODULO for p in packets]
         assert counts == list(range(len(packets)))
-        with sqlite3.connect(folder / "store.db") as db:
+        with closing(sqlite3.connect(folder / "store.db")) as db, db:
             order = db.execute("SELECT products FROM container ORDER BY id").fetchall()
             kept = db.execute("SELECT id, state, data IS NULL FROM product").fetchall()
-        db.close()
         sent.append((order, kept, dropped, summary.products, np.float64(summary.value)))
     assert sent[0] == sent[1]

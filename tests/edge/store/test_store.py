@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -247,9 +248,8 @@ def test_what_is_not_a_store_is_left_alone(tmp_path: Path) -> None:
     assert path.read_bytes() == content
 
     path.unlink()
-    with sqlite3.connect(path) as db:
+    with closing(sqlite3.connect(path)) as db, db:
         db.execute("CREATE TABLE precious (x)")
-    db.close()
     content = path.read_bytes()
     for read_only in (False, True):
         with pytest.raises(StoreError, match="not a Winnow store"):

@@ -10,6 +10,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -228,7 +229,7 @@ def test_a_build_that_was_killed_goes_on(mission: Path, tmp_path: Path) -> None:
 
 def _some_are_in(catalogue: Path) -> bool:
     try:
-        with sqlite3.connect(f"{catalogue.as_uri()}?mode=ro", uri=True) as db:
+        with closing(sqlite3.connect(f"{catalogue.as_uri()}?mode=ro", uri=True)) as db, db:
             return bool(db.execute("SELECT 1 FROM swath LIMIT 1").fetchone())
     except sqlite3.Error:
         return False

@@ -8,6 +8,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -157,7 +158,7 @@ def test_files_that_are_no_catalogue_are_refused_and_stay(reception: Path, tmp_p
     text = tmp_path / "notes.txt"
     text.write_text("not a database, but much longer than the head of one\n" * 50)
     other = tmp_path / "other.db"
-    with sqlite3.connect(other) as db:
+    with closing(sqlite3.connect(other)) as db, db:
         db.execute("CREATE TABLE mine (a)")
     for path in (text, other):
         before = path.read_bytes()
@@ -171,7 +172,7 @@ def test_files_that_are_no_catalogue_are_refused_and_stay(reception: Path, tmp_p
 
 def test_a_newer_schema_is_refused(tmp_path: Path) -> None:
     create(tmp_path / "mars.db").close()
-    with sqlite3.connect(tmp_path / "mars.db") as db:
+    with closing(sqlite3.connect(tmp_path / "mars.db")) as db, db:
         db.execute("PRAGMA user_version = 9")
     in_one_line(winnow("catalogue", "info", tmp_path / "mars.db"), "schema 9", "the program")
 
