@@ -199,9 +199,20 @@ def _checked(db: sqlite3.Connection, given: Answer) -> int | None:
     return None if given.class_name is None else class_id(db, given.class_name)
 
 
+def storable(text: str) -> bool:
+    """Whether a database takes the text: it takes no half of a surrogate pair, as JSON may have.
+
+    >>> storable("crater"), storable("\\ud800")
+    (True, False)
+    """
+    return not any("\ud800" <= c <= "\udfff" for c in text)
+
+
 def class_id(db: sqlite3.Connection, name: str) -> int:
     """The id of a class. Raises AnswerError for one that the catalogue does not have."""
-    row = db.execute("SELECT id FROM class WHERE name = ?", (name,)).fetchone()
+    row = None
+    if storable(name):
+        row = db.execute("SELECT id FROM class WHERE name = ?", (name,)).fetchone()
     if row is None:
         known = [name for (name,) in db.execute("SELECT name FROM class ORDER BY name LIMIT 20")]
         raise AnswerError(

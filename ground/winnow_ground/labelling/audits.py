@@ -25,14 +25,19 @@ class Precision:
 @dataclass(frozen=True)
 class AuditOutcome:
     """Of a set: `tiles` in it, `settled` of them, drawn tiles that are `absent`, and by class what
-    `winnow_ground.audit` estimates beside precision. `fair` says whether its tiles were drawn
-    whatever the net said: else recall is of the tiles of the set alone, and not told."""
+    `winnow_ground.audit` estimates beside precision. `unfair` says why its tiles are no sample
+    that was drawn whatever the net said (None: they are one); then recall is not told, and
+    precision is of the tiles of the set alone."""
 
     tiles: int
     settled: int
     absent: int
-    fair: bool
+    unfair: str | None
     classes: list[tuple[Estimate, Precision]]
+
+    @property
+    def fair(self) -> bool:
+        return self.unfair is None
 
     def as_json(self) -> dict[str, Any]:
         told = []
@@ -42,7 +47,7 @@ class AuditOutcome:
                 row |= {"recall": None, "missed_share": None}
             told.append(row)
         return {"tiles": self.tiles, "settled": self.settled, "absent": self.absent,
-                "fair": self.fair, "classes": told}  # fmt: skip
+                "fair": self.fair, "unfair": self.unfair, "classes": told}  # fmt: skip
 
 
 def audit_outcome(db: sqlite3.Connection, one: LabelSet) -> AuditOutcome:
@@ -65,10 +70,31 @@ def audit_outcome(db: sqlite3.Connection, one: LabelSet) -> AuditOutcome:
         Audited(said[tile], frozenset([found.class_name] if found.class_name else []))
         for tile, found in known.items()
     ]
-    fair = one.how.get("way") == "audit"
-    absent = one.how.get("absent", 0)
+    absent = int(one.how.get("absent", 0))
     classes = [(found, _precision(found)) for found in estimate(tiles)]
-    return AuditOutcome(one.tiles, len(known), int(absent), fair, classes)
+    return AuditOutcome(one.tiles, len(known), absent, unfair(db, one), classes)
+
+
+def unfair(db: sqlite3.Connection, one: LabelSet) -> str | None:
+    """Why the tiles of a set are no fair sample, and what to do (None: they are one).
+
+    Of a draw that is not the run's own, pictures are here because the net detected something,
+    unless all drawn ones are here. Of the run's own draw they are absent whatever the net said.
+    """
+    if one.how.get("way") != "audit":
+        return "not drawn at random"
+    (others,) = db.execute(
+        "SELECT EXISTS (SELECT 1 FROM label_set_tile JOIN tile ON tile.id = label_set_tile.tile"
+        " WHERE label_set = ? AND tile.drawn = 0)",
+        (one.id,),
+    ).fetchone()
+    if not others or not one.how.get("absent", 0):
+        return None
+    return (
+        "which drawn tiles are here depends on detection; draw from a catalogue of"
+        " `winnow catalogue build --every-tile`, or have [audit] in the mission and draw without"
+        " --share and --mission"
+    )
 
 
 def _precision(found: Estimate) -> Precision:

@@ -77,7 +77,7 @@ def disputed(db: sqlite3.Connection, among: Among, most: int, overlap: float = 0
     """Tiles that lie over each other and show different classes, at least one as a detection.
 
     A tile of the same class that is no detection is no dispute: it may have been merged. Two nets
-    on the same picture (swaths of one name or digest under different bundles) are compared, and
+    on the same picture (swaths of one digest, or of one name where one has none) are compared, and
     tiles of one swath that overlap, of one scale or several. Two tiles lie over each other where
     they share at least `overlap` of both together (intersection over union) or, at different
     scales, of the smaller. The score is the posterior of the less sure one of the two: the surer
@@ -137,7 +137,8 @@ def audit(db: sqlite3.Connection, draw: Draw | None = None) -> Chosen:
 
     The same seed and share draw the same tiles as on board. Every tile of a swath may be drawn,
     also those that were screened and those that no detection came of. `absent` are the drawn ones
-    of which no picture is here. Raises CatalogueError for a share that draws nothing.
+    of which no picture is here: `winnow_ground.labelling.audits` says if the others are a fair
+    sample. Raises CatalogueError for a share that draws nothing.
     """
     if draw is not None and not 0 < draw.share <= 1:
         raise CatalogueError(f"a share of {draw.share} draws nothing", hint="over 0, at most 1")
@@ -237,20 +238,23 @@ def _pictured(db: sqlite3.Connection, ids: npt.NDArray[np.int64]) -> tuple[list[
 
 
 def _by_picture(rows: npt.NDArray[Any], db: sqlite3.Connection) -> Iterator[npt.NDArray[Any]]:
-    """The tiles of each picture, of however many bundles: swaths of one name, or of one digest."""
-    groups: dict[str, list[int]] = {}
+    """The tiles of each picture, of however many bundles: swaths of one digest, and those of their
+    names that have none. Pictures of one name whose digests differ are not the same."""
+    digests: dict[str, list[tuple[int, str]]] = {}
+    plain: dict[str, list[int]] = {}
     for swath, name, sha256 in db.execute("SELECT id, name, sha256 FROM swath ORDER BY id"):
-        named = groups.get(f"name {name}", [])
-        known = groups.get(f"sha256 {sha256}", named) if sha256 else named
-        if known is not named:
-            known += [one for one in named if one not in known]
-        known.append(swath)
-        groups[f"name {name}"] = known
         if sha256:
-            groups[f"sha256 {sha256}"] = known
+            digests.setdefault(sha256, []).append((swath, name))
+        else:
+            plain.setdefault(name, []).append(swath)
+    named = {name for some in digests.values() for _, name in some}
+    groups = [swaths for name, swaths in plain.items() if name not in named]
+    for some in digests.values():
+        names = sorted({name for _, name in some})
+        groups.append([s for s, _ in some] + [s for name in names for s in plain.get(name, [])])
     order = np.argsort(rows["swath"], kind="stable")
     rows = rows[order]
-    for swaths in {id(group): group for group in groups.values()}.values():
+    for swaths in groups:
         parts = [
             rows[slice(*np.searchsorted(rows["swath"], [swath, swath + 1]))] for swath in swaths
         ]

@@ -154,7 +154,7 @@ def _audit_lines(told: AuditOutcome) -> list[str]:
     if told.absent:
         lines.append(f"{told.absent:,} more were drawn, and no picture of them is here")
     if not told.fair:
-        lines.append("not drawn at random: precision is of these tiles, recall is not known")
+        lines.append(f"recall is not known, precision is of these tiles alone: {told.unfair}")
     for one, right in told.classes:
         words = []
         if told.fair and one.recall is not None:

@@ -63,7 +63,8 @@ def select(
     from winnow_ground.catalogue.schema import changes, open_catalogue, saying
     from winnow_ground.labelling import choose
     from winnow_ground.labelling.answers import class_id
-    from winnow_ground.labelling.sets import Wanted, make_set
+    from winnow_ground.labelling.audits import unfair
+    from winnow_ground.labelling.sets import Wanted, find_set, make_set
     from winnow_ground.words import count
 
     if way not in _WAYS:
@@ -91,6 +92,7 @@ def select(
         )  # fmt: skip
         with changes(db, catalogue):
             make_set(db, wanted)
+        biased = unfair(db, find_set(db, to)) if way == "audit" else None
     if as_json:
         print(json.dumps({"set": to, "tiles": len(chosen.tiles), "absent": chosen.absent,
                           **chosen.how}))  # fmt: skip
@@ -99,4 +101,6 @@ def select(
     if chosen.absent:
         what = "were drawn" if way == "audit" else "would have been chosen"
         print(f"{count(chosen.absent, 'more tile')} {what}: no picture of them is here")
+    if biased:
+        print(f"recall cannot be told: {biased}")
     print(f"winnow serve {catalogue}")

@@ -150,6 +150,33 @@ def test_boxes_from_elsewhere_find_the_tile_they_cover(labelled: Labelled, tmp_p
     }
 
 
+def test_a_tile_and_a_box_that_do_not_agree_are_refused(spoken: Labelled, tmp_path: Path) -> None:
+    source = tmp_path / "labels.csv"
+    export(spoken, source)
+    rows = list(csv.DictReader(source.read_text().splitlines()))
+    near, far = int(rows[0]["sample"]) + 8, 448 - int(rows[0]["sample"])
+    spoken.db.execute("DELETE FROM label")
+    for sample, fits in ((near, True), (far, False)):
+        with source.open("w", newline="") as file:
+            table = csv.DictWriter(file, rows[0])
+            table.writeheader()
+            table.writerow({**rows[0], "sample": sample})
+        if fits:
+            assert bring(spoken, source)["added"] == 1
+        else:
+            done = winnow("label", "import", spoken.path, source)
+            in_one_line(done, ":2:", f"no tile {rows[0]['tile']} at", "is in swath 'ESP_1'")
+
+
+def test_half_a_character_is_one_line_of_a_new_class_too(
+    labelled: Labelled, tmp_path: Path
+) -> None:
+    source = tmp_path / "labels.coco.json"
+    source.write_text(coco(lambda t: t["categories"][0].update(name="\ud800x")))
+    done = winnow("label", "import", labelled.path, source, "--person", "ann", "--new-classes")
+    in_one_line(done, "no name of a class")
+
+
 def test_new_classes_come_in_when_that_is_said(labelled: Labelled, tmp_path: Path) -> None:
     source = tmp_path / "labels.csv"
     source.write_text("swath,tile,class,person\nESP_1,5,yardang,ann\nESP_1,6,crater,ann\n")
@@ -229,6 +256,8 @@ BAD_COCO = {
     "unknown": (coco(lambda t: t["categories"][0].update(name="<b>\n../x")), ("no class",)),
     "store": (coco(lambda t: t["images"][0].update(store=[1], number=[])), ("no whole number",)),
     "swath": (coco(lambda t: t["images"][0].update(file_name="../x\n")), ("no swath '../x",)),
+    "half class": (coco(lambda t: t["categories"][0].update(name="\ud800")), ("no class",)),
+    "half bundle": (coco(lambda t: t["images"][0].update(bundle="\ud800")), ("half a character",)),
     "free": (coco(lambda t: t["annotations"][0].update(bbox=[30, 30, 9, 9])), ("no tile at",)),
 }
 

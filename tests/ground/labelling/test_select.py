@@ -33,14 +33,16 @@ def scores(labelled: Labelled, name: str) -> dict[int, float]:
     return dict(rows.fetchall())
 
 
-def add_swath(labelled: Labelled, name: str, bundle: str = "other net") -> int:
+def add_swath(
+    labelled: Labelled, name: str, bundle: str = "other net", sha256: str | None = None
+) -> int:
     """A second swath of no tiles, in the folder of the first."""
     db = labelled.db
     db.execute("INSERT INTO bundle (name) VALUES (?) ON CONFLICT DO NOTHING", (bundle,))
     cursor = db.execute(
         "INSERT INTO swath (name, bundle, sha256, folder) SELECT ?, (SELECT id FROM bundle WHERE"
         " name = ?), ?, folder FROM swath WHERE id = 1",
-        (name, bundle, f"digest of {name}"),
+        (name, bundle, sha256 or f"digest of {name}"),
     )
     return int(cursor.lastrowid or 0)
 
@@ -102,6 +104,20 @@ def test_two_nets_that_differ_over_one_place_are_disputed(labelled: Labelled) ->
     assert scores(labelled, "disputed") == pytest.approx({one: 0.7, against: 0.7})
     select(labelled, "of-craters", "--way", "disputed", "--class", "crater")
     assert set(scores(labelled, "of-craters")) == {one, against}
+
+
+def test_pictures_of_one_name_are_compared_unless_their_digests_differ(labelled: Labelled) -> None:
+    tile, kind = labelled.db.execute(
+        "SELECT id, class FROM tile WHERE detection = 1 ORDER BY id"
+    ).fetchone()
+    (other,) = labelled.db.execute("SELECT id FROM class WHERE id <> ?", (kind,)).fetchone()
+    labelled.db.execute("UPDATE swath SET name = 'mine', sha256 = 'a'")
+    labelled.db.execute("DELETE FROM tile WHERE id <> ?", (tile,))
+    copy_tile(labelled, tile, add_swath(labelled, "mine", sha256="b"), **{"class": other})
+    done = winnow("select", labelled.path, "--to", "x", "--way", "disputed")
+    assert done.returncode == 3 and "no tile is left" in done.stderr
+    labelled.db.execute("UPDATE swath SET name = 'yours', sha256 = 'a' WHERE sha256 = 'b'")
+    assert select(labelled, "same", "--way", "disputed")["tiles"] == 2
 
 
 def test_views_of_one_swath_that_differ_are_disputed(labelled: Labelled) -> None:
@@ -200,6 +216,27 @@ def test_an_audit_estimates_recall_and_precision(labelled: Labelled) -> None:
     text = winnow("label", "audit", labelled.path, "audit").stdout
     assert f"found {hits} of {hits + 2}, recall" in text
     assert "95 of 96 tiles are settled" in text
+
+
+def test_recall_is_not_told_where_detection_decides_what_is_here(labelled: Labelled) -> None:
+    # Pictures came down of detections alone.
+    labelled.db.execute("UPDATE tile SET file = NULL WHERE detection = 0")
+    drawn_now = ("--way", "audit", "--share", 1.0)
+    assert select(labelled, "audit", *drawn_now)["absent"] > 0
+    told = winnow("select", labelled.path, "--to", "again", *drawn_now).stdout
+    assert "recall cannot be told" in told and "--every-tile" in told
+    for tile in labelled.tiles():
+        labelled.says("ann", tile, "crater")
+    outcome = json.loads(winnow("label", "audit", labelled.path, "audit", "--json").stdout)
+    assert not outcome["fair"] and {row["recall"] for row in outcome["classes"]} == {None}
+    text = winnow("label", "audit", labelled.path, "audit").stdout
+    assert "recall is not known" in text and "--every-tile" in text and "found" not in text
+    # The run's own draw is fair, however much of it came down.
+    labelled.db.execute("UPDATE tile SET drawn = 1")
+    told_of_run = select(labelled, "of-the-run", "--way", "audit")
+    assert told_of_run["absent"] == 96 - len(labelled.tiles())
+    outcome = json.loads(winnow("label", "audit", labelled.path, "of-the-run", "--json").stdout)
+    assert outcome["fair"]
 
 
 def test_a_set_that_was_not_drawn_tells_no_recall(labelled: Labelled) -> None:

@@ -28,6 +28,7 @@ from winnow_ground.labelling.answers import (
     answer,
     class_id,
     person_name,
+    storable,
 )
 
 MOST_BYTES: Final = 500_000_000
@@ -57,6 +58,8 @@ class Place:
         for text in (self.name, self.sha256, self.bundle):
             if text is not None and not isinstance(text, str):
                 raise ValueError("a name of swath or bundle, or a digest, is no text")
+            if text is not None and not storable(text):
+                raise ValueError("a name of swath or bundle, or a digest, has half a character")
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,7 +218,8 @@ class _Finder:
             self._check(place.box, swaths[0])
         found = [tile for swath in swaths for tile in self._in(swath[0], place)]
         if not found:
-            what = f"tile {place.tile}" if place.tile is not None else f"tile at {place.box}"
+            what = "tile" if place.tile is None else f"tile {place.tile}"
+            what += "" if place.box is None else f" at {place.box}"
             raise LookupError(f"no {what} is in swath {called!r}", "is it of this catalogue?")
         if len(set(found)) > 1:
             raise LookupError(
@@ -244,7 +248,7 @@ class _Finder:
         return self._swaths[key]
 
     def _in(self, swath: int, place: Place) -> list[int]:
-        """The tile of the number, or the one that the box lies over best."""
+        """The tile of the number, if it lies at the box, or the one that the box lies over best."""
         if swath not in self._tiles:
             rows = self._db.execute(
                 "SELECT id, number, line, sample, lines, samples FROM tile WHERE swath = ?",
@@ -253,7 +257,12 @@ class _Finder:
             self._tiles[swath] = [(row[0], row[1], Box(*row[2:])) for row in rows]
         tiles = self._tiles[swath]
         if place.tile is not None:
-            return [tile for tile, number, _ in tiles if number == place.tile]
+            return [
+                tile
+                for tile, number, box in tiles
+                if number == place.tile
+                and (place.box is None or _union(place.box, box) >= LEAST_OVERLAP)
+            ]
         assert place.box is not None
         shared = [(_union(place.box, box), -tile) for tile, _, box in tiles]
         best = max(shared, default=(0.0, 0))
