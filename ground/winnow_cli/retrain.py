@@ -147,9 +147,12 @@ def _data_set(
     new, left_out = _labelled(flying, old, labels)
     beside = [data / name for name in recipe.windows.folders]
     words = f"labelled by people in {labels.name}"
-    made = make_set(make_folder(folder) / "tiles", old, new, words, progress, beside)
+    made = make_set(make_folder(folder) / "tiles", old, new, words, progress, beside, data=data)
     for why, count in {**left_out, **made.left_out}.items():
         _say(f"{count:,} labelled tiles left out: {why}")
+    for source, other in sorted(made.alike.items()):
+        where = made.sets[source]
+        _say(f"{source} has the picture of {other} of the old tiles, and is in {where} as it is")
     shown = ", ".join(f"{n:,} {name}" for name, n in sorted(made.counts.items()))
     sets = ", ".join(f"{source} in {where}" for source, where in sorted(made.sets.items())[:8])
     _say(f"{len(made.fresh):,} new tiles ({shown}); {sets}")
@@ -241,10 +244,13 @@ def _compared(
     trained = (flying.bundle.manifest.training, new.manifest.training)
     learned = frozenset(s for told in trained for s in told["sources"]["train"])
     found, aside = on_strips(
-        swaths, flying.bundle.path, new.path, learned, progress, mission=mission, looks=looks
-    )
+        swaths, flying.bundle.path, new.path, learned, progress, mission=mission, looks=looks,
+        data=made.folder,
+    )  # fmt: skip
     if aside:
-        notes.append(f"whole strips: {aside} left out, as a net learned from their source")
+        notes.append(
+            f"whole strips: {aside} left out, as a net learned from their source or pixels"
+        )
     return gains + found, notes
 
 

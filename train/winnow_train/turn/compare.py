@@ -23,6 +23,7 @@ from winnow_train.report_data import FEWEST_SOURCES
 from winnow_train.report_stats import per_class
 from winnow_train.swaths.evaluate import evaluate_swaths
 from winnow_train.tasks import Task
+from winnow_train.turn.origins import learned_strips
 
 DRAWS: Final = 2000
 MOST_LOSS: Final = 0.02
@@ -147,16 +148,23 @@ def on_strips(
     *,
     mission: Path | None = None,
     looks: str = "",
+    data: Path | None = None,
 ) -> tuple[list[Gain], int]:
     """F1 of detections on the whole pictures of a folder, each bundle at its own thresholds; and
-    how many pictures are left out, as their source is among the `learned`.
+    how many pictures are left out, as their source is among the `learned`, or tiles of train of the
+    data set in `data` were cut from them.
 
     F1 is 2 found / (features + found + false), one to one (`swaths.match`).
     """
     rows = []
+    cut = frozenset[str]() if data is None else learned_strips(data, folder)
     for bundle in (flying, new):
         found = evaluate_swaths([bundle], folder, bar, mission=mission, looks=looks)
-        kept = [row for row in found["swaths"] if row["source"] not in learned]
+        kept = [
+            row
+            for row in found["swaths"]
+            if row["source"] not in learned and row["swath"] not in cut
+        ]
         rows.append(([row["source"] for row in kept], _counted(kept)))
         left_out = len(found["swaths"]) - len(kept)
     sources, first = rows[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Sequence
@@ -131,6 +132,17 @@ def next_name(name: str) -> str:
     """
     found = _ROUND.search(name)
     return f"{name[: found.start()]}-r{int(found[1]) + 1}" if found else f"{name}-r2"
+
+
+def run_name(recipe: Recipe, tiles: TileSet, more: str = "") -> str:
+    """The name of a turn's run folder: another one for every other recipe, tile, label, set or
+    octet of a tile's file. `more` is what else the run depends on."""
+    known = hashlib.sha256(json.dumps([recipe.as_dict(), more], sort_keys=True).encode())
+    for tile in tiles.tiles:
+        with tile.path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        known.update(f"{tile.key} {tile.split} {digest}\n".encode("utf-8", "surrogateescape"))
+    return f"run-{known.hexdigest()[:12]}"
 
 
 def write_recipe(recipe: Recipe, path: Path) -> dict[str, Any]:

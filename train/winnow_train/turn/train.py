@@ -6,8 +6,6 @@ what the old one knew, and most of what the new one learned (WiSE-FT, Wortsman e
 
 from __future__ import annotations
 
-import hashlib
-import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,7 +16,8 @@ from winnow_train.run import train
 from winnow_train.runs import CARD
 from winnow_train.tasks import read_task
 from winnow_train.tiles import decode_all, to_input
-from winnow_train.turn.plan import DATASET, Flying
+from winnow_train.turn.plan import DATASET, Flying, run_name
+from winnow_train.windows.join import fingerprint_of, read_all
 
 
 def train_turn(
@@ -31,15 +30,13 @@ def train_turn(
     """
     spec = flying.bundle.manifest.input
     teacher = work / f"flies-{flying.bundle.sha256[:12]}"
-    task = read_task(recipe.data, tiles, recipe.model.head).split("train")
+    every = read_task(recipe.data, tiles, recipe.model.head)
     if not (teacher / CARD).is_file():
-        some = decode_all([t.path for t in task.tiles.tiles[::6]], spec.channels)
+        some = decode_all([t.path for t in every.split("train").tiles.tiles[::6]], spec.channels)
         shown = to_input(some, spec.height, spec.width)
         unpack(flying.bundle.path, teacher, shown, dataset=DATASET)
-    known = json.dumps(recipe.as_dict(), sort_keys=True) + "".join(
-        f"{tile.key} {tile.split}\n" for tile in task.tiles.tiles
-    )
-    run = work / f"run-{hashlib.sha256(known.encode()).hexdigest()[:12]}"
+    pictures = fingerprint_of(read_all(recipe, tiles))
+    run = work / run_name(recipe, every.tiles, f"{flying.bundle.sha256} {pictures}")
     train(recipe, tiles, run, teachers=(teacher,), progress=progress)
     if not mean:
         return run
