@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -227,7 +228,8 @@ def requests(
 ) -> None:
     """Write the boxes that people asked for in `winnow serve` into lists for the next uplink.
 
-    A list is that of `winnow request`; what was written is marked as sent.
+    A list is that of `winnow request`; what was written is marked as sent. A box that cannot be
+    written is told of in a line and waits on; then the exit code is not 0.
 
         winnow catalogue requests mars.db
         winnow-edge downlink mission.toml --store store --request received/requests.json ...
@@ -235,12 +237,17 @@ def requests(
     from dataclasses import astuple
 
     from winnow_edge.files import printable
-    from winnow_ground.catalogue.wishes import carry
+    from winnow_ground.catalogue.wishes import Kept, carry
     from winnow_ground.words import count
 
-    told = []
+    told, code = [], 0
     for one in carry(catalogue, to):
         line, sample, lines, samples = astuple(one.box)
+        if isinstance(one, Kept):
+            code = max(code, one.error.exit_code)
+            what = f"{one.swath}, {lines:,} lines from {line:,}: not written: {one.error}"
+            print(printable(what), file=sys.stderr)
+            continue
         told.append({"swath": one.swath, "request": one.number, "file": str(one.file),
                      "box": [line, sample, lines, samples]})  # fmt: skip
         if not as_json:
@@ -250,3 +257,5 @@ def requests(
         print(json.dumps(told))
     else:
         print(f"{catalogue}: {count(len(told), 'request')} for the next uplink")
+    if code:
+        raise typer.Exit(code)

@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from winnow_base.errors import CatalogueError
 from winnow_edge.downlink.requests import MOST_REQUESTS, load_requests
+from winnow_edge.errors import WinnowEdgeError
 from winnow_edge.products.kinds import Box
 from winnow_ground.catalogue.schema import changes, open_catalogue
 from winnow_ground.regions import REQUESTS_FILE, ask
@@ -127,37 +128,58 @@ def _rows(db: sqlite3.Connection, which: str, values: tuple[int, ...]) -> list[d
     return [dict(zip(names, row, strict=True)) for row in cursor]
 
 
-def carry(catalogue: Path, to: Path | None = None) -> Iterator[Carried]:
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A box that cannot be written, and waits on; the error says why."""
+
+    swath: str
+    box: Box
+    error: WinnowEdgeError
+
+
+def carry(catalogue: Path, to: Path | None = None) -> Iterator[Carried | Kept]:
     """Write all boxes that wait into files for the next uplink, and mark them as sent.
 
     A box goes into `requests.json` of its reception's folder, or into `to`, which takes boxes of
-    one store alone. The numbers are those that neither the file nor the reception has. Raises
-    CatalogueError, and what `regions.ask` raises; boxes that were yielded before are marked.
+    one store alone. The numbers are those that neither the file nor the reception has. One that
+    cannot be written holds up no other. Raises CatalogueError where the catalogue fails; boxes that
+    were yielded before are marked.
     """
     db = open_catalogue(catalogue, write=True)
     try:
-        for wish in waiting(db):
+        for listed in waiting(db):
             with changes(db, catalogue):
-                carried = _carry(db, wish, to)
-            yield carried
+                # Meanwhile it may have been withdrawn, or sent by another run.
+                still = _rows(db, "WHERE request.id = ? AND sent IS NULL", (listed["id"],))
+                told = [_carried_or_kept(db, wish, to) for wish in still]
+            yield from told
     finally:
         db.close()
 
 
-def _carry(db: sqlite3.Connection, wish: Mapping[str, Any], to: Path | None) -> Carried:
+def _carried_or_kept(
+    db: sqlite3.Connection, wish: Mapping[str, Any], to: Path | None
+) -> Carried | Kept:
+    box = Box(wish["line"], wish["sample"], wish["lines"], wish["samples"])
+    try:
+        return _carry(db, wish, box, to)
+    except WinnowEdgeError as error:
+        return Kept(wish["name"], box, error)
+
+
+def _carry(db: sqlite3.Connection, wish: Mapping[str, Any], box: Box, to: Path | None) -> Carried:
     folder, about = db.execute(
         "SELECT folder, about FROM swath WHERE id = ?", (wish["swath"],)
     ).fetchone()
     if folder is None:
         raise WishError(f"{wish['name']} is of no reception: its store is not known")
     name = _own_name(about) or wish["name"]
-    box = Box(wish["line"], wish["sample"], wish["lines"], wish["samples"])
     path = to or Path(folder) / REQUESTS_FILE
     # One that was sent before and is asked for again gets a number of its own.
     before = db.execute(
         "SELECT 1 FROM request WHERE swath = ? AND line = ? AND sample = ? AND lines = ?"
-        " AND samples = ? AND sent IS NOT NULL",
-        (wish["swath"], box.line, box.sample, box.lines, box.samples),
+        " AND samples = ? AND sent IS NOT NULL AND id <> ?",
+        (wish["swath"], box.line, box.sample, box.lines, box.samples, wish["id"]),
     ).fetchone()
     number = None if before else _written(path, name, box)
     if number is None:

@@ -1,7 +1,8 @@
 """What a person is shown of a tile: its picture, and what lies around it.
 
-A picture that came down is shown as it is. A tile that was classified on the ground is cut out of
-its swath's picture. Nothing outside of a reception's or an archive's own folder is opened.
+A picture that came down is shown as it is, if it is one: a catalogue of a stranger names any file.
+A tile that was classified on the ground is cut out of its swath's picture. Nothing outside of a
+reception's or an archive's own folder is opened.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeGuard
 
 import numpy as np
 import numpy.typing as npt
@@ -38,6 +39,10 @@ _MOST_COLOUR: Final = 20_000_000
 """Pixels of a colour JPEG that is decoded as grey beyond them."""
 _WIDEST: Final = 65_536
 """Lines or samples of a view; a box that came down damaged may tell any."""
+_FARTHEST: Final = 2**31
+"""No line or sample of a swath is beyond."""
+_KINDS: Final = {b"\xff\xd8\xff": "image/jpeg", b"\x89PNG\r\n\x1a\n": "image/png"}
+"""How pictures that browsers are given begin, and what they are."""
 _QUALITY: Final = 90
 _CHUNK: Final = 500
 
@@ -87,6 +92,11 @@ def inside(folder: str | None, name: str | None) -> Path | None:
         return None
 
 
+def kind_of(data: bytes) -> str | None:
+    """What a browser calls a picture that begins so; None: it is neither JPEG nor PNG."""
+    return next((kind for mark, kind in _KINDS.items() if data.startswith(mark)), None)
+
+
 def digest(data: bytes) -> str:
     """SHA-256 of a picture, hexadecimal."""
     return hashlib.sha256(data).hexdigest()
@@ -102,13 +112,16 @@ class Pictures:
         self._views: OrderedDict[tuple[Path, int, Box, bool], bytes | None] = OrderedDict()
 
     def tile(self, one: Seen) -> bytes | None:
-        """The picture of a tile as JPEG; None where none can be read."""
+        """The picture of a tile, JPEG or PNG; None where none can be read."""
         if one.file is not None:
             try:
-                return read_small(one.file)
+                data = read_small(one.file)
             except OSError:
                 return None
-        if one.swath is None or one.box.lines * one.box.samples > TILE_PIXELS:
+            return data if kind_of(data) else None
+        if one.swath is None or not _is_box(one.box):
+            return None
+        if one.box.lines * one.box.samples > TILE_PIXELS:
             return None
         return self._view(one.swath, one.box, whole=True)
 
@@ -129,11 +142,13 @@ class Pictures:
         Cut from the swath's picture, else from its quick look; None where neither is here.
         """
         box = one.box
+        if not _is_box(box):
+            return None
         down, right = box.lines * (wide - 1) // 2, box.samples * (wide - 1) // 2
         larger = Box(box.line - down, box.sample - right, box.lines * wide, box.samples * wide)
         if one.swath is not None:
             return self._view(one.swath, larger, whole=False)
-        if one.look is None or not one.lines or not one.samples:
+        if one.look is None or not _is_size(one.lines) or not _is_size(one.samples):
             return None
         pixels = self._swath(one.look)
         if pixels is None:
@@ -223,13 +238,27 @@ def _cut(pixels: npt.NDArray[np.uint8], box: Box, step: int = 1) -> npt.NDArray[
     return out
 
 
-def _jpeg(pixels: npt.NDArray[np.uint8], largest: int | None) -> bytes:
+def _jpeg(pixels: npt.NDArray[np.uint8], largest: int | None) -> bytes | None:
+    """None where a side is longer than JPEG has."""
     image = Image.fromarray(pixels)
     if largest is not None:
         image.thumbnail((largest, largest))
     out = io.BytesIO()
-    image.save(out, "JPEG", quality=_QUALITY)
+    try:
+        image.save(out, "JPEG", quality=_QUALITY)
+    except PICTURE_ERRORS:
+        return None
     return out.getvalue()
+
+
+def _is_size(number: object) -> TypeGuard[int]:
+    return type(number) is int and 0 < number < _FARTHEST
+
+
+def _is_box(box: Box) -> bool:
+    """Whether it can lie in a swath: a damaged catalogue tells any numbers, or none."""
+    near = (type(n) is int and abs(n) < _FARTHEST for n in (box.line, box.sample))
+    return all(near) and _is_size(box.lines) and _is_size(box.samples)
 
 
 def digests(pictures: Pictures, those: Mapping[int, Seen]) -> dict[int, str]:

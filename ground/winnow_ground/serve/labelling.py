@@ -42,6 +42,7 @@ from winnow_ground.palette import Palette
 from winnow_ground.serve.asked import query_of
 from winnow_ground.serve.labelling_sent import keep_all, net_of, text, whole
 from winnow_ground.serve.people import Role, needs, person_of
+from winnow_ground.serve.searching import KEPT, UNREADABLE
 from winnow_ground.serve.site import Section, Site, json_of, number_of
 
 BACKGROUND: Final = "other"
@@ -64,7 +65,6 @@ def section(site: Site) -> Section:
             Route("/label/new", pages.make, methods=["POST"]),
             Route("/label/answers", pages.answers, methods=["POST"]),
             Route("/label/decisions", pages.decisions, methods=["POST"]),
-            Route("/label/tile/{tile}/picture", pages.picture),
             Route("/label/tile/{tile}/around/{wide}", pages.around),
             Route("/label/{set}", pages.label),
             Route("/label/{set}/decide", pages.decide),
@@ -116,7 +116,7 @@ class _Pages:
             detections=found.total,
             most=min(found.total, MOST_FROM_SEARCH),
             suspected=classes[0] if len(classes) == 1 else "",
-            classes=self._classes(),
+            classes=await self._classes(),
             pages=(LEAST_PAGE, PAGE, MOST_PAGE),
             address=request.url.query,
         )
@@ -172,8 +172,8 @@ class _Pages:
         one, done, page, count, part, (rows, there) = await self._live.read(read)
         marks = await run_in_threadpool(digests, self._pictures, there)
         told = [{**rows[tile], "sha256": marks.get(tile, "")} for tile in part if tile in rows]
-        classes = self._classes()
-        palette = Palette(self._live.classes())
+        classes = await self._classes()
+        palette = Palette(await run_in_threadpool(self._live.classes))
         return self._site.page(
             request,
             "serve/label.html.j2",
@@ -235,7 +235,7 @@ class _Pages:
             request,
             "serve/label-decide.html.j2",
             title=f"Decide: {told['set'].name}",
-            classes=self._classes(),
+            classes=await self._classes(),
             around=CONTEXTS[1],
             **told,
         )
@@ -260,31 +260,23 @@ class _Pages:
             raise HTTPException(400, str(error)) from error
         return JSONResponse({"tile": tile})
 
-    def _classes(self) -> list[str]:
+    async def _classes(self) -> list[str]:
         """What a tile may be said to show; of the background's class people say `nothing`."""
-        return [name for name in self._live.classes() if name != BACKGROUND]
-
-    async def picture(self, request: Request) -> Response:
-        """The picture of a tile, cut out of its swath's where it has none of its own."""
-        return await self._shown(number_of(request, "tile"), 1)
+        every = await run_in_threadpool(self._live.classes)
+        return [name for name in every if name != BACKGROUND]
 
     async def around(self, request: Request) -> Response:
-        """What lies around a tile."""
-        wide = number_of(request, "wide")
-        if wide not in CONTEXTS:
+        """What lies around a tile; `/tile/N/picture` is the tile itself."""
+        wide, tile = number_of(request, "wide"), number_of(request, "tile")
+        if wide not in CONTEXTS[1:]:
             raise HTTPException(404, "no such view")
-        return await self._shown(number_of(request, "tile"), wide)
-
-    async def _shown(self, tile: int, wide: int) -> Response:
         there = await self._live.read(lambda db: seen(db, [tile]).get(tile))
-        data = None
-        if there is not None:
-            way = self._pictures.tile if wide == 1 else lambda one: self._pictures.around(one, wide)
-            data = await run_in_threadpool(way, there)
+        if there is None or (there.swath is None and there.look is None):
+            raise HTTPException(404, "no picture of its swath is here")
+        data = await run_in_threadpool(self._pictures.around, there, wide)
         if data is None:
-            raise HTTPException(404, "no picture of it is here")
-        kind = "image/png" if data.startswith(b"\x89PNG") else "image/jpeg"
-        return Response(data, media_type=kind, headers={"Cache-Control": "private, max-age=3600"})
+            raise HTTPException(404, UNREADABLE)
+        return Response(data, media_type="image/jpeg", headers=KEPT)
 
 
 def _set(db: sqlite3.Connection, number: int) -> LabelSet:

@@ -17,7 +17,7 @@ from starlette.routing import Route
 from winnow_ground.catalogue.columns import ORDERS, Found
 from winnow_ground.catalogue.forms import FORMS, PDS4, pieces
 from winnow_ground.catalogue.rows import Detection
-from winnow_ground.labelling.pictures import seen
+from winnow_ground.labelling.pictures import kind_of, seen
 from winnow_ground.palette import Palette
 from winnow_ground.serve.asked import FACETS, PAGE, query_of
 from winnow_ground.serve.site import Section, Site, number_of
@@ -26,9 +26,8 @@ _TYPES: Final = dict.fromkeys(FORMS, "application/json; charset=utf-8") | {
     ".csv": "text/csv; charset=utf-8",
     PDS4: "application/xml; charset=utf-8",
 }
-_PICTURES: Final = {b"\xff\xd8\xff": "image/jpeg", b"\x89PNG\r\n\x1a\n": "image/png"}
-"""How pictures begin, and what they are."""
-_KEPT: Final = {"Cache-Control": "private, max-age=3600"}
+KEPT: Final = {"Cache-Control": "private, max-age=3600"}
+UNREADABLE: Final = "its file is no picture, or that of its swath is damaged or too large to cut"
 
 
 def section(site: Site) -> Section:
@@ -56,10 +55,10 @@ def picture_file(path: Path | None) -> Response:
             begin = file.read(8)
     except OSError as error:
         raise HTTPException(404, "the picture cannot be read") from error
-    kind = next((kind for mark, kind in _PICTURES.items() if begin.startswith(mark)), None)
+    kind = kind_of(begin)
     if kind is None:
         raise HTTPException(404, "the file is no picture")
-    return FileResponse(path, media_type=kind, headers=_KEPT)
+    return FileResponse(path, media_type=kind, headers=KEPT)
 
 
 class _Pages:
@@ -106,12 +105,12 @@ class _Pages:
         """The picture of a tile: its own, or cut out of its swath's."""
         tile = number_of(request, "tile")
         there = await self._live.read(lambda db: seen(db, [tile]).get(tile))
-        if there is None or there.file is not None or there.swath is None:
-            return picture_file(there and there.file)
+        if there is None or not there.pictured:
+            raise HTTPException(404, "no picture of it is here")
         data = await run_in_threadpool(self._pictures.tile, there)
         if data is None:
-            raise HTTPException(404, "the picture cannot be read")
-        return Response(data, media_type="image/jpeg", headers=_KEPT)
+            raise HTTPException(404, UNREADABLE)
+        return Response(data, media_type=kind_of(data), headers=KEPT)
 
     def _told(self, found: Found, listed: Sequence[Detection], page: int) -> dict[str, Any]:
         palette = Palette(self._live.classes())

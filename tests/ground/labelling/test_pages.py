@@ -106,7 +106,7 @@ def test_pages_follow_the_persons_order_and_begin_where_one_is_left(
 def test_a_picture_is_the_one_whose_digest_is_kept(served: Served, labelled: Labelled) -> None:
     one = labelled.set()
     row = page(served, f"/label/{one.id}")["tiles"][0]
-    picture = served.get(f"/label/tile/{row['id']}/picture?sha256={row['sha256']}")
+    picture = served.get(f"/tile/{row['id']}/picture?sha256={row['sha256']}")
     assert picture.headers["content-type"] == "image/jpeg"
     assert hashlib.sha256(picture.body).hexdigest() == row["sha256"]
     send(served, op(one, row["id"], "nothing", sha256=row["sha256"]))
@@ -130,8 +130,9 @@ def test_context_is_cut_from_the_swaths_picture(
     )
     labelled.db.execute("UPDATE tile SET file = NULL")
     bright = {}
-    for wide, address in ((1, "picture"), (3, "around/3"), (9, "around/9")):
-        answer = served.get(f"/label/tile/{tile}/{address}")
+    around = f"/label/tile/{tile}/around"
+    for wide, address in ((1, f"/tile/{tile}/picture"), (3, f"{around}/3"), (9, f"{around}/9")):
+        answer = served.get(address)
         (tmp_path / "seen.jpg").write_bytes(answer.body)
         with Image.open(tmp_path / "seen.jpg") as image:
             bright[wide] = float((np.asarray(image.convert("L")) > 150).mean())
@@ -139,7 +140,55 @@ def test_context_is_cut_from_the_swaths_picture(
     assert served.get(f"/label/tile/{tile}/around/5").status == 404
     # Nothing outside of the folder is opened, whatever the catalogue says.
     labelled.db.execute("UPDATE swath SET picture = '../in/../mars.db'")
+    for address in (f"/tile/{tile}/picture", f"{around}/3"):
+        assert served.get(address).status == 404
+
+
+def test_nothing_but_pictures_leaves_through_the_pages_for_labelling(
+    served: Served, labelled: Labelled, tmp_path: Path
+) -> None:
+    (tmp_path / "secret").write_text("root:x:0:0")
+    one = labelled.set()
+    (tile,) = labelled.tiles(1)
+    # As a catalogue of a stranger may say it: the folder is all of the disk.
+    labelled.db.execute("UPDATE swath SET folder = '/'")
+    name = str(tmp_path / "secret").lstrip("/")
+    for file, picture in ((name, None), (None, name), (name, name)):
+        labelled.db.execute("UPDATE tile SET file = ?", (file,))
+        labelled.db.execute("UPDATE swath SET picture = ?, quick_look = ?", (picture, name))
+        for address in (f"/tile/{tile}/picture", f"/label/tile/{tile}/around/3"):
+            answer = served.get(address)
+            assert (address, answer.status) == (address, 404)
+            assert b"root:x" not in answer.body
+        assert {row["sha256"] for row in page(served, f"/label/{one.id}")["tiles"]} == {""}
     assert served.get(f"/label/tile/{tile}/picture").status == 404
+
+
+PLACES = [
+    {"lines": 0}, {"samples": 0}, {"lines": -5}, {"line": 2**62}, {"sample": -(2**62)},
+    {"lines": 2**62}, {"lines": 1, "samples": 70_000}, {"line": 2**63 - 1},
+]  # fmt: skip
+
+
+def test_a_tile_that_can_lie_in_no_swath_has_no_picture(
+    served: Served, labelled: Labelled, tmp_path: Path
+) -> None:
+    Image.new("L", (512, 768), 40).save(tmp_path / "strip.png")
+    (tile,) = labelled.tiles(1)
+    labelled.db.execute("UPDATE swath SET folder = ?", (str(tmp_path),))
+    whole = {"line": 0, "sample": 0, "lines": 64, "samples": 64}
+    for column in ("picture", "quick_look"):
+        labelled.db.execute("UPDATE swath SET picture = NULL, quick_look = NULL")
+        labelled.db.execute(f"UPDATE swath SET {column} = 'strip.png'")
+        for place in PLACES:
+            told = (*{**whole, **place}.values(), tile)
+            labelled.db.execute(
+                "UPDATE tile SET file = NULL, line = ?, sample = ?, lines = ?, samples = ?"
+                " WHERE id = ?",
+                told,
+            )
+            assert (place, served.get(f"/tile/{tile}/picture").status) == (place, 404)
+            assert served.get(f"/label/tile/{tile}/around/9").status == 404
 
 
 BAD_ANSWERS = [

@@ -84,6 +84,21 @@ def test_a_file_outside_of_its_reception_is_not_shown(served: Served) -> None:
     assert served.get(f"/tile/{tile}/picture").status == 404
 
 
+def test_nothing_but_pictures_leaves_whatever_folder_a_catalogue_names(served: Served) -> None:
+    (served.catalogue.parent / "secret").write_text("root:x:0:0")
+    name = str(served.catalogue.parent / "secret").lstrip("/")
+    tile = served.get("/found").told["listed"][0]["id"]
+    db = create(served.catalogue)
+    db.execute("UPDATE swath SET folder = '/', picture = ?, quick_look = ?", (name, name))
+    db.execute("UPDATE tile SET file = ?", (name,))
+    db.close()
+    for path in (f"/tile/{tile}/picture", "/swath/1/quick-look", "/swath/1/zoom",
+                 "/swath/1/zoom/0/0/0", f"/label/tile/{tile}/around/3"):  # fmt: skip
+        answer = served.get(path)
+        assert (path, answer.status) == (path, 404)
+        assert b"root:x" not in answer.body
+
+
 def test_a_file_that_is_no_picture_is_not_shown(served: Served) -> None:
     tile = next(one["id"] for one in served.get("/found").told["listed"] if one["pictured"])
     db = create(served.catalogue)

@@ -16,6 +16,7 @@ from tests.ground.serve.serving import Served, serving
 from tests.running import winnow
 from winnow_edge.downlink.requests import load_requests
 from winnow_ground.catalogue.schema import create
+from winnow_ground.catalogue.wishes import Carried, carry
 
 BOX = {"line": 64, "sample": 128, "lines": 64, "samples": 256, "comment": "look <closer>"}
 
@@ -139,6 +140,41 @@ def test_a_list_that_was_written_but_not_marked_is_not_written_twice(served: Ser
     db.close()
     assert winnow("catalogue", "requests", served.catalogue).returncode == 0
     assert len(load_requests(told["file"]).requests) == 1
+
+
+def test_a_box_that_was_withdrawn_or_sent_meanwhile_is_not_written(served: Served) -> None:
+    made = [
+        served.change("/swath/1/ask", {**BOX, "line": line}).told["request"]
+        for line in (0, 64, 128, 192)
+    ]
+    run, other = carry(served.catalogue), carry(served.catalogue)
+    first = next(run)
+    assert isinstance(first, Carried)
+    assert isinstance(next(other), Carried)  # the second box, of which the first run knows too
+    assert served.change(f"/request/{made[2]}/withdraw", {}).status == 200
+    boxes = [one.box.line for one in (*run, *other)]
+    assert boxes == [192]
+    listed = load_requests(first.file).requests
+    assert [(r.id, r.line) for r in listed] == [(1, 0), (2, 64), (3, 192)]
+
+
+def test_a_box_that_is_refused_holds_up_no_other(served: Served) -> None:
+    made = [
+        served.change("/swath/1/ask", {**BOX, "line": line}).told["request"] for line in (0, 64)
+    ]
+    db = create(served.catalogue)
+    db.execute("UPDATE request SET line = 1000000 WHERE id = ?", (made[0],))
+    db.close()
+    done = winnow("catalogue", "requests", served.catalogue, "--json")
+    assert done.returncode == 3
+    (line,) = done.stderr.strip().splitlines()
+    assert "not written" in line and "is not within the swath" in line
+    (told,) = json.loads(done.stdout)
+    assert told["box"] == [64, 128, 64, 256]
+    # It waits on, until somebody withdraws it.
+    assert winnow("catalogue", "requests", served.catalogue).returncode == 3
+    assert served.change(f"/request/{made[0]}/withdraw", {}).status == 200
+    assert winnow("catalogue", "requests", served.catalogue).returncode == 0
 
 
 WRONG = (

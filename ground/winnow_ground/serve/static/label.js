@@ -157,7 +157,7 @@ function isOne() {
 
 function address(tile, wide) {
   const mark = `?sha256=${tile.sha256}`;
-  return wide === 1 ? `/label/tile/${tile.id}/picture${mark}` : `/label/tile/${tile.id}/around/${wide}${mark}`;
+  return wide === 1 ? `/tile/${tile.id}/picture${mark}` : `/label/tile/${tile.id}/around/${wide}${mark}`;
 }
 
 function words(tile) {
