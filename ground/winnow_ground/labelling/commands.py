@@ -272,9 +272,12 @@ def import_command(
         lines.bring_in(db, found, way, source)
     if as_json:
         print(json.dumps({"added": way.added, "known": way.known, "skipped": way.skipped,
-                          "classes": way.classes}))  # fmt: skip
+                          "replaced": way.replaced, "classes": way.classes}))  # fmt: skip
         return
     print(f"{source}: {count(way.added, 'label')} added, {way.known:,} known")
+    if way.replaced:
+        words = "the file has another one of its person and tile"
+        print(f"of them {way.replaced:,} no longer counted at the end: {words}")
     if way.skipped:
         print(f"{count(way.skipped, 'label')} left out: no such tile or class")
     if way.classes:

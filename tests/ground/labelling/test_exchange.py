@@ -13,6 +13,7 @@ import pytest
 
 from tests.ground.labelling.conftest import Labelled
 from tests.running import Done, winnow
+from winnow_ground.labelling.answers import history, withdraw
 
 FORMS = ("labels.csv", "labels.coco.json", "labels.json")
 Said = set[tuple[int, str, str]]
@@ -64,6 +65,7 @@ def test_labels_come_back_as_they_left(name: str, spoken: Labelled, tmp_path: Pa
         "added": 0,
         "known": 8,
         "skipped": 0,
+        "replaced": 0,
         "classes": [],
     }
     assert said(spoken) == before
@@ -71,6 +73,42 @@ def test_labels_come_back_as_they_left(name: str, spoken: Labelled, tmp_path: Pa
     assert bring(spoken, tmp_path / name)["added"] == 8
     assert bring(spoken, tmp_path / name)["known"] == 8
     assert said(spoken) == before
+
+
+def test_withdrawn_answers_come_back_unless_a_later_one_counts(
+    labelled: Labelled, tmp_path: Path
+) -> None:
+    one, other = labelled.tiles(2)
+    for tile in (one, other):
+        labelled.says("ann", tile, "crater", client=f"a-{tile}", told=False)
+    export(labelled, tmp_path / "labels.csv")
+    labelled.change(lambda db: withdraw(db, "ann", one, f"a-{one}"))
+    labelled.says("ann", other, "nothing")
+    told = bring(labelled, tmp_path / "labels.csv")
+    assert (told["added"], told["known"]) == (1, 1)
+    assert {row[:3] for row in said(labelled)} == {
+        (one, "ann", "crater"),
+        (other, "ann", "nothing"),
+    }
+    assert [kept.withdrawn is None for kept in history(labelled.db, one)] == [False, True]
+    assert not history(labelled.db, one)[-1].told
+    # Once more: taken back after it came back.
+    (client,) = (kept.client for kept in history(labelled.db, one) if kept.withdrawn is None)
+    labelled.change(lambda db: withdraw(db, "ann", one, client))
+    assert bring(labelled, tmp_path / "labels.csv")["added"] == 1
+    assert bring(labelled, tmp_path / "labels.csv")["added"] == 0
+
+
+def test_two_answers_of_a_person_for_a_tile_in_one_file_are_told(
+    labelled: Labelled, tmp_path: Path
+) -> None:
+    source = tmp_path / "labels.csv"
+    source.write_text("swath,tile,class,person\nESP_1,5,crater,ann\nESP_1,5,dark dune,ann\n")
+    shown = winnow("label", "import", labelled.path, source).stdout
+    assert "2 labels added" in shown and "1 no longer counted" in shown
+    again = bring(labelled, source)
+    assert (again["added"], again["known"], again["replaced"]) == (0, 2, 0)
+    assert [row[2] for row in said(labelled)] == ["dark dune"]
 
 
 def test_a_set_leaves_alone(spoken: Labelled, tmp_path: Path) -> None:
@@ -87,7 +125,7 @@ def test_pictures_leave_in_folders_and_may_be_moved_between_them(
 ) -> None:
     first, second, third, disputed = labelled.tiles(4)
     for tile, what in ((first, "crater"), (second, "crater"), (third, "nothing")):
-        labelled.says("ann", tile, what)
+        labelled.says("ann", tile, what, comment="seen twice")
     for person, what in (("ann", "crater"), ("bob", "nothing")):
         labelled.says(person, disputed, what)
     out = tmp_path / "pictures"
@@ -101,6 +139,11 @@ def test_pictures_leave_in_folders_and_may_be_moved_between_them(
     assert found == {(first, "dark dune"), (second, "crater"), (third, "nothing")}
     digests = {row[5] for row in said(labelled) if row[1] == "eve"}
     assert all(re.fullmatch("[0-9a-f]{64}", digest) for digest in digests) and len(digests) == 3
+    # What the same person says already stays as it is.
+    before = {row for row in said(labelled) if row[1] == "ann" and row[0] in (second, third)}
+    told = bring(labelled, out, "--person", "ann")
+    assert (told["added"], told["known"]) == (1, 2)
+    assert before <= said(labelled)
     in_one_line(winnow("label", "import", labelled.path, out), "nobody", "--person")
     in_one_line(winnow("label", "export", labelled.path, "--out", out), "is there already")
 
@@ -188,6 +231,7 @@ def test_new_classes_come_in_when_that_is_said(labelled: Labelled, tmp_path: Pat
         "added": 1,
         "known": 0,
         "skipped": 1,
+        "replaced": 0,
         "classes": [],
     }
     assert bring(labelled, source, "--new-classes")["classes"] == ["yardang"]
@@ -211,6 +255,7 @@ BAD_TABLES = {
         "swath,tile,class,person,at\nESP_1,5,crater,ann,0001-01-01T00:00:00+14:00\n",
         ("no time in UTC",),
     ),
+    "told": ("swath,tile,class,person,told\nESP_1,5,crater,ann,no\n", ("`told` is 0 or 1",)),
     "digest": ("swath,tile,class,person,sha256\nESP_1,5,crater,ann,xyz\n", ("digest",)),
     "outside": ("swath,line,sample,lines,samples,class,person\nESP_1,0,500,64,64,crater,ann\n",
                 ("outside of the picture",)),

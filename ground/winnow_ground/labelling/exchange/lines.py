@@ -11,7 +11,7 @@ import json
 import re
 import sqlite3
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -74,6 +74,7 @@ class Line:
     at: str | None = None
     comment: str = ""
     sha256: str = ""
+    told: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +95,7 @@ class Told:
     at: str
     comment: str
     sha256: str
+    told: int
     tile_id: int
     swath_id: int
     lines: int | None
@@ -107,7 +109,8 @@ class Told:
 @dataclass
 class Import:
     """How labels come in: `person` says what no line says who said, `new_classes` may be added,
-    `skip` leaves lines out whose tile or class is not there, and counts them."""
+    `skip` leaves lines out whose tile or class is not there, and counts them. `replaced` are labels
+    that another one of the same file, person and tile took the place of."""
 
     person: str | None = None
     new_classes: bool = False
@@ -115,6 +118,7 @@ class Import:
     added: int = 0
     known: int = 0
     skipped: int = 0
+    replaced: int = 0
     classes: list[str] = field(default_factory=list)
 
 
@@ -124,7 +128,7 @@ def bring_in(db: sqlite3.Connection, lines: Sequence[Line], way: Import, path: P
     A label that is there already is counted as `known`. Raises DataError, which names the line,
     where one makes no sense; then the transaction is to be rolled back.
     """
-    finder = _Finder(db)
+    finder, said = _Finder(db), set[tuple[int, str]]()
     for line in lines:
         try:
             tile = finder.tile(line.place)
@@ -139,12 +143,15 @@ def bring_in(db: sqlite3.Connection, lines: Sequence[Line], way: Import, path: P
             raise _bad(path, line, "nobody is said to have said it", "name them with --person")
         given = Answer(
             tile, line.answer, line.class_name, _client(line), line.comment, line.sha256,
-            at=line.at,
+            told=line.told, at=line.at,
         )  # fmt: skip
         try:
-            new = not _is_known(db, person, given) and answer(db, person, given)
+            key = tile, person_name(person)
+            new = not _is_known(db, person, given) and answer(db, person, _renamed(db, key, given))
         except AnswerError as error:
             raise _bad(path, line, error.what, error.hint) from error
+        way.replaced += new and key in said
+        said.add(key)
         way.added += new
         way.known += not new
     return way
@@ -312,13 +319,47 @@ def _legal(name: str) -> bool:
 
 
 def _is_known(db: sqlite3.Connection, person: str, given: Answer) -> bool:
-    """Whether the catalogue has this answer, of this time, already, from wherever."""
+    """Whether the catalogue has this answer already, from wherever, or a later one after it.
+
+    An answer of no time is known if it is the one that counts. One that was withdrawn, and that
+    nothing followed, is not known: it is brought back.
+    """
+    person = person_name(person)
+    last = db.execute(
+        "SELECT at, answer, class.name, comment FROM label"
+        " LEFT JOIN class ON class.id = label.class"
+        " WHERE tile = ? AND person = ? AND withdrawn IS NULL",
+        (given.tile, person),
+    ).fetchone()
+    if last is None:
+        return False
+    if given.at is None:
+        same = (given.answer, given.class_name) == last[1:3]
+        return (same and given.comment in ("", last[3])) or _named(db, person, given)
     row = db.execute(
         "SELECT 1 FROM label LEFT JOIN class ON class.id = label.class WHERE tile = ?"
-        " AND person = ? AND at = ? AND answer = ? AND class.name IS ?",
-        (given.tile, person_name(person), given.at, given.answer, given.class_name),
+        " AND person = ? AND at = ? AND answer = ? AND class.name IS ?"
+        " AND (withdrawn IS NULL OR at <= ?)",
+        (given.tile, person, given.at, given.answer, given.class_name, last[0]),
     ).fetchone()
     return row is not None
+
+
+def _named(db: sqlite3.Connection, person: str, given: Answer) -> bool:
+    row = db.execute(
+        "SELECT 1 FROM label WHERE tile = ? AND person = ? AND client = ?",
+        (given.tile, person, given.client),
+    ).fetchone()
+    return row is not None
+
+
+def _renamed(db: sqlite3.Connection, key: tuple[int, str], given: Answer) -> Answer:
+    """The answer under a name of its own, if it was there and all was withdrawn."""
+    (past,) = db.execute(
+        "SELECT count(*) FROM label WHERE tile = ? AND person = ? AND client LIKE ? || '%'",
+        (*key, given.client),
+    ).fetchone()
+    return replace(given, client=f"{given.client}-{past}") if past else given
 
 
 def _client(line: Line) -> str:
@@ -334,7 +375,7 @@ def _bad(path: Path, line: Line, what: str, hint: str | None) -> DataError:
 _LABELS: Final = """
 SELECT swath.name, swath.store, swath.number, swath.sha256, bundle.name, tile.number, line, sample,
        tile.lines, tile.samples, scale, answer, class.name, person, at, comment, label.sha256,
-       tile.id, swath.id, swath.lines, swath.samples
+       told, tile.id, swath.id, swath.lines, swath.samples
 FROM label JOIN tile ON tile.id = label.tile JOIN swath ON swath.id = tile.swath
 LEFT JOIN class ON class.id = label.class LEFT JOIN bundle ON bundle.id = swath.bundle
 WHERE withdrawn IS NULL{} ORDER BY swath.id, tile.number, person

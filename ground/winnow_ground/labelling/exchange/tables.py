@@ -1,4 +1,7 @@
-"""Labels as CSV: a line per label, with all that the catalogue keeps of it."""
+"""Labels as CSV: a line per label that counts.
+
+Decisions, sets and labels that were withdrawn stay in the catalogue.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,7 @@ from winnow_ground.labelling.exchange.lines import Line, Place, Told, moment, te
 
 COLUMNS: Final = (
     "swath", "store", "number", "swath_sha256", "bundle", "tile", "line", "sample", "lines",
-    "samples", "scale", "answer", "class", "person", "at", "comment", "sha256",
+    "samples", "scale", "answer", "class", "person", "at", "comment", "sha256", "told",
 )  # fmt: skip
 _FORMULA: Final = tuple("=+-@\t\r")
 
@@ -30,7 +33,7 @@ def write(labels: Iterable[Told], path: Path) -> int:
         box = one.box
         row = (one.swath, one.store, one.number, one.swath_sha256, one.bundle, one.tile, box.line,
                box.sample, box.lines, box.samples, one.scale, one.answer, one.class_name,
-               one.person, one.at, one.comment, one.sha256)  # fmt: skip
+               one.person, one.at, one.comment, one.sha256, one.told)  # fmt: skip
         table.writerow([_cell(value) for value in row])
         count += 1
     write_file(path, out.getvalue())
@@ -89,6 +92,9 @@ def _line(row: dict[str, str | None], where: str, path: Path) -> Line:
         if answer != SHOWS and class_name == answer:
             class_name = None
         at = moment(told["at"]) if "at" in told else None
+        shown = told.get("told", "1")
+        if shown not in ("0", "1"):
+            raise ValueError(f"`told` is 0 or 1, not {shown[:40]!r}")
     except KeyError as error:
         raise DataError(
             f"names no {error.args[0]}", where=f"{path}:{where}", hint="fill the column in"
@@ -99,7 +105,7 @@ def _line(row: dict[str, str | None], where: str, path: Path) -> Line:
         raise DataError(what, where=f"{path}:{where}", hint=hint) from error
     return Line(
         where, place, answer, class_name, told.get("person"), at, told.get("comment", ""),
-        told.get("sha256", ""),
+        told.get("sha256", ""), shown == "1",
     )  # fmt: skip
 
 
