@@ -31,7 +31,8 @@ _DIGITS: Final = 8
 @dataclass(frozen=True, slots=True)
 class Picture:
     """A picture to be classified: `name` below the archive's folder, `sha256` of its octets,
-    `bundle` by its name in the catalogue, `bytes` and `mtime_ns` of the file."""
+    `bundle` by its name in the catalogue, `bytes` and `mtime_ns` of the file. `row` is that of the
+    swath whose tiles are to be completed (0: it is new)."""
 
     path: str
     name: str
@@ -39,6 +40,7 @@ class Picture:
     bundle: str
     bytes: int
     mtime_ns: int
+    row: int = 0
 
 
 @dataclass(frozen=True)
@@ -86,6 +88,8 @@ class _Known:
     id: int
     path: Path | None
     about: dict[str, Any]
+    whole: bool = True
+    """Whether all of its tiles are in the catalogue."""
 
     def is_file(self, path: Path, status: os.stat_result) -> bool:
         """Whether it is what lies at `path`, by size and time."""
@@ -100,12 +104,14 @@ class Archive:
 
     `known` are in the catalogue already, `otherwise` of them with other settings, `copies` are the
     same octets under another name, `moved` have got their new place; `bad` are pictures that
-    cannot be read, with the reason.
+    cannot be read, with the reason. With `every`, pictures of the same settings that lack tiles
+    are to be done again.
     """
 
     listed: Listed
     mission: Mission
     db: sqlite3.Connection
+    every: bool = False
     known: int = 0
     otherwise: int = 0
     copies: int = 0
@@ -123,9 +129,9 @@ class Archive:
             settings = Settings.of(self.mission, instrument, bundle)
             self._bundles[instrument] = name, settings.digest
         for name, _ in self._bundles.values():
-            for row, sha256, folder, picture, about in self.db.execute(_KNOWN, (name,)):
+            for row, sha256, folder, picture, whole, about in self.db.execute(_KNOWN, (name,)):
                 path = Path(folder, picture) if folder and picture else None
-                self._known[sha256, name] = _Known(row, path, json.loads(about))
+                self._known[sha256, name] = _Known(row, path, json.loads(about), bool(whole))
         self._by_path = {
             (known.path, name): known for (_, name), known in self._known.items() if known.path
         }
@@ -150,21 +156,28 @@ class Archive:
         bundle, settings = self._bundles[instrument]
         status = path.stat()
         there = self._by_path.get((path, bundle))
-        if there is not None and there.is_file(path, status):
+        if there is not None and there.is_file(path, status) and not self._lacks(there, settings):
             self._count(there, settings)
             return None
         with path.open("rb") as file:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
         known = self._known.get((sha256, bundle))
+        size, mtime_ns = status.st_size, status.st_mtime_ns
         if known is None:
-            size, mtime_ns = status.st_size, status.st_mtime_ns
             return Picture(str(path), name, sha256, bundle, size, mtime_ns)
         if known.path is not None and known.path != path and known.path.is_file():
             self.copies += 1
             return None
         self._move(known, name, status)
+        if self._lacks(known, settings):
+            return Picture(str(path), name, sha256, bundle, size, mtime_ns, known.id)
         self._count(known, settings)
         return None
+
+    def _lacks(self, known: _Known, settings: str) -> bool:
+        """Whether tiles are missing that the same settings would give."""
+        same = known.about.get("settings") == settings
+        return self.every and same and not known.whole
 
     def _count(self, known: _Known, settings: str) -> None:
         self.known += 1
@@ -200,6 +213,8 @@ def _why(error: Exception) -> str:
 
 
 _KNOWN: Final = """
-SELECT swath.id, sha256, folder, picture, about FROM swath JOIN bundle ON bundle.id = swath.bundle
+SELECT swath.id, sha256, folder, picture,
+       swath.tiles <= (SELECT count(*) FROM tile WHERE tile.swath = swath.id), about
+FROM swath JOIN bundle ON bundle.id = swath.bundle
 WHERE bundle.name = ? AND sha256 IS NOT NULL
 """

@@ -61,7 +61,8 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Built:
-    """What a build did, in pictures: `added` now, and `known` from before.
+    """What a build did, in pictures: `added` now, `completed` with the tiles that they lacked, and
+    `known` from before.
 
     `bad` are names with the reason; `notes` names with what was met on the way. `seconds` is the
     wall clock's, `busy_s` what the workers spent on pictures.
@@ -69,6 +70,7 @@ class Built:
 
     pictures: int
     added: int
+    completed: int
     known: int
     otherwise: int
     copies: int
@@ -104,7 +106,7 @@ def build(
     listed = list_pictures(folder)
     begun = time.perf_counter()
     with closing(create(catalogue)) as db, saying(catalogue):
-        archive = Archive(listed, mission, db)
+        archive = Archive(listed, mission, db, every)
         count = workers or len(os.sched_getaffinity(0))
         adding = _Adding(db, catalogue, archive, progress)
         alone = count == 1 and scheduler is None
@@ -233,7 +235,7 @@ class _Adding:
         self, db: sqlite3.Connection, path: Path, archive: Archive, progress: Step
     ) -> None:
         self._db, self._path, self._archive, self._progress = db, path, archive, progress
-        self._added = self._tiles = self._detections = 0
+        self._added = self._completed = self._tiles = self._detections = 0
         self._busy_s = self._cpu_s = 0.0
         self._notes: list[tuple[str, str]] = []
         self._show()
@@ -259,6 +261,7 @@ class _Adding:
         return Built(
             pictures=len(archive.listed.names),
             added=self._added,
+            completed=self._completed,
             known=archive.known,
             otherwise=archive.otherwise,
             copies=archive.copies,
@@ -276,10 +279,14 @@ class _Adding:
 
     def _show(self) -> None:
         archive = self._archive
-        done = self._added + archive.known + archive.copies + len(archive.bad)
+        done = self._added + self._completed + archive.known + archive.copies + len(archive.bad)
         self._progress("classifying", done, len(archive.listed.names))
 
     def _add(self, picture: Picture, found: Classified, number: int) -> None:
+        if picture.row:
+            self._tiles += self._put_tiles(picture.row, found, number)
+            self._completed += 1
+            return
         db, folder = self._db, str(self._archive.listed.folder)
         # The rows of another picture that lay there stay, with what people said of them.
         db.execute(
@@ -301,15 +308,20 @@ class _Adding:
         there = db.execute(_SWATH, row).fetchone()
         if there is None:
             return  # another build was faster
+        self._added += 1
+        self._tiles += self._put_tiles(there[0], found, number)
+        self._detections += sum(tile["detection"] for tile in found.tiles)
+
+    def _put_tiles(self, swath: int, found: Classified, number: int) -> int:
+        """Put in the tiles that are not there yet; returns how many. What is there stays as it is,
+        with what people said of it."""
+        db = self._db
         names = {tile["class"] for tile in found.tiles} - {None}
         classes = {name: id_of(db, "class", name) for name in sorted(names)}
-        more = {"swath": there[0], "have": _IMAGE, "changed": number}
-        db.executemany(
+        more = {"swath": swath, "have": _IMAGE, "changed": number}
+        return db.executemany(
             _TILE, ({**tile, **more, "class": classes.get(tile["class"])} for tile in found.tiles)
-        )
-        self._added += 1
-        self._tiles += len(found.tiles)
-        self._detections += sum(tile["detection"] for tile in found.tiles)
+        ).rowcount
 
 
 _SWATH: Final = """
@@ -325,4 +337,5 @@ INSERT INTO tile (swath, number, class, posterior, detection, refused, out_of_pl
 VALUES (:swath, :number, :class, :posterior, :detection, :refused, :out_of_place, :drawn, :asked,
     :merged, :line, :sample, :lines, :samples, :scale, :time, :latitude, :longitude, :have,
     :changed)
+ON CONFLICT (swath, number) DO NOTHING
 """

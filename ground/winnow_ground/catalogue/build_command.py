@@ -143,6 +143,10 @@ def _tell(built: Built, to: Path) -> None:
         f"{count(built.detections, 'detection')}, {count(built.tiles, 'tile')} kept"
         + (f"; {count(built.workers, 'worker')}, {busy:.0%} busy" if built.added else "")
     )
+    if built.completed:
+        print(
+            f"{count(built.completed, 'picture')} of before completed with the tiles not kept then"
+        )
     if built.known:
         print(f"{built.known:,} were there already" + _otherwise(built))
     for number, words in (

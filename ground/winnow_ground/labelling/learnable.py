@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import sqlite3
 from collections import Counter
 from dataclasses import dataclass
@@ -48,23 +49,63 @@ def learnable(db: sqlite3.Connection) -> Learned:
         "SELECT count(DISTINCT tile) FROM label WHERE withdrawn IS NULL"
     ).fetchone()
     left_out = Counter({"people disagree, are unsure or put it off": labelled - len(known)})
-    tiles, numbers = [], sorted(known)
+    tiles, numbers, seen = [], sorted(known), _Digests(db)
     for first in range(0, len(numbers), _CHUNK):
         part = numbers[first : first + _CHUNK]
         for row in db.execute(_ROWS.format(",".join("?" * len(part))), part):
-            tile, swath, folder, file, picture, have, scale, *box = row
+            tile, swath, sha256, folder, file, picture, have, scale, *box = row
             own = inside(folder, file) if have == HAVE.index("image") else None
             whole = inside(folder, picture)
             if own is None and whole is None:
                 left_out["no image of it is here"] += 1
+                continue
+            looked_at = known[tile].sha256
+            if own is not None:
+                same = not looked_at or not looked_at.isdisjoint(seen.of_tile(own, tile, folder))
+            else:
+                same = not sha256 or (
+                    seen.of(whole) == sha256 and (not looked_at or sha256 in looked_at)
+                )
+            if not same:
+                left_out["its picture is another one than was labelled"] += 1
                 continue
             name = known[tile].class_name
             tiles.append(Learnable(tile, name, swath, own, whole, Box(*box), scale))
     return Learned(tuple(tiles), dict(+left_out))
 
 
+class _Digests:
+    """SHA-256 of the octets of files, each read once."""
+
+    def __init__(self, db: sqlite3.Connection) -> None:
+        self._db = db
+        self._known: dict[Path, str] = {}
+
+    def of(self, path: Path | None) -> str:
+        """Hexadecimal; "" for a file that cannot be read."""
+        if path is None:
+            return ""
+        if path not in self._known:
+            try:
+                with path.open("rb") as file:
+                    self._known[path] = hashlib.file_digest(file, "sha256").hexdigest()
+            except OSError:
+                self._known[path] = ""
+        return self._known[path]
+
+    def of_tile(self, own: Path, tile: int, folder: str) -> set[str]:
+        """Of a tile's picture, and of all that came down of it: what was labelled may have been
+        its thumbnail."""
+        files = (inside(folder, name) for (name,) in self._db.execute(_PRODUCTS, (tile,)))
+        return {self.of(path) for path in (own, *files)}
+
+
+_PRODUCTS: Final = """
+SELECT product.file FROM tile JOIN product ON product.swath = tile.swath AND tile = tile.number
+WHERE tile.id = ? AND product.file IS NOT NULL
+"""
 _ROWS: Final = """
-SELECT tile.id, swath.name, folder, file, picture, have, scale, line, sample, tile.lines,
-       tile.samples
+SELECT tile.id, swath.name, swath.sha256, folder, file, picture, have, scale, line, sample,
+       tile.lines, tile.samples
 FROM tile JOIN swath ON swath.id = tile.swath WHERE tile.id IN ({}) ORDER BY tile.id
 """

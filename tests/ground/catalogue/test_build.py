@@ -107,6 +107,28 @@ def test_detections_audit_and_questions_are_kept(
     assert told["tiles"] == len(kept) > told["detections"] == sum(row[4] for row in kept) > 0
 
 
+def test_pictures_that_lack_tiles_are_completed_and_labels_stay(
+    archive: Path, mission: Path, tmp_path: Path
+) -> None:
+    every, some = tmp_path / "every.db", tmp_path / "some.db"
+    whole = built(archive, every, mission, "--every-tile", "--workers", 1)
+    first = built(archive, some, mission)
+    with closing(sqlite3.connect(some)) as db, db:
+        db.execute(
+            "INSERT INTO label (tile, person, at, answer) SELECT id, 'ann', '', 'nothing' FROM tile"
+        )
+    said = "SELECT tile, number, swath FROM label JOIN tile ON tile.id = tile ORDER BY 1"
+    before = rows(some, said)
+    again = built(archive, some, mission, "--every-tile", "--workers", 1)
+    assert (again["added"], again["completed"], again["known"]) == (0, 4, 0)
+    assert first["tiles"] + again["tiles"] == whole["tiles"]
+    assert tiles(some) == tiles(every) and rows(some, said) == before != []
+    # Nothing is done twice, and other settings do not mix with these.
+    for path, known in ((every, 4), (some, 4)):
+        last = built(archive, path, mission, "--every-tile", "--workers", 1)
+        assert (last["added"], last["completed"], last["known"]) == (0, 0, known)
+
+
 def test_pictures_are_named_so_that_they_are_found(
     archive: Path, mission: Path, tmp_path: Path
 ) -> None:

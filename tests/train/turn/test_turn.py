@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import hashlib
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -53,12 +54,13 @@ def tiles(tmp_path: Path) -> Path:
 def catalogue(tmp_path: Path) -> Path:
     """Tiles of an archive's strip: two that are agreed on, one in dispute, one put off."""
     Image.fromarray(strip(1, 512)).save(tmp_path / "s.png")
+    sha256 = hashlib.sha256((tmp_path / "s.png").read_bytes()).hexdigest()
     path = tmp_path / "mars.db"
     with closing(create(path)) as db:
         db.executemany("INSERT INTO class (name) VALUES (?)", [("crater",), ("dragon",)])
         db.execute(
-            "INSERT INTO swath (name, sha256, folder, picture) VALUES ('s.png', 'x', ?, 's.png')",
-            (str(tmp_path),),
+            "INSERT INTO swath (name, sha256, folder, picture) VALUES ('s.png', ?, ?, 's.png')",
+            (sha256, str(tmp_path)),
         )
         db.executemany(
             "INSERT INTO tile (swath, number, class, posterior, detection, line, sample, lines,"
@@ -86,6 +88,39 @@ def test_labels_that_can_be_learned_from(catalogue: Path, tmp_path: Path) -> Non
         (tmp_path / "s.png").unlink()
         gone = learnable(db)
     assert gone.tiles == () and gone.left_out["no image of it is here"] == 3
+
+
+@pytest.mark.parametrize("how", ["picture", "label"])
+def test_a_picture_that_nobody_labelled_is_not_learned(
+    how: str, catalogue: Path, tmp_path: Path
+) -> None:
+    if how == "picture":
+        Image.fromarray(strip(2, 512)).save(tmp_path / "s.png")
+    with closing(open_catalogue(catalogue, write=True)) as db:
+        if how == "label":
+            db.execute("UPDATE label SET sha256 = ? WHERE tile = 1", ("ab" * 32,))
+        found = learnable(db)
+    gone = {"picture": {1, 2, 5}, "label": {1}}[how]
+    assert {t.tile for t in found.tiles} == {1, 2, 5} - gone
+    assert found.left_out["its picture is another one than was labelled"] == len(gone)
+
+
+def test_a_thumbnail_that_was_labelled_stands_for_its_image(
+    catalogue: Path, tmp_path: Path
+) -> None:
+    for name in ("small", "image", "other"):
+        (tmp_path / f"{name}.jpg").write_bytes(name.encode())
+    with closing(open_catalogue(catalogue, write=True)) as db:
+        db.execute("UPDATE tile SET file = 'image.jpg' WHERE id IN (1, 2)")
+        db.execute(
+            "INSERT INTO product (store, number, swath, kind, tile, contact, container, bytes,"
+            " arrival, file) VALUES (1, 1, 1, 'thumbnail', 0, 1, 1, 5, 1, 'small.jpg')"
+        )
+        for tile, name in ((1, b"small"), (2, b"other")):
+            sha256 = hashlib.sha256(name).hexdigest()
+            db.execute("UPDATE label SET sha256 = ? WHERE tile = ?", (sha256, tile))
+        found = learnable(db)
+    assert {t.tile for t in found.tiles} == {1, 5}
 
 
 def test_labels_become_classes_of_the_data(tiles: Path) -> None:
