@@ -17,6 +17,7 @@ from winnow_edge.output import tell
 if TYPE_CHECKING:
     from winnow_edge.downlink.acknowledgements import AckReport
     from winnow_edge.downlink.requests import Requests
+    from winnow_edge.store.store import Store
 
 log = logging.getLogger(__name__)
 
@@ -127,7 +128,7 @@ def _held(
 
     with opened(args.store, mission=mission, back=False, create=False, grows=False) as store:
         _warn_of_strange_classes(mission, {c for swath in store.swaths() for c in swath.classes})
-        acks = [acknowledge(store, report) for report in reports]
+        acks = [acknowledge(store, r) for r in reports if not _is_of_lost(store, r, mission)]
         answers = [one for each in requests for one in answer(store, mission, each, args.swaths)]
         summary = downlink(
             store, mission, budget_bytes=budget, out=args.out, policy=args.policy
@@ -139,6 +140,19 @@ def _held(
         **({"requests": [one.as_json() for one in answers]} if args.request else {}),
         "out": args.out,
     }
+
+
+def _is_of_lost(store: Store, report: AckReport, mission: Mission) -> bool:
+    """Whether a report, of this mission for all it says, is about a store that is no more, such as
+    one in memory that a restart has lost; says so."""
+    known = report.store_id in (store.store_id, *store.former())
+    if known or report.mission not in (None, mission.name):
+        return False
+    log.warning(
+        "%s: the report is about store %08x, which is no more; it is passed over",
+        store.path, report.store_id,
+    )  # fmt: skip
+    return True
 
 
 def contact_bytes(mission: Mission, seconds: float) -> int:

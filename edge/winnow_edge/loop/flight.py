@@ -120,6 +120,8 @@ class Flight:
         """Read a part of the store while there is nothing else to do; whether that was the last.
         Its end is `thorough` if all of the file is read then. A damaged store is opened anew,
         which mends it. Raises StoreError where it cannot be."""
+        if self._stop():
+            return True  # the store may be closed, if it could not be opened anew
         try:
             ended = scrub(self.store)
             if ended and thorough:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
 from winnow_edge.products.background import MOST_TILES, encode_background
@@ -21,6 +22,8 @@ class Compactor:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._swath, self._tile = 0, -1
+        self.leaves: Callable[[int], bool] = lambda number: False
+        """Whether a record, by number, is to stay as it is."""
 
     def step(self) -> bool:
         """Compact the next records, in a transaction; False where there are none left."""
@@ -33,6 +36,7 @@ class Compactor:
                 f" AND data IS NOT NULL AND {INTACT} ORDER BY tile LIMIT {MOST_TILES}",
                 (self._swath, self._tile),
             )
+            found = [row for row in found if not self.leaves(row[0])]
             if len(found) >= FEWEST:
                 self._tile = found[-1][1]
                 self._replace(found)

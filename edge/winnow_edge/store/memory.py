@@ -31,7 +31,7 @@ from winnow_edge.products.kinds import Kind
 from winnow_edge.products.worth import density
 from winnow_edge.store.budget import PAGE, Budget
 from winnow_edge.store.file import explained
-from winnow_edge.store.returning import return_to, undo
+from winnow_edge.store.returning import First, return_to, undo
 from winnow_edge.store.rows import set_state
 from winnow_edge.store.schema import (
     COUNT_EVENT,
@@ -60,7 +60,7 @@ _LATEST: Final = 200
 """So many of the latest swaths are known in memory in any case: their files may come again."""
 _ROW: Final = 96
 _BATCH: Final = 64
-_NEXT_PRODUCT, _NEXT_SWATH = 2**47, 2**31
+_NEXT_PRODUCT, _NEXT_SWATH, _NEXT_CONTAINER = 2**47, 2**31, 2**31
 """Where the store on the disk cannot be read, the first numbers of the one in memory."""
 _FULL: Final = "the disk fails for good, and there is no room in memory"
 
@@ -74,6 +74,7 @@ class Origin:
     quota_mb: float = setting(..., LEAST_MB, MOST_MB)
     next_product: int = setting(..., 1, 2**48)
     next_swath: int = setting(..., 1, 2**32)
+    next_container: int = setting(..., 1, 2**32)
     lines: dict[str, int] = setting(..., 0, 2**32)
     read: bool = setting(...)
 
@@ -206,13 +207,15 @@ def _begin(folder: Path, mission: Mission) -> Path | None:
     except OSError as error:
         log.warning("%s: no store in memory: %s", kept, error.strerror)
         return None
-    origin = Origin(str(folder), quota, _NEXT_PRODUCT, _NEXT_SWATH, {}, read=False)
+    first = _NEXT_PRODUCT, _NEXT_SWATH, _NEXT_CONTAINER
+    origin = Origin(str(folder), quota, *first, {}, read=False)
     copied, room = list[int](), Budget.of(int(quota * 1e6)).pages * PAGE // _COPIED
     with Store.open(kept, mission=_bounded(mission, origin)) as memory:
         try:
             with Store.open(folder, mission=mission, read_only=True) as disk:
-                origin = _known(disk, origin)
-                _take_over(disk, memory, origin)
+                known = _known(disk, origin)
+                _take_over(disk, memory)
+                origin = known  # all of it, or nothing
                 swaths = {swath.id for swath in memory.swaths()}
                 for part in _chosen(disk, mission, swaths, room):
                     copied += _copied(disk, memory, part)
@@ -221,6 +224,7 @@ def _begin(folder: Path, mission: Mission) -> Path | None:
         with memory.transaction():
             memory.set_meta(Meta.NEXT_PRODUCT, origin.next_product)
             memory.set_meta(Meta.NEXT_SWATH, origin.next_swath)
+            memory.set_meta(Meta.NEXT_CONTAINER, origin.next_container)
             _announce_again(memory)
             memory.db.execute(COUNT_EVENT, (memory.contacts(), "in memory", "store", 1))
     (kept / COPIED_FILE).write_bytes(np.array(copied, ">u8").tobytes())
@@ -248,19 +252,20 @@ def _known(disk: Store, origin: Origin) -> Origin:
         origin,
         next_product=max(1, disk.number(Meta.NEXT_PRODUCT)),
         next_swath=max(1, disk.number(Meta.NEXT_SWATH)),
+        next_container=max(1, disk.number(Meta.NEXT_CONTAINER)),
         lines={str(swath.id): swath.next_line for swath in disk.swaths()},
         read=True,
     )
 
 
-def _take_over(disk: Store, memory: Store, origin: Origin) -> None:
+def _take_over(disk: Store, memory: Store) -> None:
     """The store's own values, its swaths and the containers that are in flight."""
     former = [disk.store_id, *disk.former()]
     with memory.transaction():
         for key in (Meta.CLOCK, Meta.CLOCK_TOLD, Meta.REQUESTS):
             if (value := disk.meta(key)) is not None:
                 memory.set_meta(key, value)
-        for key in (Meta.CONTACT, Meta.NEXT_CONTAINER, Meta.SEQUENCE):
+        for key in (Meta.CONTACT, Meta.SEQUENCE):
             memory.set_meta(key, disk.number(key))
         memory.set_meta(Meta.FORMER, json.dumps(former))
         _put(memory, "swath", disk.select(
@@ -334,10 +339,8 @@ def _went_back(folder: Path, kept: Path, mission: Mission) -> bool:
             memory = held.enter_context(Store.open(kept, mission=_bounded(mission, origin)))
             copied = np.fromfile(kept / COPIED_FILE, ">u8").tolist()
             lines = {int(number): line for number, line in origin.lines.items()}
-            done = return_to(
-                disk, memory, copied, origin.next_product, origin.next_swath,
-                lines if origin.read else None,
-            )  # fmt: skip
+            first = First(origin.next_product, origin.next_swath, origin.next_container)
+            done = return_to(disk, memory, copied, first, lines if origin.read else None)
     except StoreError as error:
         log.info("%s: not yet back from memory: %s", folder, error)
         return False

@@ -92,7 +92,7 @@ class Keeper:
         self._store, self._mission = store, mission
         self.budget = Budget.of(int(mission.store.quota_mb * 1e6))
         self._waiting, self._records, self._flying = _Queue(), _Queue(), _Queue()
-        self._compactor = Compactor(store)
+        self.compactor = Compactor(store)
         self._least = math.inf
         """Worth per byte of the least useful picture of the block that waits for room."""
         pages = max(self.budget.pages, self._pragma("page_count"))
@@ -245,7 +245,7 @@ class Keeper:
         return drop_delivered(self._store)
 
     def _compact(self) -> bool:
-        return self._compactor.step()
+        return self.compactor.step()
 
     def _evict_queued(self) -> bool:
         """The least useful of what waits to be sent, but for records."""

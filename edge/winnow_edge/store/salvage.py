@@ -147,7 +147,7 @@ def _filled(db: sqlite3.Connection, pages: Pages, path: Path) -> Salvaged:
         found.anew = not _take_meta(db, told.own)
         _drop_unsound(db)
         found.rebuilt = rebuild_swaths(db)
-        found.returned = _put_back_uncarried(db)
+        found.returned = put_back_uncarried(db)
         found.lost = sorted(_missing(db, told.products))
         for table, name in (("product", "products"), ("swath", "swaths"), ("container",) * 2):
             name = "containers" if table == "container" else name
@@ -269,7 +269,7 @@ def _drop_unsound(db: sqlite3.Connection) -> None:
     )
 
 
-def _put_back_uncarried(db: sqlite3.Connection) -> int:
+def put_back_uncarried(db: sqlite3.Connection) -> int:
     """Rank again what is in flight and in no container that is known; how many products."""
     carried = set[int]()
     for (ids,) in db.execute(

@@ -204,8 +204,8 @@ class Meta(enum.StrEnum):
     """Numbers that tell this store's numbers too: of stores in memory that it went on from, or
     that went back to it (JSON)."""
     RETURNING = "returning"
-    """While a store in memory goes back to this one: the first product number that is not its own
-    before the end."""
+    """While a store in memory goes back to this one: its number, and the range of the numbers of
+    its products (JSON)."""
     CLOCK_TOLD = "clock_told"
     """How many events of the clock are on their way to the ground."""
 

@@ -301,7 +301,8 @@ class Store:
         sense = (known > 0) & ((index < known) | (index == NO_CLASS))
         if not sense.all():
             strange = table.columns["id"][~sense]
-            if not self._told.issuperset(strange.tolist()):
+            new = not self._told.issuperset(strange.tolist())
+            if new and not self.holds(Meta.RETURNING):  # its swaths come last
                 self._told.update(strange.tolist())
                 log.warning(
                     "%s: %d products, from number %d on, are of no swath or class that is known;"

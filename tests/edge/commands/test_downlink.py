@@ -23,7 +23,7 @@ from winnow_edge.products.kinds import Kind
 from winnow_edge.products.ranking import Order, rank
 from winnow_edge.products.table import ProductTable
 from winnow_edge.store.events import counts
-from winnow_edge.store.schema import ProductState
+from winnow_edge.store.schema import Meta, ProductState
 from winnow_edge.store.store import Store
 from winnow_edge.testing import (
     LANDMARK_MISSION,
@@ -51,6 +51,26 @@ def stocked(tmp_path: Path) -> Path:
 def containers(*paths: Path) -> list[Container]:
     stream = b"".join(path.read_bytes() for path in paths)
     return list(read_containers(io.BytesIO(stream), LinkCounts()))
+
+
+def test_a_report_about_a_store_that_is_no_more_does_not_keep_a_contact_from_being_held(
+    mission_file: Path,
+    stocked: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with Store.open(stocked, mission=None, read_only=True) as store:
+        mission, gone = store.meta(Meta.MISSION), store.store_id ^ 1
+    command = ["downlink", str(mission_file), "--store", str(stocked), "--bytes", "9000"]
+    ack = tmp_path / "ack.json"
+    for name, code in ((mission, 0), (None, 0), ("another", 3)):
+        ack.write_text(AckReport(gone, {1: ContactAck((1,))}, name).to_json())
+        out = tmp_path / f"{name}.bin"
+        assert main([*command, "--out", str(out), "--ack", str(ack)]) == code
+        assert out.exists() == (code == 0)
+        assert f"about store {gone:08x}" in caplog.text + capsys.readouterr().err
+        caplog.clear()
 
 
 def test_contacts_with_acknowledgement(

@@ -13,6 +13,9 @@ from winnow_edge.downlink.acknowledgements import AckReport, ContactAck, acknowl
 from winnow_edge.downlink.contact import downlink
 from winnow_edge.downlink.reader import LinkCounts, read_containers
 from winnow_edge.errors import StoreError
+from winnow_edge.loop.flight import Flight
+from winnow_edge.mission import Mission
+from winnow_edge.products.background import decode_background
 from winnow_edge.products.kinds import Kind
 from winnow_edge.store import memory
 from winnow_edge.store.check import check
@@ -80,7 +83,8 @@ def test_contacts_and_swaths_go_on_in_memory_and_all_goes_back(folder: Path) -> 
         assert events(store)["in memory"] == {"store": 1}
         assert acknowledge(store, on_its_way).acknowledged == len(second)
         last, _ = contact(store)
-        assert not {n for _, n in before | first | second} & {n for _, n in last}
+        again = {n for _, n in before | first | second} & {n for _, n in last}
+        assert again == {told.id for told in store.products(swath_id=2, kinds=(Kind.SWATH,))}
         sent = before | first | second | last
         numbers = {number for _, number in sent}
         assert numbers >= set(known)
@@ -90,6 +94,20 @@ def test_contacts_and_swaths_go_on_in_memory_and_all_goes_back(folder: Path) -> 
     # No number stands for two things.
     for (_, number), data in sent.items():
         assert known.get(number, data) == data
+
+
+def cut_short(folder: Path, monkeypatch: pytest.MonkeyPatch, mission: Mission = MISSION) -> None:
+    """Go back to the disk, and be killed in the last transaction."""
+    ends = Store.set_meta
+
+    def cut(store: Store, key: Meta, value: object) -> None:
+        if key == Meta.FORMER:
+            raise KeyboardInterrupt
+        ends(store, key, value)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Store, "set_meta", cut)
+        memory.opened(folder, mission=mission)
 
 
 def told(store: Store) -> set[int]:
@@ -232,17 +250,7 @@ def test_a_power_cut_on_the_way_back_leaves_nothing_half_done(
         fly(store, "another")
     kept = memory.there(folder)
     assert kept is not None
-    ends = Store.set_meta
-
-    def cut(store: Store, key: Meta, value: object) -> None:
-        if key == Meta.FORMER:  # of the last transaction
-            raise KeyboardInterrupt
-        ends(store, key, value)
-
-    monkeypatch.setattr(Store, "set_meta", cut)
-    with pytest.raises(KeyboardInterrupt):
-        memory.opened(folder, mission=MISSION)
-    monkeypatch.undo()
+    cut_short(folder, monkeypatch)
     with Store.open(folder, mission=None, read_only=True) as store:
         assert len(list(store.products())) > 100
     shutil.rmtree(kept)  # what was in memory is lost
@@ -254,3 +262,131 @@ def test_a_power_cut_on_the_way_back_leaves_nothing_half_done(
         products = products_of_tiles(40, 100, MISSION)
         writer.commit(products=products, next_tile=140, next_line=140, pending=b"later")
         assert check(store).sound
+
+
+def numbers_in(store: Store, *states: ProductState) -> set[int]:
+    return {row.id for row in store.products(states=states)}
+
+
+def test_nothing_that_was_not_heard_of_is_acknowledged_where_the_disk_could_not_be_read(
+    folder: Path,
+) -> None:
+    fill(folder, MISSION, products_of_tiles(0, 60, MISSION), "first")
+    with Store.open(folder, mission=MISSION) as store:
+        contact(store, 20_000)
+        flying = numbers_in(store, ProductState.SENT)
+    whole = (folder / "store.db").read_bytes()
+    (folder / "store.db").write_bytes(b"\xff" * len(whole))
+    with memory.opened(folder, mission=MISSION, fails=True) as store:
+        fly(store, "other")
+        _, report = contact(store)
+        acknowledge(store, report)
+    (folder / "store.db").write_bytes(whole)
+    with memory.opened(folder, mission=MISSION) as store:
+        assert store.path.parent == folder
+        assert flying and flying <= numbers_in(store, ProductState.SENT)
+
+
+def tiles_told(store: Store) -> int:
+    """Tiles of which a record or a background product tells."""
+    rows = store.products(kinds=(Kind.RECORD, Kind.BACKGROUND))
+    return sum(
+        len(decode_background(store.data(row.id))) if row.kind is Kind.BACKGROUND else 1
+        for row in rows
+    )
+
+
+@pytest.mark.parametrize("kills", [0, 1])
+def test_records_that_are_compacted_on_the_way_back_stay_or_are_counted(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, kills: int
+) -> None:
+    mission = landmark_mission("[store]\nquota_mb = 1.0")
+    with Store.open(folder, mission=mission) as store:
+        writer = begin(store, "first")
+        for at in range(0, 400, 40):
+            products = products_of_tiles(at, 40, mission)
+            writer.commit(products=products, next_tile=at + 40, next_line=at + 40, pending=b"")
+        finish(writer, {"tiles": 400})
+    with memory.opened(folder, mission=mission, fails=True) as store:
+        for number in range(10):
+            fly(store, f"in memory {number}")
+    for _ in range(kills):
+        cut_short(folder, monkeypatch, mission)
+    with memory.opened(folder, mission=mission) as store:
+        assert store.path.parent == folder
+        assert events(store)["compacted"]["record"] > 0
+        evicted = events(store)["evicted"].items()
+        counted = sum(n for about, n in evicted if about.split()[0] in ("record", "background"))
+        assert tiles_told(store) + counted == 400 + 10 * 40
+        assert check(store).sound
+
+
+def test_after_a_power_cut_on_the_way_back_nothing_waits_for_word_for_ever(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(folder, MISSION, products_of_tiles(0, 60, MISSION), "first")
+    with memory.opened(folder, mission=MISSION, fails=True) as store:
+        fly(store, "other")
+        contact(store, 60_000)
+        kept = store.path.parent
+    cut_short(folder, monkeypatch)
+    shutil.rmtree(kept)
+    with memory.opened(folder, mission=MISSION) as store:
+        assert not numbers_in(store, ProductState.SENT)
+        sent, _ = contact(store)
+        assert {n for _, n in sent} == numbers_in(store, ProductState.SENT)
+        assert [swath.name for swath in store.swaths()] == ["first"]
+
+
+def test_what_the_disk_lost_meanwhile_comes_back_from_memory(folder: Path) -> None:
+    fill(folder, MISSION, products_of_tiles(0, 60, MISSION), "first")
+    with memory.opened(folder, mission=MISSION, fails=True) as store:
+        copied = {row.id: store.data(row.id) for row in store.products()}
+    for file in folder.glob("store.db*"):
+        file.unlink()
+    with memory.opened(folder, mission=MISSION) as store:
+        assert store.path.parent == folder
+        assert {row.id: store.data(row.id) for row in store.products()} == copied
+        assert check(store).sound
+
+
+def test_a_swath_told_under_the_number_in_memory_is_told_again(folder: Path) -> None:
+    fill(folder, MISSION, products_of_tiles(0, 10, MISSION), "first")
+    with memory.opened(folder, mission=MISSION, fails=True) as store:
+        fly(store, "second")
+        _, heard = contact(store, 30_000)
+        acknowledge(store, heard)
+        fly(store, "third")
+        _, late = contact(store, 30_000)
+    with memory.opened(folder, mission=MISSION) as store:
+        acknowledge(store, late)  # of packets under the other number
+        sent, _ = contact(store)
+        assert {n for _, n in sent} >= {told.id for told in store.announcements().values()}
+
+
+def test_what_memory_forgot_of_a_swath_is_not_told_of_on_the_disk(folder: Path) -> None:
+    fill(folder, MISSION, products_of_tiles(0, 40, MISSION), "first")
+    with memory.opened(folder, mission=MISSION, fails=True) as store:
+        _, heard = contact(store)
+        acknowledge(store, heard)
+        # As the quota does with swaths that are complete and on the ground.
+        ids = [told.id for told in store.announcements().values()]
+        with store.transaction():
+            store.db.execute("DELETE FROM product WHERE id = ?", ids)
+            store.db.execute("DELETE FROM swath")
+    with memory.opened(folder, mission=MISSION) as store:
+        sent, _ = contact(store)
+        assert set(ids) <= {number for _, number in sent}
+
+
+def test_a_stop_while_the_store_cannot_be_opened_ends_idle_time(folder: Path) -> None:
+    fill(folder, MISSION, products_of_tiles(0, 8, MISSION))
+    stops = list[bool]()
+    with Flight(MISSION, folder, stop=lambda: bool(stops)) as flight:
+        moved = folder.rename(folder.with_name("moved"))
+        folder.write_bytes(b"no folder")
+        with pytest.raises(StoreError):
+            flight.reopen()
+        stops.append(True)
+        assert flight.idle()
+    assert moved.is_dir()
