@@ -131,7 +131,7 @@ class Archive:
         for name, _ in self._bundles.values():
             for row, sha256, folder, picture, whole, about in self.db.execute(_KNOWN, (name,)):
                 path = Path(folder, picture) if folder and picture else None
-                self._known[sha256, name] = _Known(row, path, json.loads(about), bool(whole))
+                self._known[sha256, name] = _Known(row, path, _told(about), bool(whole))
         self._by_path = {
             (known.path, name): known for (_, name), known in self._known.items() if known.path
         }
@@ -198,10 +198,19 @@ def bundle_name(db: sqlite3.Connection, name: str, sha256: str) -> str:
     """A bundle's name in the catalogue: its own, or with some of its digest where another bundle
     of that name has classified pictures here."""
     for candidate in (name, f"{name} {sha256[:_DIGITS]}"):
-        found = db.execute(f"{_KNOWN} LIMIT 1", (candidate,)).fetchone()
-        if found is None or json.loads(found[-1]).get("bundle_sha256") == sha256:
+        found = [_told(row[-1]).get("bundle_sha256") for row in db.execute(_KNOWN, (candidate,))]
+        if not found or next((one for one in found if one), None) == sha256:
             return candidate
     raise DataError(f"two bundles are called {name!r}", hint="give one of them another name")
+
+
+def _told(about: object) -> dict[str, Any]:
+    """What a row tells about its picture; nothing where it is damaged."""
+    try:
+        told = json.loads(about) if isinstance(about, str) else None
+    except (ValueError, RecursionError):
+        return {}
+    return told if isinstance(told, dict) else {}
 
 
 def _why(error: Exception) -> str:

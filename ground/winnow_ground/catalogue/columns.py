@@ -100,14 +100,15 @@ class Columns:
         (version,) = self._db.execute("PRAGMA data_version").fetchone()
         if version == self._version:
             return False
-        self._version = version
         self._db.execute("BEGIN")  # swaths and tiles of the same moment
         try:
             self._read_classes()
             self._read_swaths()
             self._read_tiles()
         finally:
-            self._db.execute("COMMIT")
+            if self._db.in_transaction:
+                self._db.execute("COMMIT")
+        self._version = version  # what failed is read again the next time
         return True
 
     def find(self, query: Query, *, first: int = 0, most: int = 50) -> Found:
@@ -314,17 +315,18 @@ class Columns:
             " WHERE changed > ? AND class IS NOT NULL",
             (self._seen,),
         )
-        kept, parts = None, [(self._id, self._posterior, self._key)]
+        seen, kept, parts = self._seen, None, [(self._id, self._posterior, self._key)]
         while len(read := np.fromiter(itertools.islice(cursor, _CHUNK), _ROW)):
             if kept is None and len(self._id):
                 kept = np.ones(len(self._id), bool)
             if kept is not None:
                 kept &= np.isin(self._id, read["id"], invert=True)
-            self._seen = max(self._seen, int(read["changed"].max()))
+            seen = max(seen, int(read["changed"].max()))
             read = read[read["detection"] == 1]
             swath = np.searchsorted(self.ids, read["swath"])
             key = swath * len(self.classes) + np.searchsorted(self._class_ids, read["class"])
             parts.append((read["id"].copy(), read["posterior"].copy(), key.astype(np.int32)))
+        self._seen = seen
         if kept is not None:
             parts[0] = self._id[kept], self._posterior[kept], self._key[kept]
         new = len(parts) > 1

@@ -270,7 +270,8 @@ _TROUBLE: Final = {
 
 def _opened(path: Path, mode: str, *, shared: bool = False) -> sqlite3.Connection:
     # On a disk that is read-only there is no room for SQLite's shared memory, and no need of it.
-    still = mode == "ro" and not os.access(path.parent, os.W_OK) and not _log_of(path).exists()
+    # Elsewhere another user may write it at any time: then it must not be taken for immutable.
+    still = mode == "ro" and _disk_is_read_only(path) and not _log_of(path).exists()
     with saying(path):
         db = _connected(path, f"{mode}{'&immutable=1' if still else ''}", shared=shared)
     try:
@@ -290,6 +291,13 @@ def _connected(path: Path, mode: str, *, shared: bool = False) -> sqlite3.Connec
         isolation_level=None,
         check_same_thread=not shared,
     )
+
+
+def _disk_is_read_only(path: Path) -> bool:
+    try:
+        return bool(os.statvfs(path).f_flag & os.ST_RDONLY)
+    except OSError:
+        return False
 
 
 def _log_of(path: Path) -> Path:

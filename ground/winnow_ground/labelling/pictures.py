@@ -37,6 +37,8 @@ _MOST_VIEWS: Final = 1000
 _MOST_PIXELS: Final = 120_000_000
 _MOST_COLOUR: Final = 20_000_000
 """Pixels of a colour JPEG that is decoded as grey beyond them."""
+_DECODED_BYTES: Final = 500_000_000
+"""The most memory that decoding a swath's picture may take."""
 _WIDEST: Final = 65_536
 """Lines or samples of a view; a box that came down damaged may tell any."""
 _FARTHEST: Final = 2**31
@@ -45,6 +47,24 @@ _KINDS: Final = {b"\xff\xd8\xff": "image/jpeg", b"\x89PNG\r\n\x1a\n": "image/png
 """How pictures that browsers are given begin, and what they are."""
 _QUALITY: Final = 90
 _CHUNK: Final = 500
+_STRETCHED: Final = 4_000_000
+"""Samples that percentiles are taken of, about; of more, every so many lines."""
+_LINES: Final = 64
+"""Lines that are stretched at once."""
+_COST: Final = {
+    "1": 4,
+    "L": 4,
+    "LA": 4,
+    "P": 11,
+    "RGB": 11,
+    "I;16": 8,
+    "I;16B": 8,
+    "I": 14,
+    "F": 14,
+}
+"""Bytes of memory that a pixel takes at the most while it is decoded, by Pillow's mode."""
+_MOST_COST: Final = 16
+"""Of any other mode."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,11 +123,12 @@ def digest(data: bytes) -> str:
 
 
 class Pictures:
-    """Reads pictures; those of swaths stay decoded for a while. Calls take turns, from any
+    """Reads pictures; those of swaths stay decoded for a while, `most_bytes` of them. One whose
+    decoding would take more than `most_decoded` bytes is not read. Calls take turns, from any
     thread."""
 
-    def __init__(self, most_bytes: int = _HELD_BYTES) -> None:
-        self._most, self._turn = most_bytes, threading.Lock()
+    def __init__(self, most_bytes: int = _HELD_BYTES, most_decoded: int = _DECODED_BYTES) -> None:
+        self._most, self._most_decoded, self._turn = most_bytes, most_decoded, threading.Lock()
         self._held: OrderedDict[tuple[Path, int], npt.NDArray[np.uint8]] = OrderedDict()
         self._views: OrderedDict[tuple[Path, int, Box, bool], bytes | None] = OrderedDict()
 
@@ -195,7 +216,7 @@ class Pictures:
                 return self._held[key]
             try:
                 with open_picture(path, _MOST_PIXELS) as image:
-                    pixels = _decoded(image)
+                    pixels = _decoded(image, self._most_decoded)
             except PICTURE_ERRORS:
                 return None
             self._held[key] = pixels
@@ -207,16 +228,24 @@ class Pictures:
         return sum(pixels.nbytes for pixels in self._held.values())
 
 
-def _decoded(image: Image.Image) -> npt.NDArray[np.uint8]:
-    """Deeper samples are stretched between their 1st and 99th percentile, as on pages."""
+def _decoded(image: Image.Image, most_bytes: int) -> npt.NDArray[np.uint8]:
+    """Deeper samples are stretched between their 1st and 99th percentile, as on pages. Raises
+    ValueError where that would take more memory."""
     if image.width * image.height > _MOST_COLOUR and image.format == "JPEG":
         image.draft("L", image.size)
+    size = image.width * image.height * _COST.get(image.mode, _MOST_COST)
+    if size > most_bytes:
+        raise ValueError(f"it would take {size:,} bytes")
     if not image.mode.startswith(("I", "F")):
         return np.asarray(image.convert("L" if image.mode in ("1", "L", "LA") else "RGB"))
-    deep = np.asarray(image, np.float32)
-    low, high = np.percentile(deep, (1, 99))
-    levels = 255 * np.clip((deep - low) / max(float(high - low), 1e-6), 0, 1)
-    return np.asarray(levels, np.uint8)
+    deep = np.asarray(image)
+    few = deep[:: -(-deep.size // _STRETCHED)]
+    low, high = np.percentile(few, (1, 99))
+    levels = np.empty(deep.shape, np.uint8)
+    for line in range(0, len(deep), _LINES):
+        part = deep[line : line + _LINES].astype(np.float32)
+        levels[line : line + _LINES] = 255 * np.clip((part - low) / max(high - low, 1e-6), 0, 1)
+    return levels
 
 
 def _view(pixels: npt.NDArray[np.uint8], box: Box) -> bytes | None:

@@ -29,7 +29,6 @@ from winnow_ground.serve.passwords import MOST_PASSWORD, Entry, is_password, loa
 from winnow_ground.serve.people import MOST_NAME, Person, person_of
 from winnow_ground.serve.site import Site, form_of
 
-COOKIE: Final = "winnow"
 IDLE_S: Final = 12 * 3600.0
 MOST_SESSIONS: Final = 10_000
 MOST_WAITING: Final = 20
@@ -104,7 +103,7 @@ class Passwords:
 
     def person(self, request: Request) -> Person | None:
         """Whose session the request's cookie names. Raises DataError where the file is damaged."""
-        key = _key(request.cookies.get(COOKIE, ""))
+        key = _key(request.cookies.get(_cookie(request), ""))
         session, now = self._sessions.get(key), time.monotonic()
         if session is None:
             return None
@@ -154,6 +153,12 @@ class Passwords:
         self._sessions.pop(_key(token), None)
 
 
+def _cookie(request: Request) -> str:
+    """Cookies are of a host, whatever the port: two servers on one must not take each other's."""
+    server = request.scope.get("server")
+    return f"winnow-{server[1]}" if server and server[1] else "winnow"
+
+
 def _key(token: str) -> str:
     """Sessions are kept under a digest: how long a look-up takes tells nothing about a token."""
     return hashlib.sha256(token.encode("utf-8", "replace")).hexdigest()
@@ -188,17 +193,19 @@ class _Pages:
             return answer
         if token is None:
             return self._form(request, then, "Name or password is wrong.", 401)
-        self._entrance.leave(request.cookies.get(COOKIE, ""))
+        cookie = _cookie(request)
+        self._entrance.leave(request.cookies.get(cookie, ""))
         answer = RedirectResponse(then, 303)
         secure = request.url.scheme == "https"
-        answer.set_cookie(COOKIE, token, httponly=True, samesite="strict", secure=secure)
+        answer.set_cookie(cookie, token, httponly=True, samesite="strict", secure=secure)
         return answer
 
     async def leave(self, request: Request) -> Response:
         """Log out."""
-        self._entrance.leave(request.cookies.get(COOKIE, ""))
+        cookie = _cookie(request)
+        self._entrance.leave(request.cookies.get(cookie, ""))
         answer = RedirectResponse(LOGIN, 303)
-        answer.delete_cookie(COOKIE, httponly=True, samesite="strict")
+        answer.delete_cookie(cookie, httponly=True, samesite="strict")
         return answer
 
     async def who(self, request: Request) -> Response:

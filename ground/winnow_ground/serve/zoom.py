@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from collections import OrderedDict
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,8 @@ from winnow_edge.files import printable
 MOST_KEPT: Final = 12
 """Strips whose tiles are on the disk."""
 MOST_REFUSED: Final = 1000
+REFUSED_S: Final = 60.0
+"""A picture that was refused is tried again after; memory or room on the disk may be there then."""
 PATIENCE_S: Final = 300.0
 _SAID: Final = 300
 
@@ -45,13 +48,21 @@ class NoPyramidError(Exception):
 
 
 class Pyramids:
-    """Pyramids by picture; one is made at a time."""
+    """Pyramids by picture; one is made at a time, and those that are there wait for none. What is
+    refused is so for `refused_s` seconds."""
 
-    def __init__(self) -> None:
+    def __init__(self, refused_s: float = REFUSED_S) -> None:
+        self._refused_s = refused_s
         self._home: tempfile.TemporaryDirectory[str] | None = None
         self._one = anyio.CapacityLimiter(1)
         self._made: OrderedDict[str, Pyramid] = OrderedDict()
-        self._refused: OrderedDict[str, str] = OrderedDict()
+        self._refused: OrderedDict[str, tuple[str, float]] = OrderedDict()
+        """Why, and when."""
+
+    def close(self) -> None:
+        """Take the tiles off the disk; the end of the process does so too."""
+        if self._home is not None:
+            self._home.cleanup()
 
     async def of(self, path: Path) -> Pyramid:
         """The pyramid of a picture. Raises NoPyramidError."""
@@ -60,15 +71,34 @@ class Pyramids:
         except OSError as error:
             raise NoPyramidError("the picture is not there") from error
         key = hashlib.sha256(f"{path}\0{found.st_mtime_ns}\0{found.st_size}".encode()).hexdigest()
+        if (known := self._known(key)) is not None:
+            return known
         async with self._one:
-            if key not in self._made and key not in self._refused:
-                await to_thread.run_sync(self._make, key, path)
-        if key in self._refused:
-            raise NoPyramidError(self._refused[key])
-        self._made.move_to_end(key)
-        return self._made[key]
+            if (known := self._known(key)) is not None:  # made while this one waited
+                return known
+            made = await to_thread.run_sync(self._make, key, path)
+            if isinstance(made, str):
+                self._refused[key] = made, time.monotonic()
+                while len(self._refused) > MOST_REFUSED:
+                    self._refused.popitem(last=False)
+                raise NoPyramidError(made)
+            self._made[key] = made
+            while len(self._made) > MOST_KEPT:
+                _, old = self._made.popitem(last=False)
+                await to_thread.run_sync(shutil.rmtree, old.folder, True)
+            return made
 
-    def _make(self, key: str, path: Path) -> None:
+    def _known(self, key: str) -> Pyramid | None:
+        """The pyramid, if it is there. Raises NoPyramidError where it was refused lately."""
+        why, at = self._refused.get(key, ("", 0.0))
+        if why and time.monotonic() - at < self._refused_s:
+            raise NoPyramidError(why)
+        if key in self._made:
+            self._made.move_to_end(key)
+        return self._made.get(key)
+
+    def _make(self, key: str, path: Path) -> Pyramid | str:
+        """The pyramid, or why there is none."""
         if self._home is None:
             self._home = tempfile.TemporaryDirectory(prefix="winnow-zoom-")
         folder = Path(self._home.name) / key
@@ -81,14 +111,8 @@ class Pyramids:
             why = "it took too long"
         else:
             if done.returncode == 0:
-                self._made[key] = Pyramid(folder, **json.loads(done.stdout))
-                while len(self._made) > MOST_KEPT:
-                    _, old = self._made.popitem(last=False)
-                    shutil.rmtree(old.folder, ignore_errors=True)
-                return
+                return Pyramid(folder, **json.loads(done.stdout))
             last = (done.stderr.strip().splitlines() or ["the disk is full"])[-1]
             why = printable(last)[:_SAID].replace(str(path), path.name)
         shutil.rmtree(folder, ignore_errors=True)
-        self._refused[key] = why
-        while len(self._refused) > MOST_REFUSED:
-            self._refused.popitem(last=False)
+        return why

@@ -271,3 +271,16 @@ def test_real_strips_go_in(mars_data: Path, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     found = rows(tmp_path / "mars.db", "SELECT class, count(*) FROM detection GROUP BY class")
     assert dict(found)["crater"] > 5
+
+
+def test_rows_whose_words_are_damaged_are_no_traceback(
+    archive: Path, mission: Path, tmp_path: Path
+) -> None:
+    built(archive, tmp_path / "mars.db", mission)
+    before = tiles(tmp_path / "mars.db")
+    with closing(open_catalogue(tmp_path / "mars.db", write=True)) as db:
+        for number, about in enumerate(("{", "[1]", "[" * 100_000), start=1):
+            db.execute("UPDATE swath SET about = ? WHERE id = ?", (about, number))
+    told = built(archive, tmp_path / "mars.db", mission)
+    assert told["known"] == 4  # by the digests of the pictures
+    assert tiles(tmp_path / "mars.db") == before

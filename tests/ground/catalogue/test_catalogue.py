@@ -187,12 +187,38 @@ def test_on_a_disk_that_is_read_only_a_catalogue_is_searched(
 import os, pathlib, sys
 from winnow_ground.catalogue.schema import open_catalogue
 path = pathlib.Path({str(folder / "mars.db")!r})
-os.access = lambda *_: False  # as on a disk that nobody can write to, root included
+found = os.statvfs(path)
+read_only = os.statvfs_result((*found[:8], found.f_flag | os.ST_RDONLY, found.f_namemax))
+os.statvfs = lambda _: read_only  # as on a disk that nobody can write to, root included
 db = open_catalogue(path)
 print(db.execute("SELECT count(*) FROM swath").fetchone()[0], sorted(os.listdir(path.parent)))
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "1 ['mars.db']\n"
+
+
+def test_a_folder_that_this_user_alone_cannot_write_may_change(tmp_path: Path) -> None:
+    (tmp_path / "theirs").mkdir()
+    path = tmp_path / "theirs" / "mars.db"
+    create(path).close()
+    code = f"""
+import os, pathlib
+from winnow_ground.catalogue.schema import open_catalogue
+path = pathlib.Path({str(path)!r})
+os.access = lambda *_: False  # as where somebody else owns the folder
+db = open_catalogue(path)
+print(db.execute("SELECT count(*) FROM class").fetchone()[0], flush=True)
+input()
+print(db.execute("SELECT count(*) FROM class").fetchone()[0])
+"""
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as reader:
+        assert reader.stdout is not None
+        assert reader.stdout.readline() == "0\n"
+        with closing(create(path)) as owner:
+            owner.execute("INSERT INTO class (name) VALUES ('crater')")
+        assert reader.communicate("\n")[0] == "1\n"
 
 
 def test_two_at_once_both_come_in(fly: Fly, tmp_path: Path) -> None:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
+import sqlite3
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -164,3 +166,25 @@ def test_swaths_that_are_taken_away_are_found_no_more() -> None:
         found = columns.find(Query(order="swath"))
         assert found.rows.tolist() == [1, 3, 4, 5]
         assert found.facets["swath"] == {"ESP_0": 1, "ESP_2": 1, "ESP_3": 1, "ESP_4": 1}
+
+
+def test_what_could_not_be_read_is_read_the_next_time(tmp_path: Path) -> None:
+    writer = create(tmp_path / "c.db")
+    writer.execute("INSERT INTO class (name) VALUES ('crater')")
+    writer.execute("INSERT INTO swath (name, sha256) VALUES ('one', '1')")
+    with closing(sqlite3.connect(tmp_path / "c.db", isolation_level=None)) as reader:
+        columns = Columns(reader)
+        put(writer, [(0, 0, 0.5, True)] * 3, 1)
+
+        def refuse(action: int, table: str | None, *_: object) -> int:
+            kept = (action, table) != (sqlite3.SQLITE_READ, "tile")
+            return sqlite3.SQLITE_OK if kept else sqlite3.SQLITE_DENY
+
+        reader.set_authorizer(refuse)
+        for _ in range(2):
+            with pytest.raises(sqlite3.DatabaseError):
+                columns.follow()
+        reader.set_authorizer(None)
+        assert columns.follow()
+        assert (len(columns), columns.follow()) == (3, False)
+    writer.close()

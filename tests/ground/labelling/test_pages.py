@@ -18,6 +18,7 @@ from tests.ground.labelling.conftest import Labelled
 from tests.ground.serve.serving import HOSTILE, Answer, Served, serving
 from tests.ground.serve.test_people import add_person
 from winnow_ground.labelling.answers import history
+from winnow_ground.labelling.pictures import Pictures, seen
 from winnow_ground.labelling.sets import LabelSet
 
 SECRET = "a secret that is long enough"
@@ -189,6 +190,20 @@ def test_a_tile_that_can_lie_in_no_swath_has_no_picture(
             )
             assert (place, served.get(f"/tile/{tile}/picture").status) == (place, 404)
             assert served.get(f"/label/tile/{tile}/around/9").status == 404
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "I;16"])
+def test_a_swath_that_takes_too_much_memory_is_not_decoded(
+    labelled: Labelled, tmp_path: Path, mode: str
+) -> None:
+    Image.new(mode, (512, 768), 40).save(tmp_path / "strip.png")
+    labelled.db.execute("UPDATE swath SET folder = ?, picture = 'strip.png'", (str(tmp_path),))
+    labelled.db.execute("UPDATE tile SET file = NULL")
+    (tile,) = labelled.tiles(1)
+    one = seen(labelled.db, [tile])[tile]
+    assert Pictures().tile(one) and Pictures().around(one, 3)
+    small = Pictures(most_decoded=512 * 768)
+    assert (small.tile(one), small.around(one, 3)) == (None, None)
 
 
 BAD_ANSWERS = [

@@ -56,7 +56,7 @@ def test_who_has_no_session_sees_nothing(guarded: Served) -> None:
         assert guarded.get(path).status == 401
     page = guarded.get("/?class=crater", Accept="text/html")
     assert (page.status, page.headers["location"]) == (303, "/login?next=/%3Fclass%3Dcrater")
-    assert guarded.get("/found", Cookie="winnow=" + "x" * 43).status == 401
+    assert guarded.get("/found", Cookie=f"winnow-{guarded.port}=" + "x" * 43).status == 401
     # The page that is asked for is in the request's line, whatever the Host header says.
     for host in ("x/static/", "x/login?", "x/login#", "x/static/?"):
         assert guarded.get("/found", Host=host).status in (400, 401)
@@ -73,6 +73,17 @@ def test_a_session_lasts_until_its_person_logs_out(guarded: Served) -> None:
     own = {"Origin": guarded.origin, **session}
     assert guarded.ask("POST", "/logout", b"", own).status == 303
     assert guarded.get("/found", **session).status == 401
+
+
+def test_two_servers_of_one_host_take_each_others_cookies_for_none(
+    guarded: Served, people: Path
+) -> None:
+    with serving(guarded.catalogue, "--passwords", people) as other:
+        mine, theirs = (one.session("look", SECRET.format("look")) for one in (guarded, other))
+        both = {"Cookie": f"{mine['Cookie']}; {theirs['Cookie']}"}
+        assert mine["Cookie"].split("=")[0] != theirs["Cookie"].split("=")[0]
+        assert [one.get("/who", **both).body for one in (guarded, other)] == [b"look"] * 2
+        assert other.get("/who", **mine).status == 401
 
 
 def test_the_login_leads_to_no_other_site(guarded: Served) -> None:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import io
 import json
 import os
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import anyio
 import numpy as np
 import pytest
+from anyio import to_thread
 from PIL import Image
 
 from tests.ground.serve.serving import Served, serving
@@ -17,6 +20,7 @@ from tests.running import winnow
 from winnow_edge.downlink.requests import load_requests
 from winnow_ground.catalogue.schema import create
 from winnow_ground.catalogue.wishes import Carried, carry
+from winnow_ground.serve.zoom import NoPyramidError, Pyramids
 
 BOX = {"line": 64, "sample": 128, "lines": 64, "samples": 256, "comment": "look <closer>"}
 
@@ -31,6 +35,50 @@ def strip(catalogue: Path, file: str, data: bytes | Image.Image) -> None:
     db = create(catalogue)
     db.execute("UPDATE swath SET picture = ?", (file,))
     db.close()
+
+
+def test_tiles_that_are_cut_wait_for_no_strip_that_is_being_cut(tmp_path: Path) -> None:
+    Image.new("L", (300, 300)).save(tmp_path / "done.png")
+    os.mkfifo(tmp_path / "slow.png")
+    over = []
+
+    async def refused(pyramids: Pyramids) -> None:
+        with pytest.raises(NoPyramidError):
+            await pyramids.of(tmp_path / "slow.png")
+        over.append("slow")
+
+    async def look() -> None:
+        made = await pyramids.of(tmp_path / "done.png")
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(refused, pyramids)
+            # Opens as soon as the strip is being read, and keeps its reader waiting.
+            with await to_thread.run_sync((tmp_path / "slow.png").open, "wb"):
+                assert await pyramids.of(tmp_path / "done.png") == made
+                assert over == []
+        assert over == ["slow"]
+
+    with closing(Pyramids()) as pyramids:
+        anyio.run(look)
+
+
+def test_a_strip_that_was_refused_is_tried_again(tmp_path: Path) -> None:
+    path = tmp_path / "strip.png"
+    Image.new("L", (300, 300)).save(path)
+    good, status = path.read_bytes(), path.stat()
+
+    async def again(pyramids: Pyramids) -> None:
+        path.write_bytes(bytes(len(good)))
+        os.utime(path, ns=(0, status.st_mtime_ns))
+        with pytest.raises(NoPyramidError):
+            await pyramids.of(path)
+        path.write_bytes(good)
+        os.utime(path, ns=(0, status.st_mtime_ns))
+        assert (await pyramids.of(path)).lines == 300
+
+    with closing(Pyramids(0.0)) as forgets:
+        anyio.run(again, forgets)
+    with closing(Pyramids(1e9)) as remembers, pytest.raises(NoPyramidError):
+        anyio.run(again, remembers)
 
 
 def picture(answer: bytes) -> np.ndarray[Any, Any]:
