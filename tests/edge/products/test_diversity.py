@@ -109,6 +109,48 @@ def test_a_tiles_own_thumbnail_does_not_make_its_image_stale() -> None:
     assert discounted(table, density, table, 1.0).tolist() == density.tolist()
 
 
+def many(seed: int, count: int) -> ProductTable:
+    """Pictures of one class that look much alike, two of most tiles; posteriors repeat."""
+    rng = np.random.default_rng(seed)
+    table = np.zeros(count, COLUMNS)
+    table["id"], table["swath"], table["tile"] = np.arange(count) + 1, 1, np.arange(count) // 2
+    table["kind"] = np.where(rng.random(count) < 0.5, Kind.THUMBNAIL, Kind.IMAGE)
+    table["class_index"], table["detection"], table["bytes"] = 1, True, 1000
+    table["posterior"] = rng.integers(4, 9, count) / 8
+    looks = rng.integers(60, 160, (12, 8))[rng.integers(0, 12, count // 2 + 1)]
+    looks = np.clip(looks + rng.normal(0, 6, looks.shape), 1, 255).astype(np.uint8)
+    table["sketch"] = [bytes(looks[n // 2]) for n in range(count)]
+    return ProductTable(table, CLASSES)
+
+
+@pytest.mark.parametrize("count", [127, 129, 700])
+@pytest.mark.parametrize("weight", [0.0, 0.6, 1.0])
+def test_many_pictures_are_taken_one_by_one(count: int, weight: float) -> None:
+    """However few are compared at a time: the first of the best of all, with what was sent."""
+    table, known = many(1, count), many(2, 300)
+    known.columns["tile"] += count // 4  # some of its tiles are those that wait
+    density = utilities(table, landmark_mission())
+
+    def looks(of: ProductTable) -> np.ndarray[Any, Any]:
+        octets = np.ascontiguousarray(of.columns["sketch"]).view(np.uint8)
+        return octets.reshape(len(of), SKETCH_BYTES).astype(np.float32) / 32
+
+    def alike(sent: ProductTable, which: int) -> np.ndarray[Any, Any]:
+        distance = np.square(looks(table) - looks(sent)[which]).sum(axis=1)
+        similar = np.exp(distance * np.float32(-0.5))
+        similar[table.columns["tile"] == sent.columns["tile"][which]] = 0
+        return np.where(sent.columns["kind"][which] >= table.columns["kind"], similar, 0)
+
+    near = np.max([alike(known, n) for n in range(len(known))], axis=0)
+    expected, waiting = density.copy(), np.ones(count, bool)
+    for _ in range(count):
+        score = np.where(waiting, density * (1 - weight * near), -1.0)
+        best = int(score.argmax())
+        expected[best], waiting[best] = score[best], False
+        near = np.maximum(near, alike(table, best))
+    assert discounted(table, density, known, weight).tolist() == expected.tolist()
+
+
 picture = st.tuples(
     st.sampled_from([1, 2]),
     st.sampled_from([Kind.THUMBNAIL, Kind.IMAGE]),
