@@ -33,3 +33,19 @@ Pause = Annotated[
     float,
     typer.Option("--pause", min=0.0, help="Seconds before the second try; doubles each time."),
 ]
+BundleName = Annotated[
+    str | None,
+    typer.Option(
+        "--bundle",
+        metavar="BUNDLE",
+        help="A .winnow file or a shipped name (default: hirise-windows).",
+    ),
+]
+Scales = Annotated[
+    str | None,
+    typer.Option(
+        "--scales",
+        metavar="N,N...",
+        help="How many pixels become one (default: 1,2,4, or the mission's).",
+    ),
+]

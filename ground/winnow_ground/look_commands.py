@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from winnow_base.options import AsJson
+from winnow_base.options import AsJson, BundleName, Scales
 from winnow_ground.commands import help_of
 
 if TYPE_CHECKING:
@@ -26,12 +26,7 @@ def look_command(
         list[Path],
         typer.Argument(metavar="PICTURE...", help="PNG, JPEG or PGM files, and folders of them."),
     ],
-    bundle: Annotated[
-        str | None,
-        typer.Option(
-            metavar="BUNDLE", help="A .winnow file or a shipped name (default: hirise-windows)."
-        ),
-    ] = None,
+    bundle: BundleName = None,
     threshold: Annotated[
         list[str] | None,
         typer.Option(
@@ -39,12 +34,7 @@ def look_command(
             help="Posterior from which a tile is a detection, of one class or of all; repeatable.",
         ),
     ] = None,
-    scales: Annotated[
-        str | None,
-        typer.Option(
-            metavar="N,N...", help="How many pixels become one (default: 1,2,4, or the mission's)."
-        ),
-    ] = None,
+    scales: Scales = None,
     mission: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="Look as this mission file flies: tiles, thresholds."),

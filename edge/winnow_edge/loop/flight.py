@@ -8,6 +8,7 @@ import socket
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
+from time import monotonic
 from types import TracebackType
 
 from winnow_edge.bundle import Bundle, find_bundle, open_bundle
@@ -29,6 +30,8 @@ from winnow_edge.store.scrub import scrub, trust
 from winnow_edge.store.store import Store
 
 log = logging.getLogger(__name__)
+BACK_S = 60.0
+"""How often a disk that failed for good is tried again."""
 
 
 class Flight:
@@ -36,7 +39,8 @@ class Flight:
 
     Interpreters are loaded with the first swath and kept while the bundle stays the same. `stop`
     ends the wait for another process that writes the store. Where its disk `fails` for good, the
-    store is in memory (`store.memory`).
+    store is in memory (`store.memory`); in idle time it goes back to a disk that works again, which
+    is asked every `back_s` seconds.
     """
 
     def __init__(
@@ -46,8 +50,10 @@ class Flight:
         *,
         stop: Callable[[], bool] = lambda: False,
         fails: bool = False,
+        back_s: float = BACK_S,
     ) -> None:
         self.mission, self._folder, self._stop = mission, Path(folder), stop
+        self._back_s, self._opened_at = back_s, 0.0
         self.store = self._opened(fails=fails)
         self._interpreters: Interpreters | None = None
         self._settings: dict[str, Settings] = {}
@@ -122,6 +128,8 @@ class Flight:
         which mends it. Raises StoreError where it cannot be."""
         if self._stop():
             return True  # the store may be closed, if it could not be opened anew
+        if self.in_memory and monotonic() - self._opened_at >= self._back_s:
+            self._go_back()
         try:
             ended = scrub(self.store)
             if ended and thorough:
@@ -154,7 +162,16 @@ class Flight:
             with explained(store.path):
                 self._file = os.open(store.path, os.O_PATH | os.O_CLOEXEC)
             stack.pop_all()
+        self._opened_at = monotonic()
         return store
+
+    def _go_back(self) -> None:
+        """Back to the disk, if it works again. Raises StoreError."""
+        try:
+            self.reopen()
+        except StoreTroubleError as error:
+            log.info("not yet back from memory: %s", error)
+            self.reopen(fails=True)
 
     def _close_store(self) -> None:
         file, self._file = self._file, -1

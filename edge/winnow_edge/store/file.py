@@ -151,9 +151,14 @@ def _text(octets: bytes) -> str:
 
 def _check(db: sqlite3.Connection, path: Path) -> None:
     """Raises StoreError if the database is not a store, or one of a newer version."""
-    (application,) = db.execute("PRAGMA application_id").fetchone()
-    (version,) = db.execute("PRAGMA user_version").fetchone()
-    (tables,) = db.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()
+    db.execute("BEGIN")  # all of one moment: another process may be making it
+    try:
+        (application,) = db.execute("PRAGMA application_id").fetchone()
+        (version,) = db.execute("PRAGMA user_version").fetchone()
+        (tables,) = db.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()
+    finally:
+        if db.in_transaction:
+            db.execute("ROLLBACK")
     if tables and application != APPLICATION_ID:
         (ours,) = db.execute(
             "SELECT COUNT(*) FROM sqlite_master WHERE type = 'table'"

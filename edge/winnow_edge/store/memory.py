@@ -13,6 +13,7 @@ import hashlib
 import json
 import logging
 import os
+import secrets
 import shutil
 import stat
 from collections.abc import Iterator, Sequence
@@ -31,7 +32,7 @@ from winnow_edge.products.kinds import Kind
 from winnow_edge.products.worth import density
 from winnow_edge.store.budget import PAGE, Budget
 from winnow_edge.store.file import explained
-from winnow_edge.store.returning import First, return_to, undo
+from winnow_edge.store.returning import RANGES, First, return_to, undo
 from winnow_edge.store.rows import set_state
 from winnow_edge.store.schema import (
     COUNT_EVENT,
@@ -60,8 +61,10 @@ _LATEST: Final = 200
 """So many of the latest swaths are known in memory in any case: their files may come again."""
 _ROW: Final = 96
 _BATCH: Final = 64
-_NEXT_PRODUCT, _NEXT_SWATH, _NEXT_CONTAINER = 2**47, 2**31, 2**31
-"""Where the store on the disk cannot be read, the first numbers of the one in memory."""
+_UNREAD: Final = First(2**47, 2**31, 2**31)
+"""From here on are the numbers of stores in memory of disks that could not be read."""
+_PLACES: Final = 4096
+"""Each takes one of so many ranges of them at random: more than one such store may go back."""
 _FULL: Final = "the disk fails for good, and there is no room in memory"
 
 
@@ -207,8 +210,7 @@ def _begin(folder: Path, mission: Mission) -> Path | None:
     except OSError as error:
         log.warning("%s: no store in memory: %s", kept, error.strerror)
         return None
-    first = _NEXT_PRODUCT, _NEXT_SWATH, _NEXT_CONTAINER
-    origin = Origin(str(folder), quota, *first, {}, read=False)
+    origin = Origin(str(folder), quota, *_apart(secrets.randbelow(_PLACES)), {}, read=False)
     copied, room = list[int](), Budget.of(int(quota * 1e6)).pages * PAGE // _COPIED
     with Store.open(kept, mission=_bounded(mission, origin)) as memory:
         try:
@@ -234,6 +236,11 @@ def _begin(folder: Path, mission: Mission) -> Path | None:
         folder, kept, len(copied), quota,
     )  # fmt: skip
     return kept
+
+
+def _apart(number: int) -> First:
+    """The first numbers of a range of which the store on the disk has most likely none."""
+    return First(*(at + number * width for at, width in zip(_UNREAD, RANGES, strict=True)))
 
 
 def _quota_mb(mission: Mission, base: Path) -> float:

@@ -36,10 +36,9 @@ from winnow_edge.store.store import Store
 from winnow_edge.store.writer import keeper_of
 
 _BATCH: Final = 64
-_RANGE: Final = 2**32
-"""So many product numbers are those of a store in memory."""
 _KEPT: Final = (Meta.CLOCK, Meta.CLOCK_TOLD, Meta.REQUESTS)
-_HIGHER: Final = (Meta.CONTACT, Meta.NEXT_PRODUCT, Meta.NEXT_SWATH, Meta.NEXT_CONTAINER)
+_NEXT: Final = (Meta.NEXT_PRODUCT, Meta.NEXT_SWATH, Meta.NEXT_CONTAINER)
+_HIGHER: Final = (Meta.CONTACT, *_NEXT)
 Row = tuple[Any, ...]
 
 
@@ -49,6 +48,10 @@ class First(NamedTuple):
     product: int
     swath: int
     container: int
+
+
+RANGES: Final = First(2**32, 2**18, 2**18)
+"""So many numbers are those of a store in memory."""
 
 
 def return_to(
@@ -69,7 +72,7 @@ def return_to(
         if _is_ahead(disk, memory, first, lines):
             return False
         undo(disk)
-        end = min(first.product + _RANGE, MAX_PRODUCT)
+        end = min(first.product + RANGES.product, MAX_PRODUCT)
         with disk.transaction():
             disk.set_meta(Meta.RETURNING, json.dumps([memory.store_id, first.product, end]))
             # What the disk makes meanwhile, by compaction, never gets a number of memory's.
@@ -83,21 +86,23 @@ def return_to(
 
 
 def _is_ahead(disk: Store, memory: Store, first: First, lines: Mapping[int, int] | None) -> bool:
-    """Whether the disk was written since memory went on from it."""
+    """Whether the disk was written since memory went on from it; where it could not be read then,
+    whether it has, or had, numbers of memory's range."""
     if lines is not None and any(
         swath.next_line > lines.get(swath.id, 0) for swath in disk.swaths()
     ):
         return True
     begun = _returning(disk)
-    keys = {Meta.NEXT_PRODUCT: first.product, Meta.NEXT_SWATH: first.swath,
-            Meta.NEXT_CONTAINER: first.container}  # fmt: skip
-    if begun is not None and begun[0] == memory.store_id:
-        del keys[Meta.NEXT_PRODUCT]  # this return was begun before, which raised it
-    # Not `Store.number`: rows may be there of a return that was killed.
-    return any(
-        disk.meta(key, number + 1 if disk.holds(key) else 1) > number
-        for key, number in keys.items()
-    )
+    for key, number, width in zip(_NEXT, first, RANGES, strict=True):
+        if key == Meta.NEXT_PRODUCT and begun is not None and begun[0] == memory.store_id:
+            continue  # this return was begun before, which raised it
+        # Not `Store.number`: rows may be there of a return that was killed.
+        came = disk.meta(key, number + 1 if disk.holds(key) else 1)
+        # A return raises the number of products by the width, and the disk goes on from there.
+        # Beyond are numbers of other outages.
+        if came > number and (lines is not None or came <= number + 2 * width):
+            return True
+    return False
 
 
 def _returning(disk: Store) -> tuple[int, int, int] | None:
@@ -152,7 +157,7 @@ def _take_all(disk: Store, memory: Store, copied: Sequence[int], first: First) -
     if (keeper := keeper_of(disk)) is not None:
         # What a return that is cut short would have to take apart again is not compacted.
         keeper.compactor.leaves = lambda number: (
-            number in in_both or first.product <= number < first.product + _RANGE
+            number in in_both or first.product <= number < first.product + RANGES.product
         )
     names = {swath.id: swath.classes for swath in (*disk.swaths(), *memory.swaths())}
     tells = {product.id for product in memory.announcements().values()}

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from winnow_base.errors import DataError
-from winnow_base.options import AsJson
+from winnow_base.options import AsJson, BundleName, Scales
 
 if TYPE_CHECKING:
     from winnow_base.progress import Step
@@ -33,22 +33,12 @@ def build_command(
         Path, typer.Argument(metavar="FOLDER", help="Pictures, in folders below it too.")
     ],
     to: Annotated[Path, typer.Option("--to", metavar="FILE", help="The catalogue; made if new.")],
-    bundle: Annotated[
-        str | None,
-        typer.Option(
-            metavar="BUNDLE", help="A .winnow file or a shipped name (default: hirise-windows)."
-        ),
-    ] = None,
+    bundle: BundleName = None,
     mission: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="Classify as this mission file flies."),
     ] = None,
-    scales: Annotated[
-        str | None,
-        typer.Option(
-            metavar="N,N...", help="How many pixels become one (default: 1,2,4, or the mission's)."
-        ),
-    ] = None,
+    scales: Scales = None,
     every: Annotated[
         bool,
         typer.Option(

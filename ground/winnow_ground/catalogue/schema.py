@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -305,11 +306,10 @@ def _log_of(path: Path) -> Path:
 
 
 def _prepare(db: sqlite3.Connection, path: Path, mode: str) -> None:
-    (kind,) = db.execute("PRAGMA application_id").fetchone()
-    (version,) = db.execute("PRAGMA user_version").fetchone()
-    empty = db.execute("SELECT 1 FROM sqlite_schema").fetchone() is None
+    kind, version, empty = _told(db)
     if empty and mode == "rwc":
-        db.execute("PRAGMA journal_mode = WAL")
+        _keep_a_log(db)
+        # Two that make it at once take turns; the second finds everything there.
         db.executescript(
             f"BEGIN IMMEDIATE; {SCHEMA} PRAGMA application_id = {APPLICATION_ID};"
             f"PRAGMA user_version = {VERSION}; COMMIT;"
@@ -328,6 +328,35 @@ def _prepare(db: sqlite3.Connection, path: Path, mode: str) -> None:
         )
     db.execute("PRAGMA foreign_keys = ON")
     db.execute("PRAGMA trusted_schema = OFF")
+
+
+def _told(db: sqlite3.Connection) -> tuple[int, int, bool]:
+    """Whose file it is, of which schema, and whether it is empty, all of one moment: another
+    process may be making it."""
+    db.execute("BEGIN")
+    try:
+        (kind,) = db.execute("PRAGMA application_id").fetchone()
+        (version,) = db.execute("PRAGMA user_version").fetchone()
+        empty = db.execute("SELECT 1 FROM sqlite_schema").fetchone() is None
+    finally:
+        if db.in_transaction:
+            db.execute("ROLLBACK")
+    return kind, version, empty
+
+
+def _keep_a_log(db: sqlite3.Connection) -> None:
+    """Change the file to a write-ahead log. SQLite waits for nobody here, whatever its timeout:
+    a second process that makes the file at this moment is waited for by trying again."""
+    began = time.monotonic()
+    while True:
+        try:
+            db.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError as error:
+            busy = error.sqlite_errorname.startswith("SQLITE_BUSY")
+            if not busy or time.monotonic() - began > BUSY_S:
+                raise
+            time.sleep(0.02)
 
 
 def _migrate(db: sqlite3.Connection, path: Path, mode: str) -> None:

@@ -108,9 +108,12 @@ def serve(
             catalogue, entrance, hosts, worth=worth, benches=bench or (), bundles=bundle or ()
         )
         print(f"{_address(host, listener)}  (Ctrl-C ends it)", flush=True)
+        # On loopback with passwords a proxy of this machine may say who asks, and by TLS or not.
+        proxied = passwords is not None and _is_loopback(host)
         config = uvicorn.Config(
-            app, log_level="warning", lifespan="off", proxy_headers=False, server_header=False
-        )
+            app, log_level="warning", lifespan="off", proxy_headers=proxied, server_header=False,
+            forwarded_allow_ips=["127.0.0.1", "::1"],
+        )  # fmt: skip
         uvicorn.Server(config).run(sockets=[listener])
 
 
@@ -159,7 +162,7 @@ def _is_loopback(host: str) -> bool:
 def _hosts(host: str, passwords: Path | None) -> Sequence[str]:
     """Names that requests may have for this server. Who must log in is safe from DNS rebinding:
     another name's page gets no cookie of this one's."""
-    if passwords is not None and not _is_loopback(host):
+    if passwords is not None:
         return ("*",)
     return ("localhost", "127.0.0.1", "[::1]", "::1", host)
 

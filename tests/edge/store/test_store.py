@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -170,6 +172,20 @@ def test_two_runs_of_one_swath_cannot_both_write(tmp_path: Path) -> None:
             finish(second, {})
         # A third begins where the first is.
         assert begin(two).next_tile == 4
+
+
+def test_many_may_make_a_store_at_once(tmp_path: Path) -> None:
+    mission = landmark_mission()
+    ready = threading.Barrier(4)
+
+    def opened(folder: Path) -> int:
+        ready.wait(60)
+        with Store.open(folder, mission=mission) as store:
+            return store.store_id
+
+    with ThreadPoolExecutor(4) as pool:
+        for number in range(20):
+            assert len(set(pool.map(opened, [tmp_path / f"{number}"] * 4))) == 1
 
 
 def test_a_swath_sent_before_its_end_is_told_of_again(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import secrets
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,6 +26,7 @@ from winnow_edge.store.store import Store
 from winnow_edge.testing import begin, fill, finish, landmark_mission, products_of_tiles
 
 MISSION = landmark_mission()
+TILES = (Kind.RECORD, Kind.THUMBNAIL, Kind.IMAGE)
 Sent = dict[tuple[int, int], bytes]
 """What came down, by the number of its store and its own."""
 
@@ -175,9 +177,59 @@ def test_a_store_that_cannot_be_read_does_not_keep_the_camera_waiting(folder: Pa
         assert not known & {n for _, n in sent}
     (folder / "store.db").write_bytes(whole)
     with memory.opened(folder, mission=MISSION) as store:
-        assert [swath.name for swath in store.swaths()] == ["swath", f"swath-{2**31}"]
+        on_disk, in_memory = store.swaths()
+        assert (on_disk.name, in_memory.name) == ("swath", f"swath-{in_memory.id}")
         assert known <= {row.id for row in store.products()}
         assert store.number(Meta.NEXT_PRODUCT) > max(n for _, n in sent)
+
+
+def test_a_store_that_cannot_be_read_twice_gets_all_back_twice(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    draws = iter((7, 4000, 12))  # that two are the same is rare, and leaves the second aside
+    monkeypatch.setattr(secrets, "randbelow", lambda _: next(draws))
+    fill(folder, MISSION, products_of_tiles(0, 40, MISSION))
+    sent: Sent = {}
+    for name in ("one", "two", "three"):
+        whole = (folder / "store.db").read_bytes()
+        (folder / "store.db").write_bytes(b"\xff" * len(whole))
+        with memory.opened(folder, mission=MISSION, fails=True) as store:
+            fly(store, name)
+            sent |= contact(store, 20_000)[0]
+        (folder / "store.db").write_bytes(whole)
+        with memory.opened(folder, mission=MISSION) as store:
+            assert memory.there(folder) is None
+            assert check(store).sound
+            fly(store, f"after {name}")
+            sent |= contact(store, 20_000)[0]
+    with Store.open(folder, mission=MISSION) as store:
+        names = {swath.name for swath in store.swaths()}
+        assert names > {"one", "after one", "two", "after two", "three", "after three"}
+        rows = list(store.products(kinds=TILES))
+        assert len({(row.swath, row.tile_index) for row in rows}) == 7 * 40
+        known = {row.id: store.data(row.id) for row in rows}
+    # No number stands for two things, whichever store it was sent by.
+    for (_, number), data in sent.items():
+        assert known.get(number, data) == data
+
+
+def test_a_service_that_waits_goes_back_to_a_disk_that_works_again(folder: Path) -> None:
+    fill(folder, MISSION, products_of_tiles(0, 8, MISSION), "first")
+    with Flight(MISSION, folder, fails=True, back_s=0) as flight:
+        fly(flight.store, "second")
+        aside = folder.rename(folder.with_name("aside"))
+        folder.write_bytes(b"no folder can be made here")
+        flight.idle()
+        assert flight.in_memory
+        folder.unlink()
+        aside.rename(folder)
+        flight.idle()
+        assert not flight.in_memory
+        assert [swath.name for swath in flight.store.swaths()] == ["first", "second"]
+        assert memory.there(folder) is None
+    with Flight(MISSION, folder, fails=True) as flight:
+        flight.idle()
+        assert flight.in_memory  # it has just failed
 
 
 def test_a_disk_that_was_written_meanwhile_is_left_as_it_is(

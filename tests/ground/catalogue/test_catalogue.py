@@ -7,7 +7,9 @@ import json
 import sqlite3
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -219,6 +221,19 @@ print(db.execute("SELECT count(*) FROM class").fetchone()[0])
         with closing(create(path)) as owner:
             owner.execute("INSERT INTO class (name) VALUES ('crater')")
         assert reader.communicate("\n")[0] == "1\n"
+
+
+def test_many_may_make_a_catalogue_at_once(tmp_path: Path) -> None:
+    ready = threading.Barrier(4)
+
+    def made(path: Path) -> str:
+        ready.wait(60)
+        with closing(create(path)) as db:
+            return str(db.execute("PRAGMA journal_mode").fetchone()[0])
+
+    with ThreadPoolExecutor(4) as pool:
+        for number in range(40):
+            assert set(pool.map(made, [tmp_path / f"{number}.db"] * 4)) == {"wal"}
 
 
 def test_two_at_once_both_come_in(fly: Fly, tmp_path: Path) -> None:

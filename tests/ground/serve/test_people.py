@@ -15,7 +15,7 @@ from urllib.parse import quote
 
 import pytest
 
-from tests.ground.serve.serving import WINNOW, Served, serving
+from tests.ground.serve.serving import WINNOW, Answer, Served, serving
 from tests.running import winnow
 from winnow_ground.serve.attempts import OF_ADDRESS, OF_NAME, Attempts
 
@@ -62,6 +62,22 @@ def test_who_has_no_session_sees_nothing(guarded: Served) -> None:
         assert guarded.get("/found", Host=host).status in (400, 401)
     assert guarded.get("/login").status == 200
     assert guarded.get("/static/serve.css").status == 200
+
+
+def test_behind_a_proxy_with_tls_people_log_in_each_from_an_address(guarded: Served) -> None:
+    def tried(password: str, address: str) -> Answer:
+        own = {"Host": "mars.example", "Origin": "https://mars.example"}
+        proxy = {"X-Forwarded-For": address, "X-Forwarded-Proto": "https"}
+        return guarded.log_in("look", password, **own, **proxy)
+
+    answer = tried(SECRET.format("look"), "192.0.2.1")
+    assert answer.status == 303
+    assert "secure" in answer.headers["set-cookie"].lower()
+    cookie = {"Cookie": answer.headers["set-cookie"].partition(";")[0], "Host": "mars.example"}
+    assert guarded.get("/found", **cookie).status == 200
+    said = {tried("a wrong one, and long", "192.0.2.2").status for _ in range(OF_NAME.burst + 1)}
+    assert said == {401, 429}
+    assert tried(SECRET.format("look"), "192.0.2.1").status == 303  # known from there
 
 
 def test_a_session_lasts_until_its_person_logs_out(guarded: Served) -> None:

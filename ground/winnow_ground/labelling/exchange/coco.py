@@ -22,6 +22,8 @@ from winnow_ground.labelling.exchange.lines import (
     answer_of,
     json_of,
     moment,
+    number_in,
+    text_in,
 )
 
 
@@ -68,8 +70,8 @@ def read(path: Path) -> list[Line]:
         hint = "COCO object detection has `images`, `annotations` and `categories`"
         raise DataError("is no COCO file", where=path, hint=hint)
     try:
-        images = {_whole(one["id"]): one for one in told["images"]}
-        names = {_whole(one["id"]): _text(one["name"]) for one in told["categories"]}
+        images = {number_in(one["id"]): one for one in told["images"]}
+        names = {number_in(one["id"]): text_in(one["name"]) for one in told["categories"]}
     except (KeyError, TypeError, ValueError) as error:
         hint = "every image and category has an `id`, every category a `name`"
         raise DataError("lists images or categories wrongly", where=path, hint=hint) from error
@@ -83,11 +85,11 @@ def _line(
     one: Any, where: str, images: Mapping[int, Any], names: Mapping[int, str], path: Path
 ) -> Line:
     try:
-        image, name = images[_whole(one["image_id"])], names[_whole(one["category_id"])]
+        image, name = images[number_in(one["image_id"])], names[number_in(one["category_id"])]
         left, top, wide, high = (_pixels(value) for value in one["bbox"])
         more = one.get("attributes") or {}
         place = Place(
-            _text(image["file_name"]),
+            text_in(image["file_name"]),
             image.get("store"),
             image.get("number"),
             _or_none(image.get("sha256")),
@@ -96,11 +98,11 @@ def _line(
             more.get("tile") if _named(image) else None,
             _inside(Box(top, left, high, wide), image),
         )
-        at = moment(_text(more["at"])) if more.get("at") else None
-        person, comment = _or_none(more.get("person")), _text(more.get("comment") or "")
+        at = moment(text_in(more["at"])) if more.get("at") else None
+        person, comment = _or_none(more.get("person")), text_in(more.get("comment") or "")
         answer, class_name = answer_of(name)
         return Line(
-            where, place, answer, class_name, person, at, comment, _text(more.get("sha256") or "")
+            where, place, answer, class_name, person, at, comment, text_in(more.get("sha256") or "")
         )
     except KeyError as error:
         what = f"lacks or names an unknown {printable(str(error.args[0]))[:60]}"
@@ -133,17 +135,5 @@ def _pixels(value: Any) -> int:
     return round(value)
 
 
-def _whole(value: Any) -> int:
-    if type(value) is not int:
-        raise ValueError("an id is no whole number")
-    return value
-
-
-def _text(value: Any) -> str:
-    if not isinstance(value, str):
-        raise ValueError("a name is no text")
-    return value
-
-
 def _or_none(value: Any) -> str | None:
-    return None if value in (None, "") else _text(value)
+    return None if value in (None, "") else text_in(value)

@@ -183,6 +183,20 @@ def answer_of(text: str) -> tuple[str, str | None]:
     return (text, None) if text in ANSWERS and text != SHOWS else (SHOWS, text)
 
 
+def text_in(value: Any) -> str:
+    """A text of a file from outside. Raises ValueError."""
+    if not isinstance(value, str):
+        raise ValueError("a name is no text")
+    return value
+
+
+def number_in(value: Any) -> int:
+    """A whole number of a file from outside. Raises ValueError."""
+    if type(value) is not int:
+        raise ValueError("an id, a size or a box is no whole number")
+    return value
+
+
 def text_of(path: Path) -> str:
     """The text of a file. Raises DataError."""
     try:

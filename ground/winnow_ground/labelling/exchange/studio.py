@@ -21,6 +21,8 @@ from winnow_ground.labelling.exchange.lines import (
     answer_of,
     json_of,
     moment,
+    number_in,
+    text_in,
 )
 
 _CONFIG: Final = {"from_name": "shows", "to_name": "tile", "type": "choices"}
@@ -95,8 +97,8 @@ def _task(task: Any, where: str) -> Iterator[Line]:
             continue
         meta = annotation.get("meta") or {}
         at = annotation.get("created_at")
-        person, at = _person(annotation.get("completed_by")), moment(_text(at)) if at else None
-        comment, sha256 = _text(meta.get("comment") or ""), _text(meta.get("sha256") or "")
+        person, at = _person(annotation.get("completed_by")), moment(text_in(at)) if at else None
+        comment, sha256 = text_in(meta.get("comment") or ""), text_in(meta.get("sha256") or "")
         for result in annotation["result"]:
             value = result["value"]
             kind = result.get("type", "choices")
@@ -107,24 +109,24 @@ def _task(task: Any, where: str) -> Iterator[Line]:
             else:
                 continue
             for name in value[kind]:
-                answer, class_name = answer_of(_text(name))
+                answer, class_name = answer_of(text_in(name))
                 yield Line(where, place, answer, class_name, person, at, comment, sha256)
 
 
 def _place(data: Mapping[str, Any], box: Box | None) -> Place:
     if box is not None:
-        return Place(_text(data["swath"]), data.get("store"), data.get("number"),
+        return Place(text_in(data["swath"]), data.get("store"), data.get("number"),
                      data.get("swath_sha256"), data.get("bundle"), None, box)  # fmt: skip
     own = data.get("box")
     if own is not None:
-        box = Box(*(_number(value) for value in own))
-    return Place(_text(data["swath"]), data.get("store"), data.get("number"),
+        box = Box(*(number_in(value) for value in own))
+    return Place(text_in(data["swath"]), data.get("store"), data.get("number"),
                  data.get("swath_sha256"), data.get("bundle"), data.get("tile"), box)  # fmt: skip
 
 
 def _box(value: Mapping[str, Any], result: Mapping[str, Any]) -> Box:
     """A box in percent of its picture. Raises ValueError for one outside of it."""
-    wide, high = _number(result["original_width"]), _number(result["original_height"])
+    wide, high = number_in(result["original_width"]), number_in(result["original_height"])
     x, y, w, h = (float(value[name]) for name in ("x", "y", "width", "height"))
     if not (x >= 0 and y >= 0 and w > 0 and h > 0 and x + w <= 100.001 and y + h <= 100.001):
         raise ValueError("a box lies outside of its picture")
@@ -136,16 +138,4 @@ def _box(value: Mapping[str, Any], result: Mapping[str, Any]) -> Box:
 def _person(told: Any) -> str | None:
     if isinstance(told, dict):
         told = told.get("email") or told.get("username") or told.get("id")
-    return None if told is None else f"label-studio-{told}" if type(told) is int else _text(told)
-
-
-def _number(value: Any) -> int:
-    if type(value) is not int:
-        raise ValueError("a size or a box is no whole number")
-    return value
-
-
-def _text(value: Any) -> str:
-    if not isinstance(value, str):
-        raise ValueError("a name is no text")
-    return value
+    return None if told is None else f"label-studio-{told}" if type(told) is int else text_in(told)
