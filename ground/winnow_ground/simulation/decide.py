@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -58,6 +59,27 @@ class Made:
     best: npt.NDArray[np.uint8]
     hit: npt.NDArray[np.bool_] | None
     detections: int
+
+    @cached_property
+    def bounds(self) -> list[int]:
+        """The first product of each row, and behind them all of them."""
+        return [int(at) for at in np.searchsorted(self.row, np.arange(len(self.due) + 1))]
+
+    @cached_property
+    def marked(self) -> dict[int, list[int]]:
+        """The places of `marks` by row."""
+        found: dict[int, list[int]] = {}
+        for row, place in self.marks:
+            found.setdefault(row, []).append(place)
+        return found
+
+    @cached_property
+    def renamed(self) -> dict[int, list[tuple[int, int, float]]]:
+        """Place, class and posterior of `passed` by row."""
+        found: dict[int, list[tuple[int, int, float]]] = {}
+        for row, place, class_index, posterior in self.passed:
+            found.setdefault(row, []).append((place, class_index, posterior))
+        return found
 
     @property
     def bytes(self) -> int:

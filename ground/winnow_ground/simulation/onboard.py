@@ -38,6 +38,8 @@ class Swath:
     first: int
     placed: npt.NDArray[np.int64]
     """Where each of its products is; -1: not made yet."""
+    disk: npt.NDArray[np.int64]
+    """Octets that each of its products takes on the disk."""
     complete: bool = False
 
 
@@ -91,32 +93,28 @@ class OnBoard:
     def begin(self, made: Made, observation: int, first_feature: int, now: float) -> Swath:
         """A new swath and the product that announces it."""
         placed = np.full(len(made.columns), -1, np.int64)
-        swath = Swath(
-            len(self.swaths) + 1, made, observation, self.contacts, -1, first_feature, placed
-        )
+        number, disk = len(self.swaths) + 1, on_disk(made.columns)
+        swath = Swath(number, made, observation, self.contacts, -1, first_feature, placed, disk)
         self.swaths.append(swath)
         swath.announcement = self._announce(swath.number, made.scores.about[0], now)
         return swath
 
-    def commit(self, swath: Swath, rows: tuple[int, int], now: float) -> Indices:
-        """Store what was made with these rows, [from, to), and keep the quota; where it is now."""
+    def commit(self, swath: Swath, rows: tuple[int, int], now: float) -> None:
+        """Store what was made with these rows, [from, to), and keep the quota."""
         made = swath.made
-        low, high = np.searchsorted(made.row, rows)
-        columns = made.columns[low:high].copy()
-        columns["swath"] = swath.number
-        at = self.insert(columns, now)
-        swath.placed[low:high] = at
+        low, high = made.bounds[rows[0]], made.bounds[rows[1]]
+        at = self._append(made.columns[low:high], swath.disk[low:high], now)
+        self._columns["swath"][at] = swath.number
+        swath.placed[low:high] = np.arange(at.start, at.stop)
         self._local[at] = np.arange(low, high)
-        for row, place in made.marks:
-            if rows[0] <= row < rows[1]:
+        for row in range(*rows):
+            for place in made.marked.get(row, ()):
                 self._columns["detection"][swath.placed[place]] = False
-        for row, place, class_index, posterior in made.passed:
-            if rows[0] <= row < rows[1]:
+            for place, class_index, posterior in made.renamed.get(row, ()):
                 at_place = swath.placed[place]
                 self._columns["class_index"][at_place] = class_index
                 self._columns["posterior"][at_place] = posterior
         self._quota.keep(now)
-        return at
 
     def complete(self, swath: Swath, now: float) -> None:
         """The swath is whole: its product takes the place of the one made at the beginning, or
@@ -137,28 +135,35 @@ class OnBoard:
         columns = empty_columns(1)
         columns["kind"], columns["swath"], columns["tile"] = Kind.SWATH, number, -1
         columns["class_index"], columns["bytes"] = NO_CLASS, size
-        return int(self.insert(columns, now)[0])
+        return self.insert(columns, now)
 
-    def insert(self, columns: npt.NDArray[np.void], now: float) -> Indices:
-        """Store products, whatever room there is; where they are."""
-        end = self.count + len(columns)
-        if end > len(self._columns):
-            room = max(end, 2 * len(self._columns)) - len(self._columns)
-            self._columns = np.concatenate([self._columns, np.zeros(room, COLUMNS)])
-            self._state = np.concatenate([self._state, np.zeros(room, np.uint8)])
-            self._compacted = np.concatenate([self._compacted, np.zeros(room, np.bool_)])
-            self._disk = np.concatenate([self._disk, np.zeros(room, np.int64)])
-            self._made_at = np.concatenate([self._made_at, np.zeros(room)])
-            self._local = np.concatenate([self._local, np.full(room, -1, np.int64)])
-        at = np.arange(self.count, end)
-        columns["id"] = at + 1
+    def insert(self, columns: npt.NDArray[np.void], now: float) -> int:
+        """Store products, whatever room there is; where the first is."""
+        return int(self._append(columns, on_disk(columns), now).start)
+
+    def _append(
+        self, columns: npt.NDArray[np.void], disk: npt.NDArray[np.int64], now: float
+    ) -> slice:
+        at = slice(self.count, self.count + len(columns))
+        if at.stop > len(self._columns):
+            self._grow(at.stop)
         self._columns[at] = columns
+        self._columns["id"][at] = np.arange(at.start + 1, at.stop + 1)
+        self._disk[at] = disk
         self._made_at[at] = now
-        self.count = end
-        self._disk[at] = on_disk(columns)
-        self.held += int(self._disk[at].sum())
+        self.count = at.stop
+        self.held += int(disk.sum())
         self.generated_bytes += int(columns["bytes"].sum(dtype=np.int64))
         return at
+
+    def _grow(self, least: int) -> None:
+        room = max(least, 2 * len(self._columns)) - len(self._columns)
+        self._columns = np.concatenate([self._columns, np.zeros(room, COLUMNS)])
+        self._state = np.concatenate([self._state, np.zeros(room, np.uint8)])
+        self._compacted = np.concatenate([self._compacted, np.zeros(room, np.bool_)])
+        self._disk = np.concatenate([self._disk, np.zeros(room, np.int64)])
+        self._made_at = np.concatenate([self._made_at, np.zeros(room)])
+        self._local = np.concatenate([self._local, np.full(room, -1, np.int64)])
 
     # --- what contacts ask
 

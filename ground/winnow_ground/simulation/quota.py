@@ -34,7 +34,6 @@ REMEMBERED: Final = 120
 """Octets of a picture that the ground has, of which the store remembers the sketch."""
 TAIL_SHARE: Final = 6 / 13
 """What is left of time and place of a tile in a background product (docs/background.md)."""
-_PICTURES: Final = (Kind.THUMBNAIL, Kind.IMAGE)
 Octets = npt.NDArray[np.int64]
 
 
@@ -61,7 +60,7 @@ class Board(Protocol):
     def disk(self) -> Octets: ...
     @property
     def compacted(self) -> npt.NDArray[np.bool_]: ...
-    def insert(self, columns: npt.NDArray[np.void], now: float) -> Indices: ...
+    def insert(self, columns: npt.NDArray[np.void], now: float) -> int: ...
 
 
 def on_disk(columns: npt.NDArray[np.void]) -> Octets:
@@ -115,16 +114,21 @@ class Quota:
 
     def _drop_delivered(self) -> None:
         """The data of what the ground has: pictures are remembered."""
-        board, kinds = self._board, self._board.columns["kind"]
-        pictures = np.isin(kinds, _PICTURES)
-        having = (board.state == ProductState.ACKNOWLEDGED) & (kinds != Kind.SWATH)
-        self._free(np.flatnonzero(having & pictures & (board.disk > REMEMBERED)), REMEMBERED)
-        self._free(np.flatnonzero(having & ~pictures & (board.disk > 0)))
+        places, kinds = self._delivered()
+        pictures = (kinds == Kind.THUMBNAIL) | (kinds == Kind.IMAGE)
+        self._free(places[pictures & (self._board.disk[places] > REMEMBERED)], REMEMBERED)
+        self._free(places[~pictures])
 
     def _forget_delivered(self) -> None:
+        self._free(self._delivered()[0])
+
+    def _delivered(self) -> tuple[Indices, npt.NDArray[np.uint8]]:
+        """Places and kinds of what the ground has and still takes room, but for swaths."""
         board = self._board
-        having = (board.state == ProductState.ACKNOWLEDGED) & (board.columns["kind"] != Kind.SWATH)
-        self._free(np.flatnonzero(having & (board.disk > 0)))
+        there = (board.state == ProductState.ACKNOWLEDGED) & (board.disk > 0)
+        places = np.flatnonzero(there)
+        kinds = board.columns["kind"][places]
+        return places[kinds != Kind.SWATH], kinds[kinds != Kind.SWATH]
 
     def _evict(self, states: Sequence[ProductState], *, heavy: bool, target: int) -> None:
         """Give up the least useful until the target is reached."""
@@ -149,8 +153,8 @@ class Quota:
             columns = board.columns[places]
             wanted = (columns["kind"] == Kind.RECORD) & ~columns["detection"]
             wanted &= (board.state[places] == ProductState.STORED) & (columns["tile"] > self._tile)
-            found = places[wanted]
-            found = found[np.argsort(board.columns["tile"][found], kind="stable")][:MOST_TILES]
+            found, tiles = places[wanted], columns["tile"][wanted]
+            found = found[np.argsort(tiles, kind="stable")[:MOST_TILES]]
             if len(found) >= FEWEST:
                 self._tile = int(board.columns["tile"][found[-1]])
                 self._replace(swath, found, now)
