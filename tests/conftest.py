@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,19 @@ settings.register_profile("untimed", deadline=None, suppress_health_check=[Healt
 settings.load_profile("untimed")
 
 ROOT = Path(__file__).resolve().parents[1]
+LONG = (
+    "train/test_crossval_command.py",
+    "train/test_train_command.py",
+    "train/test_crossval_teachers.py",
+    "train",
+    "first_hour",
+    "ground/test_deploy.py",
+    "ground/serve",
+    "ground/labelling",
+    "ground/simulation/test_sweep.py",
+    "edge/commands",
+)
+"""Folders and files of tests that take a minute or so, the longest first."""
 
 
 @pytest.fixture(scope="session")
@@ -33,6 +47,13 @@ def backbone_weights() -> Path:
     return folder
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Keras keeps weights in its home, which is asked for when it is loaded: here it is empty."""
+    home = tempfile.TemporaryDirectory(prefix="winnow-keras-")
+    config.add_cleanup(home.cleanup)
+    os.environ["KERAS_HOME"] = home.name
+
+
 def pytest_xdist_auto_num_workers() -> int:
     """One worker more than cores, for tests wait for disks and processes; 3 GB for each."""
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
@@ -41,5 +62,10 @@ def pytest_xdist_auto_num_workers() -> int:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Training first: a long file begun last would keep one worker busy and the others idle."""
-    items.sort(key=lambda item: not item.path.is_relative_to(ROOT / "tests" / "train"))
+    """Long files first: begun last, one would keep one worker busy and the others idle."""
+    rank = {ROOT / "tests" / name: number for number, name in enumerate(LONG)}
+
+    def place(item: pytest.Item) -> int:
+        return min((rank[p] for p in (item.path, *item.path.parents) if p in rank), default=99)
+
+    items.sort(key=place)

@@ -129,7 +129,7 @@ def swaths_and_matrix(tmp_path: Path, shapes: Path, recipe_file: Path) -> tuple[
     )
     recipe = recipe_file.read_text().replace("epochs = 3", "epochs = 1")
     recipe = recipe.replace("average_last = 2", "average_last = 1")
-    recipe = recipe.replace("dropout = 0.1", 'last = "conv_pw_2_relu"')
+    recipe = recipe.replace("dropout = 0.1\n", "")
     (tmp_path / "small.base.toml").write_text(recipe)
     return root, strip
 

@@ -21,7 +21,7 @@ def recipe(recipe_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Recip
     start, end = text.index("[train]"), text.index("[export]")
     text = text[:start] + (
         '[train]\noptimizer = "adam"\nschedule = "constant"\nwarmup_epochs = 0\nepochs = 40\n'
-        "batch = 16\nlearning_rate = 0.01\npatience = 2\n"
+        "batch = 16\nlearning_rate = 0.05\npatience = 2\n"
         '[augment]\nsymmetry = "none"\n'
     ) + text[end:]  # fmt: skip
     path = tmp_path_factory.mktemp("frozen") / "frozen.toml"
@@ -98,16 +98,16 @@ def test_features_and_heads_together_are_the_net(recipe: Recipe) -> None:
 def test_layers_up_to_a_named_one_are_not_trained(recipe_file: Path) -> None:
     from winnow_train import model
 
-    recipe = read_recipe(recipe_file, ['model.frozen_to = "conv_pw_6_relu"'])
+    recipe = read_recipe(recipe_file, ['model.frozen_to = "conv_pw_1_relu"'])
     net = model.build(recipe.model, recipe.input, {"folder": 3}, None, recipe.seed)
     learning = {layer.name for layer in net.layers if layer.trainable_weights}
     held = {layer.name for layer in net.layers if layer.weights} - learning
-    assert {"conv1", "conv1_bn", "conv_pw_6", "conv_pw_6_bn"} <= held
-    assert {"conv_dw_7", "conv_pw_13_bn", "head-folder"} <= learning
+    assert {"conv1", "conv1_bn", "conv_pw_1", "conv_pw_1_bn"} <= held
+    assert {"conv_dw_2", "conv_pw_2_bn", "head-folder"} <= learning
     # Their BatchNorms keep their statistics too.
-    before = net.get_layer("conv_pw_6_bn").moving_mean.numpy()
+    before = net.get_layer("conv_pw_1_bn").moving_mean.numpy()
     net(np.ones((4, 32, 32, 1), np.float32), training=True)
-    np.testing.assert_array_equal(net.get_layer("conv_pw_6_bn").moving_mean.numpy(), before)
+    np.testing.assert_array_equal(net.get_layer("conv_pw_1_bn").moving_mean.numpy(), before)
 
 
 def test_an_unknown_layer_to_freeze_to_is_refused(recipe_file: Path) -> None:

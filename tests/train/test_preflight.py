@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
 import sys
+import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,22 +17,32 @@ from winnow_base.background import proposed, without_background
 from winnow_base.errors import DataError
 from winnow_train.datasets import PROVENANCE, read_dataset
 
-COMMAND = """
-import sys
+COMMANDS = """
+import contextlib, io, json, sys
 from winnow_cli.app import main
-sys.argv = ["winnow", *sys.argv[1:]]
-try:
-    main()
-finally:
-    print("keras" in sys.modules, "tensorflow" in sys.modules)
+told = []
+for arguments in json.load(sys.stdin):
+    sys.argv = ["winnow", *arguments]
+    said, code = io.StringIO(), 0
+    with contextlib.redirect_stderr(said):
+        try:
+            main()
+        except SystemExit as end:
+            code = end.code
+    told.append((code, said.getvalue(), "keras" in sys.modules or "tensorflow" in sys.modules))
+json.dump(told, sys.stdout)
 """
 
 
-def train_alone(*arguments: object) -> tuple[int, str, str]:
-    """`winnow train` in a fresh interpreter; stdout says whether Keras and TensorFlow are there."""
-    command = [sys.executable, "-c", COMMAND, "train", *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True)
-    return done.returncode, done.stdout, done.stderr
+def trained_alone(*commands: tuple[object, ...]) -> list[tuple[int, str, bool]]:
+    """`winnow train` so often in one fresh interpreter: the exit code, what was said, and whether
+    Keras or TensorFlow was there after it."""
+    arguments = json.dumps([["train", *map(str, command)] for command in commands])
+    done = subprocess.run(
+        [sys.executable, "-c", COMMANDS], input=arguments, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    return [tuple(one) for one in json.loads(done.stdout)]
 
 
 def no_val(root: Path) -> str:
@@ -63,36 +74,36 @@ def bad_licence(root: Path) -> str:
     return "is no table of JSON"
 
 
-@pytest.mark.parametrize("spoil", [no_val, one_class, empty_picture, no_picture, bad_licence])
 def test_bad_data_are_refused_before_keras_is_loaded(
-    spoil: object, shapes: Path, recipe_file: Path, tmp_path: Path
+    shapes: Path, recipe_file: Path, tmp_path: Path
 ) -> None:
-    data = tmp_path / "data"
-    shutil.copytree(shapes, data)
-    assert callable(spoil)
-    says = spoil(data)
-    code, loaded, said = train_alone(recipe_file, "--data", data, "--out", tmp_path / "run")
-    assert code == 3
-    assert says in said
-    assert len(said.splitlines()) == 1
-    assert loaded.split() == ["False", "False"]
-    assert not (tmp_path / "run").exists()
+    run, says, commands = tmp_path / "run", [], []
+    for spoil in (no_val, one_class, empty_picture, no_picture, bad_licence):
+        data = shutil.copytree(shapes, tmp_path / spoil.__name__)
+        says.append(spoil(data))
+        commands.append((recipe_file, "--data", data, "--out", run))
+    for wanted, (code, said, loaded) in zip(says, trained_alone(*commands), strict=True):
+        assert (code, len(said.splitlines())) == (3, 1)
+        assert wanted in said
+        assert not loaded
+    assert not run.exists()
 
 
 def test_missing_weights_and_teachers_are_refused_before_keras_is_loaded(
     shapes: Path, recipe_file: Path, tmp_path: Path
 ) -> None:
     common = (recipe_file, "--data", shapes, "--out", tmp_path / "run")
-    for changes, says in (
-        (['--set=model.weights="mobilenet-0.25-128"'], "winnow weights fetch mobilenet-0.25-128"),
-        (["--set=distill.start=true"], "distill.start needs a run to start from"),
-        (["--teacher", tmp_path / "none.winnow"], "no such model"),
-        (["--teacher", "crater-dune"], "takes no teacher, but one is given"),
-    ):
-        code, loaded, said = train_alone(*common, *changes)
+    cases = {
+        "winnow weights fetch mobilenet-0.25-128": ['--set=model.weights="mobilenet-0.25-128"'],
+        "distill.start needs a run to start from": ["--set=distill.start=true"],
+        "no such model": ["--teacher", tmp_path / "none.winnow"],
+        "takes no teacher, but one is given": ["--teacher", "crater-dune"],
+    }
+    found = trained_alone(*((*common, *changes) for changes in cases.values()))
+    for wanted, (code, said, loaded) in zip(cases, found, strict=True):
         assert (code, len(said.splitlines())) == (3, 1)
-        assert says in said
-        assert loaded.split() == ["False", "False"]
+        assert wanted in said
+        assert not loaded
 
 
 def test_a_set_without_val_or_with_one_class_is_refused_by_the_check(
@@ -145,19 +156,22 @@ def test_which_classes_read_as_background() -> None:
     assert without_background(["crater", "dune"], (), "sigmoid") == ""
 
 
+@pytest.fixture
+def no_internet() -> Iterator[None]:
+    """Everything goes through a proxy that is not there."""
+    closed = urllib.request.ProxyHandler(dict.fromkeys(("http", "https"), "http://127.0.0.1:1"))
+    urllib.request.install_opener(urllib.request.build_opener(closed))
+    yield
+    urllib.request.install_opener(None)  # type: ignore[arg-type]
+
+
+@pytest.mark.usefixtures("no_internet")
 def test_imagenet_weights_without_a_net_are_one_line(
     shapes: Path, recipe_file: Path, tmp_path: Path
 ) -> None:
-    """Through a proxy that is not there, with nothing kept by Keras."""
-    closed = {"https_proxy": "http://127.0.0.1:1", "HTTPS_PROXY": "http://127.0.0.1:1"}
+    """With nothing kept by Keras, as the tests' KERAS_HOME sees to."""
     options = ["--set", 'model.weights="imagenet"', "--out", tmp_path / "run"]
-    code = "from winnow_cli.app import main; main()"
-    done = subprocess.run(
-        [sys.executable, "-c", code, "train", recipe_file, "--data", shapes, *options],
-        env={**os.environ, **closed, "no_proxy": "", "KERAS_HOME": str(tmp_path / "keras")},
-        capture_output=True,
-        text=True,
-    )
+    done = winnow("train", recipe_file, "--data", shapes, *options)
     assert done.returncode == 4
     says = "winnow: MobileNet: Keras cannot fetch the ImageNet weights; name a file instead"
     assert done.stderr.splitlines()[-1].startswith(says)

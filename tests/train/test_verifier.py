@@ -20,7 +20,10 @@ SIDE, CLASSES = 32, 3
 
 @pytest.fixture(scope="module")
 def learner() -> Learner:
-    settings = Model(backbone="MobileNetV2", alpha=0.35, weights="", batchnorm_momentum=0.5)
+    # With two blocks that are added to what goes past them; Keras takes its time for every layer.
+    settings = Model(
+        backbone="MobileNetV2", alpha=0.35, weights="", last="block_4_add", batchnorm_momentum=0.5
+    )
     made = verifier.build(settings, Input(SIDE, SIDE, 1), CLASSES, None, 0)
     # Untrained, a net says next to nothing: its norms see some pixels, and its head says more.
     rng = np.random.default_rng(0)

@@ -34,6 +34,7 @@ width = 32
 backbone = "MobileNet"
 alpha = 0.25
 weights = ""
+last = "conv_pw_3_relu"
 frozen = true
 [windows]
 folders = ["strips"]
