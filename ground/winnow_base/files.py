@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from winnow_edge.errors import OutputError, WinnowEdgeError
@@ -30,11 +30,16 @@ def make_folder(folder: str | Path) -> Path:
 
 
 @contextlib.contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """A folder that no other process has locked (flock(2)); the lock ends with the block."""
+def locked(folder: Path, busy: Callable[[], None] = lambda: None) -> Iterator[None]:
+    """A folder that no other process has locked (flock(2)); the lock ends with the block. `busy` is
+    called where another one has to be waited for."""
     entry = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        fcntl.flock(entry, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(entry, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            busy()
+            fcntl.flock(entry, fcntl.LOCK_EX)
         yield
     finally:
         os.close(entry)

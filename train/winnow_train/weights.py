@@ -18,7 +18,7 @@ from winnow_base.errors import DataError, NetworkError, WeightsError
 from winnow_base.files import make_folder
 from winnow_base.progress import ByteBar
 from winnow_edge.files import write_file
-from winnow_train.data.download import Patience, download
+from winnow_train.data.download import Patience, alone, download
 
 BASE_URL = "https://storage.googleapis.com/tensorflow/keras-applications"
 WEIGHTS_VARIABLE = "WINNOW_WEIGHTS"
@@ -198,18 +198,21 @@ def fetch(
     """
     target = make_folder(folder) / weights.file
     url = f"{base_url.rstrip('/')}/{weights.path}"
-    was_there = target.is_file()
-    if not was_there:
-        try:
-            download(url, target, md5=weights.md5, check=damaged, patience=patience, meter=meter)
-        except NetworkError as error:
-            raise NetworkError(
-                error.what,
-                where=error.where,
-                hint=f"bring {BASE_URL}/{weights.path} to {target} by any other way, "
-                "then give this command again to have it checked",
-            ) from error
-    return Fetched(target, _checked(weights, target), was_there)
+    with alone(target.parent):
+        was_there = target.is_file()
+        if not was_there:
+            try:
+                download(
+                    url, target, md5=weights.md5, check=damaged, patience=patience, meter=meter
+                )
+            except NetworkError as error:
+                raise NetworkError(
+                    error.what,
+                    where=error.where,
+                    hint=f"bring {BASE_URL}/{weights.path} to {target} by any other way, "
+                    "then give this command again to have it checked",
+                ) from error
+        return Fetched(target, _checked(weights, target), was_there)
 
 
 def _checked(weights: PublicWeights, target: Path) -> str:

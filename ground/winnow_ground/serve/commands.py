@@ -13,7 +13,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -213,11 +213,16 @@ def add(
 
     if not legal_name(name):
         raise DataError(f"{name!r} is no name", hint="up to 64 characters that print")
-    people = passwords.load_passwords(file) if file.exists() else {}
-    if len(people) >= passwords.MOST_PEOPLE and name not in people:
-        raise DataError(f"has {len(people):,} people already", where=file)
+    if file.is_file():
+        passwords.load_passwords(file)  # what is wrong with it is said before a password is asked
     entry = passwords.Entry(Role[role.name], passwords.hash_of(_password(name)))
-    passwords.save_passwords(file, {**people, name: entry})
+
+    def change(people: dict[str, Any]) -> None:
+        if len(people) >= passwords.MOST_PEOPLE and name not in people:
+            raise DataError(f"has {len(people):,} people already", where=file)
+        people[name] = entry
+
+    passwords.change_passwords(file, change)
     print(f"{file}: {name} may {role}")
 
 
@@ -226,11 +231,14 @@ def remove(file: _FILE, name: _NAME) -> None:
     from winnow_base.errors import DataError
 
     passwords = _passwords()
-    people = passwords.load_passwords(file)
-    if people.pop(name, None) is None:
-        known = ", ".join(sorted(people)[:20]) or "nobody"
-        raise DataError(f"{name!r} is not in it", where=file, hint=f"it has {known}")
-    passwords.save_passwords(file, people)
+    passwords.load_passwords(file)
+
+    def change(people: dict[str, Any]) -> None:
+        if people.pop(name, None) is None:
+            known = ", ".join(sorted(people)[:20]) or "nobody"
+            raise DataError(f"{name!r} is not in it", where=file, hint=f"it has {known}")
+
+    passwords.change_passwords(file, change)
     print(f"{file}: {name} is out")
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import os
 import stat
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -21,6 +21,7 @@ from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 
 from winnow_base.errors import DataError
+from winnow_base.files import locked
 from winnow_edge.errors import OutputError
 from winnow_edge.files import read_small, unwritable
 from winnow_ground.serve.people import MOST_NAME, Role, legal_name
@@ -75,8 +76,24 @@ def _entry(told: Mapping[str, Any]) -> Entry:
     return entry
 
 
-def save_passwords(path: Path, people: Mapping[str, Entry]) -> None:
-    """Write the file whole or not at all, readable by its owner alone. Raises OutputError."""
+def change_passwords(path: Path, change: Callable[[dict[str, Entry]], None]) -> None:
+    """Have `change` change the people by name of a file, or of a new one; of two that change it
+    at once, one waits. The file is written whole or not at all, readable by its owner alone.
+
+    Raises OutputError, and what `load_passwords` does for a file that is there.
+    """
+    try:
+        with locked(path.parent):
+            if path.exists() and not path.is_file():
+                raise OutputError("is no file", where=path, hint="name another one")
+            people = load_passwords(path) if path.exists() else {}
+            change(people)
+            _save(path, people)
+    except OSError as error:
+        raise unwritable(error, path) from error
+
+
+def _save(path: Path, people: Mapping[str, Entry]) -> None:
     told = {
         "format": FORMAT,
         "people": {
@@ -84,24 +101,20 @@ def save_passwords(path: Path, people: Mapping[str, Entry]) -> None:
             for name, entry in sorted(people.items())
         },
     }
-    aside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    aside = path.with_name(f".{path.name}.part")
+    aside.unlink(missing_ok=True)  # of one that was killed
     try:
-        if path.exists() and not path.is_file():
-            raise OutputError("is no file", where=path, hint="name another one")
         # Nobody else may read it at any moment.
         entry = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        try:
-            with os.fdopen(entry, "w", encoding="utf-8") as file:
-                json.dump(told, file, indent=1)
-                file.write("\n")
-                file.flush()
-                os.fsync(entry)
-            aside.replace(path)
-        except BaseException:
-            aside.unlink(missing_ok=True)
-            raise
-    except OSError as error:
-        raise unwritable(error, path) from error
+        with os.fdopen(entry, "w", encoding="utf-8") as file:
+            json.dump(told, file, indent=1)
+            file.write("\n")
+            file.flush()
+            os.fsync(entry)
+        aside.replace(path)
+    except BaseException:
+        aside.unlink(missing_ok=True)
+        raise
 
 
 def hash_of(password: str) -> str:

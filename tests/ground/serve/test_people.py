@@ -10,11 +10,13 @@ import stat
 import subprocess
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from urllib.parse import quote
 
 import pytest
 
+from tests.forked import run_text
 from tests.ground.serve.serving import WINNOW, Answer, Served, serving
 from tests.running import winnow
 from winnow_ground.serve.attempts import OF_ADDRESS, OF_NAME, Attempts
@@ -24,8 +26,8 @@ SECRET = "a long enough secret of {}"
 
 
 def add_person(file: Path, name: str, role: str, password: str) -> subprocess.CompletedProcess[str]:
-    command = [WINNOW, "passwords", "add", str(file), name, "--role", role]
-    return subprocess.run(command, input=password + "\n", capture_output=True, text=True)
+    command = ("passwords", "add", file, name, "--role", role)
+    return run_text("winnow", *command, stdin=password + "\n")
 
 
 @pytest.fixture(scope="module")
@@ -49,6 +51,17 @@ def test_a_password_file_is_its_owners_and_holds_no_password(people: Path) -> No
     assert not list(people.parent.glob("*.part"))
     listed = winnow("passwords", "list", people).stdout
     assert set(listed.splitlines()) == {f"{role}\t{role}" for role in ROLES}
+
+
+def test_people_who_are_added_at_once_are_all_in(tmp_path: Path) -> None:
+    file = tmp_path / "people.json"
+    (tmp_path / ".people.json.part").write_text("of one that was killed")
+    with ThreadPoolExecutor(4) as pool:
+        added = [pool.submit(add_person, file, name, "look", "long enough") for name in "abcd"]
+    assert [one.result().stderr for one in added] == [""] * 4
+    listed = winnow("passwords", "list", file).stdout
+    assert listed.splitlines() == [f"{name}\tlook" for name in "abcd"]
+    assert list(tmp_path.iterdir()) == [file]
 
 
 def test_who_has_no_session_sees_nothing(guarded: Served) -> None:
@@ -75,7 +88,9 @@ def test_behind_a_proxy_with_tls_people_log_in_each_from_an_address(guarded: Ser
     assert "secure" in answer.headers["set-cookie"].lower()
     cookie = {"Cookie": answer.headers["set-cookie"].partition(";")[0], "Host": "mars.example"}
     assert guarded.get("/found", **cookie).status == 200
-    said = {tried("a wrong one, and long", "192.0.2.2").status for _ in range(OF_NAME.burst + 1)}
+    said = set()
+    while 429 not in said:  # a slow machine's tries come back meanwhile
+        said.add(tried("a wrong one, and long", "192.0.2.2").status)
     assert said == {401, 429}
     assert tried(SECRET.format("look"), "192.0.2.1").status == 303  # known from there
 

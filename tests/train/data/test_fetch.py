@@ -6,12 +6,14 @@ import contextlib
 import hashlib
 import io
 import json
+import os
 import re
 import socket
 import socketserver
 import subprocess
-import sys
+import tempfile
 import threading
+import time
 import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -21,8 +23,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.forked import Process, run_text
 from tests.train.serving import Site
 from winnow_base.errors import DataError, NetworkError
+from winnow_base.files import locked
 from winnow_edge.errors import OutputError
 from winnow_train.data.catalogue import ARCHIVES, browse_path
 from winnow_train.data.download import Patience, download, fetch_json
@@ -371,16 +375,13 @@ def publish(site: Site, name: str = "hirise-v1") -> None:
 
 
 def winnow(*arguments: object) -> subprocess.CompletedProcess[str]:
-    code = "from winnow_cli.app import main; main()"
-    return subprocess.run(
-        [sys.executable, "-c", code, *map(str, arguments)], capture_output=True, text=True
-    )
+    return run_text("winnow", *arguments)
 
 
 def test_a_set_comes_whole_and_is_readable(site: Site, tmp_path: Path) -> None:
     publish(site)
     site.faults = ["", "break", "stall"]
-    where = ("--data", tmp_path, "--base-url", site.url, "--stall", 0.3, "--pause", 0.01)
+    where = ("--data", tmp_path, "--base-url", site.url, "--stall", 2, "--pause", 0.01)
     done = winnow("data", "fetch", "hirise-v1", *where)
     assert done.returncode == 0, done.stderr
     assert "10.5281/zenodo.1048301" in done.stdout
@@ -396,6 +397,20 @@ def test_a_set_comes_whole_and_is_readable(site: Site, tmp_path: Path) -> None:
     assert "already there" in again.stdout
     assert "cc-by-4.0" in again.stdout
     assert len(site.requests) == asked
+
+
+def test_a_fetch_waits_for_another_one_into_the_same_folder(site: Site, tmp_path: Path) -> None:
+    """Both would write one part file."""
+    publish(site)
+    command = ("data", "fetch", "hirise-v1", "--data", tmp_path, "--base-url", site.url)
+    with tempfile.TemporaryFile() as said:
+        with locked(tmp_path):
+            late = Process("winnow", *command, stderr=said.fileno())
+            while b"another process fetches into" not in os.pread(said.fileno(), 4096, 0):
+                time.sleep(0.02)
+            assert site.requests == []
+        assert late.wait() == 0
+    assert len(read_dataset("hirise-v1", tmp_path).tiles) == len(NAMES)
 
 
 def test_version_3_2_is_checked_against_its_published_size(site: Site, tmp_path: Path) -> None:

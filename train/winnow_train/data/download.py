@@ -6,6 +6,7 @@ A file grows as `NAME.part`, with `NAME.part.json` beside it for what is needed 
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import http.client
@@ -16,15 +17,17 @@ import ssl
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, BinaryIO, TypeVar
 
 from winnow_base.errors import DataError, NetworkError
+from winnow_base.files import locked
 from winnow_base.progress import ByteBar
 from winnow_edge.errors import OutputError
 from winnow_edge.files import read_small
+from winnow_edge.output import tell
 from winnow_edge.tables import plain_json
 
 T = TypeVar("T")
@@ -58,6 +61,17 @@ class _BrokenOffError(Exception):
     def __init__(self, why: str, wait: float = 0.0) -> None:
         super().__init__(why)
         self.wait = wait
+
+
+@contextlib.contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Inside, no other process fetches into the folder: two would write one part file."""
+
+    def say() -> None:
+        tell(f"winnow: another process fetches into {folder}; waiting for it")
+
+    with locked(folder, say):
+        yield
 
 
 def download(

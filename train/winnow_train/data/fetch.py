@@ -25,7 +25,7 @@ from winnow_train.data.catalogue import (
     browse_path,
     label_path,
 )
-from winnow_train.data.download import Patience, download, fetch_json
+from winnow_train.data.download import Patience, alone, download, fetch_json
 from winnow_train.data.unpack import unpack, unpacked_size
 from winnow_train.datasets import PROVENANCE
 
@@ -47,6 +47,17 @@ def fetch_archive(
     if folder.exists():
         return None
     base = (base_url or ZENODO).rstrip("/")
+    with alone(root):
+        if folder.exists():
+            return None
+        _fetch_archive(archive, base, folder, patience, keep_archive)
+    return folder
+
+
+def _fetch_archive(
+    archive: Archive, base: str, folder: Path, patience: Patience | None, keep_archive: bool
+) -> None:
+    root = folder.parent
     with Progress().bytes(archive.file) as meter:
         archive = _described(archive, base, patience, meter)
         _room(root, archive)
@@ -68,7 +79,6 @@ def fetch_archive(
         unpack(target, folder, advance, notes)
     if not keep_archive:
         target.unlink()
-    return folder
 
 
 def fetch_browse(
@@ -89,14 +99,15 @@ def fetch_browse(
     paths = [browse_path(observation, kind), *([label_path(observation)] if label else [])]
     folder = make_folder(root / "swaths")
     fetched = []
-    for path in paths:
-        target = folder / path.rsplit("/", 1)[1]
-        if target.exists():
-            continue
-        with Progress().bytes(target.name) as meter:
-            check = None if target.suffix == ".LBL" else _damaged
-            download(f"{base}/{path}", target, check=check, patience=patience, meter=meter)
-        fetched.append(target)
+    with alone(folder):
+        for path in paths:
+            target = folder / path.rsplit("/", 1)[1]
+            if target.exists():
+                continue
+            with Progress().bytes(target.name) as meter:
+                check = None if target.suffix == ".LBL" else _damaged
+                download(f"{base}/{path}", target, check=check, patience=patience, meter=meter)
+            fetched.append(target)
     return fetched
 
 

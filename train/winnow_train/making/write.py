@@ -108,7 +108,7 @@ def _begin(part: Path, plan: Plan) -> None:
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
         else:
-            path.unlink()
+            path.unlink(missing_ok=True)  # what another process asks the folder with
     write_file(note, digest)
 
 
