@@ -14,11 +14,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.forked import run_text
+
 WINNOW = [sys.executable, "-c", "from winnow_cli.app import main; main()", "demo"]
 
 
 def demo(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([*WINNOW, *arguments], capture_output=True, text=True, check=False)
+    return run_text("winnow", "demo", *arguments)
 
 
 @pytest.fixture(scope="module")

@@ -99,7 +99,7 @@ def _sshd(sshd: str, folder: Path, home: Path) -> Iterator[int]:
         daemon = subprocess.Popen([sshd, "-D", "-f", folder / "config", "-E", log])
         try:
             while daemon.poll() is None:
-                with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+                if _is_sshd(port):
                     yield port
                     return
                 time.sleep(0.05)
@@ -107,6 +107,15 @@ def _sshd(sshd: str, folder: Path, home: Path) -> Iterator[int]:
             daemon.terminate()
             daemon.wait()
     raise RuntimeError(f"sshd does not start: {(folder / 'log').read_text()}")
+
+
+def _is_sshd(port: int) -> bool:
+    """Whether sshd answers; another program may have taken the port meanwhile."""
+    try:
+        with socket.create_connection(("127.0.0.1", port), 60) as link:
+            return link.recv(4) == b"SSH-"
+    except OSError:
+        return False
 
 
 @pytest.fixture(scope="module")
@@ -485,7 +494,7 @@ def test_the_command_of_a_service_that_listens_takes_pass_after_pass(
                 peer.shutdown(socket.SHUT_WR)
                 assert peer.recv(1) == b""  # once the swath is committed
         service.terminate()
-        assert service.wait(60) == 0
+        assert service.wait() == 0
     with Store.open(tmp_path / "winnow" / "store", mission=None, read_only=True) as store:
         assert [(row.name, row.complete) for row in store.swaths()] == [
             ("pass-1", True),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ import numpy.typing as npt
 import pytest
 from PIL import Image
 
+from tests.forked import run, run_text
 from tests.running import winnow
 from winnow_edge.downlink.requests import Request, Requests, answer, load_requests
 from winnow_edge.errors import PacketError
@@ -60,10 +60,7 @@ def pixels_of(jpeg: bytes | None) -> npt.NDArray[np.float64]:
 
 
 def edge(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "winnow_edge.cli", "downlink", "mission.toml", *arguments],
-        cwd=folder, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+    return run_text("winnow-edge", "downlink", "mission.toml", *arguments, cwd=folder)
 
 
 def downlink(folder: Path, out: str, *more: str) -> dict[str, Any]:
@@ -235,11 +232,8 @@ def test_pictures_give_their_own_samples(tmp_path: Path, name: str) -> None:
 
 def test_a_pipe_is_not_kept(tmp_path: Path) -> None:
     write_probe(tmp_path, camera=CAMERA)
-    subprocess.run(
-        [sys.executable, "-m", "winnow_edge.cli", "run", "mission.toml", "-", "--store", "store",
-         "--name", "pass"],
-        cwd=tmp_path, input=raw().tobytes(), check=True, capture_output=True,
-    )  # fmt: skip
+    command = ("run", "mission.toml", "-", "--store", "store", "--name", "pass")
+    assert run("winnow-edge", *command, cwd=tmp_path, stdin=raw().tobytes()).returncode == 0
     assert "over a pipe or socket" in (asked_of(tmp_path, Request(1, "pass", 0, 0, 5, 5)) or "")
 
 

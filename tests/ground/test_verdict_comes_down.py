@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tests.forked import run_text
 from winnow_ground.receive import receive
 from winnow_ground.received import load_received
 from winnow_ground.report import write_report
@@ -23,12 +23,8 @@ def test_receive_and_report_say_the_verdict(fly: Callable[..., Any], tmp_path: P
     flown = fly()
     flown.add_swath("polar", seed=3, rows=2, verdict=VERDICT)
     flown.contact(tmp_path / "pass.bin", 10**7)
-    done = subprocess.run(
-        [WINNOW, "receive", tmp_path / "pass.bin", "--out", tmp_path / "in"],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    done = run_text("winnow", "receive", tmp_path / "pass.bin", "--out", tmp_path / "in")
+    assert done.returncode == 0, done.stderr
     assert done.stdout.count("verdict on") == 1
     assert f"verdict on polar: {WORDS}" in done.stdout
     told = [info.get("verdict") for info in load_received(tmp_path / "in").swaths.values()]

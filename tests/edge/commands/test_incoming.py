@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests import forked
 from winnow_edge.board.incoming import Incoming
 from winnow_edge.store.store import Store
 from winnow_edge.testing import painted_swath, write_probe
@@ -44,11 +45,11 @@ def flight(tmp_path: Path) -> Path:
 
 
 def run(flight: Path, *more: str, program: str | None = None) -> subprocess.CompletedProcess[bytes]:
-    start = ["-c", program] if program else ["-m", "winnow_edge.cli"]
     arguments = ["run", "mission.toml", "incoming", "--incoming", "--store", "store", *more]
-    return subprocess.run(
-        [sys.executable, *start, *arguments], cwd=flight, capture_output=True, check=False
-    )
+    if program is None:
+        return forked.run("winnow-edge", *arguments, cwd=flight)
+    command = [sys.executable, "-c", program, *arguments]
+    return subprocess.run(command, cwd=flight, capture_output=True, check=False)
 
 
 def swaths(flight: Path) -> list[str]:

@@ -23,6 +23,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests import forked
 from winnow_edge.board.bench import problems
 from winnow_edge.board.host import Taken
 from winnow_edge.cli import main
@@ -47,11 +48,9 @@ def command(*arguments: str | Path) -> list[str]:
 
 
 def edge(
-    folder: Path, *arguments: str | Path, stdin: bytes | None = None
+    folder: Path, *arguments: str | Path, stdin: bytes = b""
 ) -> subprocess.CompletedProcess[bytes]:
-    return subprocess.run(
-        command(*arguments), cwd=folder, input=stdin, capture_output=True, check=False
-    )
+    return forked.run("winnow-edge", *arguments, cwd=folder, stdin=stdin)
 
 
 def contents(store: Path, *, without_name: bool = False) -> list[tuple[Any, ...]]:

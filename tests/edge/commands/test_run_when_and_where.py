@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
+from tests.forked import run_text
 from winnow_edge.store.store import Store
 from winnow_edge.testing import painted_swath, write_probe
 
@@ -23,10 +23,7 @@ def flight(tmp_path: Path) -> Path:
 
 def run(flight: Path, *more: str) -> subprocess.CompletedProcess[str]:
     arguments = ["run", "mission.toml", "a.png", "--store", "store", *more]
-    return subprocess.run(
-        [sys.executable, "-m", "winnow_edge.cli", *arguments],
-        cwd=flight, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+    return run_text("winnow-edge", *arguments, cwd=flight)
 
 
 def test_start_and_place_are_told(flight: Path) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import sqlite3
 import subprocess
-import sys
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from tests.forked import run_text
 from winnow_edge.clock.host import Moment
 from winnow_edge.loop.flight import Flight
 from winnow_edge.mission import load_mission
@@ -22,12 +22,7 @@ from winnow_edge.testing import painted_swath, write_probe
 
 
 def time(*arguments: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "winnow_edge.cli", "time", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    return run_text("winnow-edge", "time", *arguments)
 
 
 def shown(store: Path) -> dict[str, Any]:

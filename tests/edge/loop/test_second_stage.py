@@ -21,6 +21,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.forked import run
 from winnow_edge.archive import pack, sha256
 from winnow_edge.board.bench import MemorySource
 from winnow_edge.bundle import (
@@ -352,11 +353,10 @@ def test_a_run_that_was_cut_off_goes_on_to_the_same_store(
     assert again.lasting() == whole.lasting()
 
 
-def run_command(folder: Path, store: str, *more: str, **how: Any) -> dict[str, Any]:
-    command = [sys.executable, "-m", "winnow_edge", "run", "mission.toml", *more]
-    done = subprocess.run(
-        [*command, "--store", store, "--json"], cwd=folder, capture_output=True, check=True, **how
-    )
+def run_command(folder: Path, store: str, *more: str, stdin: bytes = b"") -> dict[str, Any]:
+    command = ("run", "mission.toml", *more, "--store", store, "--json")
+    done = run("winnow-edge", *command, cwd=folder, stdin=stdin)
+    assert done.returncode == 0, done.stderr
     summary: dict[str, Any] = json.loads(done.stdout)
     return {k: v for k, v in summary.items() if k not in ("seconds", "threads")}
 
@@ -372,11 +372,11 @@ def test_file_pipe_and_threads_say_the_same_and_so_does_a_run_that_was_killed(
     )
     whole = run_command(tmp_path, "file", "strip.raw", "--name", "strip")
     assert min(whole["verified"], whole["refused"], whole["relabelled"]) > 0
-    piped = run_command(tmp_path, "pipe", "-", "--name", "strip", input=pixels.tobytes())
+    piped = run_command(tmp_path, "pipe", "-", "--name", "strip", stdin=pixels.tobytes())
     many = run_command(tmp_path, "many", "strip.raw", "--name", "strip", "--threads", "3")
     assert piped == many == whole
     killed_run(tmp_path, pixels)
-    resumed = run_command(tmp_path, "killed", "-", "--name", "strip", input=pixels.tobytes())
+    resumed = run_command(tmp_path, "killed", "-", "--name", "strip", stdin=pixels.tobytes())
     assert resumed == whole
     for other in ("pipe", "many", "killed"):
         assert contents(tmp_path / other)[:-1] == contents(tmp_path / "file")[:-1]

@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -54,21 +55,25 @@ except StoreError as error:
 
 @pytest.fixture(params=["1024", "4096"])
 def disk(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Path]:
-    """A disk of 24 MB whose blocks have so many octets; needs the right to mount one."""
+    """A disk of 24 MB in memory, whose blocks have so many octets; needs the right to mount one."""
     make = shutil.which("mkfs.ext4") or "/sbin/mkfs.ext4"
     if os.geteuid() != 0 or not Path(make).exists():
         pytest.skip("needs root and mkfs.ext4")
-    image, folder = tmp_path / "image", tmp_path / "disk"
+    folder = tmp_path / "disk"
     folder.mkdir()
-    image.write_bytes(bytes(24 << 20))
-    subprocess.run([make, "-q", "-F", "-b", request.param, image], check=True, capture_output=True)
-    done = subprocess.run(["mount", "-o", "loop", image, folder], capture_output=True, check=False)
-    if done.returncode:
-        pytest.skip(f"cannot mount a small disk: {done.stderr.decode().strip()}")
-    try:
-        yield folder
-    finally:
-        subprocess.run(["umount", "-l", folder], check=True)
+    memory = Path("/dev/shm")
+    with tempfile.NamedTemporaryFile(dir=memory if memory.is_dir() else tmp_path) as image:
+        image.truncate(24 << 20)
+        made = [make, "-q", "-F", "-b", request.param, image.name]
+        subprocess.run(made, check=True, capture_output=True)
+        mount = ["mount", "-o", "loop", image.name, folder]
+        done = subprocess.run(mount, capture_output=True, check=False)
+        if done.returncode:
+            pytest.skip(f"cannot mount a small disk: {done.stderr.decode().strip()}")
+        try:
+            yield folder
+        finally:
+            subprocess.run(["umount", "-l", folder], check=True)
 
 
 def filled(store: Path, swath: str) -> str:

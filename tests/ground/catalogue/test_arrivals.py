@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from tests.forked import run_text
 from tests.running import winnow
 from winnow_base.errors import CatalogueError
 from winnow_ground.catalogue.add import add_reception
@@ -92,9 +93,7 @@ def test_a_catalogue_that_is_none_costs_nothing_that_came_down(
 ) -> None:
     make(tmp_path / "mars.db")
     before = (tmp_path / "mars.db").read_bytes()
-    done = subprocess.run(
-        command(packets, tmp_path / "in", tmp_path / "mars.db"), capture_output=True, text=True
-    )
+    done = run_text("winnow", *command(packets, tmp_path / "in", tmp_path / "mars.db")[1:])
     assert done.returncode == 3
     (said,) = done.stderr.strip().splitlines()
     assert words in said and "all the same" in said
@@ -103,8 +102,7 @@ def test_a_catalogue_that_is_none_costs_nothing_that_came_down(
     assert (tmp_path / "mars.db").read_bytes() == before
     # What the line says to do does it.
     later = tmp_path / "later.db"
-    add = [WINNOW, "catalogue", "add", str(tmp_path / "in"), "--to", str(later)]
-    assert subprocess.run(add, capture_output=True).returncode == 0
+    assert winnow("catalogue", "add", tmp_path / "in", "--to", later).returncode == 0
     assert count(later, "tile") > 0
 
 

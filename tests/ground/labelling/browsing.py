@@ -3,26 +3,32 @@
 from __future__ import annotations
 
 import contextlib
-import re
-import signal
-import subprocess
+import random
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from tests.ground.labelling.conftest import Labelled
-from tests.ground.serve.browsing import chromium
-from tests.ground.serve.serving import WINNOW
+from tests.ground.serve import serving
+from tests.ground.serve.browsing import WAIT_MS
 
-WAIT_MS = 300_000
-"""Against a page that hangs, not a slow machine."""
+
+def _port_to_keep() -> int:
+    """A free port that no program is given unasked, for those lie above (ip(7)): a server that is
+    started again finds it free."""
+    while True:
+        with contextlib.suppress(OSError), socket.socket() as probe:
+            port = random.SystemRandom().randrange(20_000, 30_000)
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 class Server:
     """`winnow serve` over a catalogue, for ann."""
 
     def __init__(self, catalogue: Path) -> None:
-        self._catalogue, self._port = catalogue, 0
+        self._catalogue, self._port = catalogue, _port_to_keep()
         self.start()
 
     @property
@@ -30,35 +36,26 @@ class Server:
         return f"http://127.0.0.1:{self._port}"
 
     def start(self) -> None:
-        command = [WINNOW, "serve", str(self._catalogue), "--port", str(self._port)]
-        self._process = subprocess.Popen(
-            [*command, "--person", "ann"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        )
-        assert self._process.stdout is not None
-        port = re.search(r":(\d+)/", self._process.stdout.readline())
-        assert port, self._process.communicate()
-        self._port = int(port[1])
+        self._server = serving.Server(self._catalogue, "--port", self._port, "--person", "ann")
 
     def kill(self) -> None:
-        """As `kill -9` does."""
-        self._process.kill()
-        self._process.communicate()
+        self._server.kill()
 
     def end(self) -> None:
-        self._process.send_signal(signal.SIGINT)
-        _, err = self._process.communicate()
-        assert "Traceback" not in err
+        self._server.end()
 
 
 @contextlib.contextmanager
-def browser_page() -> Iterator[Any]:
-    """A page of Chromium; errors of its scripts fail the test, a server that is away does not."""
+def browser_page(browser: Any) -> Iterator[Any]:
+    """A page of its own session; errors of its scripts fail the test, a server that is away does
+    not."""
     errors: list[str] = []
-    with chromium() as browser:
-        page = browser.new_page()
-        page.set_default_timeout(WAIT_MS)
-        page.on("pageerror", lambda error: errors.append(str(error)))
-        yield page
+    context = browser.new_context()
+    context.set_default_timeout(WAIT_MS)
+    page = context.new_page()
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    yield page
+    context.close()
     assert errors == []
 
 

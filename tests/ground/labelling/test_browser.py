@@ -10,6 +10,7 @@ import pytest
 
 from tests.ground.labelling.browsing import Server, browser_page, drained, says
 from tests.ground.labelling.conftest import Labelled
+from tests.ground.serve.browsing import chromium
 
 
 @pytest.fixture
@@ -19,9 +20,15 @@ def server(labelled: Labelled) -> Iterator[Server]:
     held.end()
 
 
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with chromium() as opened:
+        yield opened
+
+
 @pytest.fixture
-def page(server: Server) -> Iterator[Any]:
-    with browser_page() as opened:
+def page(browser: Any, server: Server) -> Iterator[Any]:
+    with browser_page(browser) as opened:
         yield opened
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-WAIT_MS = 120_000
+WAIT_MS = 600_000
 """Against a page that hangs, not a slow machine."""
 _NAMES = ("chromium", "chromium-browser", "google-chrome")
 PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "color_scheme": "dark"}
@@ -26,7 +26,9 @@ def chromium() -> Iterator[Any]:
     with playwright.sync_playwright() as driver:
         if found is None and not Path(driver.chromium.executable_path).is_file():
             pytest.skip("no Chromium; `playwright install chromium` or a package has one")
-        browser = driver.chromium.launch(executable_path=found, args=["--no-sandbox"])
+        browser = driver.chromium.launch(
+            executable_path=found, args=["--no-sandbox"], timeout=WAIT_MS
+        )
         yield browser
         browser.close()
 

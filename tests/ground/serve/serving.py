@@ -5,14 +5,17 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
+import os
 import re
 import signal
-import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlencode
+
+from tests.forked import Process
 
 HOSTILE = "<script>alert(1)</script>\"'&../x"
 WINNOW = str(Path(sys.executable).parent / "winnow")
@@ -66,18 +69,48 @@ class Served(NamedTuple):
         return {"Cookie": answer.headers["set-cookie"].partition(";")[0]}
 
 
+class Server:
+    """`winnow serve` over a catalogue, at the port that it tells."""
+
+    def __init__(self, catalogue: Path, *options: object) -> None:
+        said, out = os.pipe()
+        self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115  closed at its end
+        err = self._errors.fileno()
+        self.process = Process("winnow", "serve", catalogue, *options, stdout=out, stderr=err)
+        os.close(out)
+        with os.fdopen(said) as told:
+            port = re.search(r":(\d+)/", told.readline())
+        if port is None:
+            self.process.wait()
+            raise AssertionError(self.errors())
+        self.port = int(port[1])
+
+    def errors(self) -> str:
+        with self._errors as errors:
+            errors.seek(0)
+            return errors.read()
+
+    def kill(self) -> None:
+        """As `kill -9` does."""
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait()
+        self._errors.close()
+
+    def end(self) -> None:
+        """As Ctrl-C does; without a traceback."""
+        self.process.send_signal(signal.SIGINT)
+        self.process.wait()
+        assert "Traceback" not in self.errors()
+
+    def __enter__(self) -> Server:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.end()
+
+
 @contextlib.contextmanager
 def serving(catalogue: Path, *options: object) -> Iterator[Served]:
     """`winnow serve` at a free port, until the block is left; it ends without a traceback."""
-    command = [WINNOW, "serve", str(catalogue), "--port", "0", *map(str, options)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    try:
-        said = process.stdout.readline()
-        port = re.search(r":(\d+)/", said)
-        assert port, process.communicate()
-        yield Served(int(port[1]), catalogue, process.pid)
-    finally:
-        process.send_signal(signal.SIGINT)
-        _, err = process.communicate()
-    assert "Traceback" not in err
+    with Server(catalogue, "--port", 0, *options) as server:
+        yield Served(server.port, catalogue, server.process.pid)

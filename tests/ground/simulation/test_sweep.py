@@ -248,23 +248,25 @@ def test_the_command_writes_parquet_and_a_page(place: Path) -> None:
         assert winnow("simulate", *arguments).returncode == code
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 def wait_for(condition: object, process: subprocess.Popen[bytes]) -> None:
     while not condition():  # type: ignore[operator]
         assert process.poll() is None
         time.sleep(0.05)
 
 
+def address_in(file: Path) -> str:
+    """The address that a scheduler has written down; none before it has written all of it."""
+    try:
+        return str(json.loads(file.read_text())["address"])
+    except (OSError, ValueError):
+        return ""
+
+
 @contextlib.contextmanager
 def cluster(folder: Path, workers: int) -> Iterator[tuple[str, list[subprocess.Popen[bytes]]]]:
     """A scheduler and workers in processes of their own; the scheduler is the first process."""
     pytest.importorskip("distributed")
-    address = f"tcp://127.0.0.1:{free_port()}"
+    file = folder / "scheduler.json"
     quiet = {"cwd": folder, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     started = []
 
@@ -273,14 +275,17 @@ def cluster(folder: Path, workers: int) -> Iterator[tuple[str, list[subprocess.P
         started.append(subprocess.Popen(command, **quiet))  # type: ignore[call-overload]
 
     try:
-        start("scheduler", "--host", address, "--no-dashboard")
+        start("scheduler", "--host", "tcp://127.0.0.1:0", "--no-dashboard",
+              "--scheduler-file", str(file))  # fmt: skip
+        wait_for(lambda: address_in(file), started[0])
+        address = address_in(file)
         for n in range(workers):
             start("worker", address, "--no-nanny", "--nthreads", "1", "--name", f"w{n}",
                   "--no-dashboard", "--local-directory", str(folder / f"w{n}"))  # fmt: skip
         from distributed import Client
 
-        with Client(address, timeout=120, set_as_default=False) as client:
-            client.wait_for_workers(workers, timeout=240)
+        with Client(address, timeout=900, set_as_default=False) as client:
+            client.wait_for_workers(workers)
         yield address, started
     finally:
         for process in started:
@@ -348,6 +353,7 @@ def test_processes_here_find_the_same(place: Path) -> None:
 @pytest.mark.parametrize("address", ["tcp://127.0.0.1:{port}", "nonsense", "http://x", ""])
 def test_a_scheduler_that_is_not_there_is_said(place: Path, address: str) -> None:
     pytest.importorskip("distributed")
-    asked = address.format(port=free_port())
-    with pytest.raises(NetworkError, match="no scheduler answers"):
+    with socket.socket() as deaf, pytest.raises(NetworkError, match="no scheduler answers"):
+        deaf.bind(("127.0.0.1", 0))
+        asked = address.format(port=deaf.getsockname()[1])
         run_sweep(load_sweep(place / "s.toml"), place / "out", scheduler=asked)
