@@ -17,7 +17,8 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.harness import arguments, medians, report, turns
-from winnow_ground.catalogue.columns import Columns, Query
+from winnow_ground.catalogue.columns import Columns
+from winnow_ground.catalogue.facets import Query
 from winnow_ground.catalogue.schema import changes, create, open_catalogue
 
 DETECTIONS, SWATHS = 3_700_000, 16_344

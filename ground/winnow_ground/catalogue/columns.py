@@ -6,14 +6,25 @@ slider. SQLite would scan the table for each of them; three NumPy columns are sc
 
 from __future__ import annotations
 
-import itertools
 import sqlite3
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
+
+from winnow_ground.catalogue.facets import NO_SWATHS, Query, chosen, read_swaths
+from winnow_ground.catalogue.held import (
+    Held,
+    Numbered,
+    Told,
+    nothing,
+    read_all,
+    read_new,
+    renumbered,
+)
+from winnow_ground.catalogue.kept import Beside, State
 
 FACETS: Final = ("class", "instrument", "bundle", "verdict", "year", "swath")
 """What detections are counted by; all but the class are told by the swath."""
@@ -22,39 +33,12 @@ ORDERS: Final = ("confidence", "unsure", "value", "novelty", "newest", "swath")
 detections of the catalogue, in bits, times the posterior; no picture is looked at for it."""
 MOST_VALUES: Final = 200
 """Values of a facet that are counted for a person; a text narrows down what they are of."""
-_ROW: Final = np.dtype(
-    [("id", "i8"), ("swath", "i8"), ("class", "i8"), ("posterior", "f4"), ("detection", "i1"),
-     ("changed", "i8")]
-)  # fmt: skip
 _CHUNK: Final = 100_000
+_RARE: Final = 50
+"""Fewer than one in so many are looked up by their keys, not found among the others."""
 BLOCK, _TABLE = 1 << 18, 4_000_000
 """Detections between two rows of the table of counts, at the least; cells that it has, at the
 most (four octets each)."""
-Coded = tuple[npt.NDArray[Any], npt.NDArray[np.int64]]
-"""The different values of a facet, sorted, and which of them each swath has."""
-
-
-@dataclass(frozen=True)
-class Query:
-    """What is looked for; an empty choice takes all.
-
-    `chosen` maps a facet to the values that are wanted; `lowest` and `highest` bound the
-    posterior; `least` is how many finds a swath must have at the least; `text` must stand in the
-    swath's name; `box` is south, west, north, east in degrees (west over east: across the date
-    line); `since` and `until` bound the start of the swath (UTC, ISO 8601). `worth` maps classes to
-    utilities for the order `value`; a class that it lacks is worth 1.
-    """
-
-    chosen: Mapping[str, frozenset[str]] = field(default_factory=dict)
-    lowest: float = 0.0
-    highest: float = 1.0
-    least: int = 0
-    text: str = ""
-    box: tuple[float, float, float, float] | None = None
-    since: str = ""
-    until: str = ""
-    order: str = "confidence"
-    worth: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -76,24 +60,44 @@ class Columns:
     """Detections and swaths of a catalogue, in memory; `follow` brings in what is new.
 
     Detections lie in the order of their posterior, so a slider is a slice and a page of the surest
-    is its end. `_key` is swath x classes + class, so one count of it answers every facet. `_before`
-    has these counts over all that lies before each block, so that a slice costs two blocks.
+    is its end. A key is swath x classes + class, so one count of it answers every facet. `_before`
+    has these counts over all that lies before each block, so that a slice costs two blocks; the
+    order by key finds the detections of a swath without a look at the others.
+
+    What is kept `beside` the catalogue of its state is taken; `told` is given the share that was
+    read while everything is read.
     """
 
-    def __init__(self, db: sqlite3.Connection, block: int = BLOCK) -> None:
-        self._db, self._least_block = db, block
-        self._seen = self._version = -1
-        self._id = np.zeros(0, np.int64)
-        self._posterior = np.zeros(0, np.float32)
-        self._key = np.zeros(0, np.int32)
+    def __init__(
+        self,
+        db: sqlite3.Connection,
+        block: int = BLOCK,
+        *,
+        beside: Beside | None = None,
+        told: Told | None = None,
+    ) -> None:
+        self._db, self._least_block, self._beside, self._told = db, block, beside, told
+        self._version = -1
+        self._held: Held | None = None
+        self._swaths = NO_SWATHS
         self._block, self._before = 1, np.zeros((1, 0), np.int32)
-        self.ids = np.zeros(0, np.int64)
+        self._numbered = Numbered(np.zeros(0, np.int64), np.zeros(0, np.int64))
+        """What the keys are made of."""
         self.classes: list[str] = []
         self._of_class = np.zeros(0, np.int64)
         self.follow()
 
     def __len__(self) -> int:
-        return len(self._id)
+        return len(self._rows)
+
+    @property
+    def _rows(self) -> Held:
+        return self._held or nothing()
+
+    @property
+    def version(self) -> int:
+        """The state that was read last: another number after each change."""
+        return self._version
 
     def follow(self) -> bool:
         """Read what has changed since the last time; whether anything had."""
@@ -102,41 +106,68 @@ class Columns:
             return False
         self._db.execute("BEGIN")  # swaths and tiles of the same moment
         try:
-            self._read_classes()
-            self._read_swaths()
-            self._read_tiles()
+            kinds = self._db.execute("SELECT id, name FROM class ORDER BY id").fetchall()
+            self.classes = [row[1] for row in kinds]
+            self._swaths = read_swaths(self._db, self._swaths)
+            classes = np.array([row[0] for row in kinds], np.int64)
+            self._read_tiles(Numbered(self._swaths.ids, classes))
         finally:
             if self._db.in_transaction:
                 self._db.execute("COMMIT")
         self._version = version  # what failed is read again the next time
         return True
 
-    def find(self, query: Query, *, first: int = 0, most: int = 50) -> Found:
-        """Count what the query finds, and take `most` of it from number `first` on."""
+    def keepable(self) -> tuple[State, Held] | None:
+        """What can be kept beside the catalogue for the next start, and for which state of it; None
+        where it has changed since it was read, or a moment ago."""
+        state = self._beside.settled() if self._beside is not None else None
+        if self._beside is None or self._held is None or state is None:
+            return None
+        (version,) = self._db.execute("PRAGMA data_version").fetchone()
+        if version != self._version or self._beside.settled() != state:
+            return None
+        return state, self._held
+
+    def find(
+        self, query: Query, *, first: int = 0, most: int = 50, facets: Sequence[str] = FACETS
+    ) -> Found:
+        """Count what the query finds, by each of `facets`, and take `most` of it from number
+        `first` on."""
         span = self._span(query)
         counts = self._counts(span)
-        wanted = _chosen(query, "class", np.array(self.classes, object))
-        passing = self._passing(query)
+        wanted = chosen(query, "class", self.classes)
+        wanted_counts = counts @ wanted.astype(np.int64)
+        passing = self._swaths.passing(query)
         if query.least > 1:
-            passing["least"] = (counts * wanted).sum(axis=1) >= query.least
-        every = np.logical_and.reduce(list(passing.values()))
-        facets = {}
-        for name in FACETS:
-            others = np.logical_and.reduce([mask for key, mask in passing.items() if key != name])
-            facets[name] = self._facet(name, counts, others, wanted)
-        allowed = every[:, None] & wanted
-        finds = (counts * allowed).sum(axis=1)
-        page = self._page(query, span, allowed, finds, first, most)
-        return Found(int(finds.sum()), int((finds > 0).sum()), facets, page)
+            passing["least"] = wanted_counts >= query.least
+        every = _all(passing, len(self.ids))
+        told = {}
+        for name in facets:
+            others = every
+            if name in passing:
+                rest = {key: mask for key, mask in passing.items() if key != name}
+                others = _all(rest, len(self.ids))
+            told[name] = self._facet(name, counts, others, wanted_counts)
+        finds = wanted_counts * every
+        page = self._page(query, span, every[:, None] & wanted, counts, first, most)
+        return Found(int(finds.sum()), int(np.count_nonzero(finds)), told, page)
 
     def known(self, facet: str) -> frozenset[str]:
         """The values of a facet that any swath or detection has."""
-        return frozenset(self.classes if facet == "class" else self._values[facet][0].tolist())
+        return frozenset(
+            self.classes if facet == "class" else self._swaths.values[facet][0].tolist()
+        )
+
+    @property
+    def ids(self) -> npt.NDArray[np.int64]:
+        """Ids of the swaths."""
+        return self._numbered.swaths
 
     def _span(self, query: Query) -> slice:
         """The detections between the two ends of the slider."""
-        low = np.searchsorted(self._posterior, np.float32(query.lowest), side="left")
-        high = np.searchsorted(self._posterior, np.float32(query.highest), side="right")
+        posterior = self._rows.posterior
+        low = np.searchsorted(posterior, np.float32(query.lowest), side="left")
+        high = np.searchsorted(posterior, np.float32(query.highest), side="right")
         return slice(int(low), int(high))
 
     def _counts(self, span: slice) -> npt.NDArray[np.int64]:
@@ -150,10 +181,10 @@ class Columns:
         return (counts + self._count(last * self._block, span.stop)).reshape(shape)
 
     def _count(self, start: int, stop: int) -> npt.NDArray[np.int64]:
-        return np.bincount(self._key[start:stop], minlength=len(self.ids) * len(self.classes))
+        return np.bincount(self._rows.key[start:stop], minlength=self._numbered.cells)
 
     def _count_blocks(self) -> None:
-        cells = max(1, len(self.ids) * len(self.classes))
+        cells = max(1, self._numbered.cells)
         blocks = min(len(self) // self._least_block, _TABLE // cells)
         self._block = -(-len(self) // blocks) if blocks else len(self) + 1
         self._before = np.zeros((blocks + 1, cells), np.int32)
@@ -162,65 +193,74 @@ class Columns:
             self._before[block + 1] = self._before[block] + self._count(
                 start, min(start + self._block, len(self))
             )
-
-    def _passing(self, query: Query) -> dict[str, npt.NDArray[np.bool_]]:
-        """Which swaths each of the choices lets through."""
-        passing = {"all": np.ones(len(self.ids), bool)}
-        for facet, (values, codes) in self._values.items():
-            if query.chosen.get(facet):
-                passing[facet] = _chosen(query, facet, values)[codes]
-        if query.text:
-            text = query.text.casefold()
-            passing["text"] = np.array([text in name for name in self._plain], bool)
-        if query.since or query.until:
-            known = self._starts != ""
-            late = self._starts >= query.since
-            passing["date"] = known & late & (self._starts <= (query.until or "~"))
-        if query.box is not None:
-            passing["box"] = _within(self._places, query.box)
-        return passing
+        # Where the detections of each key begin in the order by key.
+        self._begin = np.zeros(self._numbered.cells + 1, np.int64)
+        np.cumsum(self._count(0, len(self)), out=self._begin[1:])
 
     def _facet(
         self,
         name: str,
         counts: npt.NDArray[np.int64],
         others: npt.NDArray[np.bool_],
-        wanted: npt.NDArray[np.bool_],
+        wanted_counts: npt.NDArray[np.int64],
     ) -> dict[str, int]:
         if name == "class":
-            return _counted(np.array(self.classes, object), counts[others].sum(axis=0))
-        values, codes = self._values[name]
-        finds = (counts * wanted).sum(axis=1) * others
-        totals = np.zeros(len(values), np.int64)
-        np.add.at(totals, codes, finds)
-        return _counted(values, totals)
+            return _counted(np.array(self.classes, object), others.astype(np.int64) @ counts)
+        values, codes = self._swaths.values[name]
+        # Sums are exact: a double counts to 2^53.
+        totals = np.bincount(codes, wanted_counts * others, minlength=len(values))
+        return _counted(values, totals.astype(np.int64))
 
     def _page(
         self,
         query: Query,
         span: slice,
         allowed: npt.NDArray[np.bool_],
-        finds: npt.NDArray[np.int64],
+        counts: npt.NDArray[np.int64],
         first: int,
         most: int,
     ) -> npt.NDArray[np.int64]:
-        flat, order = allowed.ravel(), query.order
+        ids, order, finds = self._rows.id, query.order, counts * allowed
+        if order in ("newest", "swath"):
+            rank = self._swaths.newest if order == "newest" else np.arange(len(self.ids))
+            return ids[self._by_swath(span, finds, rank, first + most)[first:]]
         if order in ("value", "novelty"):
             weights = self._worth(query.worth) if order == "value" else self._rarity()
-            return self._id[self._heaviest(span, flat, weights, first + most)[first:]]
-        if order not in ("newest", "swath"):
-            taken = self._walk(span, flat, first + most, back=order != "unsure")
-            return self._id[taken[first:]]
-        # The swaths that the page reaches, in order; then their detections, the surest first.
-        rank = self._newest if order == "newest" else np.arange(len(self.ids))
-        upto = np.searchsorted(np.cumsum(finds[rank]), first + most, side="left") + 1
+            largest = weights[finds.any(axis=0)].max(initial=0)
+            rows = self._heaviest(span, allowed.ravel(), (weights, largest), first + most)
+            return ids[rows[first:]]
+        back, total = order != "unsure", int(finds.sum())
+        if total * _RARE < span.stop - span.start:
+            taken = np.sort(self._of_keys(np.flatnonzero(finds), span))
+            taken = taken[::-1][: first + most] if back else taken[: first + most]
+        else:
+            taken = self._walk(span, allowed.ravel(), first + most, back=back)
+        return ids[taken[first:]]
+
+    def _by_swath(
+        self,
+        span: slice,
+        finds: npt.NDArray[np.int64],
+        rank: npt.NDArray[np.int64],
+        most: int,
+    ) -> npt.NDArray[np.int64]:
+        """Numbers of the first `most` detections where swaths have this rank, the surest of a swath
+        first."""
+        upto = np.searchsorted(np.cumsum(finds.sum(axis=1)[rank]), most, side="left") + 1
         place = np.full(len(self.ids), -1)
         place[rank[:upto]] = np.arange(min(int(upto), len(rank)))
-        reached = allowed & (place >= 0)[:, None]
-        rows = np.flatnonzero(reached.ravel()[self._key[span]])
-        swath = place[self._key[span][rows] // max(len(self.classes), 1)]
-        ordered = rows[np.lexsort((-rows, swath))][first : first + most]
-        return self._id[span][ordered]
+        reached = finds * (place >= 0)[:, None]
+        rows = self._of_keys(np.flatnonzero(reached), span)
+        swath = place[self._rows.key[rows] // max(len(self.classes), 1)]
+        return rows[np.lexsort((-rows, swath))][:most]
+
+    def _of_keys(self, keys: npt.NDArray[np.int64], span: slice) -> npt.NDArray[np.int64]:
+        """Numbers of the detections of these keys within the span."""
+        starts, counts = self._begin[keys], self._begin[keys + 1] - self._begin[keys]
+        ends = np.cumsum(counts)
+        within = np.arange(ends[-1] if len(ends) else 0) - np.repeat(ends - counts, counts)
+        rows = self._rows.by_key[np.repeat(starts, counts) + within].astype(np.int64)
+        return rows[(rows >= span.start) & (rows < span.stop)]
 
     def _walk(
         self, span: slice, flat: npt.NDArray[np.bool_], most: int, *, back: bool
@@ -231,7 +271,7 @@ class Columns:
         while have < most and low < high:
             part = slice(max(low, high - _CHUNK), high) if back else slice(low, low + _CHUNK)
             part = slice(part.start, min(part.stop, high))
-            rows = np.flatnonzero(flat[self._key[part]]) + part.start
+            rows = np.flatnonzero(flat[self._rows.key[part]]) + part.start
             taken.append(rows[::-1] if back else rows)
             have += len(rows)
             low, high = (low, part.start) if back else (part.stop, high)
@@ -250,109 +290,65 @@ class Columns:
         self,
         span: slice,
         flat: npt.NDArray[np.bool_],
-        weights: npt.NDArray[np.float32],
+        weighed: tuple[npt.NDArray[np.float32], np.float32],
         most: int,
     ) -> npt.NDArray[np.int64]:
-        """Numbers of the `most` detections with the largest weight times posterior.
+        """Numbers of the `most` detections with the largest weight times posterior; `weighed` has
+        the weights of the classes, and the largest of those that are found.
 
         They are looked for from the surest down, until none that is left can be among them.
         """
+        weights, largest = weighed
         of_key = np.tile(weights, len(self.ids))
         rows, scores = np.zeros(0, np.int64), np.zeros(0, np.float32)
         step = _CHUNK if most < _CHUNK else len(self)
-        largest = weights[self._of_class > 0].max(initial=0)
         for high in range(span.stop, span.start, -max(step, 1)):
             if (
                 len(rows)
                 and len(rows) >= most
-                and scores[-1] >= self._posterior[high - 1] * largest
+                and scores[-1] >= self._rows.posterior[high - 1] * largest
             ):
                 break
             part = slice(max(span.start, high - step), high)
-            found = np.flatnonzero(flat[self._key[part]])[::-1] + part.start
+            found = np.flatnonzero(flat[self._rows.key[part]])[::-1] + part.start
             rows = np.concatenate([rows, found])
-            score = self._posterior[found] * of_key[self._key[found]]
+            score = self._rows.posterior[found] * of_key[self._rows.key[found]]
             scores = np.concatenate([scores, score])
             order = np.argsort(-scores, kind="stable")[:most]
             rows, scores = rows[order], scores[order]
         return rows
 
-    def _read_classes(self) -> None:
-        kinds = self._db.execute("SELECT id, name FROM class ORDER BY id").fetchall()
-        names = [row[1] for row in kinds]
-        if self.classes and len(names) != len(self.classes):
-            swath, index = np.divmod(self._key, len(self.classes))
-            self._key = (swath * len(names) + index).astype(np.int32)
-        self._class_ids, self.classes = np.array([row[0] for row in kinds], np.int64), names
-
-    def _read_swaths(self) -> None:
-        found = self._db.execute(
-            "SELECT swath.id, swath.name, instrument, coalesce(bundle.name, ''),"
-            " coalesce(verdict, ''), coalesce(start, ''), latitude, longitude"
-            " FROM swath LEFT JOIN bundle ON bundle.id = swath.bundle ORDER BY swath.id"
-        ).fetchall()
-        before, self.ids = self.ids, np.array([row[0] for row in found], np.int64)
-        if not np.array_equal(before, self.ids[: len(before)]):
-            self._seen = -1  # swaths were taken away: their places in the key are others'
-            self._id, self._posterior, self._key = self._id[:0], self._posterior[:0], self._key[:0]
-        self.names = [row[1] for row in found]
-        self._plain = [name.casefold() for name in self.names]
-        self._starts = np.array([row[5] for row in found], np.str_)
-        self._newest = np.argsort(self._starts, kind="stable")[::-1]
-        self._places = np.array([row[6:8] for row in found], np.float64).reshape(-1, 2)
-        told = {
-            "instrument": [row[2] for row in found],
-            "bundle": [row[3] for row in found],
-            "verdict": [row[4] for row in found],
-            "year": [row[5][:4] for row in found],
-            "swath": self.names,
-        }
-        self._values = {name: _coded(values) for name, values in told.items()}
-
-    def _read_tiles(self) -> None:
-        cursor = self._db.execute(
-            "SELECT id, swath, class, posterior, detection, changed FROM tile"
-            " WHERE changed > ? AND class IS NOT NULL",
-            (self._seen,),
-        )
-        seen, kept, parts = self._seen, None, [(self._id, self._posterior, self._key)]
-        while len(read := np.fromiter(itertools.islice(cursor, _CHUNK), _ROW)):
-            if kept is None and len(self._id):
-                kept = np.ones(len(self._id), bool)
-            if kept is not None:
-                kept &= np.isin(self._id, read["id"], invert=True)
-            seen = max(seen, int(read["changed"].max()))
-            read = read[read["detection"] == 1]
-            swath = np.searchsorted(self.ids, read["swath"])
-            key = swath * len(self.classes) + np.searchsorted(self._class_ids, read["class"])
-            parts.append((read["id"].copy(), read["posterior"].copy(), key.astype(np.int32)))
-        self._seen = seen
-        if kept is not None:
-            parts[0] = self._id[kept], self._posterior[kept], self._key[kept]
-        new = len(parts) > 1
-        if new:
-            self._id, self._posterior, self._key = map(np.concatenate, zip(*parts, strict=True))
-            del parts
-            order = np.argsort(self._posterior, kind="stable")
-            self._posterior = self._posterior[order]
-            self._id, self._key = self._id[order], self._key[order]
-        if new or len(self._of_class) != len(self.classes):
+    def _read_tiles(self, now: Numbered) -> None:
+        before, held = self._numbered, self._held
+        if not (_begins(now.swaths, before.swaths) and _begins(now.classes, before.classes)):
+            held = None  # some were taken away: their places in the key are others'
+        if held is None:
+            self._held = None  # its memory is free for what comes
+            kept = self._beside.load(now) if self._beside is not None else None
+            found = kept if kept is not None else read_all(self._db, now, self._told)
+        else:
+            if len(now.classes) != len(before.classes):
+                held = renumbered(held, len(before.classes), len(now.classes))
+            found = read_new(self._db, now, held)
+        changed = found is not self._held or now.cells != before.cells
+        self._held, self._numbered = found, now
+        if changed:
             classes = max(len(self.classes), 1)
-            self._of_class = np.bincount(self._key % classes, minlength=len(self.classes))
-        if new or self._before.shape[1] != max(1, len(self.ids) * len(self.classes)):
+            self._of_class = np.bincount(found.key % classes, minlength=len(self.classes))
             self._count_blocks()
 
 
-def _coded(values: list[str]) -> Coded:
-    if not values:
-        return np.zeros(0, object), np.zeros(0, np.int64)
-    names, codes = np.unique(np.array(values, object), return_inverse=True)
-    return names, codes.astype(np.int64)
+def _begins(longer: npt.NDArray[np.int64], begin: npt.NDArray[np.int64]) -> bool:
+    """Whether the one begins with the other."""
+    return np.array_equal(longer[: len(begin)], begin)
 
 
-def _chosen(query: Query, facet: str, values: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
-    chosen = query.chosen.get(facet)
-    return np.array([not chosen or name in chosen for name in values], bool)
+def _all(masks: Mapping[str, npt.NDArray[np.bool_]], size: int) -> npt.NDArray[np.bool_]:
+    """Where all masks are true."""
+    found = np.ones(size, bool)
+    for mask in masks.values():
+        found &= mask
+    return found
 
 
 def _counted(names: npt.NDArray[Any], counts: npt.NDArray[np.int64]) -> dict[str, int]:
@@ -360,15 +356,3 @@ def _counted(names: npt.NDArray[Any], counts: npt.NDArray[np.int64]) -> dict[str
     there = np.flatnonzero(counts)
     order = there[np.lexsort((there, -counts[there]))][:MOST_VALUES]
     return {str(names[i]): int(counts[i]) for i in order}
-
-
-def _within(
-    places: npt.NDArray[np.float64], box: tuple[float, float, float, float]
-) -> npt.NDArray[np.bool_]:
-    south, west, north, east = box
-    latitude, longitude = places.T
-    across = (longitude >= west) & (longitude <= east)
-    if west > east:
-        across = (longitude >= west) | (longitude <= east)
-    found: npt.NDArray[np.bool_] = (latitude >= south) & (latitude <= north) & across
-    return found

@@ -14,7 +14,8 @@ from winnow_ground.catalogue.build_command import build_command
 from winnow_ground.commands import help_of
 
 if TYPE_CHECKING:
-    from winnow_ground.catalogue.columns import Columns, Found, Query
+    from winnow_ground.catalogue.columns import Columns, Found
+    from winnow_ground.catalogue.facets import Query
     from winnow_ground.catalogue.rows import Detection
 
 _MOST_NAMED = 12
@@ -115,8 +116,10 @@ def search(
 
         winnow catalogue search mars.db --class crater --least 20 --out craters.coco.json
     """  # fmt: skip
-    from winnow_ground.catalogue.columns import ORDERS, Columns, Query
+    from winnow_ground.catalogue.columns import ORDERS, Columns
+    from winnow_ground.catalogue.facets import Query
     from winnow_ground.catalogue.forms import write
+    from winnow_ground.catalogue.kept import Beside
     from winnow_ground.catalogue.rows import detections
     from winnow_ground.catalogue.schema import open_catalogue, saying
     from winnow_ground.catalogue.worth import utilities_of
@@ -131,7 +134,7 @@ def search(
     db = open_catalogue(catalogue)
     try:
         with saying(catalogue):
-            columns = Columns(db)
+            columns = Columns(db, beside=Beside(catalogue))
             _refuse_unknown(columns, query)
             found = columns.find(query, most=len(columns) if out else most)
             listed = list(detections(db, found.rows[:most]))

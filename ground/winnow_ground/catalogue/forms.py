@@ -10,13 +10,14 @@ import json
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from winnow_base.errors import CatalogueError
 from winnow_edge.files import make_folder, unwritable, write_aside
 from winnow_ground.catalogue.pds4 import Table, label_of
 from winnow_ground.catalogue.rows import Detection
 
+T = TypeVar("T")
 PDS4: Final = ".pds4.xml"
 TABLE: Final = ".csv"
 """What a PDS4 label tells of; both have the same stem."""
@@ -59,7 +60,7 @@ def write(found: Callable[[], Iterable[Detection]], path: Path) -> None:
             file.write(piece.encode())
 
 
-def _batches(found: Iterable[Detection]) -> Iterator[list[Detection]]:
+def _batches(found: Iterable[T]) -> Iterator[list[T]]:
     rest = iter(found)
     while batch := list(itertools.islice(rest, _CHUNK)):
         yield batch
@@ -84,10 +85,10 @@ def _cell(value: Any) -> Any:
 
 
 def _list(rows: Iterable[Any]) -> Iterator[str]:
-    """A JSON list, a row a line."""
+    """A JSON list, a row a line; many rows a piece."""
     between = "["
-    for row in rows:
-        yield f"{between}\n{json.dumps(row)}"
+    for batch in _batches(rows):
+        yield f"{between}\n" + ",\n".join(map(json.dumps, batch))
         between = ","
     yield "[]" if between == "[" else "\n]"
 

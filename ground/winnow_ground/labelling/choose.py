@@ -10,7 +10,7 @@ import json
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Literal, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +25,9 @@ MOST_COMPARED: Final = 20_000
 """Pictures that are compared with each other for `novel`."""
 MOST_OPENED: Final = 200
 """Pictures of swaths that are decoded for it, evenly spaced: each takes a good part of a second."""
+_PAIRS: Final = 200_000
+"""Pairs of tiles that are looked at together."""
+_SIDES: Final[tuple[Literal["left", "right"], ...]] = ("left", "right")
 _ROW: Final = np.dtype(
     [("id", "i8"), ("swath", "i8"), ("class", "i8"), ("posterior", "f8"), ("detection", "i1"),
      ("line", "i8"), ("sample", "i8"), ("lines", "i8"), ("samples", "i8"),
@@ -83,22 +86,31 @@ def disputed(db: sqlite3.Connection, among: Among, most: int, overlap: float = 0
     scales, of the smaller. The score is the posterior of the less sure one of the two: the surer
     both are, the more one of them is wrong. With a class, one of the two says so.
     """
-    scores: dict[int, float] = {}
     names = {row[0]: row[1] for row in db.execute("SELECT id, name FROM class")}
-    wanted = next((key for key, name in names.items() if name == among.class_name), None)
+    wanted = next((key for key, name in names.items() if name == among.class_name), -1)
+    found, worst = [np.zeros(0, np.int64)], [np.zeros(0)]
     for rows in _by_picture(_rows(db, Among(None, among.labelled)), db):
         for one, other in _over_each_other(rows, overlap):
-            said = [int(rows["class"][i]) for i in (one, other)]
-            if said[0] == said[1] or (among.class_name is not None and wanted not in said):
-                continue
-            score = float(min(rows["posterior"][one], rows["posterior"][other]))
-            for i in (one, other):
-                tile = int(rows["id"][i])
-                scores[tile] = max(score, scores.get(tile, 0.0))
-    order = sorted(scores, key=lambda tile: (-scores[tile], tile))
-    worth = np.array([scores[tile] for tile in order])
+            said = rows["class"][one], rows["class"][other]
+            differ = said[0] != said[1]
+            if among.class_name is not None:
+                differ &= (said[0] == wanted) | (said[1] == wanted)
+            one, other = one[differ], other[differ]
+            less = np.minimum(rows["posterior"][one], rows["posterior"][other])
+            best = np.full(len(rows), -1.0)
+            np.maximum.at(best, one, less)
+            np.maximum.at(best, other, less)
+            found.append(rows["id"][best >= 0])
+            worst.append(best[best >= 0])
+    tiles, scores = np.concatenate(found), np.concatenate(worst)
+    # A tile may be of several parts of a picture; its largest score is what counts.
+    order = np.lexsort((-scores, tiles))
+    tiles, scores = tiles[order], scores[order]
+    first = np.flatnonzero(np.diff(tiles, prepend=-1))
+    tiles, scores = tiles[first], scores[first]
+    order = np.lexsort((tiles, -scores))
     how = {"way": "disputed", "overlap": overlap}
-    return _here(db, np.array(order, np.int64), worth, most, how)
+    return _here(db, tiles[order], scores[order], most, how)
 
 
 def novel(
@@ -252,32 +264,42 @@ def _by_picture(rows: npt.NDArray[Any], db: sqlite3.Connection) -> Iterator[npt.
     for some in digests.values():
         names = sorted({name for _, name in some})
         groups.append([s for s, _ in some] + [s for name in names for s in plain.get(name, [])])
-    order = np.argsort(rows["swath"], kind="stable")
-    rows = rows[order]
+    rows = rows[np.argsort(rows["swath"], kind="stable")]
+    of = np.ascontiguousarray(rows["swath"])
     for swaths in groups:
-        parts = [
-            rows[slice(*np.searchsorted(rows["swath"], [swath, swath + 1]))] for swath in swaths
-        ]
-        yield np.concatenate(parts)
+        begin, end = (np.searchsorted(of, swaths, side) for side in _SIDES)
+        if (end > begin).any():
+            yield np.concatenate([rows[a:b] for a, b in zip(begin, end, strict=True)])
 
 
-def _over_each_other(rows: npt.NDArray[Any], overlap: float) -> Iterator[tuple[int, int]]:
-    """Pairs of tiles, at least one a detection, that share enough."""
+def _over_each_other(
+    rows: npt.NDArray[Any], overlap: float
+) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]]:
+    """Pairs of tiles, at least one a detection, that share enough: some at a time."""
     order = np.argsort(rows["line"], kind="stable")
     top, low = rows["line"][order], (rows["line"] + rows["lines"])[order]
     left, right = rows["sample"][order], (rows["sample"] + rows["samples"])[order]
     area = (low - top) * (right - left)
     found = rows["detection"][order] == 1
-    for i in range(len(order)):
-        stop = np.searchsorted(top, low[i], side="left")
-        near = slice(i + 1, int(stop))
-        high = np.minimum(low[near], low[i]) - top[near]
-        wide = np.minimum(right[near], right[i]) - np.maximum(left[near], left[i])
+    # Those that begin before a tile ends, of all that begin after it.
+    numbers = np.arange(len(order))
+    near = np.maximum(np.searchsorted(top, low, side="left") - numbers - 1, 0)
+    before = np.concatenate([[0], np.cumsum(near)])
+    start = 0
+    while start < len(order):
+        fits = np.searchsorted(before, before[start] + _PAIRS, side="right") - 1
+        stop = max(start + 1, int(fits))
+        counts = near[start:stop]
+        i = np.repeat(numbers[start:stop], counts)
+        j = i + 1 + np.arange(len(i)) - np.repeat(before[start:stop] - before[start], counts)
+        high = np.minimum(low[i], low[j]) - top[j]
+        wide = np.minimum(right[i], right[j]) - np.maximum(left[i], left[j])
         shared = np.clip(high, 0, None) * np.clip(wide, 0, None)
-        smaller, union = np.minimum(area[near], area[i]), area[near] + area[i] - shared
-        whole = np.where(area[near] == area[i], union, smaller)
-        for j in np.flatnonzero((shared >= overlap * whole) & (found[near] | found[i])).tolist():
-            yield int(order[i]), int(order[i + 1 + j])
+        smaller, union = np.minimum(area[i], area[j]), area[i] + area[j] - shared
+        whole = np.where(area[i] == area[j], union, smaller)
+        over = (shared >= overlap * whole) & (found[i] | found[j])
+        yield order[i[over]], order[j[over]]
+        start = stop
 
 
 def _spread(tiles: Sequence[T], most: int) -> list[T]:

@@ -7,7 +7,7 @@ rebinding).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -38,21 +38,19 @@ SECTIONS: Final[Sequence[Make]] = (
 
 
 def make_app(
-    catalogue: Path,
+    live: Live,
     entrance: Entrance,
     hosts: Sequence[str],
     *,
-    worth: Mapping[str, float] | None = None,
     benches: Sequence[Path] = (),
     bundles: Sequence[Path] = (),
 ) -> Starlette:
-    """The pages over a catalogue for who comes in, answering to these names of hosts; `worth` are
-    utilities of classes, `benches` files of `winnow-edge bench --json`, `bundles` those that are
-    compared beside the shipped ones.
+    """The pages over a catalogue for who comes in, answering to these names of hosts; `benches` are
+    files of `winnow-edge bench --json`, `bundles` those that are compared beside the shipped ones.
 
-    Raises CatalogueError, DataError.
+    Raises DataError.
     """
-    site = Site(Live(catalogue, worth), entrance.asks, tuple(benches), tuple(bundles))
+    site = Site(live, entrance.asks, tuple(benches), tuple(bundles))
     site.sections += [make(site) for make in SECTIONS]
     return Starlette(
         routes=[

@@ -6,7 +6,8 @@ import math
 from collections.abc import Sequence
 from typing import Final, Protocol
 
-from winnow_ground.catalogue.columns import ORDERS, Query
+from winnow_ground.catalogue.columns import ORDERS
+from winnow_ground.catalogue.facets import Query
 
 FACETS: Final = ("class", "instrument", "bundle", "verdict", "year")
 MOST_CHOSEN: Final = 50

@@ -101,20 +101,23 @@ def serve(
         entrance = _entrance(passwords, person)
         import uvicorn
 
-        from winnow_ground.serve.app import make_app
+        from winnow_ground.serve.live import Live
 
-        hosts = _hosts(host, passwords)
-        app = make_app(
-            catalogue, entrance, hosts, worth=worth, benches=bench or (), bundles=bundle or ()
-        )
-        print(f"{_address(host, listener)}  (Ctrl-C ends it)", flush=True)
-        # On loopback with passwords a proxy of this machine may say who asks, and by TLS or not.
-        proxied = passwords is not None and _is_loopback(host)
-        config = uvicorn.Config(
-            app, log_level="warning", lifespan="off", proxy_headers=proxied, server_header=False,
-            forwarded_allow_ips=["127.0.0.1", "::1"],
-        )  # fmt: skip
-        uvicorn.Server(config).run(sockets=[listener])
+        # The catalogue is read while the pages are put together.
+        with contextlib.closing(Live(catalogue, worth)) as live:
+            from winnow_ground.serve.app import make_app
+
+            app = make_app(
+                live, entrance, _hosts(host, passwords), benches=bench or (), bundles=bundle or ()
+            )
+            print(f"{_address(host, listener)}  (Ctrl-C ends it)", flush=True)
+            # On loopback with passwords a proxy here may say who asks, and by TLS or not.
+            proxied = passwords is not None and _is_loopback(host)
+            config = uvicorn.Config(
+                app, log_level="warning", lifespan="off", proxy_headers=proxied,
+                server_header=False, forwarded_allow_ips=["127.0.0.1", "::1"],
+            )  # fmt: skip
+            uvicorn.Server(config).run(sockets=[listener])
 
 
 def _give_memory_back() -> None:

@@ -107,6 +107,7 @@ class _Pages:
     async def new(self, request: Request) -> Response:
         """A form that makes a set of what a search finds."""
         query, _ = query_of(request.query_params)
+        await self._live.ready()
         found, _ = await run_in_threadpool(self._live.find, query, 0, 0)
         classes = sorted(query.chosen.get("class", ()))
         return self._site.page(
@@ -127,6 +128,7 @@ class _Pages:
         told = await json_of(request)
         query, _ = query_of(request.query_params)
         most, page = whole(told, "most", 1, MOST_FROM_SEARCH), whole(told, "page", 0, 10**6)
+        await self._live.ready()
         found, _ = await run_in_threadpool(self._live.find, query, 0, most)
         ids = found.rows[:most].tolist() if most else []
         suspected = text(told, "class") or None

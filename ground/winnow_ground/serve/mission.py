@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import secrets
 import sqlite3
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from starlette.requests import Request
@@ -17,6 +18,7 @@ from winnow_ground.catalogue import wishes
 from winnow_ground.serve.site import Section, Site
 
 MOST_CONTACTS: Final = 60
+"""Of each store."""
 MOST_SWATHS: Final = 100
 WIDE: Final = 1000
 """Units across the bar of the largest contact."""
@@ -87,6 +89,9 @@ class _Pages:
         self._site, self._live = site, site.live
         self._seen = -1
         self._told: dict[str, Any] = {}
+        self._contacts: dict[tuple[int, int], Contact] = {}
+        # SQLite counts from the start again with every process; a page may be older than this one.
+        self._start = secrets.token_hex(4)
 
     async def mission(self, request: Request) -> Response:
         """The page."""
@@ -105,10 +110,11 @@ class _Pages:
     def _read(self, db: sqlite3.Connection) -> dict[str, Any]:
         (version,) = db.execute("PRAGMA data_version").fetchone()
         if version != self._seen:
-            contacts, swaths = _contacts(db), _swaths(db)
+            self._contacts = _contacts(db, self._contacts)
+            contacts, swaths = list(self._contacts.values()), _swaths(db)
             largest = max((one.bytes for one in contacts), default=0)
             self._told = {
-                "version": version,
+                "version": f"{self._start}-{version}",
                 "contacts": [(one, one.bars(largest)) for one in contacts],
                 "swaths": swaths,
                 "wishes": wishes.waiting(db)[:MOST_SWATHS],
@@ -130,25 +136,35 @@ def _kinds(contacts: Sequence[Contact]) -> dict[str, str]:
     return {kind: COLOURS.get(kind, _OTHER) for kind in sorted(there, key=_order)}
 
 
-def _contacts(db: sqlite3.Connection) -> list[Contact]:
-    """The last contacts of every store, in their order."""
+def _contacts(
+    db: sqlite3.Connection, known: Mapping[tuple[int, int], Contact]
+) -> dict[tuple[int, int], Contact]:
+    """The last contacts of every store, in their order; products are counted of those alone that
+    are not `known` as they are."""
     rows = db.execute(
-        "SELECT store, number, containers, products, bytes FROM contact"
-        " ORDER BY number DESC, store LIMIT ?",
+        "SELECT store, number, containers, products, bytes FROM ("
+        "SELECT *, row_number() OVER (PARTITION BY store ORDER BY number DESC) AS place"
+        " FROM contact) WHERE place <= ? ORDER BY store, number",
         (MOST_CONTACTS,),
-    ).fetchall()
-    contacts = {(row[0], row[1]): Contact(*row) for row in rows[::-1]}
-    if contacts:
-        least = min(number for _, number in contacts)
+    )
+    contacts = {(row[0], row[1]): Contact(*row) for row in rows}
+    new = set[tuple[int, int]]()
+    for key, contact in contacts.items():
+        before = known.get(key)
+        if before is not None and replace(contact, kinds=before.kinds) == before:
+            contacts[key] = before
+        else:
+            new.add(key)
+    if new:
         kinds = db.execute(
             "SELECT store, contact, kind, count(*), sum(bytes) FROM product WHERE contact >= ?"
             " GROUP BY store, contact, kind",
-            (least,),
+            (min(number for _, number in new),),
         )
         for store, number, kind, count, size in kinds:
-            if (store, number) in contacts:
+            if (store, number) in new:
                 contacts[store, number].kinds[kind] = (count, size)
-    return list(contacts.values())
+    return contacts
 
 
 def _swaths(db: sqlite3.Connection) -> list[Waiting]:

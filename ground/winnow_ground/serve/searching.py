@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote, urlencode
 
+import anyio
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from winnow_ground.catalogue.columns import ORDERS, Found
+from winnow_ground.catalogue.columns import ORDERS
+from winnow_ground.catalogue.facets import Query
 from winnow_ground.catalogue.forms import FORMS, PDS4, pieces
 from winnow_ground.catalogue.rows import Detection
 from winnow_ground.labelling.pictures import kind_of, seen
@@ -27,6 +28,8 @@ _TYPES: Final = dict.fromkeys(FORMS, "application/json; charset=utf-8") | {
     PDS4: "application/xml; charset=utf-8",
 }
 KEPT: Final = {"Cache-Control": "private, max-age=3600"}
+_PATIENCE_S: Final = 0.3
+"""How long a page waits for a catalogue that is read, before it says so."""
 UNREADABLE: Final = "its file is no picture, or that of its swath is damaged or too large to cut"
 
 
@@ -39,6 +42,7 @@ def section(site: Site) -> Section:
         [
             Route("/", pages.search),
             Route("/found", pages.found),
+            Route("/found/read", pages.read),
             Route("/export/{form}", pages.export),
             Route("/tile/{tile}/picture", pages.picture),
         ],
@@ -68,15 +72,19 @@ class _Pages:
         self._site, self._live, self._pictures = site, site.live, site.pictures
 
     async def search(self, request: Request) -> Response:
-        """The search page, whole without a script."""
+        """The search page, whole without a script. While the catalogue is read it says so, and its
+        script fills it in."""
         query, page = query_of(request.query_params)
-        found, listed = await run_in_threadpool(self._live.find, query, page * PAGE, PAGE)
+        with anyio.move_on_after(_PATIENCE_S):
+            await self._live.ready()
+        reading = self._live.reading
         return self._site.page(
             request,
             "serve/search.html.j2",
             title=f"{self._live.path.name}: search",
             query=query,
-            told=await run_in_threadpool(self._told, found, listed, page),
+            reading=reading,
+            told=_NOT_YET if reading is not None else await self._find(query, page),
             facets=FACETS,
             orders=ORDERS,
             forms=FORMS,
@@ -84,10 +92,15 @@ class _Pages:
         )
 
     async def found(self, request: Request) -> Response:
-        """The same as JSON, for the page's own script and for others."""
+        """The same as JSON, for the page's own script and for others; it waits until the catalogue
+        has been read."""
         query, page = query_of(request.query_params)
-        found, listed = await run_in_threadpool(self._live.find, query, page * PAGE, PAGE)
-        return JSONResponse(await run_in_threadpool(self._told, found, listed, page))
+        await self._live.ready()
+        return JSONResponse(await self._find(query, page))
+
+    async def read(self, request: Request) -> Response:
+        """How much of the catalogue has been read."""
+        return JSONResponse({"read": self._live.reading})
 
     async def export(self, request: Request) -> Response:
         """All that a query finds, as a file."""
@@ -96,6 +109,7 @@ class _Pages:
             raise HTTPException(404, f"no such form; there are {', '.join(FORMS)}")
         query, _ = query_of(request.query_params)
         stem = self._live.path.stem
+        await self._live.ready()
         text = pieces(map(_without_folder, self._live.everything(query)), form, stem)
         name = quote(f"{stem}{form}")
         headers = {"Content-Disposition": f"attachment; filename*=UTF-8''{name}"}
@@ -112,13 +126,17 @@ class _Pages:
             raise HTTPException(404, UNREADABLE)
         return Response(data, media_type=kind_of(data), headers=KEPT)
 
-    def _told(self, found: Found, listed: Sequence[Detection], page: int) -> dict[str, Any]:
+    async def _find(self, query: Query, page: int) -> dict[str, Any]:
+        return await run_in_threadpool(self._told, query, page)
+
+    def _told(self, query: Query, page: int) -> dict[str, Any]:
+        found, listed = self._live.find(query, page * PAGE, PAGE)
         palette = Palette(self._live.classes())
         pictured = self._live.pictured([one.id for one in listed])
         return {
             "detections": found.total,
             "swaths": found.swaths,
-            "facets": {facet: found.facets[facet] for facet in FACETS},
+            "facets": found.facets,
             "page": page,
             "pages": -(-found.total // PAGE),
             "listed": [
@@ -128,11 +146,17 @@ class _Pages:
         }
 
 
+_NOT_YET: Final = {
+    "detections": 0, "swaths": 0, "facets": {facet: {} for facet in FACETS}, "page": 0, "pages": 0,
+    "listed": [],
+}  # fmt: skip
+"""What is told before the catalogue has been read."""
+_SHOWN: Final = [name for name in Detection.__dataclass_fields__ if name != "picture"]
+
+
 def _shown(one: Detection) -> dict[str, Any]:
     """What a browser may know: not where files lie on this machine."""
-    told = asdict(one)
-    del told["picture"]
-    return told
+    return {name: getattr(one, name) for name in _SHOWN}
 
 
 def _without_folder(one: Detection) -> Detection:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import hashlib
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -26,6 +29,7 @@ REFUSED_S: Final = 60.0
 """A picture that was refused is tried again after; memory or room on the disk may be there then."""
 PATIENCE_S: Final = 300.0
 _SAID: Final = 300
+_PREFIX, _LOCK = "winnow-zoom-", "lock"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +58,7 @@ class Pyramids:
     def __init__(self, refused_s: float = REFUSED_S) -> None:
         self._refused_s = refused_s
         self._home: tempfile.TemporaryDirectory[str] | None = None
+        self._lock: int | None = None
         self._one = anyio.CapacityLimiter(1)
         self._made: OrderedDict[str, Pyramid] = OrderedDict()
         self._refused: OrderedDict[str, tuple[str, float]] = OrderedDict()
@@ -76,7 +81,9 @@ class Pyramids:
         async with self._one:
             if (known := self._known(key)) is not None:  # made while this one waited
                 return known
-            made = await to_thread.run_sync(self._make, key, path)
+            # Whoever has left, what is made now is kept in mind, or nobody would remove it.
+            with anyio.CancelScope(shield=True):
+                made = await to_thread.run_sync(self._make, key, path)
             if isinstance(made, str):
                 self._refused[key] = made, time.monotonic()
                 while len(self._refused) > MOST_REFUSED:
@@ -100,7 +107,9 @@ class Pyramids:
     def _make(self, key: str, path: Path) -> Pyramid | str:
         """The pyramid, or why there is none."""
         if self._home is None:
-            self._home = tempfile.TemporaryDirectory(prefix="winnow-zoom-")
+            _sweep()
+            self._home = tempfile.TemporaryDirectory(prefix=_PREFIX)
+            self._lock = _lock(Path(self._home.name))
         folder = Path(self._home.name) / key
         maker = (sys.executable, "-P", "-m", "winnow_ground.serve.pyramid")
         try:
@@ -116,3 +125,23 @@ class Pyramids:
             why = printable(last)[:_SAID].replace(str(path), path.name)
         shutil.rmtree(folder, ignore_errors=True)
         return why
+
+
+def _lock(folder: Path) -> int:
+    """A descriptor that says, while it is open, that the folder is in use."""
+    lock = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    return lock
+
+
+def _sweep() -> None:
+    """Remove what servers that were killed have left."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
+        # A folder without a lock has just been made; one that is somebody else's cannot be opened.
+        with contextlib.suppress(OSError):
+            lock = os.open(folder / _LOCK, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(folder, ignore_errors=True)
+            finally:
+                os.close(lock)

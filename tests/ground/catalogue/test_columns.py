@@ -16,7 +16,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from winnow_ground.catalogue.columns import BLOCK, ORDERS, Columns, Query
+from winnow_ground.catalogue.columns import BLOCK, ORDERS, Columns
+from winnow_ground.catalogue.facets import Query
 from winnow_ground.catalogue.schema import create
 
 CLASSES = ("crater", "spider", "other")

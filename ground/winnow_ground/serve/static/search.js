@@ -28,7 +28,7 @@ function element(name, words, ...children) {
 function shot(one) {
   const picture = one.pictured
     ? element("img", { src: `/tile/${one.id}/picture`, alt: one.class_name, loading: "lazy" })
-    : element("span", { className: "none" }, "record only");
+    : element("span", { className: "none" }, one.have === "record" ? "record only" : "picture not here");
   const mark = element("i", {});
   mark.style.background = one.colour;
   const where = element("span", { className: "soft" }, one.swath, element("br", {}),
@@ -74,6 +74,18 @@ async function follow() {
   for (const link of document.querySelectorAll("#label-these")) link.href = `/label/new?${told}`;
 }
 
+/** While the server reads the catalogue: how far it is, until what is asked for is there. */
+async function wait() {
+  const count = document.querySelector("#count");
+  let there = false;
+  follow().catch(() => location.reload()).finally(() => { there = true; });
+  while (!there) {
+    await new Promise((done) => setTimeout(done, 500));
+    const { read } = await fetch("/found/read").then((answer) => answer.json()).catch(() => ({}));
+    if (!there && typeof read === "number") count.textContent = `The catalogue is read, ${Math.round(100 * read)} % so far. Counts and pictures follow.`;
+  }
+}
+
 const choices = document.querySelector("#choices");
 // On a phone the pictures come first.
 choices.open = !matchMedia("(max-width: 820px)").matches;
@@ -103,3 +115,4 @@ document.addEventListener("keydown", (event) => {
   else return;
   event.preventDefault();
 });
+if ("reading" in document.querySelector("#count").dataset) wait();

@@ -144,7 +144,12 @@ export class Viewer {
       made.src = address;
     }
     this.pictures.set(address, made);
-    if (this.pictures.size > most) this.pictures.delete(this.pictures.keys().next().value);
+    if (this.pictures.size > most) {
+      const [oldest, gone] = this.pictures.entries().next().value;
+      this.pictures.delete(oldest);
+      gone.onload = null;
+      if (!gone.complete) gone.src = ""; // nobody waits for it any more
+    }
     return made;
   }
 
@@ -171,8 +176,16 @@ export class Viewer {
 
   drawTiles(ink) {
     const finest = Math.floor(Math.log2(1 / (this.scale * this.dots)));
-    const level = Math.min(Math.max(finest, 0), this.pyramid.levels - 1);
+    let level = Math.min(Math.max(finest, 0), this.pyramid.levels - 1);
+    // More tiles than are held would be fetched again with every frame.
+    while (level < this.pyramid.levels - 1 && this.seen(level) > MOST_TILES) level++;
     for (const at of new Set([this.pyramid.levels - 1, level])) this.drawLevel(ink, at);
+  }
+
+  /** How many tiles of a level are in sight, at the most. */
+  seen(level) {
+    const side = TILE * 2 ** level * this.scale;
+    return (Math.ceil(this.wide / side) + 1) * (Math.ceil(this.tall / side) + 1);
   }
 
   drawLevel(ink, level) {
