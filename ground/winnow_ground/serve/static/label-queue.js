@@ -6,13 +6,15 @@ const MOST = 200; // answers of one request
 const WAIT = [300, 5000]; // milliseconds before a further try, the first and the longest
 
 export class Queue {
-  #prefix; #told; #memory = new Map(); #count = 0; #busy = false; #wait = WAIT[0]; #idle = [];
+  #prefix; #aside; #told; #memory = new Map(); #count = 0; #busy = false; #wait = WAIT[0]; #idle = [];
 
   /** Answers of `person` in the set of that number, made then; `told` is called with ("saved" | "saving" | "away", how many, why), `net` with what
-   *  the net said of tiles that are kept, `refused` with answers that the server will not have. */
+   *  the net said of tiles that are kept, `refused` with an answer that the server will not have.
+   *  Such an answer is put aside, in the browser's storage too, until it is tried again or dropped. */
   constructor(person, set, made, { told, net = () => {}, refused = () => {} }) {
     // Another catalogue may be served at this address some day: its pages leave these answers alone.
     this.#prefix = `winnow-answer:${encodeURIComponent(person)}:${set}:${made}:`;
+    this.#aside = `winnow-refused:${encodeURIComponent(person)}:${set}:${made}:`;
     this.#told = { told, net, refused };
     if (this.waiting().length) this.#send();
   }
@@ -21,23 +23,30 @@ export class Queue {
   put(answer) {
     const order = `${String(Date.now()).padStart(15, "0")}-${String(this.#count++).padStart(6, "0")}`;
     const client = `${order}-${crypto.getRandomValues(new Uint32Array(2)).join("-")}`;
-    const text = JSON.stringify({ ...answer, client });
-    try {
-      localStorage.setItem(this.#prefix + client, text);
-    } catch {
-      this.#memory.set(this.#prefix + client, text); // no storage, or no room in it
-    }
+    this.#keep(this.#prefix + client, JSON.stringify({ ...answer, client }));
     this.#send();
     return client;
   }
 
+  #keep(key, text) {
+    try {
+      localStorage.setItem(key, text);
+    } catch {
+      this.#memory.set(key, text); // no storage, or no room in it
+    }
+  }
+
   /** All that is not on the server's disk yet, in order. */
   waiting() {
-    const found = new Map(this.#memory);
+    return this.#kept(this.#prefix);
+  }
+
+  #kept(prefix) {
+    const found = new Map([...this.#memory].filter(([key]) => key.startsWith(prefix)));
     try {
       for (let i = 0; i < localStorage.length; i++) {
         const key = localStorage.key(i);
-        if (key.startsWith(this.#prefix)) found.set(key, localStorage.getItem(key));
+        if (key.startsWith(prefix)) found.set(key, localStorage.getItem(key));
       }
     } catch {
       // no storage
@@ -47,8 +56,31 @@ export class Queue {
 
   /** The same as answers; what is damaged is dropped. */
   pending() {
+    return this.#read(this.#prefix);
+  }
+
+  /** Answers that the server would not have, each with the reason as `why`. */
+  refused() {
+    return this.#read(this.#aside).map(([, one]) => one);
+  }
+
+  /** Send those that were refused once more. */
+  retry() {
+    for (const [key, { why, ...answer }] of this.#read(this.#aside)) {
+      this.#keep(this.#prefix + answer.client, JSON.stringify(answer));
+      this.#drop(key);
+    }
+    this.#send();
+  }
+
+  /** Let those that were refused go. */
+  forget() {
+    for (const [key] of this.#kept(this.#aside)) this.#drop(key);
+  }
+
+  #read(prefix) {
     const found = [];
-    for (const [key, text] of this.waiting()) {
+    for (const [key, text] of this.#kept(prefix)) {
       try {
         found.push([key, JSON.parse(text)]);
       } catch {
@@ -110,8 +142,10 @@ export class Queue {
     const done = new Set([...told.kept, ...why.keys()]);
     for (const [key, answer] of answers) {
       if (!done.has(answer.client)) throw new Error("the server did not take all");
+      const said = why.get(answer.client);
+      if (said !== undefined) this.#keep(this.#aside + answer.client, JSON.stringify({ ...answer, why: said }));
       this.#drop(key);
-      if (why.has(answer.client)) this.#told.refused(answer, why.get(answer.client));
+      if (said !== undefined) this.#told.refused(answer);
     }
     this.#told.net(told.net);
   }

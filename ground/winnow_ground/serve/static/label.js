@@ -31,14 +31,30 @@ const queue = new Queue(told.person, told.set, told.made, {
       show(tile);
     }
   },
-  refused: (answer, why) => {
-    const words = `An answer was refused: ${why}. `;
-    $("#trouble").hidden = false;
-    $("#trouble").append(words);
+  refused: (answer) => {
     const tile = tiles.get(answer.tile);
     if (tile?.mine?.client === answer.client) change(tile, null);
+    tellRefused();
   },
 });
+
+/** Say which answers the server would not have; they stay in this browser for another try. */
+function tellRefused() {
+  const refused = queue.refused();
+  const why = [...new Set(refused.map((one) => one.why))].join("; ");
+  const many = `${refused.length} answer${refused.length === 1 ? " was" : "s were"}`;
+  const button = (words, act) => {
+    const made = element("button", { type: "button" }, words);
+    made.addEventListener("click", () => { act(); tellRefused(); });
+    return made;
+  };
+  $("#trouble").hidden = !refused.length;
+  $("#trouble").replaceChildren(`${many} refused: ${why}. `,
+    button("Try again", () => {
+      for (const one of refused) if (!one.withdraws && tiles.has(one.tile)) change(tiles.get(one.tile), one);
+      queue.retry();
+    }), " ", button("Drop", () => queue.forget()));
+}
 
 function element(name, words, ...children) {
   const made = Object.assign(document.createElement(name), words);
@@ -212,8 +228,14 @@ async function submit() {
   // What the net did not detect may have been merged into a detection: a person looks at it.
   const of = (tile) => (rest === "net" ? (tile.net?.detection ? tile.net.class : "") : rest);
   remember(open.filter(of).map((tile) => say(tile, of(tile))));
+  const before = queue.refused().length;
   $("#submit").disabled = true;
   await queue.drained();
+  if (queue.refused().length > before) { // to be read before the page is left
+    $("#submit").disabled = false;
+    $("#trouble").scrollIntoView({ block: "nearest" });
+    return;
+  }
   const only = told.only ? "&only=later" : "";
   const one = isOne() ? "&one=1" : "";
   const left = answered + later < told.total;
@@ -295,5 +317,6 @@ for (const [, one] of queue.pending()) {
   const tile = tiles.get(one.tile);
   if (tile) change(tile, one.withdraws ? null : { answer: one.answer, class: one.class, comment: one.comment, client: one.client });
 }
+tellRefused();
 if (new URLSearchParams(location.search).has("one")) toggleOne();
 else if (order.length) focus(current);
