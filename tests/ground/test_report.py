@@ -279,29 +279,39 @@ def test_several_swaths_have_a_map_each(fly: Fly, tmp_path: Path) -> None:
         write_report(tmp_path / "in", swaths=[swath_file(tmp_path / "c.png")])
 
 
-@pytest.mark.parametrize("order", ["folder first", "folder last", "repeated", "bare"])
-def test_a_shells_pattern_of_swaths_works_as_it_does_on_board(
-    fly: Fly, tmp_path: Path, order: str
-) -> None:
+def two_swaths(fly: Fly, tmp_path: Path) -> tuple[Path, Path, Path]:
+    """What came down of two swaths, and their files."""
     flown = fly(name="a.png")
     flown.add_swath("b.png", seed=1, rows=6)
     flown.contact(tmp_path / "1.bin", 40_000)
     folder = receive([tmp_path / "1.bin"], tmp_path / "in").folder
-    a, b = swath_file(tmp_path / "a.png"), swath_file(tmp_path / "b.png", 384)
-    done = winnow(
-        "report",
-        *{
-            "folder first": (folder, "--swath", a, b),
-            "folder last": ("--swath", a, b, folder),
-            "repeated": ("--swath", a, folder, "--swath", b),
-            "bare": (folder, a, b),
-        }[order],
-    )
+    return folder, swath_file(tmp_path / "a.png"), swath_file(tmp_path / "b.png", 384)
+
+
+@pytest.mark.parametrize("order", ["folder first", "folder last", "repeated", "bare"])
+def test_a_shells_pattern_of_swaths_works_as_it_does_on_board(
+    fly: Fly, tmp_path: Path, order: str
+) -> None:
+    """Every file is opened: one that is of no swath is refused by its name, wherever it stands."""
+    folder, a, b = two_swaths(fly, tmp_path)
+    other = swath_file(tmp_path / "c.png")
+    for first, second in ((other, b), (a, other)):
+        done = winnow(
+            "report",
+            *{
+                "folder first": (folder, "--swath", first, second),
+                "folder last": ("--swath", first, second, folder),
+                "repeated": ("--swath", first, folder, "--swath", second),
+                "bare": (folder, first, second),
+            }[order],
+        )
+        assert done.returncode == 3
+        assert "c.png" in done.stderr
+
+
+def test_a_report_of_several_swaths_takes_their_files(fly: Fly, tmp_path: Path) -> None:
+    done = winnow("report", "--swath", *two_swaths(fly, tmp_path)[1:], tmp_path / "in")
     assert done.returncode == 0, done.stderr
-    # Both swaths were opened: a third one, which is of no swath, is refused by its name.
-    other = winnow("report", folder, "--swath", a, b, swath_file(tmp_path / "c.png"))
-    assert other.returncode == 3
-    assert "c.png" in other.stderr
 
 
 def test_what_cannot_be_reported_is_one_clear_line(fly: Fly, tmp_path: Path) -> None:
