@@ -57,10 +57,10 @@ test-slow: $(VENV)/.all ## the slow tests: long fuzzing, long streams
 test-power: $(VENV)/.all ## power cuts at 100,000 points, 500 kills, every call failing (POINTS=n, SEED=n)
 	POWER_POINTS=$(or $(POINTS),100000) POWER_SEED=$(SEED) $(BIN)/python -m pytest -s -m slow tests/power
 
-test-board: $(VENV)/.all ## power cuts of whole emulated boards, as root (CUTS=n, ARCH=x86-64|aarch64, ACCEL=kvm|tcg)
+test-board: $(VENV)/.all ## power cuts of whole emulated boards, as root (CUTS=n, MINUTES=n, ARCH=x86-64|aarch64, ACCEL=kvm|tcg|uml)
 	@for tool in qemu-system-x86_64 qemu-system-aarch64 qemu-img mmdebstrap; do command -v $$tool >/dev/null || \
 		{ echo "winnow: no $$tool here; on Debian: apt-get install qemu-system-x86 qemu-system-arm qemu-utils qemu-user-static binfmt-support mmdebstrap" >&2; exit 1; }; done
-	WINNOW_CUTS=$(CUTS) WINNOW_ARCH=$(ARCH) WINNOW_ACCEL=$(ACCEL) SEED=$(SEED) $(BIN)/python -m pytest -s -m board tests/board
+	WINNOW_CUTS=$(CUTS) WINNOW_MINUTES=$(MINUTES) WINNOW_ARCH=$(ARCH) WINNOW_ACCEL=$(ACCEL) SEED=$(SEED) $(BIN)/python -m pytest -s -m board tests/board
 
 test-arm: $(VENV)/.all ## the edge on aarch64, emulated: installs, logits and records bit for bit
 	$(BIN)/python -m pytest -m arm tests/arm

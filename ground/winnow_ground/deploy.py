@@ -204,14 +204,16 @@ def clear(board: Board, prefix: str) -> None:
     board.run("clear", _CLEAR, prefix, str(KEPT))
 
 
-# A board takes minutes to compile all of numpy. What flies is compiled when doctor imports it, and
-# stays so; the service may not write there.
+# A board takes minutes to compile all of numpy. What doctor imports of it is compiled then, and
+# stays so. The service may not write there: what a run alone imports would be compiled each time.
 _INSTALL = """
 set -e
 umask 022
 "$2" -m venv "$1/venv"
 "$1/venv/bin/python" -m pip --disable-pip-version-check --quiet install {index} \\
     --no-compile --find-links "$1/wheels" "$1"/wheels/winnow_edge-*.whl
+"$1/venv/bin/python" -m compileall -q "$1"/venv/lib/python3*/site-packages/winnow_edge \\
+    "$1"/venv/lib/python3*/site-packages/PIL
 rm -rf "$1/wheels"
 """
 _LINK = "../current/venv/bin/winnow-edge"

@@ -13,6 +13,7 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -27,15 +28,17 @@ MISSION = 'name = "board"\n[instrument.camera]\nbundle = "hirise-landmarks"\n'
 LINES, SAMPLES = 500, 256
 AHEAD = 4
 """So many swaths at least wait in the folder when it is switched on."""
-MORE = 12
+MORE = 24
 """So many are fed at once."""
-OF_A_SWATH = 800_000
+OF_A_SWATH = 400_000
 """About so many octets go to the disk for a swath."""
 LONGEST_S = 120.0
 """So long at most a moment is waited for: a board that has nothing to do writes nothing."""
 STARTING = re.compile(r"Start(?:ing|ed) winnow\.service")
+"""Moments of the boot are those before, of the start those until it has `STARTED`."""
 STARTED = re.compile(r"Started winnow\.service")
 FINISHED = re.compile(r"(\d{4}\.pgm): [\d,]+ lines of")
+PHASES = ("boot", "start", "run")
 TILES = (Kind.RECORD, Kind.THUMBNAIL, Kind.IMAGE)
 """What is the same however often a run begins anew; what tells of a swath says how long it took."""
 
@@ -103,8 +106,12 @@ class Board:
         self._known, self._expected = Known(), Known()
         self._finished: set[str] = set()
         self._waiting = 0
-        self.cuts = self.partial = self.working = 0
-        """Cuts; those of which the disk lost requests; those of a service under way."""
+        self._boot_s = self._start_s = 0.0
+        """Processor time that a boot and the service's start took; 0 until it was measured."""
+        self.partial = 0
+        """Cuts of which the disk lost requests."""
+        self.cuts = dict.fromkeys(PHASES, 0)
+        """Cuts by what went on."""
 
     def deploy(self) -> None:
         """`winnow deploy`, then a machine that is shut down."""
@@ -118,35 +125,44 @@ class Board:
             command += ["--ssh-option", option]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
-        self._feed()
         self._off()
 
     def cut(self) -> str:
         """Switch the board on, cut its power at a random moment, and judge; what to say of it."""
-        self.machine.boot()
         if self._waiting < AHEAD:
+            # In a boot of its own: the next one finds swaths, and the service starts in it.
+            self.machine.boot()
             self.machine.answers()
             self._feed()
-        working = self._moment()
+            self._off()
+        began = time.monotonic()
+        self.machine.boot()
+        phase = self._moment()
+        worked, elapsed = self.machine.worked(), time.monotonic() - began
         lost = self.machine.cut(self._rng)
-        self.cuts += 1
+        self.cuts[phase] += 1
         self.partial += lost > 0
-        self.working += working
         before = len(self._known.rows)
         self.judge()
         done = sum(complete for complete, _ in self._known.swaths.values())
         return (
-            f"cut {self.cuts}{' of a run' if working else ''}: {lost} requests not on the disk, "
+            f"cut {sum(self.cuts.values())} of a {phase}: {lost} requests not on the disk, "
             f"{done} swaths complete, {len(self._known.rows)} products "
-            f"({len(self._known.rows) - before:+})"
+            f"({len(self._known.rows) - before:+}); {elapsed:.0f} s, {worked:.0f} s of a "
+            f"processor, {time.monotonic() - began - elapsed:.1f} s for the judge"
         )
 
     def finish(self) -> None:
         """Nobody touches the board until it has done all that it was fed; then a contact."""
         self.machine.boot()
+        names = {path.name for path in self._fed}
+        done = {name for name, (complete, _) in self._known.swaths.items() if complete}
+        # Asking it would cost a slow board more than its work does.
+        said = self.machine.said
+        self.machine.wait(lambda: done.union(FINISHED.findall(said())) >= names, "the rest")
         self.machine.answers()
         some = "find winnow/incoming -maxdepth 1 -name '*.pgm' | grep -q ."
-        self.machine.ask(f"for n in $(seq {BOOT_S:.0f}); do {some} || exit 0; sleep 1; done; false")
+        self.machine.ask(f"for n in $(seq {BOOT_S:.0f}); do {some} || exit 0; sleep 5; done; false")
         flight = "winnow/current/flight/mission.toml --store winnow/store"
         self.machine.ask(f"winnow/bin/winnow-edge downlink {flight} --bytes 100000 --out contact")
         self._off()
@@ -203,26 +219,32 @@ class Board:
         copy.unlink()
         return to
 
-    def _moment(self) -> bool:
+    def _moment(self) -> str:
         """Wait for a random moment: of the boot, of the service's start, or of its work, which is
-        measured by what it writes. Whether the service was started."""
-        try:
-            how = self._rng.random()
-            if how < 0.1:
-                time.sleep(self._rng.uniform(0, 20))
-                return self._says(STARTING)
+        measured by what it writes. Which of these it was."""
+        how = self._rng.random() if self._start_s else 1.0
+        if how < 0.1:
+            self._work(self._rng.uniform(0, self._boot_s))
+        else:
             self.machine.wait(lambda: self._says(STARTING), "the service's start")
+            at = self._boot_s = self.machine.worked()
             if how < 0.25:
-                time.sleep(self._rng.uniform(0, 10))
-                return True
-            self.machine.wait(lambda: self._says(STARTED), "a service that is ready")
-            size = self._written() + self._rng.uniform(0, OF_A_SWATH * 1.5)
-            began = time.monotonic()
-            while self._written() < size and time.monotonic() - began < LONGEST_S:
-                time.sleep(0.1)
-            return True
-        finally:
-            self._finished |= set(FINISHED.findall(self.machine.said()))
+                self._work(at + self._rng.uniform(0, self._start_s))
+            else:
+                self.machine.wait(lambda: self._says(STARTED), "a service that is ready")
+                self._start_s = self.machine.worked() - at
+                size = self._written() + self._rng.uniform(0, OF_A_SWATH * 2)
+                self._until(lambda: self._written() >= size)
+        self._finished |= set(FINISHED.findall(self.machine.said()))
+        return PHASES[self._says(STARTING) + self._says(STARTED)]
+
+    def _work(self, seconds: float) -> None:
+        self._until(lambda: self.machine.worked() >= seconds)
+
+    def _until(self, done: Callable[[], bool]) -> None:
+        began = time.monotonic()
+        while not done() and time.monotonic() - began < LONGEST_S:
+            time.sleep(0.02)
 
     def _says(self, pattern: re.Pattern[str]) -> bool:
         return bool(pattern.search(self.machine.said()))

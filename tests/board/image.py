@@ -1,7 +1,8 @@
 """An emulated machine with Debian, systemd and sshd: its disk, kernel and initial file system.
 
 Made once for each architecture in `$WINNOW_BOARDS` (~/.cache/winnow-boards), by root with
-mmdebstrap: two minutes for x86-64, seven or more for aarch64, whose scripts are emulated.
+mmdebstrap: two minutes for x86-64, seven or more for aarch64, whose scripts are emulated. A new
+recipe makes a new disk of the same packages.
 """
 
 from __future__ import annotations
@@ -35,34 +36,53 @@ for try in 1 2 3 4 5 6 7 8 9 10; do
     [ -b /dev/vda ] && break
     /bin/busybox sleep 1
 done
+# What is not flushed may be lost: QEMU 7.2 serves such a disk, and says otherwise, to vhost-user.
+echo "write back" > /sys/block/vda/cache_type
+# The address that the emulator's own network gives (QEMU, -netdev user).
+/bin/busybox ip link set lo up
+for card in eth0 vec0; do
+    [ -e "/sys/class/net/$card" ] || continue
+    /bin/busybox ip address add 10.0.2.15/24 dev "$card"
+    /bin/busybox ip link set "$card" up
+done
 /bin/busybox mount -o rw /dev/vda /root
 /bin/busybox umount /proc /sys
 exec /bin/busybox switch_root /root /sbin/init
 """
-ADDRESS = """[Unit]
-DefaultDependencies=no
-Before=ssh.service
-[Service]
-Type=oneshot
-ExecStart=/bin/sh -c "ip link set lo up; ip address add 10.0.2.15/24 dev eth0; ip link set eth0 up"
-"""
-"""The address that the emulator's own network gives (QEMU, -netdev user)."""
 WITNESS = "[Service]\nStandardOutput=journal+console\nWatchdogSec=1h\n"
 """What the service says goes to the console too: a witness outside of the machine. Its watchdog
 waits for an emulator that hardly gets a processor."""
 PATIENT = "[Manager]\nDefaultTimeoutStartSec=1h\nDefaultTimeoutStopSec=1h\n"
 MASKED = (
-    "apt-daily-upgrade.timer", "apt-daily.timer", "dev-hugepages.mount", "dev-mqueue.mount",
-    "dpkg-db-backup.timer", "e2scrub_all.timer", "e2scrub_reap.service", "fstrim.timer",
-    "getty.target", "modprobe@.service", "sys-kernel-debug.mount", "sys-kernel-tracing.mount",
-    "systemd-ask-password-wall.path", "systemd-binfmt.service", "systemd-initctl.socket",
-    "systemd-journal-flush.service", "systemd-logind.service", "systemd-machine-id-commit.service",
-    "systemd-modules-load.service", "systemd-pstore.service", "systemd-random-seed.service",
-    "systemd-remount-fs.service", "systemd-sysctl.service", "systemd-sysusers.service",
-    "systemd-tmpfiles-clean.timer", "systemd-update-utmp-runlevel.service",
-    "systemd-update-utmp.service", "systemd-user-sessions.service",
+    "apt-daily-upgrade.timer", "apt-daily.timer", "cryptsetup.target", "dev-hugepages.mount",
+    "dev-mqueue.mount", "dpkg-db-backup.timer", "e2scrub_all.timer", "e2scrub_reap.service",
+    "fstrim.timer", "getty.target", "integritysetup.target", "kmod-static-nodes.service",
+    "modprobe@.service", "proc-sys-fs-binfmt_misc.automount", "remote-fs.target",
+    "sys-fs-fuse-connections.mount", "sys-kernel-config.mount", "sys-kernel-debug.mount",
+    "sys-kernel-tracing.mount", "systemd-ask-password-console.path",
+    "systemd-ask-password-wall.path", "systemd-binfmt.service", "systemd-firstboot.service",
+    "systemd-initctl.socket", "systemd-journal-flush.service", "systemd-logind.service",
+    "systemd-machine-id-commit.service", "systemd-modules-load.service",
+    "systemd-pcrphase-sysinit.service", "systemd-pcrphase.service", "systemd-pstore.service",
+    "systemd-random-seed.service", "systemd-remount-fs.service", "systemd-repart.service",
+    "systemd-sysctl.service", "systemd-sysusers.service", "systemd-tmpfiles-clean.timer",
+    "systemd-tmpfiles-setup-dev.service", "systemd-tmpfiles-setup.service",
+    "systemd-update-utmp-runlevel.service", "systemd-update-utmp.service",
+    "systemd-user-sessions.service", "veritysetup.target",
 )  # fmt: skip
 """Units without which the machine starts in a third of the time."""
+GENERATORS = (
+    "cryptsetup", "debug", "fstab", "getty", "gpt-auto", "hibernate-resume", "integritysetup",
+    "rc-local", "run", "system-update", "sysv", "veritysetup",
+)  # fmt: skip
+"""Programs that would look for units at each boot; the machine has all of its units as files."""
+
+
+UNITS = {
+    "default.target": "/lib/systemd/system/multi-user.target",
+    "sockets.target.wants/ssh.socket": "/lib/systemd/system/ssh.socket",
+}
+"""What is started; an sshd for a connection alone."""
 
 
 @dataclass(frozen=True)
@@ -79,11 +99,11 @@ class Kind:
     """For the kernel."""
 
 
-QUICK = "systemd.show_status=1 systemd.log_color=0 mitigations=off audit=0"
+QUICK = "loglevel=4 systemd.show_status=1 systemd.log_color=0 mitigations=off audit=0"
 KINDS = {
     "x86_64": Kind(
-        "amd64", "linux-image-cloud-amd64", "qemu-system-x86_64", ("-M", "q35"), "max", "ttyS0",
-        f"{QUICK} cryptomgr.notests no_timer_check tsc=reliable",
+        "amd64", "linux-image-cloud-amd64", "qemu-system-x86_64", ("-M", "q35"), "max,la57=off",
+        "ttyS0", f"{QUICK} cryptomgr.notests no_timer_check tsc=reliable",
     ),
     "aarch64": Kind(
         "arm64", "linux-image-arm64", "qemu-system-aarch64", ("-M", "virt"), "cortex-a72",
@@ -124,17 +144,23 @@ class Image:
 def made(machine: str) -> Image:
     """The image of an architecture, made where it is not there yet."""
     kind = KINDS[machine]
-    recipe = repr((SUITE, PACKAGES, MODULES, DISK, INIT, ADDRESS, WITNESS, PATIENT, MASKED, kind))
-    image = Image(machine, kind, cache() / f"{machine}-{zlib.crc32(recipe.encode()):08x}")
-    image.folder.mkdir(parents=True, exist_ok=True)
+    packages = cache() / f"{machine}-packages-{_digest(SUITE, PACKAGES, kind.debian, kind.kernel)}"
+    recipe = (MODULES, DISK, INIT, WITNESS, PATIENT, MASKED, GENERATORS, UNITS, kind)
+    image = Image(machine, kind, cache() / f"{machine}-{_digest(packages.name, *recipe)}")
+    for folder in (packages, image.folder):
+        folder.mkdir(parents=True, exist_ok=True)
     if not image.key.exists():
         key = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(image.key)]
         subprocess.run(key, check=True)
     if not image.initrd.exists():
-        _kernel(image)
+        _kernel(image, packages)
     if not image.disk.exists():
-        _disk(image)
+        _disk(image, packages)
     return image
+
+
+def _digest(*parts: object) -> str:
+    return f"{zlib.crc32(repr(parts).encode()):08x}"
 
 
 def _debootstrap(kind: Kind, variant: str, packages: str, to: Path) -> None:
@@ -149,22 +175,27 @@ def _debootstrap(kind: Kind, variant: str, packages: str, to: Path) -> None:
     aside.rename(to)
 
 
-def _kernel(image: Image) -> None:
-    root = image.folder / "kernel"
+def _kernel(image: Image, packages: Path) -> None:
+    root = packages / "kernel"
     _debootstrap(image.kind, "extract", f"{image.kind.kernel},busybox-static", root)
     (kernel,) = (root / "boot").glob("vmlinuz-*")
     shutil.copy(kernel, image.kernel)
-    tree = image.folder / "initrd"
+    modules = [m for name in MODULES for m in (root / "lib" / "modules").rglob(f"{name}.ko")]
+    first = initial(image.folder / "initrd", root / "bin" / "busybox", modules)
+    image.initrd.write_bytes(gzip.compress(first))
+
+
+def initial(tree: Path, busybox: Path, modules: Sequence[Path]) -> bytes:
+    """The initial file system, made in a folder, with modules that are loaded in their order."""
     shutil.rmtree(tree, ignore_errors=True)
     for folder in ("bin", "modules"):
         (tree / folder).mkdir(parents=True)
-    shutil.copy(root / "bin" / "busybox", tree / "bin" / "busybox")
-    for number, name in enumerate(MODULES):
-        for file in (root / "lib" / "modules").rglob(f"{name}.ko"):
-            shutil.copy(file, tree / "modules" / f"{number:02d}-{name}.ko")
+    shutil.copy(busybox, tree / "bin" / "busybox")
+    for number, file in enumerate(modules):
+        shutil.copy(file, tree / "modules" / f"{number:02d}-{file.name}")
     (tree / "init").write_text(INIT)
     (tree / "init").chmod(0o755)
-    image.initrd.write_bytes(gzip.compress(_packed(tree)))
+    return _packed(tree)
 
 
 def _packed(tree: Path) -> bytes:
@@ -181,30 +212,34 @@ def _packed(tree: Path) -> bytes:
     return archive
 
 
-def _disk(image: Image) -> None:
+def _disk(image: Image, packages: Path) -> None:
+    made = packages / "root"
+    _debootstrap(image.kind, "minbase", PACKAGES, made)
     root = image.folder / "root"
-    _debootstrap(image.kind, "minbase", PACKAGES, root)
+    shutil.rmtree(root, ignore_errors=True)
+    subprocess.run(["cp", "--archive", made, root], check=True)
     ssh = root / "root" / ".ssh"
     ssh.mkdir(mode=0o700, exist_ok=True)
     (ssh / "authorized_keys").write_bytes(image.key.with_suffix(".pub").read_bytes())
     (root / "etc/fstab").write_text("")
     (root / "etc/hostname").write_text("board\n")
     units = root / "etc/systemd/system"
-    (units / "address.service").write_text(ADDRESS)
     (root / "etc/systemd/system.conf.d").mkdir(exist_ok=True)
     (root / "etc/systemd/system.conf.d" / "patient.conf").write_text(PATIENT)
     (units / "winnow.service.d").mkdir(exist_ok=True)
     (units / "winnow.service.d" / "witness.conf").write_text(WITNESS)
     for unit in MASKED:
         _link(units / unit, "/dev/null")
-    _link(units / "default.target", "/lib/systemd/system/multi-user.target")
-    wanted = units / "multi-user.target.wants"
-    _link(wanted / "address.service", "/etc/systemd/system/address.service")
-    _link(wanted / "ssh.service", "/lib/systemd/system/ssh.service")
+    for name in GENERATORS:
+        _link(root / "etc/systemd/system-generators" / f"systemd-{name}-generator", "/dev/null")
+    for place, to in UNITS.items():
+        _link(units / place, to)
+    (units / "multi-user.target.wants" / "ssh.service").unlink(missing_ok=True)
     aside = image.disk.with_suffix(".part")
     aside.unlink(missing_ok=True)
     subprocess.run(["mke2fs", "-q", "-t", "ext4", "-d", root, aside, DISK], check=True)
     aside.rename(image.disk)
+    shutil.rmtree(root)
 
 
 def _link(path: Path, to: str) -> None:

@@ -83,7 +83,14 @@ class Machine:
             self._process = None
 
     def boot(self) -> None:
-        """Switch it on. What it writes goes to a log, and to a layer that is thrown away."""
+        """Switch it on."""
+        more = [*self.blocks(), "-device", "virtio-blk-pci,drive=logged", "-netdev", self.net]
+        more += ["-device", "virtio-net-pci,netdev=net,romfile=", "-device", "virtio-rng-pci"]
+        self._process = _emulator(self._image, self._accelerator, self.console, more)
+
+    def blocks(self) -> list[str]:
+        """QEMU's disk of a machine just switched on: what it writes goes to a log, and to a layer
+        that is thrown away."""
         layer = self._folder / "layer.qcow2"
         make = ["qemu-img", "create", "-q", "-f", "qcow2", "-F", "raw", "-b", self.disk, layer]
         subprocess.run(make, check=True)
@@ -91,11 +98,12 @@ class Machine:
         self.console.write_bytes(b"")
         blocks = f"driver=qcow2,node-name=layer,file.driver=file,file.filename={layer}"
         logged = "driver=blklogwrites,node-name=logged,file=layer,log.driver=file"
-        net = f"user,id=net,hostfwd=tcp:127.0.0.1:{self.port}-:22"
-        more = ["-blockdev", blocks, "-blockdev", f"{logged},log.filename={self.writes}"]
-        more += ["-device", "virtio-blk-pci,drive=logged", "-netdev", net]
-        more += ["-device", "virtio-net-pci,netdev=net,romfile=", "-device", "virtio-rng-pci"]
-        self._process = _emulator(self._image, self._accelerator, self.console, more)
+        return ["--blockdev", blocks, "--blockdev", f"{logged},log.filename={self.writes}"]
+
+    @property
+    def net(self) -> str:
+        """QEMU's network, whose router passes what comes to `port` on to its sshd."""
+        return f"user,id=net,hostfwd=tcp:127.0.0.1:{self.port}-:22"
 
     def cut(self, rng: random.Random | None = None) -> int:
         """Cut the power; the disk loses, in part, what it was not told to flush (None: nothing).
@@ -117,6 +125,14 @@ class Machine:
         if not until():
             told = self.console.with_suffix(".emulator").read_text(errors="replace")
             raise RuntimeError(f"{what}: it did not come about: {told}{self.said()[-2000:]}")
+
+    def worked(self) -> float:
+        """Seconds of processor time that it took since it was switched on: a measure of what it
+        did on a busy host too."""
+        if self._process is None:
+            return 0.0
+        fields = Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def runs(self) -> bool:
         return self._process is not None and self._process.poll() is None

@@ -1,23 +1,26 @@
 """A whole board loses its power at random moments, and goes on by itself after each boot.
 
-`make test-board` cuts the power of emulated machines: WINNOW_CUTS so many times, WINNOW_ARCH of
-which architecture, WINNOW_ACCEL with kvm or tcg; SEED draws other moments.
+`make test-board` cuts the power of machines: WINNOW_CUTS so many times, WINNOW_ARCH of which
+architecture, WINNOW_ACCEL with kvm, tcg or uml; SEED draws other moments. After WINNOW_MINUTES no
+more cut is made: the board works off what is left.
 """
 
 from __future__ import annotations
 
+import math
 import os
 import platform
 import random
 import shutil
 import struct
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.board import blocklog
+from tests.board import blocklog, usermode
 from tests.board.fleet import Board
 from tests.board.image import KINDS, Image, made
 from tests.board.machine import Machine, no_kvm, starts_with_kvm
@@ -40,13 +43,32 @@ def _image(machine: str) -> Image:
     return made(machine)
 
 
+def _user_mode(name: str, folder: Path) -> Machine:
+    if name != "x86_64" or platform.machine() != name:
+        pytest.skip("User-Mode Linux runs x86-64 on x86-64")
+    for tool in usermode.TOOLS:
+        if shutil.which(tool) is None:
+            pytest.skip(f"no {tool}; on Debian: apt-get install user-mode-linux qemu-utils")
+    return usermode.UserMode(_image(name), folder)
+
+
+def _deployed(machine: Machine, folder: Path) -> Board:
+    board = Board(machine, folder, SEED)
+    board.deploy()
+    return board
+
+
 @pytest.fixture
 def switched(tmp_path: Path) -> Iterator[Switched]:
     """Makes a board of an architecture, with the edge deployed on it."""
-    machines = []
+    machines: list[Machine] = []
 
     def switched(name: str, accelerator: str | None) -> Board:
-        assert accelerator in ("kvm", "tcg", None), f"ACCEL={accelerator}: must be kvm or tcg"
+        known = ("kvm", "tcg", "uml", None)
+        assert accelerator in known, f"ACCEL={accelerator}: must be kvm, tcg or uml"
+        if accelerator == "uml":
+            machines.append(_user_mode(name, tmp_path))
+            return _deployed(machines[-1], tmp_path)
         why = no_kvm(name) if accelerator != "tcg" else "tcg was asked for"
         if accelerator == "kvm" and why is not None:
             pytest.skip(why)
@@ -55,29 +77,32 @@ def switched(tmp_path: Path) -> Iterator[Switched]:
             why = "a kernel does not start under KVM here"
             if accelerator == "kvm":
                 pytest.skip(why)
-        machine = Machine(image, tmp_path, kvm=why is None)
-        machines.append(machine)
-        board = Board(machine, tmp_path, SEED)
-        board.deploy()
-        return board
+        machines.append(Machine(image, tmp_path, kvm=why is None))
+        return _deployed(machines[-1], tmp_path)
 
     yield switched
     for machine in machines:
         machine.close()
 
 
-def _cut(board: Board, cuts: int) -> None:
+def _cut(board: Board, cuts: int, minutes: float = math.inf) -> None:
+    began = time.monotonic()
     for _ in range(cuts):
+        if time.monotonic() - began > minutes * 60:
+            break
         print(board.cut(), flush=True)
+    of = ", ".join(f"{n} of a {phase}" for phase, n in board.cuts.items())
+    print(f"{sum(board.cuts.values())} cuts, {of}; {board.partial} with requests lost", flush=True)
     board.finish()
-    print(f"{board.cuts} cuts, {board.working} of a run, {board.partial} with requests lost")
+    print("the board did the rest by itself, and a contact", flush=True)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(3 * 3600)
-def test_three_cuts_under_kvm(switched: Switched) -> None:
+@pytest.mark.parametrize("accelerator", ["kvm", "uml"])
+def test_three_cuts(switched: Switched, accelerator: str) -> None:
     try:
-        board = switched(platform.machine(), "kvm")
+        board = switched(platform.machine(), accelerator)
     except subprocess.CalledProcessError as error:
         pytest.skip(f"the machine cannot be made: {error}")
     _cut(board, 3)
@@ -93,7 +118,8 @@ def test_many_cuts(switched: Switched, name: str) -> None:
     if asked != name:
         pytest.skip(f"another architecture was asked for: {asked}")
     board = switched(name, os.environ.get("WINNOW_ACCEL") or None)
-    _cut(board, int(os.environ.get("WINNOW_CUTS") or CUTS[name]))
+    minutes = float(os.environ.get("WINNOW_MINUTES") or "inf")
+    _cut(board, int(os.environ.get("WINNOW_CUTS") or CUTS[name]), minutes)
 
 
 def _entry(sector: int, data: bytes, flags: int = 0) -> bytes:
