@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -169,21 +170,27 @@ def test_a_joined_head_is_exported_as_it_was_cross_validated(
 def test_killed_at_any_point_it_ends_as_if_it_had_not_been(
     crossed: Path, shapes: Path, recipe_file: Path, tmp_path: Path
 ) -> None:
+    """What a kill leaves is what lies there while the process stands still."""
     out = tmp_path / "killed"
-    command = ("cv", recipe_file, "--data", shapes, "--out", out, *SHORT)
-    for sign in ("fold-1/checkpoint.npz", "fold-1/held.npz"):
-        running = subprocess.Popen(
-            [WINNOW, *map(str, command)], stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL
-        )
-        try:
+    command = ("cv", recipe_file, "--data", shapes, *SHORT, "--out")
+    left = {}
+    with subprocess.Popen(
+        [WINNOW, *map(str, command), str(out)],
+        stderr=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+    ) as running:
+        for sign in ("fold-1/checkpoint.npz", "fold-1/held.npz"):
             while not (out / sign).is_file() and running.poll() is None:
                 time.sleep(0.05)
-        finally:
-            running.send_signal(signal.SIGKILL)
-            running.wait()
-    done = winnow(*command)
-    assert done.returncode == 0, done.stderr
-    np.testing.assert_array_equal(load(out).logits, load(crossed).logits)
+            running.send_signal(signal.SIGSTOP)
+            os.waitid(os.P_PID, running.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
+            left[sign] = shutil.copytree(out, tmp_path / f"left-{len(left)}")
+            running.send_signal(signal.SIGCONT)
+        running.kill()
+    for sign, folder in left.items():
+        done = winnow(*command, folder)
+        assert done.returncode == 0, (sign, done.stderr)
+        np.testing.assert_array_equal(load(folder).logits, load(crossed).logits)
 
 
 def test_the_net_that_flies_quotes_what_was_cross_validated(
