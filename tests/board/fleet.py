@@ -1,8 +1,8 @@
 """A board in orbit: deployed, fed, cut from its power, and judged by its disk after each cut.
 
-The judge sees the disk as the cut left it, in a copy whose journal is replayed as the next boot
-replays it: the store opens, is sound, holds all that it was seen to hold and all that the service
-said it had finished, and nothing that a board left alone would not have.
+The judge sees the disk as the cut left it, its journal replayed as the next boot replays it: the
+store opens, is sound, holds all that it was seen to hold and all that the service said it had
+finished, and nothing that a board left alone would not have.
 """
 
 from __future__ import annotations
@@ -173,7 +173,7 @@ class Board:
 
     def judge(self) -> None:
         """Judge the disk. Raises AssertionError that says what is wrong."""
-        disk = self._copy()
+        disk = self._folders()
         self._swaths_are_there(disk)
         now = Known.of(disk / "store")
         for name, (complete, tile) in self._known.swaths.items():
@@ -205,18 +205,20 @@ class Board:
             assert places, f"{path.name} is gone"
             assert all(p.read_bytes() == path.read_bytes() for p in places), path.name
 
-    def _copy(self) -> Path:
-        """The service's folder on the disk; the journal is replayed in a copy."""
-        copy, to = self._folder / "copy.img", self._folder / "winnow"
+    def _folders(self) -> Path:
+        """The service's folders on the disk, once the journal is replayed, which is undone: the
+        next boot finds the disk as the cut left it."""
+        disk, undo, to = self.machine.disk, self._folder / "undo", self._folder / "winnow"
         shutil.rmtree(to, ignore_errors=True)
         to.mkdir()
-        subprocess.run(["cp", "--sparse=always", self.machine.disk, copy], check=True)
-        replay = subprocess.run(["e2fsck", "-y", "-E", "journal_only", copy], capture_output=True)
+        undo.unlink(missing_ok=True)
+        check = ["e2fsck", "-y", "-E", "journal_only", "-z", undo, disk]
+        replay = subprocess.run(check, capture_output=True)
         assert replay.returncode in (0, 1), replay.stdout.decode("utf-8", "replace")
         for name in ("store", "incoming"):
-            dump = ["debugfs", "-R", f"rdump {self._home}/winnow/{name} {to}", copy]
+            dump = ["debugfs", "-R", f"rdump {self._home}/winnow/{name} {to}", disk]
             subprocess.run(dump, check=True, capture_output=True)
-        copy.unlink()
+        subprocess.run(["e2undo", undo, disk], check=True, capture_output=True)
         return to
 
     def _moment(self) -> str:

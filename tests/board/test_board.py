@@ -28,7 +28,9 @@ from tests.board.machine import Machine, no_kvm, starts_with_kvm
 SEED = os.environ.get("SEED", "1")
 CUTS = {"x86_64": 200, "aarch64": 20}
 NAMES = {"x86-64": "x86_64", "arm64": "aarch64"}
-TOOLS = ("mmdebstrap", "mke2fs", "e2fsck", "debugfs", "qemu-img", "ssh", "ssh-keygen", "tar")
+TOOLS = (
+    "mmdebstrap", "mke2fs", "e2fsck", "e2undo", "debugfs", "qemu-img", "ssh", "ssh-keygen", "tar",
+)  # fmt: skip
 
 Switched = Callable[[str, str | None], Board]
 
