@@ -119,13 +119,14 @@ def _walls(source: str, kind: str, facts: Facts, store: str, manager: str) -> di
 _ROOTS_WALLS = (
     "CapabilityBoundingSet=",
     "PrivateMounts=yes",
-    "ProtectClock=yes",
     "ProtectHostname=yes",
     "ProtectKernelLogs=yes",
     "ProtectKernelModules=yes",
     "ProtectProc=invisible",
 )
-"""Not RemoveIPC=, which would delete the store that is kept in memory while a disk fails."""
+"""Not RemoveIPC=, which would delete the store that is kept in memory while a disk fails. Not
+ProtectClock=, which would refuse to read whether a time service keeps the clock: without a
+capability nobody sets it."""
 
 
 def input_at(options: Options, prefix: str) -> str:

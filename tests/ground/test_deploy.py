@@ -466,6 +466,37 @@ def test_a_service_reaches_what_its_input_needs_and_no_more(tmp_path: Path, miss
     assert "CapabilityBoundingSet" not in own and "SystemCallFilter" in own
 
 
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="no systemd to ask")
+@pytest.mark.parametrize("manager", ["system", "user"])
+def test_a_service_may_ask_who_keeps_the_clock_and_not_set_it(
+    tmp_path: Path, mission: Path, manager: str
+) -> None:
+    made = units(Options(), facts_of(tmp_path), collect(mission), manager, "folder")
+    service = settings_of(made["winnow.service"])
+    allowed = set[str]()
+    for rule in service["SystemCallFilter"]:
+        calls = _calls(rule.removeprefix("~").split())
+        allowed = allowed - calls if rule.startswith("~") else allowed | calls
+    assert {"adjtimex", "clock_adjtime", "read", "openat"} <= allowed
+    assert not {"clock_settime", "settimeofday", "reboot"} & allowed
+    # It would refuse these two again, whatever the filter says.
+    assert "ProtectClock" not in service
+    assert manager == "user" or service["CapabilityBoundingSet"] == [""]
+
+
+def _calls(names: list[str]) -> set[str]:
+    """The system calls of names and groups, as systemd knows them."""
+    found = {name for name in names if not name.startswith("@")}
+    for group in set(names) - found:
+        told = subprocess.run(
+            ["systemd-analyze", "syscall-filter", group],
+            capture_output=True, text=True, check=True,
+        ).stdout  # fmt: skip
+        lines = (line.strip() for line in told.splitlines()[1:])
+        found |= _calls([line for line in lines if line and not line.startswith("#")])
+    return found
+
+
 def test_the_command_of_a_service_that_listens_takes_pass_after_pass(
     tmp_path: Path, mission: Path
 ) -> None:

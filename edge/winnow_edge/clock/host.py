@@ -21,12 +21,12 @@ _TIMEX_BYTES: Final = 512
 class Moment:
     """`wall_ns` since 1970, `boot_ns` since the machine started, sleep included, `boot_id` which
     start that was, `kept` whether a time service keeps the wall clock (NTP, or a receiver that
-    feeds one)."""
+    feeds one), None where the system does not say."""
 
     wall_ns: int
     boot_ns: int
     boot_id: str
-    kept: bool
+    kept: bool | None
 
 
 def since_boot_ns() -> int:
@@ -35,15 +35,16 @@ def since_boot_ns() -> int:
 
 
 def read_host() -> Moment:
-    """The clocks now. Never fails: a machine that does not say is one whose clock nobody keeps."""
+    """The clocks now. Never fails."""
     boot_id = ""
     with contextlib.suppress(OSError, UnicodeDecodeError):
         boot_id = _BOOT_ID.read_text("ascii").strip()
     return Moment(time.time_ns(), since_boot_ns(), boot_id, _is_kept())
 
 
-def _is_kept() -> bool:
+def _is_kept() -> bool | None:
+    # A sandbox may refuse the call, since it can set the clock too: that says nothing of the clock.
     with contextlib.suppress(OSError, AttributeError):
-        state = ctypes.CDLL(None).adjtimex(ctypes.create_string_buffer(_TIMEX_BYTES))
-        return 0 <= int(state) < _TIME_ERROR
-    return False
+        state = int(ctypes.CDLL(None).adjtimex(ctypes.create_string_buffer(_TIMEX_BYTES)))
+        return None if state < 0 else state < _TIME_ERROR
+    return None

@@ -157,6 +157,8 @@ def _told_by_wall(state: ClockState, moment: Moment) -> ClockState:
         if not sane:
             state = _with_event(state, moment, "wall clock makes no sense")
         state = dataclasses.replace(state, sane=sane)
+    if moment.kept is None:
+        return state
     if not (moment.kept and sane):
         # What NTP said once still holds, but nobody steers any more.
         lapsed = state.source == "ntp" and state.synchronised

@@ -74,7 +74,8 @@ def _set(args: argparse.Namespace) -> int:
     moment = read_host()
     try:
         now = parse_utc(args.utc)
-        with opened(args.store, mission=None) as store:
+        # On a full disk the store's reserve is room enough for the clock.
+        with opened(args.store, mission=None, grows=False) as store:
             state = tell(store, now, args.source, moment)
     except ValueError as error:
         say(f"winnow-edge time set: {error}; give UTC such as 2026-11-22T00:40:00Z")
@@ -120,7 +121,11 @@ def _print(told: dict[str, Any], as_json: bool) -> None:
     if told["utc"]:
         held = "synchronised" if told["synchronised"] else "no longer synchronised"
         utc = f"{told['utc']}, by {told['source']}, {held}"
-    kept = "a time service keeps it" if told["wall_kept"] else "nobody keeps it"
+    kept = {
+        True: "a time service keeps it",
+        False: "nobody keeps it",
+        None: "the system does not say whether a time service keeps it",
+    }[told["wall_kept"]]
     print(f"mission time  {told['mission_s']:.3f} s, boot {told['boot']}")
     print(f"UTC           {utc}")
     print(f"wall clock    {told['wall'] or 'makes no sense'}; {kept}")

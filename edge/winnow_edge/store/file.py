@@ -36,6 +36,7 @@ BUSY_S: Final = 20.0
 _SLICE_S: Final = 0.25
 """... by one that writes, in so short waits, as SQLite's cannot be ended."""
 _ELSEWHERE: Final = "name another folder with --store"
+_ALLOW: Final = "this user may not write there: run as the owner of the store, or chown it"
 _FULL: Final = "free some disk space and run again; committed products are safe"
 _TROUBLES: Final[dict[int | None, Trouble]] = {
     errno.ENOSPC: Trouble.FULL,
@@ -47,9 +48,9 @@ _HINTS: Final[dict[int | None, str]] = {
     errno.ENOSPC: _FULL,
     errno.EDQUOT: _FULL,
     errno.EIO: "the disk is failing; committed products are safe",
-    errno.EROFS: f"the disk is mounted read-only; {_ELSEWHERE}",
-    errno.EACCES: f"this user may not write there; {_ELSEWHERE}",
-    errno.EPERM: f"this user may not write there; {_ELSEWHERE}",
+    errno.EROFS: f"the disk is mounted read-only: mount -o remount,rw, or {_ELSEWHERE}",
+    errno.EACCES: f"{_ALLOW}, or {_ELSEWHERE}",
+    errno.EPERM: f"{_ALLOW}, or {_ELSEWHERE}",
     errno.ENOTDIR: _ELSEWHERE,
     errno.ENOENT: _ELSEWHERE,
     errno.EEXIST: f"a file is in the way; {_ELSEWHERE}",
@@ -166,7 +167,8 @@ def _check(db: sqlite3.Connection, path: Path) -> None:
         ).fetchone()
         if ours == 4 and version == SCHEMA_VERSION:
             raise StoreDamagedError("has lost what tells it a store", where=path, hint=_DAMAGED)
-        raise StoreError("is not a Winnow store", where=path)
+        hint = "another program made this file; name another folder with --store"
+        raise StoreError("is not a Winnow store", where=path, hint=hint)
     if version > SCHEMA_VERSION:
         raise StoreError(
             f"has format version {version}, this program knows {SCHEMA_VERSION}",
@@ -355,9 +357,18 @@ _SQLITE: Final[dict[str, tuple[Trouble | None, str]]] = {
         Trouble.FAILING,
         "the disk is full or failing; committed products are safe",
     ),
-    "SQLITE_READONLY_DIRECTORY": (None, f"the folder is read-only; {_ELSEWHERE}"),
-    "SQLITE_READONLY": (Trouble.FAILING, f"the disk or file is read-only; {_ELSEWHERE}"),
-    "SQLITE_CANTOPEN": (None, f"the disk or folder is full or read-only; {_ELSEWHERE}"),
+    "SQLITE_READONLY_DIRECTORY": (
+        None,
+        f"make the folder writable (chmod, chown), or {_ELSEWHERE}",
+    ),
+    "SQLITE_READONLY": (
+        Trouble.FAILING,
+        f"the disk or file is read-only: mount it for writing, or chmod it, or {_ELSEWHERE}",
+    ),
+    "SQLITE_CANTOPEN": (
+        None,
+        f"the disk is full, or the folder read-only: make room or chmod it, or {_ELSEWHERE}",
+    ),
     "SQLITE_BUSY": (Trouble.BUSY, "another process holds the store; try again when it is done"),
     "SQLITE_PROTOCOL": (Trouble.BUSY, "another process holds the store; try again later"),
 }

@@ -268,7 +268,7 @@ def test_what_is_not_a_store_is_left_alone(tmp_path: Path) -> None:
         db.execute("CREATE TABLE precious (x)")
     content = path.read_bytes()
     for read_only in (False, True):
-        with pytest.raises(StoreError, match="not a Winnow store"):
+        with pytest.raises(StoreError, match="not a Winnow store; another program made"):
             Store.open(tmp_path, mission=landmark_mission(), read_only=read_only)
     assert path.read_bytes() == content
     assert [p.name for p in tmp_path.iterdir()] == ["store.db"]

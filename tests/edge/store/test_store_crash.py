@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from tests.forked import run_text
 from winnow_edge.errors import StoreError
 from winnow_edge.products.encode import decode_head
 from winnow_edge.products.kinds import Kind
@@ -280,6 +281,9 @@ def test_a_read_only_disk(small_disk: Path) -> None:
     subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
     with pytest.raises(StoreError, match="read-only"):
         Store.open(small_disk / "store", mission=mission)
+    done = run_text("winnow-edge", "time", "set", "2030-01-01", "--store", small_disk / "store")
+    assert (done.returncode, len(done.stderr.splitlines())) == (6, 1)
+    assert "the disk is mounted read-only: mount -o remount,rw" in done.stderr
     with pytest.raises(StoreError, match=r"[Rr]ead-only"):
         Store.open(small_disk / "new", mission=mission)
     # Reading goes on working.
