@@ -211,7 +211,7 @@ class Keeper:
                 self._make_log_room(pages_for([0] * (2 * _BATCH)))
                 if not stage():
                     break
-            if self._room() >= wanted or (self._room() < need and self._block_goes(stage)):
+            if self._room() >= wanted or self._block_goes(stage):
                 break
         return self._room() >= need
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from winnow_edge.mission import Mission
 from winnow_ground.simulation import oracle
-from winnow_ground.simulation.decide import Made
+from winnow_ground.simulation.decide import Indices, Made
 from winnow_ground.simulation.instead import never_wrong
 from winnow_ground.simulation.judge import SHARED, Features, Floats, Judge, paid_by
 from winnow_ground.simulation.observation import Observation
@@ -77,7 +77,7 @@ def _all_on_board(mission: Mission, made: Sequence[Made]) -> tuple[OnBoard, Judg
     return board, Judge(mission, features, board)
 
 
-def _greedy(mission: Mission, made: Sequence[Made], board: OnBoard, judge: Judge) -> oracle.Indices:
+def _greedy(mission: Mission, made: Sequence[Made], board: OnBoard, judge: Judge) -> Indices:
     """What pays, the most per byte first; then everything else as it was made."""
     places = np.arange(board.count)
     product, feature = judge.pairs(places)

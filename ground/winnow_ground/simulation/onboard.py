@@ -19,7 +19,8 @@ from winnow_edge.products.table import COLUMNS, ProductTable
 from winnow_edge.products.worth import density
 from winnow_edge.store.schema import ProductState
 from winnow_ground.simulation.decide import Indices, Made, empty_columns
-from winnow_ground.simulation.quota import Quota, on_disk
+from winnow_ground.simulation.quota import Block, Quota, Worths, blocks_of
+from winnow_ground.simulation.store_file import Integers, cells
 
 Worth = Callable[["OnBoard", Indices], npt.NDArray[np.float64]]
 """Value per byte of products at these places."""
@@ -38,26 +39,32 @@ class Swath:
     first: int
     placed: npt.NDArray[np.int64]
     """Where each of its products is; -1: not made yet."""
-    disk: npt.NDArray[np.int64]
-    """Octets that each of its products takes on the disk."""
+    cells: tuple[Integers, Integers]
+    """What each of its products takes in the store's file (`store_file.cells`)."""
+    blocks: dict[int, tuple[int, int, int]]
+    """What is stored at once, by its first row (`quota.blocks_of`)."""
+    left_out: set[int]
+    """Which of its products there was no room for."""
     complete: bool = False
 
 
 class OnBoard:
     """Products in order of acquisition: `columns` of dtype `COLUMNS`, `state` of `ProductState`,
-    `made_at` in seconds, `disk` the octets that each takes there now, `compacted` what became part
-    of a background product; a product's id is its place, plus 1. `worth` says what eviction spares
-    (value per byte; None: the mission's). `held` octets are on the disk."""
+    `made_at` in seconds, `compacted` what became part of a background product; a product's id is
+    its place, plus 1. `worth` says what eviction spares (value per byte; None: the mission's).
+    `changes` counts how often products went from state to state."""
 
     def __init__(self, mission: Mission, worth: Worth | None = None, room: int = 4096) -> None:
         self._mission = mission
         spared = worth or (lambda board, places: density(board.table(places), mission))
         self._quota = Quota(self, mission, lambda places: spared(self, places))
-        self.count, self.held, self.contacts = 0, 0, 0
+        self.count, self.contacts, self.changes = 0, 0, 0
         self._columns = np.zeros(room, COLUMNS)
         self._state = np.zeros(room, np.uint8)
         self._compacted = np.zeros(room, np.bool_)
-        self._disk = np.zeros(room, np.int64)
+        self._sizes: dict[
+            int, tuple[tuple[Integers, Integers], dict[int, tuple[int, int, int]]]
+        ] = {}
         self._made_at = np.zeros(room)
         self._local = np.full(room, -1, np.int64)
         self.swaths: list[Swath] = []
@@ -81,8 +88,14 @@ class OnBoard:
         return self._local[: self.count]
 
     @property
-    def disk(self) -> npt.NDArray[np.int64]:
-        return self._disk[: self.count]
+    def held(self) -> int:
+        """Octets that the store's file takes."""
+        return self._quota.octets
+
+    @property
+    def there(self) -> npt.NDArray[np.bool_]:
+        """Which products the store has, or remembers."""
+        return self._quota.there()
 
     @property
     def compacted(self) -> npt.NDArray[np.bool_]:
@@ -93,8 +106,13 @@ class OnBoard:
     def begin(self, made: Made, observation: int, first_feature: int, now: float) -> Swath:
         """A new swath and the product that announces it."""
         placed = np.full(len(made.columns), -1, np.int64)
-        number, disk = len(self.swaths) + 1, on_disk(made.columns)
-        swath = Swath(number, made, observation, self.contacts, -1, first_feature, placed, disk)
+        number = len(self.swaths) + 1
+        if id(made) not in self._sizes:
+            self._sizes[id(made)] = _cells(made.columns), blocks_of(made)
+        swath = Swath(
+            number, made, observation, self.contacts, -1, first_feature, placed,
+            *self._sizes[id(made)], set(),
+        )  # fmt: skip
         self.swaths.append(swath)
         swath.announcement = self._announce(swath.number, made.scores.about[0], now)
         return swath
@@ -103,7 +121,16 @@ class OnBoard:
         """Store what was made with these rows, [from, to), and keep the quota."""
         made = swath.made
         low, high = made.bounds[rows[0]], made.bounds[rows[1]]
-        at = self._append(made.columns[low:high], swath.disk[low:high], now)
+        for row in range(*rows):
+            if row in swath.blocks:
+                swath.left_out |= self._quota.admit(Block(swath, *swath.blocks[row]), now)
+        shared, own = (some[low:high] for some in swath.cells)
+        out = [local - low for local in swath.left_out if low <= local < high]
+        if out:
+            shared, own = shared.copy(), own.copy()
+            shared[out] = own[out] = 0
+        at = self._append(made.columns[low:high], shared, own, now)
+        self._state[at.start + np.array(out, np.intp)] = ProductState.EVICTED
         self._columns["swath"][at] = swath.number
         swath.placed[low:high] = np.arange(at.start, at.stop)
         self._local[at] = np.arange(low, high)
@@ -114,7 +141,6 @@ class OnBoard:
                 at_place = swath.placed[place]
                 self._columns["class_index"][at_place] = class_index
                 self._columns["posterior"][at_place] = posterior
-        self._quota.keep(now)
 
     def complete(self, swath: Swath, now: float) -> None:
         """The swath is whole: its product takes the place of the one made at the beginning, or
@@ -124,8 +150,6 @@ class OnBoard:
         if self.contacts == swath.born:
             known = int(self._columns["bytes"][swath.announcement])
             self._columns["bytes"][swath.announcement] = size
-            self._disk[swath.announcement] += size - known
-            self.held += size - known
             self.generated_bytes += size - known
             return
         self._state[swath.announcement] = ProductState.ACKNOWLEDGED
@@ -139,20 +163,19 @@ class OnBoard:
 
     def insert(self, columns: npt.NDArray[np.void], now: float) -> int:
         """Store products, whatever room there is; where the first is."""
-        return int(self._append(columns, on_disk(columns), now).start)
+        return int(self._append(columns, *_cells(columns), now).start)
 
     def _append(
-        self, columns: npt.NDArray[np.void], disk: npt.NDArray[np.int64], now: float
+        self, columns: npt.NDArray[np.void], shared: Integers, own: Integers, now: float
     ) -> slice:
         at = slice(self.count, self.count + len(columns))
         if at.stop > len(self._columns):
             self._grow(at.stop)
         self._columns[at] = columns
         self._columns["id"][at] = np.arange(at.start + 1, at.stop + 1)
-        self._disk[at] = disk
         self._made_at[at] = now
         self.count = at.stop
-        self.held += int(disk.sum())
+        self._quota.add(at, shared, own)
         self.generated_bytes += int(columns["bytes"].sum(dtype=np.int64))
         return at
 
@@ -161,9 +184,23 @@ class OnBoard:
         self._columns = np.concatenate([self._columns, np.zeros(room, COLUMNS)])
         self._state = np.concatenate([self._state, np.zeros(room, np.uint8)])
         self._compacted = np.concatenate([self._compacted, np.zeros(room, np.bool_)])
-        self._disk = np.concatenate([self._disk, np.zeros(room, np.int64)])
         self._made_at = np.concatenate([self._made_at, np.zeros(room)])
         self._local = np.concatenate([self._local, np.full(room, -1, np.int64)])
+
+    def worth_before(
+        self, swath: Swath, low: int, high: int, worth: Callable[[Indices], Worths]
+    ) -> Worths:
+        """What products of a swath will be worth per byte when they are here."""
+        begin, end = self.count, self.count + high - low
+        if end > len(self._columns):
+            self._grow(end)
+        self._columns[begin:end] = swath.made.columns[low:high]
+        self._columns["swath"][begin:end] = swath.number
+        self._local[begin:end] = np.arange(low, high)
+        self.count = end
+        found = worth(np.arange(begin, end))
+        self.count = begin
+        return found
 
     # --- what contacts ask
 
@@ -192,12 +229,14 @@ class OnBoard:
         """These are in flight."""
         at = np.asarray(places, np.intp)
         at = at[self._state[at] == ProductState.STORED]
+        self.changes += 1
         self._state[at] = ProductState.SENT
 
     def acknowledge(self, places: Sequence[int] | Indices) -> int:
         """These are on the ground; of how many that is news."""
         at = np.asarray(places, np.intp)
         news = int(np.count_nonzero(self._state[at] != ProductState.ACKNOWLEDGED))
+        self.changes += 1
         self._state[at] = ProductState.ACKNOWLEDGED
         return news
 
@@ -206,7 +245,12 @@ class OnBoard:
         nobody said a word of them, which counts."""
         at = np.asarray(places, np.intp)
         at = at[self._state[at] == ProductState.SENT]
+        self.changes += 1
         self._state[at] = ProductState.STORED
         again = np.minimum(self._columns["unheard"][at].astype(int) + 1, 255) if unheard else 0
         self._columns["unheard"][at] = again
         return len(at)
+
+
+def _cells(columns: npt.NDArray[np.void]) -> tuple[Integers, Integers]:
+    return cells(columns["bytes"].astype(np.int64), columns["kind"])

@@ -114,6 +114,23 @@ def test_records_of_detections_are_the_last_to_go_least_useful_first(tmp_path: P
         assert min(old) > sorted(p.posterior for p in made)[1000]
 
 
+def test_no_record_goes_while_pictures_are_there(tmp_path: Path) -> None:
+    # A little more room is made than a block needs; records are no price for that.
+    with Store.open(tmp_path, mission=landmark_mission(quota(2))) as store:
+        writer = begin(store)
+        for at in range(0, 2000, 10):
+            images = [
+                product_of_size(Kind.IMAGE, t, 5000, 0.3 + 0.0005 * (t * 37 % 997))
+                for t in range(at, at + 4)
+            ]
+            products = [*records_of(at, 10, found=10), *images]
+            writer.commit(products=products, next_tile=at + 10, next_line=at, pending=b"")
+        assert sum(1 for _ in store.products(kinds=(Kind.IMAGE,))) > 100
+        evicted = events(store)["evicted"]
+        assert evicted["image crater"] > 100
+        assert not [about for about in evicted if about.startswith("record")]
+
+
 def test_what_the_ground_has_goes_first_and_what_flies_after_what_waits(tmp_path: Path) -> None:
     mission = landmark_mission(quota(1))
     made = [product_of_size(Kind.IMAGE, t, 5000, 0.9 - 0.0001 * t) for t in range(300)]

@@ -154,13 +154,13 @@ def test_a_full_store_compacts_and_evicts_what_the_real_one_does(tmp_path: Path)
             for row in range(len(made.due)):
                 board.commit(swath, (row, row + 1), 0.0)
             board.complete(swath, 0.0)
-    mine = Counter(map(Kind, board.columns["kind"][board.disk > 0].tolist()))
+    mine = Counter(map(Kind, board.columns["kind"][board.there].tolist()))
     compacted = happened["compacted"]["record"]
     assert compacted > 1000 and happened["evicted"]["image bright"] > 0
-    assert np.count_nonzero(board.compacted) == pytest.approx(compacted, rel=0.02)
-    # Which page a row falls on is not played; what goes first is.
+    assert np.count_nonzero(board.compacted) == pytest.approx(compacted, rel=0.03)
+    # What is left out of a block for the log's sake depends on where rows happen to lie.
     for kind in (Kind.RECORD, Kind.THUMBNAIL, Kind.IMAGE, Kind.QUICK_LOOK, Kind.BACKGROUND):
-        assert mine[kind] == pytest.approx(real[kind], rel=0.35, abs=5), kind
+        assert mine[kind] == pytest.approx(real[kind], rel=0.12, abs=5), kind
 
 
 @pytest.mark.parametrize("policy", ["fifo", "confidence", "utility-per-byte", "diversity"])
