@@ -61,7 +61,7 @@ def make_app(
         middleware=[
             Middleware(TrustedHostMiddleware, allowed_hosts=list(hosts), www_redirect=False),
             Middleware(Guard, entrance=entrance),
-            Middleware(GZipMiddleware),
+            Middleware(GZipMiddleware, compresslevel=4),
         ],
         exception_handlers=dict.fromkeys(ERRORS, refused),
     )

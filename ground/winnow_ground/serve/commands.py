@@ -103,14 +103,19 @@ def serve(
 
         from winnow_ground.serve.live import Live
 
-        # The catalogue is read while the pages are put together.
+        said = f"{_address(host, listener)}  (Ctrl-C ends it)"
+        # The catalogue is read while the pages are put together; who comes meanwhile waits for them
+        # at the socket. What is wrong with a file of --bench is said before any address.
         with contextlib.closing(Live(catalogue, worth)) as live:
+            if not bench:
+                print(said, flush=True)
             from winnow_ground.serve.app import make_app
 
             app = make_app(
                 live, entrance, _hosts(host, passwords), benches=bench or (), bundles=bundle or ()
             )
-            print(f"{_address(host, listener)}  (Ctrl-C ends it)", flush=True)
+            if bench:
+                print(said, flush=True)
             # On loopback with passwords a proxy here may say who asks, and by TLS or not.
             proxied = passwords is not None and _is_loopback(host)
             config = uvicorn.Config(

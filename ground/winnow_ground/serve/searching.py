@@ -28,7 +28,7 @@ _TYPES: Final = dict.fromkeys(FORMS, "application/json; charset=utf-8") | {
     PDS4: "application/xml; charset=utf-8",
 }
 KEPT: Final = {"Cache-Control": "private, max-age=3600"}
-_PATIENCE_S: Final = 0.3
+_PATIENCE_S: Final = 0.5
 """How long a page waits for a catalogue that is read, before it says so."""
 UNREADABLE: Final = "its file is no picture, or that of its swath is damaged or too large to cut"
 

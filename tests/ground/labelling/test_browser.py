@@ -172,3 +172,30 @@ def test_pages_have_no_serious_findings_of_axe(
                 if finding["impact"] in ("serious", "critical")
             ]
     assert found == []
+
+
+def test_refused_answers_are_told_and_kept_for_another_try(
+    page: Any, server: Server, labelled: Labelled
+) -> None:
+    one = labelled.set(class_name="crater", page=20)
+    page.goto(f"{server.address}/label/{one.id}")
+    page.wait_for_selector("button.tile")
+    # Meanwhile somebody renames what is suspected.
+    labelled.db.execute("UPDATE class SET name = 'hole' WHERE name = 'crater'")
+    page.keyboard.press("1")
+    page.keyboard.press("0")
+    page.wait_for_selector("#trouble:not([hidden])")
+    assert "no class is called 'crater'" in page.inner_text("#trouble")
+    drained(page)
+    assert list(says(labelled, "ann").values()) == ["nothing"]
+    # They are there when the page is opened again, by a server that was started anew too.
+    labelled.db.execute("UPDATE class SET name = 'crater' WHERE name = 'hole'")
+    server.kill()
+    server.start()
+    page.reload()
+    page.wait_for_selector("#trouble:not([hidden])")
+    page.get_by_role("button", name="Try again").click()
+    page.wait_for_selector("#trouble", state="hidden")
+    drained(page)
+    assert sorted(says(labelled, "ann").values()) == ["crater", "nothing"]
+    assert page.evaluate("localStorage.length") == 0
