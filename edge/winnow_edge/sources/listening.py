@@ -42,6 +42,7 @@ _PEEKED = 4096
 _HINTS = {
     errno.EADDRINUSE: "something listens there already: end it, or choose another address",
     errno.EACCES: "ports below 1024 and other users' folders are closed: choose another address",
+    errno.EAGAIN: "its folder is locked, as a store's is: give the socket a folder of its own",
     errno.EADDRNOTAVAIL: "name an address of this machine, or 0.0.0.0 for all of them",
 }
 
@@ -176,11 +177,16 @@ class Listener:
             )
         listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
-            with _folder_of(path):
-                if _is_left_over(path):
-                    Path(path).unlink()
+            try:
                 listening.bind(path)
-                self._path = (path, *_identity(path))
+            except OSError as error:
+                if error.errno != errno.EADDRINUSE:
+                    raise
+                with _folder_of(path):
+                    if _is_left_over(path):
+                        Path(path).unlink()
+                    listening.bind(path)
+            self._path = (path, *_identity(path))
             listening.listen(_QUEUE)
         except BaseException:
             listening.close()

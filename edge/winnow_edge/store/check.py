@@ -34,7 +34,19 @@ class Checked:
 
 
 def check(store: Store) -> Checked:
-    """Read everything in the store. Raises StoreError only where nothing can be read at all."""
+    """Read everything in the store as it is at one moment, whoever writes meanwhile. Raises
+    StoreError only where nothing can be read at all."""
+    if store.db.in_transaction:
+        return _checked(store)
+    store.select("BEGIN")
+    try:
+        return _checked(store)
+    finally:
+        if store.db.in_transaction:
+            store.db.execute("ROLLBACK")
+
+
+def _checked(store: Store) -> Checked:
     faults = list[str]()
     try:
         found = store.select(f"PRAGMA integrity_check({_FAULTS})")

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
-from winnow_edge.errors import PacketError, StoreError
+from winnow_edge.errors import PacketError, StoreError, StoreTroubleError, Trouble
 from winnow_edge.files import sync_folder, write_file
 from winnow_edge.products.background import decode_background
 from winnow_edge.products.encode import decode_picture, decode_record
@@ -169,7 +169,14 @@ def export(store: Store, out: Path, name: str | None = None) -> dict[str, int]:
 def vacuum(store: Store) -> None:
     """Give free pages back to the disk, through a copy in the log. Raises StoreError."""
     store.select("VACUUM")
-    store.select("PRAGMA wal_checkpoint(TRUNCATE)")
+    ((busy, *_),) = store.select("PRAGMA wal_checkpoint(TRUNCATE)")
+    if busy:
+        raise StoreTroubleError(
+            "another process uses the store: the copy waits in the log",
+            Trouble.BUSY,
+            where=store.path,
+            hint="run `vacuum` again when it is done",
+        )
 
 
 def _find(store: Store, name: str) -> StoredSwath:

@@ -13,8 +13,9 @@ from pathlib import Path
 
 from winnow_edge.errors import StoreDamagedError, StoreError, StoreTroubleError
 from winnow_edge.store.file import SUSPECT_FILE, explained, is_damaged
+from winnow_edge.store.lock import in_use
 from winnow_edge.store.room import RESERVE_FILE
-from winnow_edge.store.salvage import DAMAGED_FILE, Salvaged, salvage
+from winnow_edge.store.salvage import DAMAGED_FILE, Salvaged, made_anew
 from winnow_edge.store.schema import STORE_FILE
 
 log = logging.getLogger(__name__)
@@ -29,17 +30,31 @@ def look(folder: Path, *, create: bool) -> bool:
         mark = folder / SUSPECT_FILE
         whole = path.is_file() and path.stat().st_size > 0
         if mark.exists():
+            seen = file_of(folder)
             if whole and is_damaged(path):
-                salvaged(folder, None)
+                salvaged(folder, None, seen)
             mark.unlink(missing_ok=True)
         return not whole and _begun_anew(path, create=create)
 
 
-def salvaged(folder: Path, why: StoreDamagedError | None) -> None:
-    """Make a damaged store anew, and say what it kept and lost. Raises `why`, or StoreError, where
-    that cannot be done."""
+def file_of(folder: Path) -> tuple[int, int] | None:
+    """Which file the store in `folder` is at the moment; None: there is none."""
     try:
-        found = salvage(folder)
+        status = (folder / STORE_FILE).stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+def salvaged(folder: Path, why: StoreDamagedError | None, seen: tuple[int, int] | None) -> None:
+    """Make a damaged store anew, and say what it kept and lost; nothing is done where it is no
+    longer the file that was `seen` to be damaged. Raises `why`, or StoreError, where that cannot be
+    done."""
+    try:
+        with explained(folder / STORE_FILE), in_use(folder, alone=True):
+            if file_of(folder) != seen:
+                return  # another process was first
+            found = made_anew(folder)
     except StoreTroubleError:
         raise
     except StoreError as error:

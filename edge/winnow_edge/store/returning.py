@@ -11,12 +11,15 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from contextlib import suppress
 from typing import Any, Final, NamedTuple
 
 import numpy as np
 
+from winnow_edge.clock.host import read_host
 from winnow_edge.products.kinds import Kind, Product
 from winnow_edge.store import containers
+from winnow_edge.store.clock import peek, tell
 from winnow_edge.store.events import events
 from winnow_edge.store.rows import set_state
 from winnow_edge.store.salvage import put_back_uncarried
@@ -68,6 +71,7 @@ def return_to(
     unknown). What was copied and is gone was delivered, unless memory had to evict: then it may be
     sent twice. Raises StoreError.
     """
+    read = lines is not None
     if memory.store_id not in disk.former():  # else killed before the store in memory was deleted
         if _is_ahead(disk, memory, first, lines):
             return False
@@ -79,9 +83,11 @@ def return_to(
             disk.set_meta(Meta.NEXT_PRODUCT, max(end, disk.number(Meta.NEXT_PRODUCT)))
         _hear(disk, memory, first)
         _take_all(disk, memory, copied, first)
-        _finish(disk, memory, first)
+        _finish(disk, memory, first, read=read)
     if not {"evicted", "salvaged"} & events(memory).keys():
         _delivered(disk, memory, copied)
+    if not read:
+        _tell_time(disk, memory)
     return True
 
 
@@ -230,8 +236,9 @@ def _delivered(disk: Store, memory: Store, copied: Sequence[int]) -> None:
             set_state(disk, (n for (n,) in found), ProductState.ACKNOWLEDGED, of=of)
 
 
-def _finish(disk: Store, memory: Store, first: First) -> None:
-    """Swaths, containers, events and the store's own values, all in one transaction."""
+def _finish(disk: Store, memory: Store, first: First, *, read: bool) -> None:
+    """Swaths, containers, events and the store's own values, all in one transaction; where memory
+    could not `read` these values when it began, the disk's hold, and requests are those of both."""
     former = [memory.store_id, *disk.former()]
     with disk.transaction():
         _put_swaths(disk, memory)
@@ -241,13 +248,34 @@ def _finish(disk: Store, memory: Store, first: First) -> None:
             disk.set_meta(key, max(disk.number(key), memory.number(key)))
         disk.set_meta(Meta.SEQUENCE, memory.number(Meta.SEQUENCE))
         for key in _KEPT:
-            if (value := memory.meta(key)) is not None:
+            value = memory.meta(key)
+            if value is not None and (read or disk.meta(key) is None):
                 disk.set_meta(key, value)
+        if not read:
+            disk.set_meta(Meta.REQUESTS, json.dumps([*_requests(disk), *_requests(memory)]))
         disk.set_meta(Meta.FORMER, json.dumps(former[:_MOST_FORMER]))
         _end(disk)
 
 
 _MOST_FORMER: Final = 64
+
+
+def _requests(store: Store) -> list[Any]:
+    """The requests that were answered; none where the list is damaged (`downlink.requests`)."""
+    try:
+        answered = json.loads(store.meta(Meta.REQUESTS, "[]"))
+    except (TypeError, ValueError, RecursionError):
+        return []
+    return answered if isinstance(answered, list) else []
+
+
+def _tell_time(disk: Store, memory: Store) -> None:
+    """The disk's clock goes on; what was said of the time meanwhile, it is told."""
+    now = read_host()
+    said = peek(memory, now)
+    if said.source is not None:
+        with suppress(ValueError):
+            tell(disk, said.instant(now.boot_ns), said.source, now)
 
 
 def _put_swaths(disk: Store, memory: Store) -> None:

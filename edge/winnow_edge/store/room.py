@@ -41,10 +41,15 @@ def is_there(folder: Path, wanted: int) -> bool:
 
 def hold(folder: Path, wanted: int) -> None:
     """Hold `wanted` octets, but no more than a share of what is free; nothing where that is too
-    little to be of use. Where room is held already, that is enough."""
+    little to be of use. Where room is held already, that is enough, and what is too much of it is
+    given back."""
     path = folder / RESERVE_FILE
     with contextlib.suppress(OSError):
         if path.exists():
+            if wanted < RESERVE_LEAST:
+                path.unlink()
+            elif path.stat().st_size > wanted:
+                os.truncate(path, wanted)
             return
         status = os.statvfs(folder)
         wanted = min(wanted, status.f_bavail * status.f_frsize // RESERVE_SHARE)

@@ -21,6 +21,7 @@ from winnow_edge.files import sync_folder
 from winnow_edge.products.encode import SWATH_TILE
 from winnow_edge.products.kinds import Kind
 from winnow_edge.store.file import connect, explained, prepare
+from winnow_edge.store.lock import in_use
 from winnow_edge.store.raw import Pages, Row, Value
 from winnow_edge.store.rebuild import rebuild_swaths
 from winnow_edge.store.schema import (
@@ -87,6 +88,14 @@ def salvage(folder: Path) -> Salvaged:
     with explained(path):
         if not path.is_file():
             raise StoreError("no store here", where=folder, hint="`winnow-edge run` makes one")
+        with in_use(folder, alone=True):
+            return made_anew(folder)
+
+
+def made_anew(folder: Path) -> Salvaged:
+    """`salvage` of a store that nobody else has open (`lock.in_use`). Raises StoreError."""
+    path = folder / STORE_FILE
+    with explained(path):
         _fold_in_log(path)
         new = folder / NEW_FILE
         _remove(new)
@@ -111,9 +120,11 @@ def _fold_in_log(path: Path) -> None:
     ours = head[68:72] == APPLICATION_ID.to_bytes(4, "big")
     version = int.from_bytes(head[60:64], "big")
     if head.startswith(b"SQLite format 3") and not ours and version != SCHEMA_VERSION:
-        raise StoreError("is not a Winnow store", where=path)
+        raise StoreError("is not a Winnow store", where=path, hint="name a store's folder")
     if ours and version != SCHEMA_VERSION:
         hint = "`winnow-edge run` or `downlink` brings an older one to this version"
+        if version > SCHEMA_VERSION:
+            hint = "update winnow-edge"
         raise StoreError(
             f"has format version {version}; salvage knows {SCHEMA_VERSION}", where=path, hint=hint
         )
@@ -154,7 +165,8 @@ def _filled(db: sqlite3.Connection, pages: Pages, path: Path) -> Salvaged:
             ((count,),) = db.execute(f"SELECT COUNT(*) FROM {table}").fetchall()
             setattr(found, name, count)
         if not (found.products or found.swaths or told.own):
-            raise StoreError("holds nothing of a Winnow store", where=path)
+            hint = "keep the file for a look at it by hand, and give another --store"
+            raise StoreError("holds nothing of a Winnow store", where=path, hint=hint)
         _count_events(db, told.events, found)
         db.execute("COMMIT")
     except BaseException:

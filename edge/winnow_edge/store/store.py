@@ -32,6 +32,7 @@ from winnow_edge.products.table import MORE, PACKED, ProductTable
 from winnow_edge.store import mending, own, room
 from winnow_edge.store.budget import Budget
 from winnow_edge.store.file import connect_read_only, explained, prepare, sound, waited
+from winnow_edge.store.lock import in_use
 from winnow_edge.store.opening import connect_whole, make_room
 from winnow_edge.store.schema import (
     SELECT_PRODUCT,
@@ -55,6 +56,10 @@ _MAKES: Final = "`winnow-edge run` makes one"
 
 def _never() -> bool:
     return False
+
+
+_LEAST_QUOTA_MB = 0.5
+"""Who opens a store without its mission takes no more room than the least quota has."""
 
 
 class Store:
@@ -119,10 +124,11 @@ class Store:
             folder, mission=mission, create=create, grows=grows, light=light,
         )  # fmt: skip
         again = waited(partial(mending.look, folder, create=create), stop)
+        seen = mending.file_of(folder)
         try:
             store = waited(partial(opened, again=again), stop)
         except StoreDamagedError as error:
-            waited(partial(mending.salvaged, folder, error), stop)
+            waited(partial(mending.salvaged, folder, error, seen), stop)
             store = waited(opened, stop)
         store.stop = stop
         return store
@@ -152,13 +158,14 @@ class Store:
         again: bool = False,
     ) -> Store:
         path = folder / STORE_FILE
-        budget = Budget.of(int((mission.store.quota_mb if mission else 1e6) * 1e6))
+        budget = Budget.of(int((mission.store.quota_mb if mission else _LEAST_QUOTA_MB) * 1e6))
         with explained(path):
             if not path.is_file():
                 if not create:
                     raise StoreError("no store here", where=folder, hint=_MAKES)
                 make_folder(folder)
             with ExitStack() as opened:
+                opened.enter_context(in_use(folder, alone=False))
                 held = make_room(folder, budget.log)
                 if held is not None:
                     opened.callback(room.hold_again, folder, held)

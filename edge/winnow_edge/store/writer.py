@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from winnow_edge.errors import StoreError, SwathKnownError
+from winnow_edge.errors import StoreTroubleError, SwathKnownError, Trouble
 from winnow_edge.products.encode import SWATH_TILE, encode_swath, with_class, with_flag
 from winnow_edge.products.kinds import NO_CLASS, Flag, Kind, Product
 from winnow_edge.store.events import count_event
@@ -186,8 +186,9 @@ class SwathWriter:
             (next_tile, next_line, seal(pending), self.swath_id, self.next_tile, self.next_line),
         )
         if done.rowcount != 1:
-            raise StoreError(
+            raise StoreTroubleError(
                 f"another process writes swath {self._swath.name!r}",
+                Trouble.BUSY,
                 where=self._store.path,
                 hint="let one run finish before the next",
             )

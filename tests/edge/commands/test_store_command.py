@@ -15,6 +15,8 @@ from PIL import Image
 
 from winnow_edge.cli import main
 from winnow_edge.products.kinds import Kind
+from winnow_edge.store.check import check
+from winnow_edge.store.schema import StoredSwath
 from winnow_edge.store.store import Store
 from winnow_edge.testing import begin, finish, landmark_mission, products_of_tiles
 
@@ -124,6 +126,30 @@ def test_vacuum_gives_pages_back(store: Path, capsys: pytest.CaptureFixture[str]
     sizes = told(capsys, "vacuum", store)
     assert sizes["after"] < sizes["before"] - 1_000_000
     assert told(capsys, "check", store)["products"] == before
+
+
+def test_vacuum_beside_a_reader_says_that_it_is_not_done(
+    store: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with closing(sqlite3.connect(store / "store.db", isolation_level=None)) as reader:
+        reader.execute("BEGIN")
+        reader.execute("SELECT COUNT(*) FROM product").fetchone()
+        assert main(["store", "vacuum", str(store)]) == 6
+    assert "another process uses the store" in capsys.readouterr().err
+    told(capsys, "vacuum", store)
+
+
+def test_check_looks_at_one_moment(store: Path) -> None:
+    class Slow(Store):
+        def swaths(self) -> list[StoredSwath]:
+            known = super().swaths()
+            with Store.open(store, mission=landmark_mission()) as other:
+                begin(other, f"swath {len(other.swaths())}")
+            return known
+
+    with Slow.open(store, mission=None, read_only=True) as opened:
+        assert check(opened).sound
+        assert len(Store.swaths(opened)) == 3
 
 
 def test_salvage(store: Path, capsys: pytest.CaptureFixture[str]) -> None:

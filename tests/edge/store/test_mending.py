@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import logging
 import resource
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -17,8 +18,10 @@ from winnow_edge.cli import main
 from winnow_edge.downlink.contact import downlink
 from winnow_edge.downlink.reader import LinkCounts, read_containers
 from winnow_edge.errors import StoreDamagedError, StoreError, StoreTroubleError, Trouble
-from winnow_edge.store import file
+from winnow_edge.sources.listening import Listener
+from winnow_edge.store import file, mending
 from winnow_edge.store.events import events
+from winnow_edge.store.lock import in_use
 from winnow_edge.store.quota import drop_delivered
 from winnow_edge.store.rows import set_state
 from winnow_edge.store.salvage import salvage
@@ -197,6 +200,39 @@ def test_a_store_that_another_process_has_open_is_not_put_away(tmp_path: Path) -
     assert not (tmp_path / "store.db.damaged").exists()
     holder.communicate()
     assert salvage(tmp_path).products == len(known)
+
+
+def test_nobody_opens_a_store_while_it_is_salvaged(tmp_path: Path) -> None:
+    known = stocked(tmp_path)
+    with in_use(tmp_path, alone=True):
+        with pytest.raises(StoreTroubleError) as raised:
+            Store.open(tmp_path, mission=MISSION, stop=lambda: True)
+        assert raised.value.trouble is Trouble.BUSY
+        with pytest.raises(StoreTroubleError, match="another process"):
+            salvage(tmp_path)
+        Store.open(tmp_path, mission=None, read_only=True).close()
+    with Store.open(tmp_path, mission=MISSION) as store:
+        assert {row.id for row in store.products()} == known.keys()
+
+
+def test_a_camera_may_be_listened_at_in_a_folder_with_a_store(tmp_path: Path) -> None:
+    stocked(tmp_path)
+    with (
+        Store.open(tmp_path, mission=MISSION),
+        Listener(f"unix-listen:{tmp_path}/camera"),
+        socket.socket(socket.AF_UNIX) as camera,
+    ):
+        camera.connect(f"{tmp_path}/camera")
+
+
+def test_of_two_that_salvage_the_second_leaves_the_new_store_alone(tmp_path: Path) -> None:
+    stocked(tmp_path)
+    seen, why = mending.file_of(tmp_path), StoreDamagedError("damaged", where=tmp_path)
+    mending.salvaged(tmp_path, why, seen)
+    made = mending.file_of(tmp_path)
+    assert made != seen
+    mending.salvaged(tmp_path, why, seen)
+    assert mending.file_of(tmp_path) == made
 
 
 HOLDING = """

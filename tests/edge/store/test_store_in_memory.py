@@ -6,10 +6,14 @@ import io
 import secrets
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from winnow_edge.clock.cuc import NS
+from winnow_edge.clock.host import read_host
+from winnow_edge.clock.utc import parse_utc
 from winnow_edge.downlink.acknowledgements import AckReport, ContactAck, acknowledge
 from winnow_edge.downlink.contact import downlink
 from winnow_edge.downlink.reader import LinkCounts, read_containers
@@ -20,6 +24,7 @@ from winnow_edge.products.background import decode_background
 from winnow_edge.products.kinds import Kind
 from winnow_edge.store import memory
 from winnow_edge.store.check import check
+from winnow_edge.store.clock import peek, tell, tick
 from winnow_edge.store.events import events
 from winnow_edge.store.schema import Meta, ProductState
 from winnow_edge.store.store import Store
@@ -211,6 +216,26 @@ def test_a_store_that_cannot_be_read_twice_gets_all_back_twice(
     # No number stands for two things, whichever store it was sent by.
     for (_, number), data in sent.items():
         assert known.get(number, data) == data
+
+
+def test_the_mission_clock_of_a_store_that_could_not_be_read_goes_on(folder: Path) -> None:
+    noon = parse_utc("2030-01-01T12:00:00Z")
+    earlier = replace(read_host(), boot_id="an earlier start")
+    with Store.open(folder, mission=MISSION) as store:
+        tick(store, earlier)
+        claimed = tick(store, replace(earlier, boot_ns=earlier.boot_ns + 1000 * NS)).ceiling_ns
+    whole = (folder / "store.db").read_bytes()
+    (folder / "store.db").write_bytes(b"\xff" * len(whole))
+    with memory.opened(folder, mission=MISSION, fails=True) as store:
+        tell(store, noon, "ground")
+    (folder / "store.db").write_bytes(whole)
+    with memory.opened(folder, mission=MISSION) as store:
+        now = read_host()
+        state = peek(store, now)
+        assert state.mission_ns(now.boot_ns) >= claimed
+        assert state.source is not None
+        if not now.kept:  # else a time service keeps this machine's clock, and is right
+            assert 0 <= state.instant(now.boot_ns).ns - noon.ns < 600 * NS
 
 
 def test_a_service_that_waits_goes_back_to_a_disk_that_works_again(folder: Path) -> None:

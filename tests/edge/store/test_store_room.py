@@ -164,6 +164,14 @@ def test_a_disk_that_stays_full_gets_records_and_then_pictures_again(disk: Path)
     contact(store)
 
 
+def test_the_reserve_shrinks_with_the_quota(tmp_path: Path) -> None:
+    reserve = tmp_path / "store.reserve"
+    for quota, share in ((64, 4_000_000), (16, 1_000_000), (5, 0)):
+        mission = landmark_mission(f"[store]\nquota_mb = {quota}")
+        Store.open(tmp_path, mission=mission).close()
+        assert (reserve.stat().st_size if reserve.exists() else 0) == share
+
+
 def test_the_reserve_is_held_while_there_is_room(tmp_path: Path) -> None:
     with Store.open(tmp_path, mission=MISSION) as store:
         begin(store).commit(
