@@ -70,9 +70,9 @@ def state_of(catalogue: Path) -> State | None:
 
 def settled(state: State) -> bool:
     """Whether any later write would give another state."""
-    now, times = time.time_ns(), [one[3] for one in state.values()]
-    fine = all(time % 1_000_000 for time in times)
-    return all(now - time > (_FINE_NS if fine else _COARSE_NS) for time in times)
+    now, times = time.time_ns(), [told[3] for told in state.values()]
+    fine = all(one % 1_000_000 for one in times)
+    return all(now - one > (_FINE_NS if fine else _COARSE_NS) for one in times)
 
 
 class Beside:
@@ -97,7 +97,7 @@ class Beside:
                 return None
             with self.path.open("rb") as file:
                 held = _read(file, state)
-        except (OSError, ValueError, MemoryError):
+        except (OSError, ValueError, TypeError, MemoryError):
             return None
         if held is None or not _fits(held, numbered):
             return None

@@ -102,9 +102,11 @@ class Live:
     def _load_and_keep(self) -> None:
         """Read the columns; then keep them for the next start, whenever the catalogue has changed
         and is quiet."""
-        with contextlib.suppress(CatalogueError), self._now():
-            pass  # whatever fails is told to the next search, which tries again
-        self._tried.set()
+        try:
+            with contextlib.suppress(CatalogueError), self._now():
+                pass  # whatever fails is told to the next search, which tries again
+        finally:
+            self._tried.set()
         self._changed.set()
         while not self._closing.is_set():
             self._changed.wait()

@@ -3,10 +3,12 @@ are damaged."""
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import sqlite3
 import time
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -16,7 +18,7 @@ import pytest
 
 from winnow_ground.catalogue.columns import Columns
 from winnow_ground.catalogue.facets import Query
-from winnow_ground.catalogue.kept import Beside, beside, settled, state_of
+from winnow_ground.catalogue.kept import MAGIC, Beside, beside, settled, state_of
 from winnow_ground.catalogue.schema import create, open_catalogue
 
 PUT = (
@@ -155,7 +157,14 @@ def grow(data: bytearray) -> None:
     data += b"\0" * 20
 
 
-@pytest.mark.parametrize("do", [cut, flip, flip_the_header, age, empty, grow])
+def claim(data: bytearray) -> None:
+    """A whole header whose number of rows is none."""
+    told, _, _ = bytes(data[len(MAGIC) : 4096]).partition(b"\n")
+    told = json.dumps({**json.loads(told), "rows": "all"}).encode()
+    data[:4096] = (MAGIC + told + b"\n%d" % zlib.crc32(told)).ljust(4096)
+
+
+@pytest.mark.parametrize("do", [claim, cut, flip, flip_the_header, age, empty, grow])
 def test_damaged_columns_are_read_anew(catalogue: Path, do: Callable[[bytearray], None]) -> None:
     *kept, _ = answers(catalogue)
     damage(beside(catalogue), do)
