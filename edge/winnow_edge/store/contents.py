@@ -25,6 +25,8 @@ COLUMNS: Final = (
     "product", "swath", "tile", "line", "sample", "lines", "samples", "scale", "class",
     "posterior", "detection", "state",
 )  # fmt: skip
+_MOST_NUMBER: Final = 2**63 - 1
+"""SQLite has no greater integers."""
 
 
 def disk_bytes(folder: Path) -> int:
@@ -99,9 +101,11 @@ def of_swath(store: Store, name: str) -> dict[str, Any]:
 def of_product(store: Store, number: int) -> dict[str, Any]:
     """One product: its row, its place, and whether its data is what was stored. Raises
     StoreError."""
-    found = store.select("SELECT typeof(data) <> 'null' FROM product WHERE id = ?", (number,))
+    query = "SELECT typeof(data) <> 'null' FROM product WHERE id = ?"
+    found = store.select(query, (number,)) if 0 < number <= _MOST_NUMBER else []
     if not found:
-        raise StoreError(f"holds no product {number}", where=store.path)
+        hint = "`winnow-edge store export` writes records.csv, which numbers them"
+        raise StoreError(f"holds no product {number}", where=store.path, hint=hint)
     row = next((p for p in store.products() if p.id == number), None)
     if row is None:
         return {"product": number, "sound": False}

@@ -27,6 +27,11 @@ def look(folder: Path, *, create: bool) -> bool:
     StoreError."""
     path = folder / STORE_FILE
     with explained(path):
+        if path.exists() and not path.is_file():
+            hint = "move it away, or name another folder with --store"
+            raise StoreError(
+                "is a folder or device, not the file of a store", where=path, hint=hint
+            )
         mark = folder / SUSPECT_FILE
         whole = path.is_file() and path.stat().st_size > 0
         if mark.exists():

@@ -82,6 +82,29 @@ def test_show_a_product(store: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert found["sound"] is False
 
 
+@pytest.mark.parametrize("number", [-1, 0, 999, 2**63 - 1, 2**63, 10**30])
+def test_a_product_that_no_store_has_is_one_line(
+    store: Path, capsys: pytest.CaptureFixture[str], number: int
+) -> None:
+    assert main(["store", "show", str(store), f"--product={number}"]) == 3
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"holds no product {number}; `winnow-edge store export`" in line
+
+
+def test_a_folder_by_the_name_of_a_store_is_said_to_be_one(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "store.db").mkdir()
+    for command in (
+        ("store", "vacuum", tmp_path),
+        ("time", "set", "2030-01-01", "--store", tmp_path),
+    ):
+        assert main([str(word) for word in command]) == 3
+        (line,) = capsys.readouterr().err.splitlines()
+        assert "store.db: is a folder or device, not the file of a store; move it away" in line
+    assert [path.name for path in tmp_path.iterdir()] == ["store.db"]
+
+
 def test_export(store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "files"
     counts = told(capsys, "export", store, "--out", out)

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.forked import run_text
 from winnow_edge.downlink.acknowledgements import AckReport, ContactAck, acknowledge
 from winnow_edge.downlink.contact import downlink
 from winnow_edge.downlink.reader import LinkCounts, read_containers
@@ -122,6 +123,17 @@ def test_what_is_on_a_full_disk_goes_down_and_makes_room_for_more(disk: Path) ->
     sent, _ = contact(store)
     assert len(sent) > len(there) // 4
     assert not set(sent) & there
+
+
+def test_a_full_disk_is_told_the_time(disk: Path) -> None:
+    store = disk / "store"
+    assert "full" in filled(store, "first")
+    fill_up(disk, 8192)
+    for time in ("2030-01-01T00:00:00Z", "2031-01-01T00:00:00Z"):
+        done = run_text("winnow-edge", "time", "set", time, "--store", store)
+        assert (done.returncode, time[:10] in done.stdout) == (0, True), done.stderr
+    sent, _ = contact(store)
+    assert sent
 
 
 @pytest.mark.parametrize("free", [0, 8, 16, 24, 31, 100, 200])
