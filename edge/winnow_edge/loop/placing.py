@@ -27,7 +27,8 @@ class Placing:
         self, geometry: Geometry, rules: Mapping[str, ClassRule], names: Sequence[str]
     ) -> None:
         self._geometry = geometry
-        self._known = geometry.places is not None or geometry.start is not None
+        known = (geometry.places, geometry.start, geometry.moments)
+        self._known = any(what is not None for what in known)
         own = [rules.get(name, ClassRule()) for name in names]
         self._south = np.array([rule.latitude[0] if rule.latitude else -90.0 for rule in own])
         self._north = np.array([rule.latitude[1] if rule.latitude else 90.0 for rule in own])

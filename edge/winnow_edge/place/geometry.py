@@ -55,7 +55,7 @@ class Geometry:
     @property
     def tai(self) -> bool:
         """Whether times are on the scale TAI, not the mission clock's own."""
-        return self.start is None or self.start.tai
+        return self.moments is not None or self.start is None or self.start.tai
 
     def instants(self, line: Floats) -> npt.NDArray[np.int64]:
         """Nanoseconds, int64 (n,), at lines, float (n,); `UNKNOWN` where it is not known."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final, Protocol
 
 import numpy as np
+import numpy.typing as npt
 
 from winnow_edge.place.place import Floats, Place
 
@@ -31,6 +32,7 @@ class Fixed:
     def at(self, line: Floats, sample: Floats) -> tuple[Floats, Floats]:
         """See `Places.at`."""
         east = np.nan if self._place.longitude is None else self._place.longitude
+        east = east - 360 if east > 180 else east
         return np.full(len(line), self._place.latitude), np.full(len(line), east)
 
 
@@ -40,7 +42,7 @@ class Track:
 
     `left` and `right` are the places, latitude and longitude (m, 2), of the first and the last of
     `samples` samples; without them all samples of a line are where the line is. Before the first
-    line and after the last nothing is known.
+    line and after the last nothing is known, nor in `gaps`, bool (m - 1,), from line to line.
     """
 
     def __init__(
@@ -52,6 +54,7 @@ class Track:
         left: Floats | None = None,
         right: Floats | None = None,
         samples: int = 1,
+        gaps: npt.NDArray[np.bool_] | None = None,
     ) -> None:
         self._line, self._samples = line, samples
         self._east = bool(np.isfinite(longitude).all())
@@ -61,10 +64,12 @@ class Track:
             self._edges = _vectors(*left.T), _vectors(*right.T)
         self._steps = tuple(map(_steps, self._edges))
         self._broken = np.maximum(*self._steps) > np.radians(MAX_STEP_DEG)
+        if gaps is not None:
+            self._broken |= gaps
 
     @property
     def breaks(self) -> int:
-        """Steps between entries that are too far."""
+        """Steps between entries over which nothing is known."""
         return int(self._broken.sum())
 
     def at(self, line: Floats, sample: Floats) -> tuple[Floats, Floats]:

@@ -175,6 +175,37 @@ def test_where_places_are_not_known_nothing_is_barred(tmp_path: Path, pool: Inte
     assert summary.tally.out_of_place > 0
 
 
+@pytest.mark.parametrize("lines", [(0,), (4000, 4100)])
+def test_a_place_that_nobody_can_trust_bars_nothing(
+    tmp_path: Path, pool: Interpreters, lines: tuple[int, ...]
+) -> None:
+    mission = probe_mission("[class.bright]\nlatitude = [80, 90]\n")
+    summary = fly(tmp_path, pool, mission, geometry(tmp_path, *lines))
+    assert summary.tally.by_class["bright"] > 0
+    assert summary.tally.out_of_place == 0
+    assert {record.place for record in records(tmp_path)} == {None}
+
+
+@pytest.mark.parametrize("camera", ["", 'start = "clock"\n'])
+def test_lines_have_times_where_the_start_is_not_known(
+    tmp_path: Path, pool: Interpreters, camera: str
+) -> None:
+    file = tmp_path / "strip.geometry.jsonl"
+    seconds = ((40, "00"), (120, "08"))
+    entries = [{"line": n, "utc": f"2022-01-30T14:44:{s}Z"} for n, s in seconds]
+    file.write_text("".join(json.dumps(entry) + "\n" for entry in entries))
+    seen = look("-", Shape(SAMPLES, LINES, None), Asked(sidecar=file))
+    fly(tmp_path, pool, probe_mission(camera=camera), seen)
+    first = parse_utc("2022-01-30T14:44:00Z").ns
+    for record in records(tmp_path):
+        middle = record.box.line + (record.box.lines - 1) / 2
+        assert (record.time is not None) == (40 <= middle <= 120)
+        if record.time is not None:
+            assert record.time.tai
+            assert abs(record.time.ns - first - (middle - 40) * 10**8) < 100_000
+    assert told(tmp_path).get("start", {}).get("source") == ("clock" if camera else None)
+
+
 class Power:
     """Fails after so many blocks."""
 

@@ -192,6 +192,57 @@ def test_geometry_that_ends_early_leaves_the_rest_unknown(tmp_path: Path) -> Non
     assert found.instants(np.array([299.0]))[0] > found.instants(np.array([100.0]))[0]
 
 
+@pytest.mark.parametrize("cut", [b"", b'{"line": 100, "utc": "2022-'])
+def test_one_entry_alone_places_no_line(tmp_path: Path, cut: bytes) -> None:
+    found = told_by(tmp_path, jsonl(GOOD[0]) + cut)
+    assert found.places is None
+    assert "one entry alone gives lines no places" in found.faults[-1]
+    assert len(found.faults) == 1 + bool(cut)
+    assert found.start is not None
+
+
+def test_one_entry_places_a_picture(tmp_path: Path) -> None:
+    file = tmp_path / "a.geometry.jsonl"
+    file.write_bytes(jsonl(GOOD[0]))
+    found = look("-", Shape(64, 64, None, frame=True), Asked(sidecar=file))
+    assert (found.faults, place(found, 50)) == ((), [-71.0, -160.0])
+
+
+@pytest.mark.parametrize(("lines", "frame"), [(300, False), (64, True)])
+def test_entries_behind_the_last_line_are_not_believed(
+    tmp_path: Path, lines: int, frame: bool
+) -> None:
+    file = tmp_path / "a.geometry.jsonl"
+    file.write_bytes(jsonl(*({**entry, "line": entry["line"] + lines} for entry in GOOD)))
+    shape = Shape(200, lines, 870.0, frame)
+    found = look("-", shape, Asked(sidecar=file))
+    assert (found.places, found.start, found.entries) == (None, None, 0)
+    (fault,) = found.faults
+    assert f"its first entry is of line {lines}, and the swath has {lines} lines" in fault
+    # Of a swath whose end is not known yet, they may be the places of lines to come.
+    assert look("-", Shape(200, None, 870.0), Asked(sidecar=file)).faults == ()
+    file.write_bytes(jsonl({"line": 0, "altitude_m": 5}, *({**e, "line": 400} for e in GOOD[:1])))
+    found = look("-", shape, Asked(sidecar=file))
+    assert (found.places, found.altitude_m) == (None, (5, 5))
+    assert "its first entry is of line 400" in found.faults[-1]
+
+
+@pytest.mark.parametrize(("step", "start"), [(None, None), (870.0, "2022-01-30T14:43:58.834Z")])
+def test_the_first_time_is_the_start_of_its_own_line(
+    tmp_path: Path, step: float | None, start: str | None
+) -> None:
+    file = tmp_path / "a.geometry.jsonl"
+    file.write_bytes(jsonl(*({**entry, "line": entry["line"] + 400} for entry in GOOD)))
+    found = look("-", Shape(200, 900, step), Asked(sidecar=file))
+    assert (found.start and format_utc(found.start)) == start
+    times = found.instants(np.array([399.0, 400.0, 500.0, 699.0, 700.0]))
+    assert (times < 0).tolist() == [step is None, False, False, False, step is None]
+    assert times[1] == parse_utc(GOOD[0]["utc"]).ns
+    said = "its first time is of line 400: the start of line 0 is not known"
+    assert [said in fault for fault in found.faults] == [True] * (step is None)
+    assert place(found, 450) == [-71.05, -159.95]
+
+
 def test_options_win_over_files(tmp_path: Path) -> None:
     start = parse_utc("2025-01-01")
     found = told_by(tmp_path, jsonl(*GOOD), start=start, place=Place(5.0, None))
@@ -300,6 +351,59 @@ def test_a_receivers_log_places_lines_by_their_times(tmp_path: Path) -> None:
     assert np.isnan(place(found, 299)).all() == (299 * 870 > 260_000)
     late = told_by(tmp_path, "".join(FIXES).encode(), "strip.nmea")
     assert "start or line time is not known" in late.faults[0]
+
+
+def of_log(tmp_path: Path, start: str, *fixes: str, shape: Shape = SHAPE) -> Geometry:
+    file = tmp_path / "a.nmea"
+    file.write_text("".join(fixes))
+    return look("-", shape, Asked(start=parse_utc(start), sidecar=file))
+
+
+FRAME = Shape(64, 64, None, frame=True)
+LATER = sentence("GPRMC,144519.182,A,4530.00,N,01215.00,W,0,0,300122,,")  # 80 s after the first
+
+
+@pytest.mark.parametrize("start", ["2021-03-30T14:43:59.182Z", "2022-11-30T14:43:59.182Z"])
+@pytest.mark.parametrize("shape", [SHAPE, FRAME, Shape(200, None, 870.0)])
+@pytest.mark.parametrize("fixes", [FIXES[:1], FIXES])
+def test_a_log_of_another_time_gives_no_places(
+    tmp_path: Path, start: str, shape: Shape, fixes: list[str]
+) -> None:
+    found = of_log(tmp_path, start, *fixes, shape=shape)
+    assert (found.places, found.altitude_m) == (None, None)
+    (fault,) = found.faults
+    assert "its fixes are of 2022-01-30T14:43:59.182Z to 2022-01-30T14:4" in fault
+    assert f"none is of the swath, which began {start}" in fault
+
+
+def test_one_fix_alone_places_a_picture_of_its_second_and_no_strip(tmp_path: Path) -> None:
+    found = of_log(tmp_path, "2022-01-30T14:43:59.1Z", FIXES[0])
+    assert found.places is None
+    assert "one fix alone gives lines no places" in found.faults[0]
+    for near, known in (("59.982", True), ("58.282", True), ("57.982", False)):
+        found = of_log(tmp_path, f"2022-01-30T14:43:{near}Z", FIXES[0], shape=FRAME)
+        assert (found.places is not None, found.faults == ()) == (known, known)
+        assert not known or place(found, 9) == [45.5, -12.25]
+
+
+def test_over_a_minute_without_a_fix_nothing_is_known(tmp_path: Path) -> None:
+    for shape in (SHAPE, FRAME):
+        found = of_log(tmp_path, "2022-01-30T14:44:30Z", *FIXES, LATER, shape=shape)
+        assert found.places is None or np.isnan(place(found, 9)).all()
+        (fault,) = found.faults
+        assert "1 steps between fixes are too far or too long" in fault
+    # Before the swath the receiver may have been off.
+    found = of_log(tmp_path, "2022-01-30T14:45:19.182Z", *FIXES, LATER, LATER.replace("*", "0*"))
+    assert found.places is None
+    earlier = sentence("GPRMC,144250.000,A,4530.00,N,01215.00,W,0,0,300122,,")
+    found = of_log(tmp_path, "2022-01-30T14:43:59.182Z", earlier, *FIXES)
+    assert (found.faults, place(found, 100)) == ((), [45.51, -12.26])
+
+
+def test_a_picture_between_two_fixes_has_a_place_between_them(tmp_path: Path) -> None:
+    near = sentence("GPRMC,144409.182,A,4530.60,N,01215.60,W,0,0,300122,,")
+    found = of_log(tmp_path, "2022-01-30T14:44:04.182Z", FIXES[0], near, shape=FRAME)
+    assert (found.faults, place(found, 0)) == ((), [45.505, -12.255])
 
 
 @pytest.mark.parametrize(
