@@ -20,6 +20,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from pathlib import Path
 from typing import IO
 
@@ -65,7 +66,8 @@ class Process:
 
     def send_signal(self, number: int) -> None:
         if self.returncode is None:
-            os.kill(self.pid, number)
+            with contextlib.suppress(ProcessLookupError):  # it has just ended, as Popen bears too
+                os.kill(self.pid, number)
 
     def wait(self) -> int:
         """The exit code; a signal's number below zero."""
@@ -170,6 +172,7 @@ def _become(order: dict[str, object], *files: int) -> int | str | None:
     os.chdir(order["cwd"])
     os.environ.clear()
     os.environ.update(order["environment"])
+    time.tzset()
     sys.stdin = open(0, closefd=False)  # noqa: SIM115
     sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115
     sys.stderr = io.TextIOWrapper(

@@ -32,7 +32,7 @@ examples:
 
 list, show, export and check change nothing, and may be used while a run goes on. salvage keeps the
 damaged file beside the new one, as store.db.damaged (the last one alone), and says what is lost.
-exit codes: 0 done or sound, 3 no store or a damaged one.
+exit codes: 0 done or sound, 3 no store or a damaged one, 6 another process uses it: try again.
 """
 
 

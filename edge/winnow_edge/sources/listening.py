@@ -42,7 +42,7 @@ _PEEKED = 4096
 _HINTS = {
     errno.EADDRINUSE: "something listens there already: end it, or choose another address",
     errno.EACCES: "ports below 1024 and other users' folders are closed: choose another address",
-    errno.EAGAIN: "its folder is locked, as a store's is: give the socket a folder of its own",
+    errno.EAGAIN: "another process is about to listen there: end it, or choose another address",
     errno.EADDRNOTAVAIL: "name an address of this machine, or 0.0.0.0 for all of them",
 }
 
@@ -182,7 +182,7 @@ class Listener:
             except OSError as error:
                 if error.errno != errno.EADDRINUSE:
                     raise
-                with _folder_of(path):
+                with _locked(path):
                     if _is_left_over(path):
                         Path(path).unlink()
                     listening.bind(path)
@@ -202,22 +202,29 @@ def _is_closed(link: socket.socket) -> bool:
 
 
 @contextlib.contextmanager
-def _folder_of(path: str) -> Iterator[None]:
-    """Locks the folder of a socket: of two that find it left over, one would take the other's.
+def _locked(path: str) -> Iterator[None]:
+    """Locks the place of a socket: of two that find it left over, one would take the other's.
     Raises OSError where another process keeps it locked."""
-    folder = os.open(Path(path).parent, os.O_RDONLY | os.O_CLOEXEC)
+    place = Path(f"{path}.lock")
+    for left in range(_LOCK_TRIES, -1, -1):
+        lock = os.open(place, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            there = place.exists() and os.path.samestat(os.fstat(lock), place.stat())
+        except OSError as error:
+            os.close(lock)
+            if not (isinstance(error, BlockingIOError) and left):
+                raise
+            sleep(_WAIT_SECONDS / 4)
+            continue
+        if there:
+            break
+        os.close(lock)  # who had it locked is done, and deleted it
     try:
-        for left in range(_LOCK_TRIES, -1, -1):
-            try:
-                fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if not left:
-                    raise
-                sleep(_WAIT_SECONDS / 4)
         yield
     finally:
-        os.close(folder)
+        place.unlink(missing_ok=True)
+        os.close(lock)
 
 
 def _is_left_over(path: str) -> bool:

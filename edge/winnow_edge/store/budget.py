@@ -16,6 +16,8 @@ PAGE: Final = 4096
 FRAME: Final = PAGE + 24
 SHARED: Final = 32_768
 """SQLite's index of the log, as long as that has under 4,062 pages."""
+LEAST_QUOTA_MB: Final = 0.5
+"""So small may the quota of a mission be; who opens a store without its mission takes no more."""
 LOG_MOST: Final = 4_000_000
 LOG_LEAST: Final = 160_000
 RESERVE_MOST: Final = 8_000_000

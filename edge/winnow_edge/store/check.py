@@ -34,19 +34,7 @@ class Checked:
 
 
 def check(store: Store) -> Checked:
-    """Read everything in the store as it is at one moment, whoever writes meanwhile. Raises
-    StoreError only where nothing can be read at all."""
-    if store.db.in_transaction:
-        return _checked(store)
-    store.select("BEGIN")
-    try:
-        return _checked(store)
-    finally:
-        if store.db.in_transaction:
-            store.db.execute("ROLLBACK")
-
-
-def _checked(store: Store) -> Checked:
+    """Read everything in the store. Raises StoreError only where nothing can be read at all."""
     faults = list[str]()
     try:
         found = store.select(f"PRAGMA integrity_check({_FAULTS})")
@@ -81,6 +69,9 @@ def _products(store: Store) -> Iterator[tuple[int, int, bool]]:
 def _others(store: Store) -> Iterator[str]:
     """What is wrong with swaths and containers, and products of swaths that are not there."""
     try:
+        # What is compared is of one moment. No longer: the log of who writes has to wait for it.
+        if not store.db.in_transaction:
+            store.select("BEGIN")
         known = {swath.id for swath in store.swaths()}
         for (number,) in store.select("SELECT id FROM swath"):
             if number not in known:
@@ -95,6 +86,9 @@ def _others(store: Store) -> Iterator[str]:
         yield from (f"container {number} makes no sense" for (number,) in wrong)
     except StoreError as error:
         yield error.what
+    finally:
+        if store.db.in_transaction:
+            store.db.execute("ROLLBACK")
 
 
 def _short(text: object) -> str:

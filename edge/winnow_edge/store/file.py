@@ -97,6 +97,7 @@ def waited(act: Callable[[], T], stop: Callable[[], bool]) -> T:
         except StoreTroubleError as error:
             if error.trouble is not Trouble.BUSY or stop() or time.monotonic() > ends:
                 raise
+        time.sleep(_SLICE_S)  # SQLite has waited itself, a locked folder has not
 
 
 def connect_read_only(path: Path) -> sqlite3.Connection:

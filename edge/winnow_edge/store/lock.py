@@ -1,7 +1,7 @@
 """Who uses a store: its folder is locked (flock(2)) by every process that writes it.
 
 A salvage puts another file in the store's place. Whoever had the old one open would go on to fill a
-file that nobody reads: a salvage waits until nobody has, and keeps others out until it is done.
+file that nobody reads: it begins when nobody has, and keeps others out until it is done.
 SQLite's own locks cannot do that: they go as soon as the process closes any descriptor of the file.
 """
 

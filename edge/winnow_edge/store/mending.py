@@ -33,13 +33,20 @@ def look(folder: Path, *, create: bool) -> bool:
                 "is a folder or device, not the file of a store", where=path, hint=hint
             )
         mark = folder / SUSPECT_FILE
-        whole = path.is_file() and path.stat().st_size > 0
+        whole = _is_whole(path)
         if mark.exists():
             seen = file_of(folder)
             if whole and is_damaged(path):
                 salvaged(folder, None, seen)
             mark.unlink(missing_ok=True)
-        return not whole and _begun_anew(path, create=create)
+        if whole or not folder.is_dir():
+            return False
+        with in_use(folder, alone=True):  # else it is being made at this moment
+            return not _is_whole(path) and _begun_anew(path, create=create)
+
+
+def _is_whole(path: Path) -> bool:
+    return path.is_file() and path.stat().st_size > 0
 
 
 def file_of(folder: Path) -> tuple[int, int] | None:

@@ -41,6 +41,7 @@ from winnow_edge.store.writer import keeper_of
 _BATCH: Final = 64
 _KEPT: Final = (Meta.CLOCK, Meta.CLOCK_TOLD, Meta.REQUESTS)
 _NEXT: Final = (Meta.NEXT_PRODUCT, Meta.NEXT_SWATH, Meta.NEXT_CONTAINER)
+_TABLE: Final = dict(zip(_NEXT, ("product", "swath", "container"), strict=True))
 _HIGHER: Final = (Meta.CONTACT, *_NEXT)
 Row = tuple[Any, ...]
 
@@ -107,6 +108,10 @@ def _is_ahead(disk: Store, memory: Store, first: First, lines: Mapping[int, int]
         # A return raises the number of products by the width, and the disk goes on from there.
         # Beyond are numbers of other outages.
         if came > number and (lines is not None or came <= number + 2 * width):
+            return True
+        table = _TABLE[key]
+        there = f"SELECT EXISTS (SELECT 1 FROM {table} WHERE id >= ? AND id < ?)"
+        if lines is None and disk.select(there, (number, number + width)) == [(1,)]:
             return True
     return False
 

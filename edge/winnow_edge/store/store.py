@@ -30,7 +30,7 @@ from winnow_edge.mission import Mission
 from winnow_edge.products.kinds import NO_CLASS, Kind
 from winnow_edge.products.table import MORE, PACKED, ProductTable
 from winnow_edge.store import mending, own, room
-from winnow_edge.store.budget import Budget
+from winnow_edge.store.budget import LEAST_QUOTA_MB, Budget
 from winnow_edge.store.file import connect_read_only, explained, prepare, sound, waited
 from winnow_edge.store.lock import in_use
 from winnow_edge.store.opening import connect_whole, make_room
@@ -56,10 +56,6 @@ _MAKES: Final = "`winnow-edge run` makes one"
 
 def _never() -> bool:
     return False
-
-
-_LEAST_QUOTA_MB = 0.5
-"""Who opens a store without its mission takes no more room than the least quota has."""
 
 
 class Store:
@@ -158,7 +154,7 @@ class Store:
         again: bool = False,
     ) -> Store:
         path = folder / STORE_FILE
-        budget = Budget.of(int((mission.store.quota_mb if mission else _LEAST_QUOTA_MB) * 1e6))
+        budget = Budget.of(int((mission.store.quota_mb if mission else LEAST_QUOTA_MB) * 1e6))
         with explained(path):
             if not path.is_file():
                 if not create:

@@ -223,6 +223,18 @@ def test_a_camera_may_be_listened_at_in_a_folder_with_a_store(tmp_path: Path) ->
         socket.socket(socket.AF_UNIX) as camera,
     ):
         camera.connect(f"{tmp_path}/camera")
+    with socket.socket(socket.AF_UNIX) as killed:
+        killed.bind(f"{tmp_path}/left-over")
+    with Store.open(tmp_path, mission=MISSION), Listener(f"unix-listen:{tmp_path}/left-over"):
+        assert not (tmp_path / "left-over.lock").exists()
+
+
+def test_a_store_that_another_process_makes_at_this_moment_is_not_taken_for_gone(
+    tmp_path: Path,
+) -> None:
+    with in_use(tmp_path, alone=False), pytest.raises(StoreTroubleError, match="another process"):
+        Store.open(tmp_path, mission=MISSION, stop=lambda: True)
+    Store.open(tmp_path, mission=MISSION).close()
 
 
 def test_of_two_that_salvage_the_second_leaves_the_new_store_alone(tmp_path: Path) -> None:

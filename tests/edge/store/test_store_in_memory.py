@@ -218,6 +218,28 @@ def test_a_store_that_cannot_be_read_twice_gets_all_back_twice(
         assert known.get(number, data) == data
 
 
+def test_a_range_of_numbers_that_was_drawn_before_overwrites_nothing(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    draws = iter((12, 4000, 12))
+    monkeypatch.setattr(secrets, "randbelow", lambda _: next(draws))
+    fill(folder, MISSION, products_of_tiles(0, 8, MISSION))
+    for name in ("one", "two", "three"):
+        whole = (folder / "store.db").read_bytes()
+        (folder / "store.db").write_bytes(b"\xff" * len(whole))
+        with memory.opened(folder, mission=MISSION, fails=True) as store:
+            fly(store, name)
+        (folder / "store.db").write_bytes(whole)
+        memory.opened(folder, mission=MISSION).close()
+    with Store.open(folder, mission=MISSION) as store:
+        names = [swath.name for swath in store.swaths()]
+        assert "one" in names and "two" in names and "three" not in names
+    kept = memory.place(folder)
+    assert kept is not None
+    with Store.open(kept.with_name(f"{kept.name}.1"), mission=MISSION) as aside:
+        assert [swath.name for swath in aside.swaths()] == ["three"]
+
+
 def test_the_mission_clock_of_a_store_that_could_not_be_read_goes_on(folder: Path) -> None:
     noon = parse_utc("2030-01-01T12:00:00Z")
     earlier = replace(read_host(), boot_id="an earlier start")
