@@ -104,20 +104,21 @@ class Columns:
         (version,) = self._db.execute("PRAGMA data_version").fetchone()
         if version == self._version:
             return False
+        before = self._beside.state() if self._beside is not None else None
         self._db.execute("BEGIN")  # swaths and tiles of the same moment
         try:
             kinds = self._db.execute("SELECT id, name FROM class ORDER BY id").fetchall()
             self.classes = [row[1] for row in kinds]
             self._swaths = read_swaths(self._db, self._swaths)
             classes = np.array([row[0] for row in kinds], np.int64)
-            self._read_tiles(Numbered(self._swaths.ids, classes))
+            self._read_tiles(Numbered(self._swaths.ids, classes), before)
         finally:
             if self._db.in_transaction:
                 self._db.execute("COMMIT")
         self._version = version  # what failed is read again the next time
         return True
 
-    def keepable(self) -> tuple[State, Held] | None:
+    def keepable(self) -> tuple[State, Held, Numbered] | None:
         """What can be kept beside the catalogue for the next start, and for which state of it; None
         where it has changed since it was read, or a moment ago."""
         state = self._beside.settled() if self._beside is not None else None
@@ -126,7 +127,7 @@ class Columns:
         (version,) = self._db.execute("PRAGMA data_version").fetchone()
         if version != self._version or self._beside.settled() != state:
             return None
-        return state, self._held
+        return state, self._held, self._numbered
 
     def find(
         self, query: Query, *, first: int = 0, most: int = 50, facets: Sequence[str] = FACETS
@@ -318,13 +319,13 @@ class Columns:
             rows, scores = rows[order], scores[order]
         return rows
 
-    def _read_tiles(self, now: Numbered) -> None:
+    def _read_tiles(self, now: Numbered, state: State | None) -> None:
         before, held = self._numbered, self._held
         if not (_begins(now.swaths, before.swaths) and _begins(now.classes, before.classes)):
             held = None  # some were taken away: their places in the key are others'
         if held is None:
             self._held = None  # its memory is free for what comes
-            kept = self._beside.load(now) if self._beside is not None else None
+            kept = self._beside.load(now, state) if self._beside is not None else None
             found = kept if kept is not None else read_all(self._db, now, self._told)
         else:
             if len(now.classes) != len(before.classes):

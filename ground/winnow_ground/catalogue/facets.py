@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import sqlite3
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -51,8 +52,8 @@ class Swaths:
     """Latitude and longitude in degrees (swaths, 2); NaN where they are not known."""
     plain: list[str]
     """Names without a difference of capitals."""
-    mark: int
-    """Another number where anything of it differs, in this process."""
+    mark: bytes
+    """A digest of all of it."""
 
     def passing(self, query: Query) -> dict[str, npt.NDArray[np.bool_]]:
         """Which swaths each of the choices lets through; a facet without a choice is not in it."""
@@ -73,7 +74,13 @@ class Swaths:
 
 
 NO_SWATHS: Final = Swaths(
-    np.zeros(0, np.int64), {}, np.zeros(0, np.int64), np.zeros(0, np.str_), np.zeros((0, 2)), [], 0
+    np.zeros(0, np.int64),
+    {},
+    np.zeros(0, np.int64),
+    np.zeros(0, np.str_),
+    np.zeros((0, 2)),
+    [],
+    b"",
 )
 
 
@@ -84,8 +91,8 @@ def read_swaths(db: sqlite3.Connection, known: Swaths = NO_SWATHS) -> Swaths:
         " coalesce(verdict, ''), coalesce(start, ''), latitude, longitude"
         " FROM swath LEFT JOIN bundle ON bundle.id = swath.bundle ORDER BY swath.id"
     ).fetchall()
-    mark = hash(tuple(found))
-    if known is not NO_SWATHS and known.mark == mark:
+    mark = hashlib.sha256(repr(found).encode("utf-8", "surrogatepass")).digest()
+    if known.mark == mark:
         return known
     starts = np.array([row[5] for row in found], np.str_)
     told = {

@@ -1,18 +1,22 @@
 """The columns of a catalogue in a file beside it, so that the next start has them at once.
 
 The file is CATALOGUE.columns: a header of fixed size (JSON) and four arrays. The header names the
-state of the catalogue's own files when the arrays were read from it. It holds for this very state
-alone: whoever writes to the catalogue gives its file or its log another time of change. A file that
-is damaged, of another state or of another version is passed over and made anew, and where none can
-be written there is none.
+state of the catalogue's own files when the arrays were read from it, and the swaths and classes
+that the keys number. It holds for this very state alone: whoever writes to the catalogue gives its
+file or its log another time of change. A file that is damaged, of another state or of another
+version is passed over and made anew; one that no Winnow wrote is left alone. Where none can be
+written there is none.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
+import stat
 import time
+import weakref
 import zlib
 from dataclasses import dataclass
 from io import BufferedReader
@@ -26,8 +30,10 @@ from winnow_edge.errors import OutputError
 from winnow_edge.files import write_aside
 from winnow_ground.catalogue.held import Held, Numbered
 
-MAGIC: Final = b"Winnow columns 1\n"
+MAGIC: Final = b"Winnow columns 2\n"
 """The last digit is the version; it rises with every change of what the arrays mean."""
+_OURS: Final = MAGIC[:-2]
+_log = logging.getLogger(__name__)
 _HEADER: Final = 4096
 _ARRAYS: Final = {"id": "<i8", "posterior": "<f4", "key": "<i4", "by_key": "<i4"}
 _COARSE_NS, _FINE_NS = 2_500_000_000, 100_000_000
@@ -39,6 +45,7 @@ State = dict[str, list[int]]
 @dataclass(frozen=True)
 class _Header:
     state: State
+    numbered: int
     seen: int
     rows: int
     sum: int
@@ -56,6 +63,7 @@ def state_of(catalogue: Path) -> State | None:
     process (fcntl(2)), and other processes would no longer know of each other.
     """
     try:
+        catalogue = catalogue.resolve()  # SQLite keeps the log beside the file, not beside a link
         found = catalogue.stat()
         state = {"": [*_told(found), found.st_ctime_ns]}
         with contextlib.suppress(FileNotFoundError):
@@ -63,7 +71,7 @@ def state_of(catalogue: Path) -> State | None:
             if log.st_size:  # an empty log is none
                 # SQLite gives it its owner anew whenever it is opened, which changes st_ctime.
                 state["-wal"] = _told(log)
-    except OSError:
+    except (OSError, RuntimeError):  # RuntimeError: a link to itself, before Python 3.13
         return None
     return state
 
@@ -80,53 +88,78 @@ class Beside:
 
     def __init__(self, catalogue: Path) -> None:
         self.catalogue, self.path = catalogue, beside(catalogue)
-        self._intact: Held | None = None
+        self._intact: weakref.ref[Held] | None = None
         """What the file had when it was last read or written, whole."""
+        self._told = False
+
+    def state(self) -> State | None:
+        """The state of the catalogue; None where it cannot be told."""
+        return state_of(self.catalogue)
 
     def settled(self) -> State | None:
         """The state of the catalogue; None where a later write might leave the same."""
-        state = state_of(self.catalogue)
+        state = self.state()
         return state if state is not None and settled(state) else None
 
-    def load(self, numbered: Numbered) -> Held | None:
-        """The columns that were kept of the catalogue's state; None where there are none, or they
-        are damaged."""
-        state = state_of(self.catalogue)
+    def load(self, numbered: Numbered, state: State | None) -> Held | None:
+        """The columns that were kept of this state, which the catalogue had before `numbered` was
+        read; None where there are none, they are damaged, or it has another state by now."""
         try:
             if state is None or not self.path.is_file():  # a pipe would be waited for
                 return None
             with self.path.open("rb") as file:
-                held = _read(file, state)
+                held = _read(file, state, _sum_of(numbered))
         except (OSError, ValueError, TypeError, MemoryError):
             return None
-        if held is None or not _fits(held, numbered):
+        if held is None or not _fits(held, numbered) or self.state() != state:
             return None
-        self._intact = held
+        self._intact = weakref.ref(held)
         return held
 
-    def save(self, state: State, held: Held) -> bool:
+    def save(self, state: State, held: Held, numbered: Numbered) -> bool:
         """Keep the columns of this state; whether they are. Where the same are there for another
         state, the header alone is written."""
         arrays, found = [getattr(held, name) for name in _ARRAYS], 0
         for array in arrays:
             found = zlib.crc32(_octets(array), found)
-        header = _Header(state, held.seen, len(held), found)
+        header = _Header(state, _sum_of(numbered), held.seen, len(held), found)
         try:
-            if held is self._intact and _renew(self.path, header):
+            if self._is_foreign():
+                return False
+            mode = _rights(self.catalogue.stat())
+            same = self._intact is not None and self._intact() is held
+            if same and _renew(self.path, header, mode):
                 return True
             with write_aside(self.path, durable=False) as file:
+                if _rights(os.fstat(file.fileno())) != mode:
+                    os.fchmod(file.fileno(), mode)
                 file.write(_written(header))
                 for array in arrays:
                     file.write(_octets(array))
         except (OSError, OutputError):
             return False
-        self._intact = held
+        self._intact = weakref.ref(held)
+        return True
+
+    def _is_foreign(self) -> bool:
+        """Whether another program's file has the name of the columns; said once."""
+        if not self.path.is_file():
+            return False
+        with self.path.open("rb") as file:
+            begin = file.read(len(_OURS))
+        if begin in (b"", _OURS):
+            return False
+        if not self._told:
+            _log.warning("%s: is no file of columns, and is left as it is", self.path)
+        self._told = True
         return True
 
 
-def _read(file: BufferedReader, state: State) -> Held | None:
+def _read(file: BufferedReader, state: State, numbered: int) -> Held | None:
     header = _header_of(file)
-    if header is None or header.state != state or not _is_whole(file, header):
+    if header is None or (header.state, header.numbered) != (state, numbered):
+        return None
+    if not _is_whole(file, header):
         return None
     arrays = {name: np.empty(header.rows, kind) for name, kind in _ARRAYS.items()}
     found = 0
@@ -141,7 +174,12 @@ def _is_whole(file: BinaryIO, header: _Header) -> bool:
     return os.fstat(file.fileno()).st_size == _HEADER + row * header.rows
 
 
-def _renew(path: Path, header: _Header) -> bool:
+def _rights(found: os.stat_result) -> int:
+    """Who may read and write a file; its owner may."""
+    return stat.S_IMODE(found.st_mode) & 0o666 | 0o600
+
+
+def _renew(path: Path, header: _Header, mode: int) -> bool:
     """Write the header over that of the same arrays. The file is never changed behind it, so that
     one that is put in its place meanwhile is not mixed up with it."""
     if not path.is_file():
@@ -150,6 +188,8 @@ def _renew(path: Path, header: _Header) -> bool:
         with path.open("r+b") as file:
             there = _header_of(file)
             if there is None or not _is_whole(file, header):
+                return False
+            if _rights(os.fstat(file.fileno())) != mode:
                 return False
             if (there.seen, there.rows, there.sum) != (header.seen, header.rows, header.sum):
                 return False
@@ -183,6 +223,11 @@ def _written(header: _Header) -> bytes:
 
 def _octets(array: npt.NDArray[Any]) -> memoryview:
     return array.view(np.uint8).data
+
+
+def _sum_of(numbered: Numbered) -> int:
+    """One number of the ids of all swaths and classes."""
+    return zlib.crc32(numbered.classes.tobytes(), zlib.crc32(numbered.swaths.tobytes()))
 
 
 def _fits(held: Held, numbered: Numbered) -> bool:

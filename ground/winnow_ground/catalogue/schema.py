@@ -302,6 +302,7 @@ def _disk_is_read_only(path: Path) -> bool:
 
 
 def _log_of(path: Path) -> Path:
+    path = path.resolve()  # SQLite keeps it beside the file, not beside a link
     return path.with_name(f"{path.name}-wal")
 
 

@@ -40,6 +40,8 @@ _SELDOM: Final = 20
 """Times as long as keeping them took, before they are kept again."""
 _SETTLES_S: Final = 0.15
 """How long most file systems take to tell two writes apart."""
+_WAITS_MS: Final = 200
+"""How long the end of a server waits for another program that writes."""
 T = TypeVar("T")
 
 
@@ -80,7 +82,9 @@ class Live:
         if self._columns is not None:
             if self._writer is not None:
                 # The last to let a catalogue go writes its log into it: another state of the file.
+                # While another program writes, that one is the last.
                 with contextlib.suppress(sqlite3.Error):
+                    self._writer.execute(f"PRAGMA busy_timeout = {_WAITS_MS}")
                     self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)")
             if self._keep() is None:
                 time.sleep(_SETTLES_S)

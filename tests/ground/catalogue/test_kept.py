@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import sqlite3
+import stat
 import time
 import zlib
 from collections.abc import Callable, Iterator
@@ -18,6 +19,7 @@ import pytest
 
 from winnow_ground.catalogue.columns import Columns
 from winnow_ground.catalogue.facets import Query
+from winnow_ground.catalogue.held import Numbered
 from winnow_ground.catalogue.kept import MAGIC, Beside, beside, settled, state_of
 from winnow_ground.catalogue.schema import create, open_catalogue
 
@@ -110,6 +112,61 @@ def test_a_change_that_lies_in_the_log_is_seen(catalogue: Path) -> None:
         rows, _, read = answers(catalogue)
         assert read
         assert rows[0] == 3
+
+
+def test_a_link_to_the_catalogue_sees_its_log(catalogue: Path, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    link = tmp_path / "elsewhere" / "link.db"
+    link.symlink_to(catalogue)
+    assert keep(link)
+    assert not answers(link)[-1]
+    with closing(open_catalogue(catalogue, write=True)) as db:
+        db.execute(MOVE)
+        rows, _, read = answers(link)
+        assert read
+        assert rows[0] == 3
+
+
+@pytest.mark.parametrize("data", [b"x,y\n1,2\n", b"SQLite format 3\0", b"W"])
+def test_a_file_of_another_program_is_left_alone(
+    catalogue: Path, data: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = beside(catalogue)
+    file.write_bytes(data)
+    with closing(open_catalogue(catalogue)) as db:
+        columns, kept = Columns(db, beside=Beside(catalogue)), Beside(catalogue)
+        while (found := columns.keepable()) is None:
+            time.sleep(0.02)
+        assert not kept.save(*found)
+        assert not kept.save(*found)
+    assert file.read_bytes() == data
+    assert [str(file) in record.getMessage() for record in caplog.records] == [True]
+
+
+def test_whoever_may_not_read_the_catalogue_may_not_read_its_columns(catalogue: Path) -> None:
+    for mode in (0o600, 0o640):
+        catalogue.chmod(mode)
+        assert keep(catalogue)
+        assert stat.S_IMODE(beside(catalogue).stat().st_mode) == mode
+
+
+def test_columns_of_other_keys_or_of_a_state_that_is_over_are_not_taken(catalogue: Path) -> None:
+    file, state = Beside(catalogue), state_of(catalogue)
+    swaths, classes = np.array([1, 2]), np.array([1])
+    assert file.load(Numbered(swaths, classes), state) is not None
+    assert file.load(Numbered(np.array([1, 3]), classes), state) is None
+    assert file.load(Numbered(swaths, np.array([2])), state) is None
+    change(catalogue, "UPDATE swath SET lines = 5")
+    assert file.load(Numbered(swaths, classes), state) is None
+
+
+def test_a_swath_that_moves_from_one_degree_to_another_is_found_there(catalogue: Path) -> None:
+    with opened(catalogue) as (columns, _):
+        for latitude in (-1.0, -2.0):
+            change(catalogue, f"UPDATE swath SET latitude = {latitude}, longitude = 0 WHERE id = 1")
+            columns.follow()
+            box = latitude - 0.5, -1.0, latitude + 0.5, 1.0
+            assert columns.find(Query(box=box)).total == 20
 
 
 def test_another_catalogue_of_the_same_name_is_told_apart(catalogue: Path, tmp_path: Path) -> None:
