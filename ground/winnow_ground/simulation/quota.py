@@ -105,14 +105,16 @@ class Quota:
         return self.file.pages * PAGE
 
     def add(self, at: slice, cells: Octets, own: Octets) -> None:
-        """Products are stored at these places; `store_file.cells` says what each takes."""
+        """Products are stored at these places; `store_file.cells` says what each takes. Those that
+        take nothing were left out of their block."""
         if at.stop > len(self._cell):
             more = np.zeros(max(at.stop, 2 * len(self._cell)) - len(self._cell), np.int64)
             self._laid, self._cell, self._own = (
                 np.concatenate([some, more]) for some in (self._laid, self._cell, self._own)
             )
-        others = int(np.count_nonzero(self._board.columns["kind"][at] > Kind.RECORD))
-        self._laid[at] = self.file.add(cells.tolist(), int(own.sum()), others)
+        stored = cells > 0
+        others = int(np.count_nonzero(self._board.columns["kind"][at][stored] > Kind.RECORD))
+        self._laid[at][stored] = self.file.add(cells[stored].tolist(), int(own.sum()), others)
         self._cell[at], self._own[at] = cells, own
 
     def admit(self, block: Block, now: float) -> set[int]:
@@ -161,8 +163,8 @@ class Quota:
                 pass
         while self._room() < wanted and (few := self._least(least)):
             self._give_up(np.array(few, np.intp))
-        goes = bool(self._queue) and least < self._queue[0][0]  # the block's own
-        if self._room() < wanted and not goes:
+        waiting = self._queue[0][0] if self._queue else math.inf
+        if self._room() < wanted and least >= waiting:  # else the block's own go
             self._evict((ProductState.SENT,), heavy=True, wanted=wanted)
             if self._room() < wanted:
                 self._free(self._delivered()[0])

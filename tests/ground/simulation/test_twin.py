@@ -136,7 +136,7 @@ def test_a_full_store_compacts_and_evicts_what_the_real_one_does(tmp_path: Path)
     tables = "[store]\nquota_mb = 1.0\n[tiling]\nmerge = 1.0\nhop = 48\n[class.bright]\nutility = 5"
     mission, names = (
         load_mission(write_probe(tmp_path, tables, side=64)),
-        ("a.png", "b.png", "c.png"),
+        [f"{name}.png" for name in "abcde"],
     )
     for seed, name in enumerate(names):
         pixels = painted_swath(3000, 1000, seed=seed, squares=60, side=90, grain=60)
