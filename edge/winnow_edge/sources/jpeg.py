@@ -164,8 +164,10 @@ def lines_there(image: Image.Image, rows: Rows, *, cut: bool = False) -> int:
     while until > 0:
         until -= rows.mcu_lines
         drawn = _drawn(image, rows, until)
-        # Padding bits behind the data of each scan make a few blocks in the row below.
-        if drawn.sum() > min(_SOUND[True], len(drawn) // 2):
+        # Padding bits behind the data of each scan make a few blocks where the row below begins.
+        # In a narrow picture they are as many as a row may have that is grey but for its end.
+        few = min(_SOUND[True], len(drawn) // 2)
+        if drawn.sum() > few or drawn[min(few, len(drawn) - 2) :].any():
             return min(until + rows.mcu_lines, rows.lines)
     return rows.lines
 
