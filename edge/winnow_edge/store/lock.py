@@ -22,13 +22,16 @@ _NO_LOCKS: Final = frozenset({errno.EBADF, errno.EINVAL, errno.ENOLCK, errno.EOP
 
 
 @contextmanager
-def in_use(folder: Path, *, alone: bool) -> Iterator[None]:
+def in_use(folder: Path, *, alone: bool, file: str | None = None) -> Iterator[None]:
     """Inside, nobody else has the store in `folder` open to write it (`alone`), or nobody replaces
-    it.
+    it. The lock is the folder's, or that of a `file` in it, for another purpose.
 
     Raises StoreTroubleError where another process uses it otherwise, OSError.
     """
-    place = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    if file is None:
+        place = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    else:
+        place = os.open(folder / file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         _lock(place, folder, alone=alone)
         yield

@@ -8,7 +8,6 @@ again, all that it holds goes back to the store on the disk (`returning`).
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import logging
@@ -30,8 +29,9 @@ from winnow_edge.files import read_small, write_file
 from winnow_edge.mission import Mission
 from winnow_edge.products.kinds import Kind
 from winnow_edge.products.worth import density
-from winnow_edge.store.budget import PAGE, Budget
+from winnow_edge.store.budget import LEAST_QUOTA_MB, PAGE, Budget
 from winnow_edge.store.file import explained
+from winnow_edge.store.lock import in_use
 from winnow_edge.store.returning import RANGES, First, return_to, undo
 from winnow_edge.store.rows import set_state
 from winnow_edge.store.schema import (
@@ -52,7 +52,6 @@ ORIGIN_FILE: Final = "origin.json"
 COPIED_FILE: Final = "copied"
 LOCK_FILE: Final = "in-use"
 MOST_MB: Final = 64.0
-LEAST_MB: Final = 0.5
 _SHARE: Final = 4
 """The store takes no more than one part in so many of the memory that is free."""
 _COPIED: Final = 2
@@ -74,7 +73,7 @@ class Origin:
     next, the next line of each swath by number, and the quota in memory."""
 
     folder: str = setting(...)
-    quota_mb: float = setting(..., LEAST_MB, MOST_MB)
+    quota_mb: float = setting(..., LEAST_QUOTA_MB, MOST_MB)
     next_product: int = setting(..., 1, 2**48)
     next_swath: int = setting(..., 1, 2**32)
     next_container: int = setting(..., 1, 2**32)
@@ -156,18 +155,10 @@ def _bounded(mission: Mission, origin: Origin) -> Mission:
 def _in_use(kept: Path, *, alone: bool) -> Iterator[None]:
     """Inside, the store in memory does not go back to the disk, or nobody has it open. Raises
     StoreTroubleError."""
-    with explained(kept):
-        file = os.open(kept / LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(file, (fcntl.LOCK_EX if alone else fcntl.LOCK_SH) | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(file)
-            what = "another process uses the store in memory"
-            raise StoreTroubleError(what, Trouble.BUSY, where=kept) from None
-    try:
+    with ExitStack() as held:
+        with explained(kept):
+            held.enter_context(in_use(kept, alone=alone, file=LOCK_FILE))
         yield
-    finally:
-        os.close(file)
 
 
 def _is_ours(kept: Path, folder: str | Path) -> bool:
@@ -201,7 +192,7 @@ def _begin(folder: Path, mission: Mission) -> Path | None:
     if kept is None:
         return None
     quota = _quota_mb(mission, kept.parent)
-    if quota < LEAST_MB:
+    if quota < LEAST_QUOTA_MB:
         return None
     try:
         if _is_ours(kept, folder):
